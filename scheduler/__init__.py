@@ -1,0 +1,41 @@
+"""Online side of fogline: state in, decision out."""
+
+from scheduler.decision import Decision, Decisions
+from scheduler.errors import (
+    ArtifactError,
+    ClockError,
+    DataError,
+    DuplicateOutcomeError,
+    FoglineError,
+    ForestError,
+    InputError,
+    RegistryError,
+    SpecError,
+    UnknownDecisionError,
+    UnknownNodeError,
+)
+from scheduler.forest import Forest
+from scheduler.model import Model
+from scheduler.scheduler import Scheduler
+from scheduler.spec import Spec, load_spec
+
+__all__ = [
+    "ArtifactError",
+    "ClockError",
+    "DataError",
+    "Decision",
+    "Decisions",
+    "DuplicateOutcomeError",
+    "FoglineError",
+    "Forest",
+    "ForestError",
+    "InputError",
+    "Model",
+    "RegistryError",
+    "Scheduler",
+    "Spec",
+    "SpecError",
+    "UnknownDecisionError",
+    "UnknownNodeError",
+    "load_spec",
+]

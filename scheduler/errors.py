@@ -1,0 +1,78 @@
+"""Everything fogline raises on purpose.
+
+::
+
+    FoglineError
+    ├── SpecError              a spec says something impossible
+    ├── DataError              telemetry or a table is not what the spec says
+    ├── InputError             a call was given a wrong value
+    │   ├── ClockError         time went backwards further than the allowed skew
+    │   ├── UnknownNodeError   a node id the fleet does not hold
+    │   ├── UnknownDecisionError   an outcome for a decision nobody remembers
+    │   └── DuplicateOutcomeError  a second outcome for the same node of a decision
+    ├── ForestError            a forest that cannot be represented
+    ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
+    └── RegistryError          the model registry cannot be reached or lacks the model
+
+Every message says what was expected and what came; whoever raises has changed nothing.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "ClockError",
+    "DataError",
+    "DuplicateOutcomeError",
+    "FoglineError",
+    "ForestError",
+    "InputError",
+    "RegistryError",
+    "SpecError",
+    "UnknownDecisionError",
+    "UnknownNodeError",
+]
+
+
+class FoglineError(Exception):
+    """Base of all errors raised on purpose by this library."""
+
+
+class SpecError(FoglineError):
+    """A spec has an unknown key, a wrong type, or refers to something it does not define."""
+
+
+class DataError(FoglineError):
+    """A data file misses a column, has a wrong type, or holds no usable row."""
+
+
+class InputError(FoglineError):
+    """A call was given a value of the wrong type, shape or range."""
+
+
+class ClockError(InputError):
+    """The time passed in lies further in the past than the allowed skew."""
+
+
+class UnknownNodeError(InputError):
+    """A node id that the fleet does not hold."""
+
+
+class UnknownDecisionError(InputError):
+    """An outcome names a decision that was never made here, or that was forgotten since."""
+
+
+class DuplicateOutcomeError(InputError):
+    """A node of a decision already has its outcome."""
+
+
+class ForestError(FoglineError):
+    """A tree model uses something a forest cannot represent, such as over 64 leaves in a tree."""
+
+
+class ArtifactError(FoglineError):
+    """An artifact is damaged, incomplete, or made for another spec or format version."""
+
+
+class RegistryError(FoglineError):
+    """The model registry cannot be reached, or has no such model, version or alias."""

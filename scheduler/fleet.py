@@ -1,0 +1,156 @@
+"""The nodes: their columns, whether they live, their uplink, and the forest row kept for each."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import Ids, Schema, plain_list
+from scheduler.errors import InputError
+from scheduler.forest import Forest
+from scheduler.layout import FleetArrays
+from scheduler.table import Table
+
+Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
+"""Told the slots of nodes that were changed or removed, with the fleet's lock held."""
+
+
+class Fleet:
+    """Nodes as columns, by slot; reach a scheduler's own as `Scheduler.fleet`.
+
+    Calls may come from several threads; whoever reads `arrays` meanwhile holds the lock.
+
+    Parameters
+    ----------
+    schema
+        The spec's node columns.
+    forest
+        Gives the width of a node's row; the hook fills the rows.
+    capacity
+        Which column is the uplink in kbit/s; without one the uplink is unlimited. A node whose uplink is
+        missing has none.
+    lock
+        Held while the fleet changes.
+    changed, removed
+        Called after nodes were added or changed, and after nodes were removed.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        forest: Forest,
+        capacity: str | None = None,
+        *,
+        lock: threading.RLock | None = None,
+        changed: Hook = lambda _: None,
+        removed: Hook = lambda _: None,
+    ) -> None:
+        self._lock = threading.RLock() if lock is None else lock
+        self.table = Table(schema, "node ids", self._lock)
+        self._forest = forest
+        self._capacity = capacity
+        self._changed = changed
+        self._removed = removed
+        self.arrays = self._extend(None)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self.table
+
+    def upsert(self, ids: Ids, columns: Mapping[str, object] | None = None, *, expires: float | None = None) -> None:
+        """Add nodes or change their columns.
+
+        Parameters
+        ----------
+        ids
+            (n,) distinct integers or strings.
+        columns
+            Raw values by node column of the spec, each (n,), a vector (n, size); those not named stay as
+            they are.
+        expires
+            When the nodes count as silent unless heard of again, in seconds. By default known nodes keep
+            their time and new ones never do.
+
+        Raises
+        ------
+        InputError
+            If an id or a value is wrong. Nothing changed.
+        """
+        if expires is not None:
+            _check_time("expires", expires)
+        with self._lock:
+            slots = self.table.upsert(ids, columns or {})
+            if self.table.columns is not self.arrays.columns:
+                self.arrays = self._extend(self.arrays)
+            arrays = self.arrays
+            new = slots[arrays.expires[slots] == -np.inf]
+            arrays.expires[new] = np.inf
+            if expires is not None:
+                arrays.expires[slots] = expires
+            if self._capacity is not None:
+                uplink = arrays.columns.values[slots, self.table.schema.offsets[self._capacity]]
+                arrays.capacity[slots] = np.nan_to_num(uplink, nan=0.0)
+            self._changed(slots)
+
+    def remove(self, ids: Ids) -> None:
+        """Forget nodes; their reservations go with them.
+
+        Raises
+        ------
+        UnknownNodeError
+            If one is not held. Nothing changed.
+        """
+        with self._lock:
+            slots = self.table.remove(ids)
+            arrays = self.arrays
+            arrays.generation[slots] += 1
+            arrays.expires[slots] = -np.inf
+            arrays.released[slots] = -np.inf
+            arrays.reserved[slots] = 0.0
+            self._removed(slots)
+
+    def heard(self, ids: Ids, *, expires: float) -> None:
+        """Take heartbeats: the nodes live until ``expires`` in seconds; raises like `remove`."""
+        _check_time("expires", expires)
+        with self._lock:
+            self.arrays.expires[self.table.slots(plain_list(ids, "node ids"))] = expires
+
+    def quarantine(self, ids: Ids, *, until: float) -> None:
+        """Set nodes aside until a time in seconds; raises like `remove`."""
+        _check_time("until", until)
+        with self._lock:
+            self.arrays.released[self.table.slots(plain_list(ids, "node ids"))] = until
+
+    def _extend(self, old: FleetArrays | None) -> FleetArrays:
+        n = len(self.table.ids)
+        arrays = FleetArrays(
+            columns=self.table.columns,
+            rows=self._forest.empty_rows(n),
+            expires=np.full(n, -np.inf),
+            released=np.full(n, -np.inf),
+            generation=np.zeros(n, np.int32),
+            capacity=np.full(n, np.inf),
+            reserved=np.zeros(n),
+        )
+        if old is not None:
+            # The first are the columns, which the table has grown itself.
+            ours: tuple[NDArray[Any], ...] = arrays[1:]
+            theirs: tuple[NDArray[Any], ...] = old[1:]
+            for new, before in zip(ours, theirs, strict=True):
+                new[: len(before)] = before
+        return arrays
+
+
+def _check_time(name: str, time: float) -> None:
+    """Refuse what is no time; infinity is, as never."""
+    number = isinstance(time, float | int | np.floating | np.integer)
+    if not number or math.isnan(time) or time == -math.inf:
+        message = f"{name}: expected a time in seconds, found {time!r}"
+        raise InputError(message)

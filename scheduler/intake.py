@@ -1,0 +1,127 @@
+"""What callers pass in, checked and turned into what kernels read; nothing here changes any state."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import Schema, as_numbers, id_keys, plain_list
+from scheduler.errors import InputError
+from scheduler.layout import MISSING_KEY, Entity
+from scheduler.table import Table
+
+LAST_TIME = 1e15
+"""Seconds either side of 0: 30 million years. Beyond, float64 no longer tells seconds apart."""
+
+
+def moment(now: object) -> float:
+    """Return a time in seconds; raise `InputError` unless it is a number up to `LAST_TIME`."""
+    if isinstance(now, np.generic):
+        now = now.item()
+    if isinstance(now, float | int) and -LAST_TIME <= now <= LAST_TIME:  # false for NaN too
+        return float(now)
+    message = f"now: expected a finite time in seconds, found {reprlib.repr(now)}"
+    raise InputError(message)
+
+
+def moments(now: object, n: int) -> NDArray[np.float64]:
+    """Return (n,) times from one or ``n``; raise `InputError` unless all are numbers up to `LAST_TIME`."""
+    times = as_numbers(now, "now")
+    if times.shape not in ((), (n,)) or not (np.abs(times) <= LAST_TIME).all():
+        message = f"now: expected one or {n} finite times in seconds, found {reprlib.repr(now)}"
+        raise InputError(message)
+    return np.array(np.broadcast_to(times, (n,)))
+
+
+def column_of_one(values: object, what: str) -> dict[str, list[object]]:
+    """Return columns of one row from single values by name; ``what`` names them in messages.
+
+    Raises
+    ------
+    InputError
+        If they come in no mapping.
+    """
+    if not isinstance(values, Mapping):
+        message = f"{what}: expected values by name, found {reprlib.repr(values)}"
+        raise InputError(message)
+    return {name: [value] for name, value in values.items()}
+
+
+def request_rows(requests: object, client: str, clients: Table) -> Entity:
+    """Return requests as kernels read them: what is known of their clients, and over it what they carry.
+
+    Parameters
+    ----------
+    requests
+        Columns by name, each (n,); the client's id under ``client``.
+    clients
+        What is known of clients.
+
+    Raises
+    ------
+    InputError
+        If the client's id or a value is missing or wrong, or a column is unknown.
+    """
+    if not isinstance(requests, Mapping) or client not in requests:
+        found = ", ".join(map(str, requests)) if isinstance(requests, Mapping) else reprlib.repr(requests)
+        message = f"request: expected the client's id as {client!r}, found only {found or 'nothing'}"
+        raise InputError(message)
+    names = plain_list(requests[client], f"request {client!r}")
+    keys = id_keys(names)
+    if (keys == MISSING_KEY).any():
+        message = f"request {client!r}: expected ids, found a missing one"
+        raise InputError(message)
+    known = [clients.slot(id_) for id_ in names]
+    slots = np.array([-1 if slot is None else slot for slot in known], np.int32)
+    entity = Entity(clients.columns.values[slots], clients.columns.keys[slots])  # copies
+    entity.values[slots < 0] = np.nan
+    entity.keys[slots < 0] = MISSING_KEY
+    entity.keys[:, 0] = keys
+    for name, raw in requests.items():
+        if name != client or name in clients.schema.columns:
+            _lay_over(entity, clients.schema, name, raw)
+    return entity
+
+
+def _lay_over(entity: Entity, schema: Schema, name: str, raw: object) -> None:
+    """Write a column of all requests."""
+    column = schema.encode(name, raw, len(entity.keys))
+    at = schema.offsets[name]
+    entity.values[:, at : at + column.values.shape[1]] = column.values
+    if column.keys is not None:
+        entity.keys[:, schema.key_columns[name]] = column.keys
+
+
+def candidate_slots(candidates: object, nodes: Table, n: int) -> NDArray[np.int32]:
+    """Return the slots of ``n`` requests' candidates, -1 where an object array is padded with None.
+
+    Raises
+    ------
+    InputError
+        If there are not ``n`` rows of one length, or a row holds an id twice.
+    UnknownNodeError
+        If an id is not held.
+    """
+    try:
+        rows = candidates if isinstance(candidates, np.ndarray) else np.array(candidates, dtype=object)
+    except ValueError:  # ragged
+        rows = np.array(None)
+    if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "iuUO":  # noqa: PLR2004
+        found = f"{rows.dtype} of {rows.shape}" if rows.ndim else reprlib.repr(candidates)
+        message = f"candidates: expected ids of shape ({n}, n_candidates), found {found}"
+        raise InputError(message)
+    if rows.dtype.kind != "O":
+        slots = nodes.slots(rows)
+    else:
+        slots = np.full(rows.shape, -1, np.int32)
+        given = np.not_equal(rows, np.array(None))
+        slots[given] = nodes.slots(rows[given])
+    ordered = np.sort(slots, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        message = f"candidates: expected distinct ids, found {nodes.ids[ordered[:, 1:][twice][0]]!r} twice"
+        raise InputError(message)
+    return slots

@@ -1,0 +1,409 @@
+"""From candidates to a slate: filters, utilities, exploration with exact propensities, reservation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.kernels import forest
+from scheduler.kernels.features import fill, learn
+from scheduler.kernels.history import mix
+from scheduler.kernels.jit import inlined, kernel
+from scheduler.layout import (
+    ANSWERED,
+    BEST,
+    DROP_FULL,
+    DROP_QUARANTINED,
+    DROP_SILENT,
+    EXPLORE_EPSILON,
+    EXPLORE_SOFTMAX,
+    EXPLORED,
+    LINK_LOG,
+    LINK_LOGISTIC,
+    N_EXPIRED,
+    N_FORGOTTEN,
+    N_OUTCOMES,
+    NEXT_HOLD,
+    NEXT_ID,
+    OPEN,
+    ORIGIN_ALL_DROPPED,
+    ORIGIN_NO_CANDIDATES,
+    ORIGIN_NO_UPLINK,
+    DecisionArrays,
+    DecisionLog,
+    Entity,
+    FleetArrays,
+    PolicyArrays,
+    State,
+    Workspace,
+)
+
+SPREAD = 0xD6E8FEB86659FD93
+"""Any odd word of mixed bits."""
+
+UNIT = 2.0**-53
+"""Turns the upper 53 bits of a word into a float64 in [0, 1)."""
+
+
+@kernel
+def uniform(seed: int, decision: int, draw: int) -> float:
+    """Return draw number ``draw`` of a decision, in [0, 1): the same for the same seed and decision."""
+    # `mix` expects its first word to be well spread; without the first step neighbouring seeds share draws.
+    word = mix(np.uint64(seed), np.uint64(SPREAD))
+    word = mix(mix(word, np.uint64(decision)), np.uint64(draw))
+    return np.float64(word >> np.uint64(11)) * UNIT
+
+
+@inlined
+def copy_row(to: np.ndarray, i: int, source: np.ndarray, j: int) -> None:
+    """Copy row ``j`` of one array to row ``i`` of another of the same width."""
+    for c in range(to.shape[1]):
+        to[i, c] = source[j, c]
+
+
+@kernel
+def refresh_node(state: State, slot: int, work: Workspace) -> None:
+    """Recompute the forest row of one node from its columns and history."""
+    columns = state.fleet.columns
+    # Node features read nothing of the request: the node stands in for it.
+    program = state.program
+    fill(program, program.node, False, columns, slot, columns, slot, state.history, 0.0, work.x_node)
+    forest.node_row(state.tables, work.x_node, state.fleet.rows[slot])
+
+
+@kernel
+def refresh_nodes(state: State, slots: np.ndarray, work: Workspace) -> None:
+    """Recompute the forest rows of several nodes."""
+    for i in range(slots.size):
+        refresh_node(state, slots[i], work)
+
+
+@kernel
+def admit(
+    fleet: FleetArrays, slots: np.ndarray, demand: float, now: float, work: Workspace, dropped: np.ndarray
+) -> int:
+    """Write the candidates that may serve into the workspace and return how many.
+
+    A candidate needs some free uplink, not all of the demand, because a slate may share it. Slots below 0 are
+    padding. Counts the dropped by reason into ``dropped``.
+    """
+    n = 0
+    for c in range(slots.size):
+        slot = slots[c]
+        if slot < 0:
+            continue
+        if now >= fleet.expires[slot]:
+            dropped[DROP_SILENT] += 1
+        elif now < fleet.released[slot]:
+            dropped[DROP_QUARANTINED] += 1
+        elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
+            dropped[DROP_FULL] += 1
+        else:
+            work.position[n] = c
+            work.slot[n] = slot
+            n += 1
+    return n
+
+
+@kernel
+def score(state: State, request: Entity, i: int, n: int, now: float, work: Workspace) -> None:
+    """Write calibrated head values of the workspace's first ``n`` candidates into ``work.values``."""
+    program, columns, rows = state.program, state.fleet.columns, state.fleet.rows
+    fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
+    forest.request_row(state.tables, work.x_request, work.request_row)
+    for c in range(n):
+        slot = work.slot[c]
+        fill(program, program.pair, False, request, i, columns, slot, state.history, now, work.x_pair[c])
+    request_row, slots, x_pair, raw = work.request_row, work.slot[:n], work.x_pair[:n], work.raw[:n]
+    forest.score(state.tables, request_row, rows, slots, x_pair, work.forest, raw)
+    calibrate(state.policy.calibration, raw, work.values[:n])
+
+
+@kernel
+def calibrate(calibration: np.ndarray, raw: np.ndarray, out: np.ndarray) -> None:
+    """Turn raw scores (n, n_heads) into expected values of the heads' targets."""
+    for c in range(raw.shape[0]):
+        for h in range(raw.shape[1]):
+            z = calibration[h, 1] + calibration[h, 2] * np.float64(raw[c, h])
+            if calibration[h, 0] == LINK_LOGISTIC:
+                z = 1.0 / (1.0 + np.exp(-z))
+            elif calibration[h, 0] == LINK_LOG:
+                z = np.exp(z)
+            out[c, h] = z
+
+
+@kernel
+def profile(policy: PolicyArrays, request: Entity, i: int) -> int:
+    """Return the first weight profile whose conditions the request meets; the last one has none."""
+    for p in range(policy.load.size - 1):
+        met = True
+        for w in range(policy.when_column.shape[1]):
+            column = policy.when_column[p, w]
+            if column >= 0 and request.keys[i, column] != policy.when_key[p, w]:
+                met = False
+        if met:
+            return p
+    return policy.load.size - 1
+
+
+@kernel
+def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, work: Workspace) -> None:
+    """Write the utility of the workspace's first ``n`` candidates under weight profile ``p``."""
+    for c in range(n):
+        slot = work.slot[c]
+        success = 1.0 - work.values[c, policy.failure] if policy.failure >= 0 else 1.0
+        total = 0.0
+        for h in range(policy.given_ok.size):
+            share = success if policy.given_ok[h] else 1.0
+            total += policy.weights[p, h] * share * work.values[c, h]
+        if policy.load[p] != 0.0:
+            total += policy.load[p] * fleet.reserved[slot] / max(fleet.capacity[slot], 1.0)
+        if policy.price >= 0 and policy.money[p] != 0.0:
+            total += policy.money[p] * fleet.columns.values[slot, policy.price]
+        # A missing price or a forest gone mad must not win by comparing false with everything.
+        work.utility[c] = total if not np.isnan(total) else -np.inf
+
+
+@kernel
+def leaders(utility: np.ndarray, n: int, out: np.ndarray) -> int:
+    """Write the places of the largest of ``n`` utilities to ``out``, best first, and return how many.
+
+    Of equal utilities the first comes first; -inf is left out.
+    """
+    count = 0
+    for c in range(n):
+        at = count
+        while at > 0 and utility[c] > utility[out[at - 1]]:
+            at -= 1
+        if at == out.size or utility[c] == -np.inf:
+            continue
+        count = min(count + 1, out.size)
+        for later in range(count - 1, at, -1):
+            out[later] = out[later - 1]
+        out[at] = c
+    return count
+
+
+@kernel
+def assemble(
+    fleet: FleetArrays, demand: float, first: int, others: np.ndarray, work: Workspace, slate: np.ndarray
+) -> int:
+    """Write a slate that covers the demand to ``slate`` and return its length, 0 where it cannot.
+
+    Candidate ``first`` comes first, then ``others`` in their order until the free uplink covers the demand.
+    """
+    slate[0] = first
+    length = 1
+    if demand == 0.0:
+        return length
+    left = demand - (fleet.capacity[work.slot[first]] - fleet.reserved[work.slot[first]])
+    for c in others:
+        if left <= 0.0 or length == slate.size:
+            break
+        if c != first:
+            slate[length] = c
+            length += 1
+            left -= fleet.capacity[work.slot[c]] - fleet.reserved[work.slot[c]]
+    return length if left <= 0.0 else 0
+
+
+@kernel
+def draw(policy: PolicyArrays, n: int, u: float, work: Workspace) -> tuple[int, int]:
+    """Return the candidate drawn with ``u`` in [0, 1) and the best one, and write every candidate's chance.
+
+    Only those that can begin a slate are drawn; -1 and -1 where none can.
+    """
+    top, n_able = -1, 0
+    for c in range(n):
+        if work.able[c]:
+            n_able += 1
+            if top < 0 or work.utility[c] > work.utility[top]:
+                top = c
+    if top < 0:
+        return -1, -1
+    chance = work.chance
+    total = 0.0
+    for c in range(n):
+        if not work.able[c]:
+            chance[c] = 0.0
+        elif policy.explore == EXPLORE_SOFTMAX:
+            gap = work.utility[c] - work.utility[top]
+            chance[c] = np.exp(gap / policy.temperature) if gap < 0.0 else 1.0
+        elif policy.explore == EXPLORE_EPSILON:
+            chance[c] = policy.epsilon / n_able + (1.0 - policy.epsilon if c == top else 0.0)
+        else:
+            chance[c] = 1.0 if c == top else 0.0
+        total += chance[c]
+    for c in range(n):
+        chance[c] /= total
+    for c in range(n):
+        u -= chance[c]
+        if u < 0.0:
+            return c, top
+    return top, top  # rounding left a sliver of u
+
+
+@kernel
+def expire(fleet: FleetArrays, log: DecisionLog, hold: float, now: float) -> None:
+    """Give back the uplink of reservations that have lasted longer than ``hold`` seconds."""
+    size = log.id.size
+    while log.counters[NEXT_HOLD] < log.counters[NEXT_ID]:
+        row = log.counters[NEXT_HOLD] % size
+        if log.time[row] + hold > now:
+            return
+        for s in range(log.slot.shape[1]):
+            if log.held[row, s] > 0.0:
+                give_back(fleet, log, row, s)
+                log.counters[N_EXPIRED] += 1
+        log.counters[NEXT_HOLD] += 1
+
+
+@kernel
+def give_back(fleet: FleetArrays, log: DecisionLog, row: int, s: int) -> None:
+    """End one reservation; a node that has left since took its reservations with it."""
+    slot = log.slot[row, s]
+    if fleet.generation[slot] == log.generation[row, s]:
+        # Sums of floats drift; a reservation total never goes below zero for it.
+        fleet.reserved[slot] = max(fleet.reserved[slot] - log.held[row, s], 0.0)
+    log.held[row, s] = 0.0
+
+
+@kernel
+def remember(
+    state: State,
+    request: Entity,
+    i: int,
+    slate: np.ndarray,
+    length: int,
+    demand: float,
+    now: float,
+    work: Workspace,
+) -> int:
+    """Write a decision into the log, reserve its uplink and return its id; forgets the oldest decision."""
+    fleet, log = state.fleet, state.log
+    decision = log.counters[NEXT_ID]
+    row = decision % log.id.size
+    for s in range(log.slot.shape[1]):
+        if log.held[row, s] > 0.0:
+            give_back(fleet, log, row, s)
+        if log.state[row, s] == OPEN:
+            log.counters[N_FORGOTTEN] += 1
+        log.state[row, s] = 0
+    if log.counters[NEXT_HOLD] <= decision - log.id.size:
+        log.counters[NEXT_HOLD] = decision - log.id.size + 1
+    log.counters[NEXT_ID] = decision + 1
+    log.id[row] = decision
+    log.time[row] = now
+    copy_row(log.request_keys, row, request.keys, i)
+    left = demand
+    for s in range(length):
+        slot = work.slot[slate[s]]
+        log.slot[row, s] = slot
+        log.generation[row, s] = fleet.generation[slot]
+        log.state[row, s] = OPEN
+        copy_row(log.node_keys, row * log.slot.shape[1] + s, fleet.columns.keys, slot)
+        if demand > 0.0:
+            taken = min(left, fleet.capacity[slot] - fleet.reserved[slot])
+            log.held[row, s] = taken
+            fleet.reserved[slot] += taken
+            left -= taken
+    return decision
+
+
+@kernel
+def decide(
+    state: State,
+    request: Entity,
+    slots: np.ndarray,
+    now: float,
+    work: Workspace,
+    out: DecisionArrays,
+) -> None:
+    """Decide requests one after another, each seeing the reservations of those before it.
+
+    Parameters
+    ----------
+    request
+        (n, ...) rows of the requests.
+    slots
+        (n, n_candidates) int32 fleet slots, -1 as padding.
+    out
+        From `scheduler.buffers.new_outputs`; changed in place, as are the fleet's reservations and the decision log.
+    """
+    policy, fleet = state.policy, state.fleet
+    expire(fleet, state.log, policy.hold, now)
+    slate, leading = work.slate, work.leading
+    for i in range(slots.shape[0]):
+        demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
+        if not demand > 0.0:
+            demand = 0.0
+        n = admit(fleet, slots[i], demand, now, work, out.dropped[i])
+        length = 0
+        if n == 0:
+            out.reason[i] = ORIGIN_NO_CANDIDATES
+            for d in range(out.dropped.shape[1]):
+                if out.dropped[i, d] > 0:
+                    out.reason[i] = ORIGIN_ALL_DROPPED
+        else:
+            score(state, request, i, n, now, work)
+            utilities(policy, fleet, profile(policy, request, i), n, work)
+            others = leading[: leaders(work.utility, n, leading) if demand > 0.0 else 0]
+            for c in range(n):
+                work.able[c] = assemble(fleet, demand, c, others, work, slate) > 0
+            pick, top = draw(policy, n, uniform(state.seed, state.log.counters[NEXT_ID], 0), work)
+            out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
+            if pick >= 0:
+                out.propensity[i] = work.chance[pick]
+                length = assemble(fleet, demand, pick, others, work, slate)
+            for s in range(length):
+                out.position[i, s] = work.position[slate[s]]
+                out.utility[i, s] = work.utility[slate[s]]
+                copy_row(out.values[i], s, work.values, slate[s])
+        out.id[i] = remember(state, request, i, slate, length, demand, now, work)
+
+
+@kernel
+def score_all(state: State, request: Entity, slots: np.ndarray, now: float, work: Workspace, out: np.ndarray) -> None:
+    """Write calibrated head values (n, n_candidates, n_heads) of all candidates; padding stays as it is."""
+    for i in range(slots.shape[0]):
+        n = 0
+        for c in range(slots.shape[1]):
+            if slots[i, c] >= 0:
+                work.position[n] = c
+                work.slot[n] = slots[i, c]
+                n += 1
+        score(state, request, i, n, now, work)
+        for c in range(n):
+            copy_row(out[i], work.position[c], work.values, c)
+
+
+@kernel
+def observe(
+    state: State, row: np.ndarray, place: np.ndarray, values: np.ndarray, now: np.ndarray, work: Workspace
+) -> None:
+    """Fold outcomes into history, give back their uplink and refresh their nodes.
+
+    Parameters
+    ----------
+    row, place
+        (n,) rows of the decision log and places in their slates, checked to be open.
+    values
+        (n, n_values) float32 tracked values.
+    now
+        (n,) float64 arrivals in seconds.
+    """
+    fleet, log = state.fleet, state.log
+    request = Entity(fleet.columns.values, log.request_keys)
+    node = Entity(fleet.columns.values, log.node_keys)
+    x = work.x_outcome
+    for i in range(row.size):
+        r, s = row[i], place[i]
+        for v in range(x.size):
+            x[v] = values[i, v]
+        learn(state.program, request, r, node, r * log.slot.shape[1] + s, state.history, x, now[i])
+        if log.held[r, s] > 0.0:
+            give_back(fleet, log, r, s)
+        log.state[r, s] = ANSWERED
+        log.counters[N_OUTCOMES] += 1
+        slot = log.slot[r, s]
+        if fleet.generation[slot] == log.generation[r, s]:
+            refresh_node(state, slot, work)

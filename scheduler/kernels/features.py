@@ -1,0 +1,186 @@
+"""The one definition of every model input: fills feature rows from a request, a node and history.
+
+Serving calls `fill` for an owner when that owner changes; replay calls `fill_row` for each row.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from scheduler.kernels.history import find, mix, update
+from scheduler.kernels.jit import inlined, kernel
+from scheduler.layout import (
+    MISSING_KEY,
+    OP_AGE,
+    OP_CLOCK,
+    OP_COUNT,
+    OP_DIFFERENCE,
+    OP_DISTANCE,
+    OP_EQUAL,
+    OP_LAST,
+    OP_MEAN,
+    OP_NODE,
+    OP_REQUEST,
+    Entity,
+    FeatureProgram,
+    HistoryArrays,
+)
+
+EARTH_RADIUS_KM = 6371.0088
+"""Mean radius of the Earth (IUGG)."""
+
+
+@inlined
+def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` where any part is null."""
+    # Starting from the key's own number keeps equal parts of different keys apart.
+    key = np.uint64(k + 1)
+    for p in range(program.n_parts[k]):
+        column = program.parts[k, p]
+        part = node.keys[j, column] if program.part_side[k, p] else request.keys[i, column]
+        if part == np.uint64(MISSING_KEY):
+            return np.uint64(MISSING_KEY)
+        key = mix(key, part)
+    return key if key != np.uint64(MISSING_KEY) else np.uint64(1)
+
+
+@kernel
+def distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Return the great-circle distance of two places in degrees (haversine formula)."""
+    north = math.sin(math.radians(lat_b - lat_a) / 2)
+    east = math.sin(math.radians(lon_b - lon_a) / 2)
+    h = north**2 + math.cos(math.radians(lat_a)) * math.cos(math.radians(lat_b)) * east**2
+    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(h, 1.0)))
+
+
+@inlined
+def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float) -> float:
+    """Return statistic ``f`` of the entry in a slot; NaN where the slot is -1 or nothing was seen."""
+    if slot < 0:
+        return np.nan
+    op = program.op[f]
+    at = program.args[f, 1]
+    if op == OP_LAST:
+        return history.rows[slot, at] if history.rows[slot, program.args[f, 2]] > 0.0 else np.nan
+    elapsed = max(now - history.seen[slot], 0.0)
+    if op == OP_AGE:
+        return elapsed
+    weight = history.rows[slot, at]
+    if op == OP_COUNT:
+        return weight * np.exp2(-elapsed * history.rates[program.args[f, 2]])
+    if weight == 0.0:
+        return np.nan
+    if op == OP_MEAN:
+        return history.rows[slot, at + 1]
+    # OP_VARIANCE is the one left.
+    return history.rows[slot, at + 2] / weight
+
+
+@inlined
+def plain(program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, now: float) -> float:
+    """Return feature ``f`` of request ``i`` and node ``j``, for all operations but statistics."""
+    op = program.op[f]
+    a, b = program.args[f, 0], program.args[f, 1]
+    if op == OP_REQUEST:
+        return request.values[i, a]
+    if op == OP_NODE:
+        return node.values[j, b]
+    if op == OP_CLOCK:
+        turns = now * program.scale[f]
+        return turns - math.floor(turns)
+    if op == OP_EQUAL:
+        left, right = request.keys[i, a], node.keys[j, b]
+        if left == np.uint64(MISSING_KEY) or right == np.uint64(MISSING_KEY):
+            return np.nan
+        return 1.0 if left == right else 0.0
+    if op == OP_DIFFERENCE:
+        return abs(request.values[i, a] - node.values[j, b])
+    c, d = program.args[f, 2], program.args[f, 3]
+    if op == OP_DISTANCE:
+        return distance_km(request.values[i, a], request.values[i, c], node.values[j, b], node.values[j, d])
+    # OP_DOT is the one left.
+    total = 0.0
+    for n in range(c):
+        total += request.values[i, a + n] * node.values[j, b + n]
+    return total
+
+
+@kernel
+def fill(
+    program: FeatureProgram,
+    owned: np.ndarray,
+    scatter: bool,
+    request: Entity,
+    i: int,
+    node: Entity,
+    j: int,
+    history: HistoryArrays,
+    now: float,
+    out: np.ndarray,
+) -> None:
+    """Write the features of one owner for request ``i`` and node ``j``.
+
+    Parameters
+    ----------
+    owned
+        Which features: ``program.request``, ``program.node`` or ``program.pair``.
+    scatter
+        True to write feature ``f`` to ``out[f]`` (a whole row), false to write them side by side.
+    out
+        float32, changed in place.
+    """
+    key, slot = -1, -1
+    for n in range(owned.size):
+        f = owned[n]
+        op = program.op[f]
+        if op >= OP_MEAN and op <= OP_AGE:
+            if program.args[f, 0] != key:  # features of one history key mostly stand together
+                key = program.args[f, 0]
+                slot = find(history, history_key(program, key, request, i, node, j))
+            x = statistic(program, f, history, slot, now)
+        else:
+            x = plain(program, f, request, i, node, j, now)
+        out[f if scatter else n] = x
+
+
+@kernel
+def fill_row(
+    program: FeatureProgram,
+    request: Entity,
+    i: int,
+    node: Entity,
+    j: int,
+    history: HistoryArrays,
+    now: float,
+    out: np.ndarray,
+) -> None:
+    """Write all features of request ``i`` and node ``j``, in feature order, to the row ``out``."""
+    fill(program, program.request, True, request, i, node, j, history, now, out)
+    fill(program, program.node, True, request, i, node, j, history, now, out)
+    fill(program, program.pair, True, request, i, node, j, history, now, out)
+
+
+@inlined
+def learn(
+    program: FeatureProgram,
+    request: Entity,
+    i: int,
+    node: Entity,
+    j: int,
+    history: HistoryArrays,
+    values: np.ndarray,
+    now: float,
+) -> None:
+    """Fold an outcome's tracked values into every history key of its request and node.
+
+    Parameters
+    ----------
+    values
+        (n_values,) float64, NaN where not measured.
+    now
+        Arrival of the outcome in seconds.
+    """
+    for k in range(program.n_parts.size):
+        update(history, history_key(program, k, request, i, node, j), values, now)

@@ -1,0 +1,276 @@
+"""Rank, mask, leaf: trees evaluated by bits (Lucchese et al., SIGIR 2015), split by who owns a feature.
+
+The first argument of each kernel is a `scheduler.forest.ForestTables`. Kernels cast feature values to double, so
+that a float32 value meets the double threshold exactly; the dtype of `x` is free, one specialisation for each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, njit
+
+from scheduler.forest_layout import FANOUT, LANES, LINE, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.kernels.lanes import address, count_below, ranks, touch, zeros_above
+from scheduler.kernels.lines import add_lines
+
+AHEAD = 32
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def mask_row(f: ForestTables, feature: int, x: float) -> int:
+    """Row of `f.masks` that a value `x` of a feature selects."""
+    first = f.rank_start[feature]
+    value = np.float64(x)
+    if np.isnan(value):
+        return f.rank_row[f.rank_start[feature + 1] - 1]
+    block = 0
+    for level in range(f.n_levels[feature]):
+        start = f.level_start[feature, level] + FANOUT * block
+        block = FANOUT * block + count_below(f.bounds, start, value)
+    return f.rank_row[first + block]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
+    """Write into `out`, shape (words,), the leaves reachable once the request features `x` are known."""
+    for w in range(len(out)):
+        out[w] = f.full[w]
+    for k in range(len(f.request_features)):
+        row = mask_row(f, f.request_features[k, 1], x[f.request_features[k, 0]])
+        for w in range(len(out)):
+            out[w] &= f.masks[row, w]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
+    """Write into `out`, shape (node_words,), the leaves reachable once the node features `x` are known."""
+    for w in range(len(out)):
+        out[w] = f.full[w]
+    for k in range(len(f.node_features)):
+        row = mask_row(f, f.node_features[k, 1], x[f.node_features[k, 0]])
+        for w in range(len(out)):
+            out[w] &= f.masks[row, w]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def score(
+    f: ForestTables,
+    request: np.ndarray,
+    rows: np.ndarray,
+    indices: np.ndarray,
+    x_pair: np.ndarray,
+    work: ForestWork,
+    out: np.ndarray,
+) -> None:
+    """Write raw scores of candidates into `out`, shape (n, n_heads).
+
+    `request` is a row of `request_row`; `rows[indices[c]]` a row of `node_row`; `x_pair`, shape (n, pair features),
+    the pair features of each candidate; `work` a `ForestWork`, overwritten. Leaf values are added as float32,
+    in the order of the forest's positions, so that a score does not depend on the other candidates.
+    """
+    _place_touches(f, indices, 0, work.touch_at)
+    for k in range(min(TILE, len(indices)) * (f.node_words >> 3)):
+        touch(rows, work.touch_at[k])
+    for start in range(0, len(indices), TILE):
+        count = min(TILE, len(indices) - start)
+        _place_pairs(f, x_pair, start, count, work.pair_at)
+        _place_nodes(f, indices, start, work.node_at)
+        _place_touches(f, indices, start + TILE, work.touch_at)
+        work.sums[:] = 0
+        add_lines(
+            request,
+            rows,
+            work.node_at,
+            f.full,
+            work.zeros,
+            f.pair_masks,
+            work.pair_at,
+            f.node_words // 8,
+            f.word_bits,
+            f.leaf_value,
+            f.line_head,
+            f.line_groups,
+            work.touch_at,
+            (count + LANES - 1) // LANES,
+            work.sums,
+        )
+        for c in range(count):
+            for h in range(out.shape[1]):
+                out[start + c, h] = work.sums[h, c]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _place_nodes(f: ForestTables, indices: np.ndarray, start: int, node_at: np.ndarray) -> None:
+    """First byte of the row of each candidate of a tile, the last one repeated to the end."""
+    last = len(indices) - 1
+    for c in range(TILE):
+        node_at[c] = LINE * (f.node_words >> 3) * np.int64(indices[min(start + c, last)])
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: np.ndarray) -> None:
+    """Bytes of all lines of the rows of a tile, row after row: memory serves neighbours faster than jumps."""
+    node_lines = f.node_words >> 3
+    place = 0
+    for c in range(min(TILE, len(indices) - start)):
+        first = LINE * node_lines * np.int64(indices[start + c])
+        for line in range(node_lines):
+            touch_at[place + line] = first + LINE * line
+        place += node_lines
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _place_pairs(f: ForestTables, x_pair: np.ndarray, start: int, count: int, pair_at: np.ndarray) -> None:
+    """Place of each pair feature's line in `f.pair_masks[line]`, for each candidate."""
+    width = x_pair.shape[1]
+    for k in range(len(f.pair_features)):
+        place, feature = f.pair_features[k]
+        first = f.rank_start[feature]
+        last = f.rank_start[feature + 1] - first - 1
+        ranks(
+            f.bounds,
+            f.level_start[feature],
+            f.n_levels[feature],
+            x_pair,
+            start * width + place,
+            width,
+            count,
+            last,
+            pair_at[:, k],
+        )
+        for c in range(count):
+            pair_at[c, k] = LINE * f.rank_row[first + pair_at[c, k]]
+        for c in range(count, (count + LANES - 1) // LANES * LANES):
+            pair_at[c, k] = 0
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
+    """Write into `row` the one leaf of each tree for a full feature row `x`."""
+    for w in range(len(row)):
+        row[w] = f.full[w]
+    for owned in (f.request_features, f.node_features):
+        for k in range(len(owned)):
+            mask = mask_row(f, owned[k, 1], x[f.columns[owned[k, 1]]])
+            for w in range(len(row)):
+                row[w] &= f.masks[mask, w]
+    for k in range(len(f.pair_features)):
+        feature = f.pair_features[k, 1]
+        mask = mask_row(f, feature, x[f.columns[feature]])
+        for w in range(len(row)):
+            row[w] &= f.pair_masks[w >> 3, mask, w & 7]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
+    """Column of `f.leaf_value` that the single bit left for a tree in `row` names."""
+    if f.word_bits == 64:
+        return zeros_above(row[position], 64)
+    return zeros_above(row[position >> 1] >> np.uint64(32 * (position & 1)), 32)
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def leaves(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
+    """Write into `out`, shape (n, n_trees), the leaf numbers of full feature rows `x`; `row` is overwritten."""
+    for i in range(len(x)):
+        _whole_row(f, x[i], row)
+        for t in range(out.shape[1]):
+            position = names.position[t]
+            out[i, t] = names.leaf[position, _leaf(f, position, row)]
+
+
+@njit(nogil=True, cache=True, _nrt=False)
+def predict(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
+    """Write into `out`, shape (n, n_heads), double sums in tree order for full feature rows `x`."""
+    for i in range(len(x)):
+        _whole_row(f, x[i], row)
+        for h in range(out.shape[1]):
+            out[i, h] = 0.0
+        for t in range(len(names.position)):
+            position = names.position[t]
+            out[i, names.head[t]] += names.value[position, _leaf(f, position, row)]
+
+
+@njit(nogil=True, cache=True)
+def _vector(block: np.ndarray, field: int, dtype: Any) -> np.ndarray:
+    line = 8 * field
+    return carray(address(block, np.int64(block[line])), (np.int64(block[line + 1]),), dtype)
+
+
+@njit(nogil=True, cache=True)
+def _matrix(block: np.ndarray, field: int, dtype: Any) -> np.ndarray:
+    line = 8 * field
+    shape = np.int64(block[line + 1]), np.int64(block[line + 2])
+    return carray(address(block, np.int64(block[line])), shape, dtype)
+
+
+@njit(nogil=True, cache=True)
+def unpack(block: np.ndarray) -> ForestTables:
+    """View a block as `ForestTables`, in the order of `scheduler.forest_layout.FIELDS`.
+
+    Pointers instead of slices and reshapes, which cost half a microsecond; the caller keeps the block alive.
+    """
+    shape = np.int64(block[8 * 6 + 1]), np.int64(block[8 * 6 + 2]), np.int64(block[8 * 6 + 3])
+    return ForestTables(
+        bounds=_vector(block, 0, np.float64),
+        n_levels=_vector(block, 1, np.int64),
+        level_start=_matrix(block, 2, np.int64),
+        rank_start=_vector(block, 3, np.int64),
+        rank_row=_vector(block, 4, np.int64),
+        masks=_matrix(block, 5, np.uint64),
+        pair_masks=carray(address(block, np.int64(block[8 * 6])), shape, np.uint64),
+        full=_vector(block, 7, np.uint64),
+        columns=_vector(block, 8, np.int64),
+        request_features=_matrix(block, 9, np.int64),
+        node_features=_matrix(block, 10, np.int64),
+        pair_features=_matrix(block, 11, np.int64),
+        leaf_value=_matrix(block, 12, np.float32),
+        line_head=_vector(block, 13, np.int64),
+        line_groups=_vector(block, 14, np.int64),
+        node_words=np.int64(block[8 * 15]),
+        word_bits=np.int64(block[8 * 15 + 1]),
+    )
+
+
+@njit(nogil=True, cache=True)
+def packed_request_row(block: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """`request_row` for a packed forest."""
+    request_row(unpack(block), x, out)
+
+
+@njit(nogil=True, cache=True)
+def packed_node_rows(block: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """`node_row` for many nodes of a packed forest: `x` of shape (n, node features), `out` (n, node_words)."""
+    f = unpack(block)
+    for i in range(len(x)):
+        node_row(f, x[i], out[i])
+
+
+@njit(nogil=True, cache=True)
+def packed_score(
+    block: np.ndarray,
+    request: np.ndarray,
+    rows: np.ndarray,
+    indices: np.ndarray,
+    x_pair: np.ndarray,
+    out: np.ndarray,
+) -> int:
+    """`score` for a packed forest, with scratch of its own; the place of the first index outside `rows`, or -1."""
+    n_rows = len(rows)
+    for c in range(len(indices)):
+        if not 0 <= indices[c] < n_rows:
+            return c
+    f = unpack(block)
+    places = np.empty(TILE * (2 + len(f.line_head)), np.int64)
+    places[TILE : 2 * TILE] = 0
+    work = ForestWork(
+        node_at=places[:TILE],
+        zeros=places[TILE : 2 * TILE],
+        touch_at=places[2 * TILE :],
+        pair_at=np.empty((TILE, len(f.pair_features)), np.int64),
+        sums=np.empty((out.shape[1], TILE), np.float32),
+    )
+    score(f, request, rows, indices, x_pair, work, out)
+    return -1

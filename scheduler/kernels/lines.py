@@ -1,0 +1,204 @@
+"""The inner loop of the forest: AND the rows of a tile's candidates, find the leaf bits, add the leaf values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from scheduler.forest_layout import GROUP, LANES, LINE, TILE
+from scheduler.kernels.lanes import F32, I1, I8, I32, I64, INT, Code, check_contiguous, constant, or_plain, vector
+
+
+def _plain_numbers(node: Any, node_at: Any, known: Any, masks: Any, pair_at: Any, bits: Any) -> Any:
+    """Leaf numbers of one candidate for one line."""
+    left = known & node.reshape(-1)[node_at // 8 : node_at // 8 + 8]
+    for at in pair_at:
+        left = left & masks.reshape(-1)[at // 8 : at // 8 + 8]
+    words = [int(left[place * bits // 64]) >> (place * bits % 64) for place in range(512 // bits)]
+    return [bits - (word & ((1 << bits) - 1)).bit_length() for word in words]
+
+
+def _plain_add_lines(
+    request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any, node_lines: Any,
+    bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
+) -> None:  # fmt: skip
+    del touch_at  # a hint, which changes nothing
+    for line in range(len(line_head)):
+        rows, starts = (node, node_at) if line < node_lines else (base, base_at)
+        known = request[8 * line : 8 * line + 8]
+        for c in range(LANES * vectors):
+            start = int(starts[c]) + LINE * line
+            numbers = _plain_numbers(rows, start, known, pair_masks[line], pair_at[c].tolist(), int(bits))
+            total = sums[line_head[line], c]
+            for place in range(GROUP * line_groups[line]):
+                total = np.float32(total + values[line * 512 // bits + place, numbers[place] % bits])
+            sums[line_head[line], c] = total
+
+
+@or_plain(_plain_add_lines)
+def add_lines(
+    typing: Any, request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any,
+    node_lines: Any, bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
+) -> Any:  # fmt: skip
+    """Add to `sums` the leaf values of 16 * vectors candidates, line after line of their rows.
+
+    A line is 64 bytes of a row: 16 trees, or 8 of over 32 leaves. Going line by line keeps that line of the pair
+    tables and its trees' leaf values in the first-level cache for all candidates; going row by row, the time was that
+    of fetching pair rows from the second level.
+
+    Parameters
+    ----------
+    request
+        The request's row.
+    node, node_at
+        Rows of nodes, and the byte at which each candidate's begins.
+    base, base_at
+        The same for lines that do not depend on a node: the full row, and zeros.
+    pair_masks, pair_at
+        `ForestTables.pair_masks`, and the byte in a line of it for each candidate and pair feature.
+    node_lines
+        Lines that depend on a node.
+    bits, values, line_head, line_groups
+        As in `ForestTables`.
+    touch_at
+        Bytes of `node` to ask for meanwhile, one for each line and candidate.
+    vectors
+        Sixteenths of candidates, at most 4.
+    sums
+        Changed in place, shape (n_heads, 64).
+    """
+    del typing, node_lines, bits, vectors  # integers, and numba's context
+    arrays = (request, node, node_at, base, base_at, pair_masks, pair_at)
+    check_contiguous(*arrays, values, line_head, line_groups, touch_at, sums)
+    signature = types.void(*arrays, INT, INT, values, line_head, line_groups, touch_at, INT, sums)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        code = Code(context, builder, signature, args)
+        with builder.if_else(builder.icmp_signed("==", args[8], I64(32))) as (narrow, wide):
+            with narrow:
+                _Lines(code, I32, 16).emit()
+            with wide:
+                _Lines(code, I64, 8).emit()
+        return context.get_dummy_value()
+
+    return signature, emit
+
+
+class _Lines:
+    """The code for one width of words: `lanes` trees a line."""
+
+    def __init__(self, code: Code, kind: Any, lanes: int) -> None:
+        self.code, self.lanes, self.bits = code, lanes, 512 // lanes
+        self.words = vector(kind, lanes)
+        self.numbers_at = self._room(TILE * lanes)
+        self.turned_at = self._room(LANES * lanes)
+
+    def _room(self, n_bytes: int) -> Any:
+        """Address of bytes on the stack, at a line."""
+        room = cgutils.alloca_once(self.code.builder, ir.ArrayType(I8, n_bytes))
+        room.align = LINE
+        return self.code.builder.ptrtoint(room, I64)
+
+    def emit(self) -> None:
+        code, builder = self.code, self.code.builder
+        request, node, node_at, base, base_at, masks, pairs = (code.start(number) for number in range(7))
+        values, heads, groups, touches = (code.start(number) for number in range(9, 13))
+        sums = code.start(14)
+        line_masks, head_bytes = builder.mul(code.size(5, 1), I64(LINE)), builder.mul(code.size(14, 1), I64(4))
+        with code.loop(code.size(10, 0)) as loop:
+            line = loop.index
+            byte = builder.mul(line, I64(LINE))
+            is_kept = builder.icmp_signed("<", line, code.args[7])
+            self.known = code.load(builder.add(request, byte), self.words)
+            self.rows_at = builder.add(builder.select(is_kept, node, base), byte)
+            self.places_at = builder.select(is_kept, node_at, base_at)
+            self.masks_at = builder.add(masks, builder.mul(line, line_masks))
+            self.pairs_at, self.node = pairs, node
+            self.touch_at = code.place(touches, line, 8 * TILE)
+            code.unroll(code.size(6, 1), self._numbers)
+            head_at = builder.add(sums, builder.mul(code.item(heads, line), head_bytes))
+            with code.loop(code.args[13]) as vectors:
+                self._turn(code.place(self.numbers_at, vectors.index, LANES * self.lanes))
+                values_at = code.place(values, line, self.lanes * self.bits * 4)
+                self._add(values_at, code.item(groups, line), code.place(head_at, vectors.index, LINE))
+
+    def _numbers(self, pairs: Any) -> None:
+        """Leaf numbers of all candidates for one line, as bytes; `pairs` is a range or a count."""
+        code, builder = self.code, self.code.builder
+        pair_bytes = builder.mul(code.size(6, 1), I64(8))
+        with code.loop(builder.mul(code.args[13], I64(LANES))) as loop:
+            c = loop.index
+            row = code.load(builder.add(self.rows_at, code.item(self.places_at, c)), self.words)
+            code.prefetch(builder.add(self.node, code.item(self.touch_at, c)))
+            pair_at = builder.add(self.pairs_at, builder.mul(c, pair_bytes))
+
+            def narrow(pair: Any, left: Any, pair_at: Any = pair_at) -> Any:
+                return builder.and_(left, code.load(builder.add(self.masks_at, code.item(pair_at, pair)), self.words))
+
+            left = code.fold(builder.and_(row, self.known), pairs, narrow)
+            name = f"llvm.ctlz.v{self.lanes}i{self.bits}"
+            numbers = builder.trunc(code.call(name, self.words, left, I1(0)), vector(I8, self.lanes))
+            code.store(numbers, code.place(self.numbers_at, c, self.lanes), self.lanes)
+
+    def _turn(self, at: Any) -> None:
+        """From 16 candidates of `lanes` bytes to vectors over candidates, the leaf numbers of 4 trees in a lane."""
+        code = self.code
+        n_groups = self.lanes // GROUP
+        parts = [code.load(code.place(at, I64(k), LINE), vector(I32, LANES), LINE) for k in range(n_groups)]
+        if n_groups == 2:
+            turned = [self._pick(*parts, list(range(g, 32, 2))) for g in range(2)]
+        else:
+            low, high = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
+            turned = []
+            for g in (0, 2):
+                two = [*range(g, 32, 4), *range(g + 1, 32, 4)]
+                halves = self._pick(parts[0], parts[1], two), self._pick(parts[2], parts[3], two)
+                turned += [self._pick(*halves, low), self._pick(*halves, high)]
+        for g, group in enumerate(turned):
+            code.store(group, code.place(self.turned_at, I64(g), LINE), LINE)
+
+    def _pick(self, first: Any, second: Any, lanes: list[int]) -> Any:
+        return self.code.builder.shuffle_vector(first, second, ir.Constant(vector(I32, LANES), lanes))
+
+    def _add(self, values_at: Any, n_groups: Any, sums_at: Any) -> None:
+        """Add the leaf values of groups of 4 trees, tree after tree, to 16 sums."""
+        code, builder = self.code, self.code.builder
+        kind = vector(F32, LANES)
+
+        def add_group(group: Any, total: Any) -> Any:
+            four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
+            tree_at = code.place(values_at, group, GROUP * self.bits * 4)
+            for k in range(GROUP):
+                at = builder.add(tree_at, I64(k * self.bits * 4))
+                tables = [code.load(builder.add(at, I64(t * LINE)), kind, 4) for t in range(self.bits // LANES)]
+                total = builder.fadd(total, self._look_up(tables, builder.lshr(four, constant(LANES, 8 * k))))
+            return total
+
+        code.store(code.fold(code.load(sums_at, kind, 4), n_groups, add_group), sums_at, 4)
+
+    def _look_up(self, tables: list[Any], index: Any) -> Any:
+        """`tables[index]` of each lane, as if the tables were one: a permutation each, joined by the high bits."""
+        builder = self.code.builder
+        low = builder.and_(index, constant(LANES, LANES - 1))
+        found, bit = [self._permute(table, low) for table in tables], LANES
+        while len(found) > 1:
+            is_high = builder.icmp_signed("!=", builder.and_(index, constant(LANES, bit)), constant(LANES, 0))
+            pairs = zip(found[::2], found[1::2], strict=True)
+            found, bit = [builder.select(is_high, high, low) for low, high in pairs], 2 * bit
+        return found[0]
+
+    def _permute(self, table: Any, index: Any) -> Any:
+        """`table[index]` of each lane, in the form for which LLVM has an instruction on AVX2 and AVX-512.
+
+        The two-register permutation of AVX-512, which LLVM does not find, would not have been faster.
+        """
+        builder = self.code.builder
+        out = ir.Constant(table.type, ir.Undefined)
+        for lane in range(LANES):
+            one = builder.extract_element(table, builder.extract_element(index, I32(lane)))
+            out = builder.insert_element(out, one, I32(lane))
+        return out

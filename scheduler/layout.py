@@ -1,0 +1,322 @@
+"""What kernels see: dtypes, constants and NamedTuples of arrays.
+
+Kernels import nothing but this module. Arrays are owned by the classes around them; a kernel changes only
+what its docstring says it changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FeatureT = np.float32
+"""Features are float32: half the memory of a training matrix, and what ONNX Runtime compares. Thresholds stay
+float64 and the comparison is done in float64, so no precision is lost against LightGBM."""
+
+MISSING_KEY: Final = 0
+"""The key of a null id or category. No id hashes to it; nothing is stored under it."""
+
+REQUEST, NODE, PAIR = range(3)
+"""Who owns a feature: it changes with the request, with the node's own state, or with both (or with time)."""
+
+(
+    OP_REQUEST,
+    OP_NODE,
+    OP_CLOCK,
+    OP_MEAN,
+    OP_VARIANCE,
+    OP_COUNT,
+    OP_LAST,
+    OP_AGE,
+    OP_EQUAL,
+    OP_DIFFERENCE,
+    OP_DISTANCE,
+    OP_DOT,
+) = range(12)
+"""Feature operations; `scheduler.features` says which arguments each takes."""
+
+WAYS: Final = 16
+"""Entries in a history bucket. Two cache lines of keys; at half load one bucket in 250 overflows and lets go
+of its oldest entry, against one in 50 for 8 ways."""
+
+TIME_FLOATS: Final = 2
+"""Room of a float64 time at the start of a history row."""
+
+LINE_FLOATS: Final = 16
+"""Floats of a cache line; history rows are padded to it."""
+
+STATS: Final = 3
+"""Floats per value and half-life: decayed weight, mean, and sum of squared deviations."""
+
+
+LARGEST: Final = float(np.finfo(np.float32).max)
+"""Bound of the squared deviations: an infinite one would fade to NaN and stay so."""
+
+
+class HistoryArrays(NamedTuple):
+    """Decayed statistics in a set-associative table; slot ``i`` is row ``i`` of each array.
+
+    Attributes
+    ----------
+    keys
+        (slots,) uint64, `MISSING_KEY` where free.
+    seen
+        (slots,) float64, time of the last outcome in seconds: a view of the first bytes of each row, so that
+        time and statistics come with the same cache line.
+    rows
+        (slots, width) float32: `TIME_FLOATS` that hold ``seen``, last values, then for each value and
+        half-life its weight, mean and squared deviations, then padding to whole cache lines.
+    rates
+        (n_half_lives,) float64, 1 / half-life in seconds.
+    counters
+        (2,) int64: entries held, entries let go to make room.
+    """
+
+    keys: NDArray[np.uint64]
+    seen: NDArray[np.float64]
+    rows: NDArray[np.float32]
+    rates: NDArray[np.float64]
+    counters: NDArray[np.int64]
+
+
+class Entity(NamedTuple):
+    """Columns of requests or nodes as kernels read them; row ``i`` is one request or one node.
+
+    Attributes
+    ----------
+    values
+        (n, width) float64: numbers, category codes and vectors side by side, NaN where missing.
+    keys
+        (n, n_keys) uint64: the id's key, then one per category column; `MISSING_KEY` where null.
+    """
+
+    values: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+
+
+class FeatureProgram(NamedTuple):
+    """The features of a spec as tables.
+
+    Attributes
+    ----------
+    op, args, scale
+        (n_features,) int32, (n_features, 4) int32, (n_features,) float64: what to compute from what.
+    request, node, pair
+        Indices of the features each owner computes, int32, in feature order.
+    parts, n_parts, part_side
+        (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
+        from, and whether each is the request's or the node's.
+    """
+
+    op: NDArray[np.int32]
+    args: NDArray[np.int32]
+    scale: NDArray[np.float64]
+    request: NDArray[np.int32]
+    node: NDArray[np.int32]
+    pair: NDArray[np.int32]
+    parts: NDArray[np.int32]
+    n_parts: NDArray[np.int32]
+    part_side: NDArray[np.int32]
+
+
+(BEST, EXPLORED, ORIGIN_NO_CANDIDATES, ORIGIN_ALL_DROPPED, ORIGIN_NO_UPLINK) = range(5)
+REASONS: Final = ("best", "explored", "origin:no_candidates", "origin:all_dropped", "origin:no_uplink")
+"""Why a decision is what it is, by code."""
+
+(DROP_SILENT, DROP_QUARANTINED, DROP_FULL) = range(3)
+DROPS: Final = ("silent", "quarantined", "full")
+"""Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken."""
+
+(LINK_LOGISTIC, LINK_LOG, LINK_IDENTITY) = range(3)
+LINKS: Final = ("logistic", "log", "identity")
+
+(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX) = range(3)
+EXPLORES: Final = ("none", "epsilon", "softmax")
+
+(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN) = range(5)
+"""Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
+expired, decisions overwritten before all their outcomes came."""
+
+OPEN, ANSWERED = 1, 2
+"""State of a place in a slate: waiting for its outcome, or answered; 0 is empty."""
+
+
+class FleetArrays(NamedTuple):
+    """Nodes by slot.
+
+    Attributes
+    ----------
+    columns
+        The nodes' columns.
+    rows
+        (slots, node_words) uint64, the forest's row of each node.
+    expires
+        (slots,) float64, when the heartbeat is overdue; -inf for a free slot.
+    released
+        (slots,) float64, when a quarantine ends; -inf without one.
+    generation
+        (slots,) int32, raised each time a slot loses its node.
+    capacity, reserved
+        (slots,) float64, uplink in kbit/s and how much of it is promised.
+    """
+
+    columns: Entity
+    rows: NDArray[np.uint64]
+    expires: NDArray[np.float64]
+    released: NDArray[np.float64]
+    generation: NDArray[np.int32]
+    capacity: NDArray[np.float64]
+    reserved: NDArray[np.float64]
+
+
+class PolicyArrays(NamedTuple):
+    """How head values become a choice.
+
+    Attributes
+    ----------
+    calibration
+        (n_heads, 3) float64: link, intercept and slope.
+    given_ok
+        (n_heads,) bool: the value counts with the probability of success.
+    failure
+        Which head predicts failure, -1 for none.
+    weights, load, money
+        (n_profiles, n_heads), (n_profiles,), (n_profiles,) float64; the last profile is the default.
+    when_column, when_key
+        (n_profiles, n) int32 and uint64: key columns of the request and what they must equal, -1 for no more.
+    price, demand
+        Columns of node and request values, -1 for none.
+    explore, epsilon, temperature
+        How to draw.
+    hold
+        Seconds a reservation lasts.
+    """
+
+    calibration: NDArray[np.float64]
+    given_ok: NDArray[np.bool_]
+    failure: int
+    weights: NDArray[np.float64]
+    load: NDArray[np.float64]
+    money: NDArray[np.float64]
+    when_column: NDArray[np.int32]
+    when_key: NDArray[np.uint64]
+    price: int
+    demand: int
+    explore: int
+    epsilon: float
+    temperature: float
+    hold: float
+
+
+class DecisionLog(NamedTuple):
+    """The last decisions, in a ring: decision ``id`` stands in row ``id % size``.
+
+    Attributes
+    ----------
+    id, time
+        (size,) int64 and float64.
+    request_keys
+        (size, n_keys) uint64, what history needs to learn from the outcome.
+    node_keys
+        (size * max_nodes, n_keys) uint64, likewise.
+    slot, generation, state, held
+        (size, max_nodes): where the node stood, which node it was, whether its outcome came, kbit/s reserved.
+    counters
+        (5,) int64, see `NEXT_ID`.
+    """
+
+    id: NDArray[np.int64]
+    time: NDArray[np.float64]
+    request_keys: NDArray[np.uint64]
+    node_keys: NDArray[np.uint64]
+    slot: NDArray[np.int32]
+    generation: NDArray[np.int32]
+    state: NDArray[np.int8]
+    held: NDArray[np.float64]
+    counters: NDArray[np.int64]
+
+
+class Workspace(NamedTuple):
+    """Scratch arrays of one decision, by candidate; overwritten by each.
+
+    Attributes
+    ----------
+    position, slot
+        (n,) int32: place in the caller's list, and slot in the fleet, of the candidates left.
+    able
+        (n,) bool: whether a slate that begins with the candidate covers the demand.
+    x_request, x_node, x_pair
+        (n_request,), (n_node,), (n, n_pair) float32 features.
+    request_row
+        (words,) uint64.
+    forest
+        Scratch of the forest's own kernel.
+    raw, values
+        (n, n_heads) float32 raw scores and float64 calibrated values.
+    utility, chance
+        (n,) float64.
+    slate, leading
+        (max_nodes,) int32, slates in the making.
+    x_outcome
+        (n_values,) float64, the tracked values of one outcome.
+    """
+
+    position: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    able: NDArray[np.bool_]
+    x_request: NDArray[np.float32]
+    x_node: NDArray[np.float32]
+    x_pair: NDArray[np.float32]
+    request_row: NDArray[np.uint64]
+    forest: Any  # scheduler.tables.ForestWork
+    raw: NDArray[np.float32]
+    values: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    chance: NDArray[np.float64]
+    slate: NDArray[np.int32]
+    leading: NDArray[np.int32]
+    x_outcome: NDArray[np.float64]
+
+
+class DecisionArrays(NamedTuple):
+    """What decisions come out as; row ``i`` belongs to request ``i``.
+
+    Attributes
+    ----------
+    id
+        (n,) int64.
+    position
+        (n, max_nodes) int32, the slate as places in the candidate list, -1 past its end.
+    values
+        (n, max_nodes, n_heads) float64, calibrated head values of the slate.
+    utility
+        (n, max_nodes) float64.
+    propensity
+        (n,) float64, probability with which this slate was drawn.
+    reason
+        (n,) uint8, see `REASONS`.
+    dropped
+        (n, len(DROPS)) int32.
+    """
+
+    id: NDArray[np.int64]
+    position: NDArray[np.int32]
+    values: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    propensity: NDArray[np.float64]
+    reason: NDArray[np.uint8]
+    dropped: NDArray[np.int32]
+
+
+class State(NamedTuple):
+    """All that a decision reads and changes."""
+
+    program: FeatureProgram
+    tables: Any  # scheduler.tables.ForestTables, which stands a layer above
+    policy: PolicyArrays
+    fleet: FleetArrays
+    history: HistoryArrays
+    log: DecisionLog
+    seed: int

@@ -1,0 +1,135 @@
+"""Outcomes of a spec: their order, what is derived from them, and the values history tracks."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import as_numbers
+from scheduler.errors import InputError
+from scheduler.kernels.outcomes import track
+from scheduler.spec import COST, FAILED, Spec, Value
+
+OK = "ok"
+"""Under this name `Scheduler.observe` is told whether the request succeeded."""
+
+
+class Tracked(NamedTuple):
+    """Which outcome each value is, and whether its logarithm is meant; see `kernels.outcomes.track`."""
+
+    columns: NDArray[np.int32]
+    log1p: NDArray[np.bool_]
+
+
+def outcome_names(spec: Spec) -> tuple[str, ...]:
+    """Return the measured outcomes of a spec in order, then the derived ``failed`` and ``cost``."""
+    return (*spec.outcomes, FAILED, COST)
+
+
+def tracked(spec: Spec, values: tuple[str, ...]) -> Tracked:
+    """Return where the given values come from, in the order of `outcome_names`."""
+    names = outcome_names(spec)
+    parsed = [Value.parse(value) for value in values]
+    columns = np.array([names.index(value.outcome) for value in parsed], np.int32)
+    return Tracked(columns, np.array([value.log1p for value in parsed], np.bool_))
+
+
+def tracked_values(spec: Spec, values: tuple[str, ...], outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values of outcome rows.
+
+    Parameters
+    ----------
+    values
+        As written in a spec, such as ``log1p(cost)``.
+    outcomes
+        (n, n_outcomes) in the order of `outcome_names`.
+
+    Returns
+    -------
+    (n, n_values) float32, NaN where not measured.
+    """
+    out = np.empty((len(outcomes), len(values)), np.float32)
+    track(*tracked(spec, values), np.ascontiguousarray(outcomes, np.float32), out)
+    return out
+
+
+def outcome_rows(spec: Spec, n: int, measured: Mapping[str, object]) -> NDArray[np.float32]:
+    """Check measured outcomes and return them as rows, the derived ones included.
+
+    Parameters
+    ----------
+    n
+        How many outcomes.
+    measured
+        ``ok`` and outcomes of the spec, each a scalar or (n,); what is left out was not measured.
+
+    Returns
+    -------
+    (n, n_outcomes) float32 in the order of `outcome_names`.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, a value is no number or out of the spec's range, ``ok`` is missing, or an
+        outcome that succeeded lacks the one its cost is made of.
+    """
+    names = outcome_names(spec)
+    rows = np.full((n, len(names)), np.nan, np.float32)
+    for name, values in measured.items():
+        if name != OK:
+            at = _position(spec, name)
+            rows[:, at] = _column(spec, name, values, n)
+    failed = ~_succeeded(measured, n)
+    cost = rows[:, names.index(spec.cost.success)].copy()
+    if np.isnan(cost[~failed]).any():
+        message = f"outcome: expected {spec.cost.success!r} where ok is true, found none"
+        raise InputError(message)
+    cost[failed] = spec.cost.failure
+    if spec.cost.failure_column is not None:
+        took = rows[:, names.index(spec.cost.failure_column)]
+        cost[failed] = np.fmax(cost[failed], took[failed])
+    rows[:, names.index(FAILED)] = failed
+    rows[:, names.index(COST)] = cost
+    return rows
+
+
+def _position(spec: Spec, name: str) -> int:
+    if name not in spec.outcomes:
+        message = f"outcome: expected ok or one of {', '.join(spec.outcomes)}, found {name!r}"
+        raise InputError(message)
+    return outcome_names(spec).index(name)
+
+
+def _succeeded(measured: Mapping[str, object], n: int) -> NDArray[np.bool_]:
+    if OK not in measured:
+        message = f"outcome: expected ok, found only {', '.join(measured) or 'nothing'}"
+        raise InputError(message)
+    try:
+        ok = np.asarray(measured[OK])
+    except ValueError:  # a ragged list
+        ok = np.array(None)
+    if not (ok.dtype == np.bool_ or ok.size == 0) or ok.shape not in ((), (n,)):
+        message = f"outcome ok: expected true or false ({n} of them), found {reprlib.repr(measured[OK])}"
+        raise InputError(message)
+    return np.broadcast_to(ok.astype(np.bool_), (n,))
+
+
+def _column(spec: Spec, name: str, values: object, n: int) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+        column = as_numbers(values, f"outcome {name!r}").astype(np.float32)
+    if column.shape not in ((), (n,)):
+        message = f"outcome {name!r}: expected {n} numbers, found shape {column.shape}"
+        raise InputError(message)
+    outcome = spec.outcomes[name]
+    low = -np.inf if outcome.min is None else outcome.min
+    high = np.inf if outcome.max is None else outcome.max
+    bad = np.isinf(column) | (column < low) | (column > high)
+    if bad.any():
+        found = column[bad].flat[0]
+        message = f"outcome {name!r}: expected a finite number from {low:g} to {high:g}, found {found}"
+        raise InputError(message)
+    return np.broadcast_to(column, (n,))

@@ -1,0 +1,49 @@
+"""The spec's utility, ledger and exploration as the tables that kernels run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import id_key
+from scheduler.features import Features
+from scheduler.layout import EXPLORES, LINK_LOGISTIC, PolicyArrays
+from scheduler.spec import Profile, Spec, seconds
+
+
+def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float64]) -> PolicyArrays:
+    """Return the policy of a spec over a model's heads.
+
+    Parameters
+    ----------
+    calibration
+        (n_heads, 3) link code, intercept and slope, heads in the spec's order.
+    """
+    utility = spec.utility
+    profiles = (*utility.profiles, Profile(when={}))
+    weights = [[p.heads.get(name, utility.heads.get(name, 0.0)) for name in spec.heads] for p in profiles]
+    width = max(1, *(len(p.when) for p in profiles))
+    when_column = np.full((len(profiles), width), -1, np.int32)
+    when_key = np.zeros((len(profiles), width), np.uint64)
+    for p, one in enumerate(profiles):
+        for w, (column, value) in enumerate(one.when.items()):
+            when_column[p, w] = features.request.key_columns[column]
+            when_key[p, w] = id_key(value)
+    failures = np.flatnonzero(calibration[:, 0] == LINK_LOGISTIC)
+    ledger = spec.ledger
+    return PolicyArrays(
+        calibration=calibration,
+        given_ok=np.array([head.given_ok for head in spec.heads.values()]),
+        failure=int(failures[0]) if failures.size else -1,
+        weights=np.array(weights, np.float64),
+        load=np.array([utility.load if p.load is None else p.load for p in profiles], np.float64),
+        money=np.array([utility.money if p.money is None else p.money for p in profiles], np.float64),
+        when_column=when_column,
+        when_key=when_key,
+        price=-1 if utility.price is None else features.node.offsets[utility.price],
+        demand=-1 if ledger is None else features.request.offsets[ledger.demand],
+        explore=EXPLORES.index(spec.policy.explore),
+        epsilon=float(spec.policy.epsilon),
+        temperature=float(spec.policy.temperature),
+        hold=seconds(ledger.hold) if ledger is not None else np.inf,
+    )

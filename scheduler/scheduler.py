@@ -1,0 +1,347 @@
+"""The scheduler: state in, decision out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.buffers import new_outputs, new_workspace
+from scheduler.candidates import Index
+from scheduler.columns import Id, Ids, plain_list
+from scheduler.decision import Decision, Decisions
+from scheduler.decision_log import DecisionRing
+from scheduler.errors import ClockError, InputError
+from scheduler.fleet import Fleet
+from scheduler.history import new_history
+from scheduler.intake import candidate_slots, column_of_one, moment, moments, request_rows
+from scheduler.kernels import choice
+from scheduler.layout import (
+    N_EXPIRED,
+    N_FORGOTTEN,
+    N_OUTCOMES,
+    NEXT_ID,
+    Entity,
+    HistoryArrays,
+    State,
+    Workspace,
+)
+from scheduler.model import Model
+from scheduler.outcomes import outcome_rows, tracked_values
+from scheduler.policy import compile_policy
+from scheduler.table import Table
+
+MAX_SKEW = 5.0
+"""Seconds by which a call's time may lie behind the latest one: threads and machines disagree so far."""
+
+REMEMBERED = 65_536
+"""Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
+
+
+class Scheduler:
+    """Decides which nodes serve a request, and learns from what came of it.
+
+    All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads.
+
+    Parameters
+    ----------
+    model
+        What predicts; see `Model.load`.
+    seed
+        Fixes every random draw, 0 to 2**63 - 1.
+    remember
+        How many decisions wait for their outcome before the oldest is forgotten.
+
+    Attributes
+    ----------
+    fleet
+        The nodes: ``upsert``, ``remove``, ``heard``, ``quarantine``; see `Fleet`.
+    clients
+        What is known of clients, so that a request needs only its client's id: ``upsert``, ``remove``.
+
+    Examples
+    --------
+    >>> sched = Scheduler(Model.load(folder), seed=0)  # doctest: +SKIP
+    >>> sched.fleet.upsert([1, 2], {"isp": ["a", "b"]})  # doctest: +SKIP
+    >>> d = sched.decide({"client_id": 17}, candidates=[1, 2], now=0.0)  # doctest: +SKIP
+    >>> sched.observe(d.id, {"ok": True, "rtt_ms": 31.0}, now=0.1)  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model, *, seed: int = 0, remember: int = REMEMBERED) -> None:
+        for name, value, low in (("seed", seed, 0), ("remember", remember, 1)):
+            if not isinstance(value, int | np.integer) or not low <= value < 2**63:
+                message = f"{name}: expected an integer of {low} or more, found {value!r}"
+                raise InputError(message)
+        spec, features = model.spec, model.features
+        self.model = model
+        self._lock = threading.RLock()
+        self._seed = int(seed)
+        self._latest = -np.inf
+        self._rng = np.random.default_rng(seed)
+        self._index = Index(spec.candidates, features.request, features.node)
+        self._history = new_history(spec)
+        self._log = DecisionRing(int(remember), spec.policy.max_nodes, features)
+        self._policy = compile_policy(spec, features, model.calibration)
+        self._work = new_workspace(model, spec.candidates.limit)
+        self.clients = Table(features.request, "client ids", self._lock)
+        self.fleet = Fleet(
+            features.node,
+            model.forest,
+            spec.ledger.capacity if spec.ledger else None,
+            lock=self._lock,
+            changed=self._nodes_changed,
+            removed=self._nodes_removed,
+        )
+
+    def decide(
+        self,
+        request: Mapping[str, Any],
+        candidates: Ids | None = None,
+        *,
+        now: float,
+    ) -> Decision:
+        """Choose the nodes for one request.
+
+        Parameters
+        ----------
+        request
+            The client's id under the spec's client column, and any of the request's columns; those left out
+            are taken from `clients`, or missing.
+        candidates
+            Distinct node ids; by default the spec's tiers find them.
+        now
+            Seconds.
+
+        Returns
+        -------
+        Decision
+
+        Raises
+        ------
+        InputError
+            If the request, a candidate or the time is wrong (`UnknownNodeError`, `ClockError`). Nothing
+            changed.
+        """
+        rows = None if candidates is None else [plain_list(candidates, "candidates")]
+        return self.decide_batch(column_of_one(request, "request"), rows, now=now).one(0)
+
+    def decide_batch(
+        self,
+        requests: Mapping[str, Any],
+        candidates: Sequence[Sequence[Id]] | NDArray[Any] | None = None,
+        *,
+        now: float,
+    ) -> Decisions:
+        """Choose the nodes for many requests, in order, each seeing the reservations of those before it.
+
+        Parameters
+        ----------
+        requests
+            Columns as for `decide`, each (n,).
+        candidates
+            (n, n_candidates) node ids; None pads a row of an object array.
+        now
+            Seconds, one time for all.
+
+        Returns
+        -------
+        Decisions
+
+        Raises
+        ------
+        InputError
+            As `decide`.
+        """
+        now = moment(now)
+        with self._lock:
+            self._check_clock(now)
+            entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
+            slots = self._slots(candidates, entity)
+            self._latest = max(self._latest, now)
+            out = new_outputs(self.model, len(slots))
+            choice.decide(self._state(), entity, slots, now, self._room(slots.shape[1]), out)
+            nodes = np.full(out.position.shape, None)
+            request, place = np.nonzero(out.position >= 0)
+            nodes[request, place] = self.fleet.table.ids[slots[request, out.position[request, place]]]
+        return Decisions(
+            out.id,
+            nodes,
+            out.position,
+            out.values,
+            out.utility,
+            out.propensity,
+            out.reason,
+            out.dropped,
+            self.model.heads,
+            self.model.version,
+        )
+
+    def observe(self, decision: int, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
+        """Report what came of a decision; history learns from it and its uplink is free again.
+
+        Parameters
+        ----------
+        decision
+            The decision's id.
+        outcome
+            ``ok`` and the outcomes measured.
+        now
+            When the outcome arrived, in seconds.
+        node
+            Which node of the slate; needed only where it has several.
+
+        Raises
+        ------
+        UnknownDecisionError
+            If the decision was never made, was forgotten, went to the origin, or has no such node.
+        DuplicateOutcomeError
+            If this node's outcome is known already.
+        InputError
+            If the outcome is not what the spec says. Nothing changed.
+
+        Notes
+        -----
+        A node removed since the decision still teaches: history goes by id, and an id that comes back finds
+        its past. Its reservation went with it.
+        """
+        one = column_of_one(outcome, "outcome")
+        self.observe_batch([decision], one, now=moment(now), nodes=None if node is None else [node])
+
+    def observe_batch(
+        self,
+        decisions: Sequence[int] | NDArray[np.int64],
+        outcomes: Mapping[str, Any],
+        *,
+        now: float | NDArray[np.float64],
+        nodes: Sequence[Id] | None = None,
+    ) -> None:
+        """Report many outcomes, in order of arrival; see `observe`.
+
+        Parameters
+        ----------
+        decisions
+            (n,) ids, none twice with the same node.
+        outcomes
+            ``ok`` and outcomes by name, each (n,), NaN where not measured.
+        now
+            When they arrived, one time or (n,).
+        nodes
+            (n,) which node of each slate; needed only where slates have several.
+        """
+        with self._lock:
+            spec = self.model.spec
+            rows, places = self._log.find(decisions, nodes)
+            times = moments(now, len(rows))
+            measured = outcome_rows(spec, len(rows), outcomes)
+            self._check_clock(times.min(initial=np.inf))
+            self._latest = max(self._latest, times.max(initial=-np.inf))
+            values = tracked_values(spec, spec.history.values, measured)
+            choice.observe(self._state(), rows, places, values, times, self._work)
+            self._refresh_returned(rows, places)
+
+    def score(
+        self,
+        requests: Mapping[str, Any],
+        candidates: Sequence[Sequence[Id]] | NDArray[Any],
+        *,
+        now: float,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return each head's expected value of each candidate, without deciding anything.
+
+        Parameters
+        ----------
+        requests, candidates
+            As for `decide_batch`.
+
+        Returns
+        -------
+        dict of (n, n_candidates) float64, NaN where a row is padded.
+        """
+        now = moment(now)
+        with self._lock:
+            entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
+            slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
+            out = np.full((*slots.shape, len(self.model.heads)), np.nan)
+            choice.score_all(self._state(), entity, slots, now, self._room(slots.shape[1]), out)
+        return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
+
+    def counters(self) -> dict[str, int]:
+        """Return how much was decided, observed, expired, forgotten and held."""
+        counters = self._log.arrays.counters
+        return {
+            "decisions": int(counters[NEXT_ID]),
+            "outcomes": int(counters[N_OUTCOMES]),
+            "expired": int(counters[N_EXPIRED]),
+            "forgotten": int(counters[N_FORGOTTEN]),
+            "history_entries": int(self._history.counters[0]),
+            "history_evicted": int(self._history.counters[1]),
+            "nodes": len(self.fleet),
+        }
+
+    def refresh(self) -> None:
+        """Recompute every node's forest row, after history was filled from outside."""
+        with self._lock:
+            slots = np.flatnonzero(self.fleet.arrays.expires > -np.inf).astype(np.int32)
+            choice.refresh_nodes(self._state(), slots, self._work)
+
+    @property
+    def history(self) -> HistoryArrays:
+        """The running statistics.
+
+        `training.replay.replay` fills them from telemetry; call `refresh` afterwards.
+        """
+        return self._history
+
+    def _slots(self, candidates: object, requests: Entity) -> NDArray[np.int32]:
+        """Return the fleet slots of the candidates given, or of those retrieved."""
+        if candidates is not None:
+            return candidate_slots(candidates, self.fleet.table, len(requests.keys))
+        slots = np.full((len(requests.keys), self.model.spec.candidates.limit), -1, np.int32)
+        for row, keys in zip(slots, requests.keys, strict=True):
+            found = self._index.retrieve(keys, self._rng)
+            row[: len(found)] = found
+        return slots
+
+    def _check_clock(self, now: float) -> None:
+        if now < self._latest - MAX_SKEW:
+            message = f"now: expected at least {self._latest} less {MAX_SKEW} s, found {now}"
+            raise ClockError(message)
+
+    def _state(self) -> State:
+        model = self.model
+        return State(
+            program=model.features.program,
+            tables=model.forest.tables,
+            policy=self._policy,
+            fleet=self.fleet.arrays,
+            history=self._history,
+            log=self._log.arrays,
+            seed=self._seed,
+        )
+
+    def _room(self, n: int) -> Workspace:
+        """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
+        if n > len(self._work.slot):
+            self._work = new_workspace(self.model, n)
+        return self._work
+
+    def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
+        for slot in slots.tolist():
+            self._index.put(slot, self.fleet.arrays.columns.keys[slot])
+        choice.refresh_nodes(self._state(), slots, self._work)
+
+    def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
+        for slot in slots.tolist():
+            self._index.drop(slot)
+
+    def _refresh_returned(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+        """Refresh nodes that left between decision and outcome and came back, maybe to another slot."""
+        log, fleet = self._log.arrays, self.fleet.arrays
+        left = fleet.generation[log.slot[rows, places]] != log.generation[rows, places]
+        if left.any():
+            keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
+            slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
+            choice.refresh_nodes(self._state(), slots, self._work)

@@ -1,0 +1,60 @@
+"""Reading a spec from TOML or from the JSON kept in an artifact."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from scheduler.errors import SpecError
+from scheduler.spec.checks import check_spec
+from scheduler.spec.types import Spec
+
+
+def load_spec(path: str | Path) -> Spec:
+    """Read and check a spec file.
+
+    Parameters
+    ----------
+    path
+        A TOML file.
+
+    Returns
+    -------
+    Spec
+
+    Raises
+    ------
+    SpecError
+        If the file cannot be read, has an unknown key or a wrong type, or refers to something it does not
+        define. The message starts with the file and names the key.
+    """
+    try:
+        return parse_spec(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"{path}: expected a readable spec file, found {error.strerror}"
+        raise SpecError(message) from error
+    except (SpecError, UnicodeDecodeError) as error:
+        message = f"{path}: {error}"
+        raise SpecError(message) from error
+
+
+def parse_spec(text: str) -> Spec:
+    """Check the text of a spec file and return the spec; see `load_spec`."""
+    try:
+        spec = msgspec.convert(tomllib.loads(text), Spec)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise SpecError(str(error)) from error
+    check_spec(spec)
+    return spec
+
+
+def spec_from_json(data: bytes) -> Spec:
+    """Read back what `Spec.to_json` wrote; raises `SpecError` like `load_spec`."""
+    try:
+        spec = msgspec.json.decode(data, type=Spec)
+    except msgspec.DecodeError as error:
+        raise SpecError(str(error)) from error
+    check_spec(spec)
+    return spec

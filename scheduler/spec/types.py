@@ -1,0 +1,308 @@
+"""The parts of a spec as frozen typed values; what each key of the TOML file means stands here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from scheduler.errors import SpecError
+
+Params: TypeAlias = dict[str, bool | int | float | str]
+
+_VALUE = re.compile(r"(?:(log1p)\((\w+)\)|(\w+))")
+
+CLIENT, NODE = "client", "node"
+"""The two ids a history key may name besides ``request.COLUMN`` and ``node.COLUMN``."""
+
+FAILED, COST = "failed", "cost"
+"""Outcomes every spec has: 1 where the request failed, else 0; and what it cost (see `Cost`)."""
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all parts of a spec: frozen, keyword-only, refusing unknown keys."""
+
+
+class Slice(_Section, frozen=True):
+    """The integer column that numbers time slices, and how long a slice lasts in seconds."""
+
+    column: str
+    seconds: float
+
+
+class Telemetry(_Section, frozen=True):
+    """Which telemetry column plays which role.
+
+    Without ``time`` a row was decided at the start of its slice. Its outcome arrives after the first of the
+    ``arrival`` columns that is not null, in milliseconds; without such a column, at once.
+    """
+
+    client: str
+    node: str
+    slice: Slice
+    time: str | None = None
+    ok: str | None = None
+    arrival: tuple[str, ...] = ()
+
+
+class Outcome(_Section, frozen=True):
+    """A measured number with its unit and the range outside which a row is rejected."""
+
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+
+
+class Column(_Section, frozen=True):
+    """A column of a request or a node.
+
+    ``number`` and ``category`` columns are one value wide, a ``vector`` is ``size`` numbers.
+    """
+
+    type: Literal["number", "category", "vector"] = "number"
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    size: int = 1
+    source: Literal["telemetry", "clients", "nodes"] = "telemetry"
+
+
+class Cost(_Section, frozen=True):
+    """What a request costs: an outcome where it succeeded; where it failed a fixed amount, or at least that.
+
+    With ``failure_column`` a failure costs the larger of ``failure`` and that outcome.
+    """
+
+    success: str
+    failure: float
+    failure_column: str | None = None
+
+
+class RequestColumn(_Section, frozen=True, tag_field="op", tag="request"):
+    """A column of the request."""
+
+    column: str
+
+
+class NodeColumn(_Section, frozen=True, tag_field="op", tag="node"):
+    """A column of the node."""
+
+    column: str
+
+
+class Clock(_Section, frozen=True, tag_field="op", tag="clock"):
+    """Where in a repeating period (such as ``24h``) the decision falls, in [0, 1)."""
+
+    period: str
+
+
+class Statistic(_Section, frozen=True, tag_field="op", tag="history"):
+    """A decayed statistic of a value under a history key."""
+
+    key: str
+    stat: Literal["mean", "variance", "count", "last", "age"]
+    value: str | None = None
+    half_life: str | None = None
+
+
+class Equal(_Section, frozen=True, tag_field="op", tag="equal"):
+    """1 where a category of the request equals one of the node, 0 where not, missing where either is."""
+
+    request: str
+    node: str
+
+
+class Difference(_Section, frozen=True, tag_field="op", tag="difference"):
+    """Absolute difference of a number of the request and one of the node."""
+
+    request: str
+    node: str
+
+
+class Distance(_Section, frozen=True, tag_field="op", tag="distance"):
+    """Great-circle distance in kilometres between two (latitude, longitude) pairs in degrees."""
+
+    request: tuple[str, str]
+    node: tuple[str, str]
+
+
+class Dot(_Section, frozen=True, tag_field="op", tag="dot"):
+    """Dot product of a vector of the request and one of the node."""
+
+    request: str
+    node: str
+
+
+Feature: TypeAlias = RequestColumn | NodeColumn | Clock | Statistic | Equal | Difference | Distance | Dot
+
+
+class History(_Section, frozen=True):
+    """Decayed running statistics: which values, how fast they fade, under which keys.
+
+    A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
+    ``capacity`` bounds the number of entries over all keys.
+    """
+
+    values: tuple[str, ...]
+    half_lives: tuple[str, ...]
+    keys: dict[str, tuple[str, ...]]
+    capacity: int = 1_000_000
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A tracked or predicted value: an outcome, as it is or as ``log(1 + outcome)``."""
+
+    outcome: str
+    log1p: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Value:
+        """Read ``outcome`` or ``log1p(outcome)``; raise `SpecError` on anything else."""
+        match = _VALUE.fullmatch(text)
+        if match is None:
+            message = f"value {text!r}: expected NAME or log1p(NAME)"
+            raise SpecError(message)
+        return cls(match[2] or match[3], match[1] is not None)
+
+
+class Head(_Section, frozen=True):
+    """A predicted quantity: one LightGBM forest with its link and calibration.
+
+    ``logistic`` is for ``failed``; ``log`` fits ``log1p(outcome)`` and is corrected to predict the mean of
+    the outcome itself; ``identity`` predicts the mean of the target as written. ``given_ok`` trains on
+    successes.
+    """
+
+    target: str
+    link: Literal["logistic", "log", "identity"]
+    given_ok: bool = False
+    unit: str = ""
+    lightgbm: Params = {}
+
+
+class Profile(_Section, frozen=True):
+    """Weights that replace the default ones for requests whose columns equal ``when``."""
+
+    when: dict[str, str | int]
+    heads: dict[str, float] = {}
+    load: float | None = None
+    money: float | None = None
+
+
+class Utility(_Section, frozen=True):
+    """What the policy maximises: a weighted sum of heads, load and money.
+
+    A head trained given success counts with the probability of success. ``load`` weighs the share of a node's
+    uplink that is reserved, ``money`` the node column ``price``.
+    """
+
+    heads: dict[str, float]
+    load: float = 0.0
+    money: float = 0.0
+    price: str | None = None
+    profiles: tuple[Profile, ...] = ()
+
+
+class Tier(_Section, frozen=True):
+    """Nodes whose categories equal the request's; an empty ``match`` is every node."""
+
+    name: str
+    match: dict[str, str] = {}
+    limit: int = 256
+
+
+class Candidates(_Section, frozen=True):
+    """Where candidates come from when the caller names none: tiers in order, up to ``limit`` in all."""
+
+    limit: int = 256
+    tiers: tuple[Tier, ...] = (Tier(name="any"),)
+
+
+class Ledger(_Section, frozen=True):
+    """Uplink bookkeeping: a node's capacity, a request's demand (both kbit/s), how long it is held."""
+
+    capacity: str
+    demand: str
+    hold: str = "60s"
+
+
+class Policy(_Section, frozen=True):
+    """How a node is chosen from utilities: the best one, or with some exploration."""
+
+    explore: Literal["none", "epsilon", "softmax"] = "none"
+    epsilon: float = 0.0
+    temperature: float = 1.0
+    max_nodes: int = 1
+
+
+class Training(_Section, frozen=True):
+    """How a model is fitted.
+
+    ``reveal`` is the share of telemetry outcomes that history sees during replay; below 1 it imitates
+    serving, where only the chosen node's outcome is seen. ``burn_in`` is the share of the slices that only
+    feed history, ``validation`` the share of the last ones kept for early stopping, calibration and metrics.
+    At most ``rows`` rows are fitted.
+    """
+
+    reveal: float = 1.0
+    burn_in: float = 0.05
+    validation: float = 0.2
+    rows: int = 2_000_000
+    rounds: int = 300
+    patience: int = 30
+    lightgbm: Params = {}
+
+
+class Evaluation(_Section, frozen=True):
+    """What replays and place-bound baselines need: (lat, lon) columns, the carrier column, the split."""
+
+    place: tuple[str, str] | None = None
+    carrier: str | None = None
+    start: int | None = None
+    requests: int = 5
+
+
+class Spec(_Section, frozen=True, kw_only=True):
+    """A whole spec. Read one with `load_spec`; nothing that fails its checks comes back."""
+
+    name: str
+    about: str = ""
+    telemetry: Telemetry
+    outcomes: dict[str, Outcome]
+    cost: Cost
+    request: dict[str, Column] = {}
+    node: dict[str, Column] = {}
+    history: History
+    features: dict[str, Feature]
+    heads: dict[str, Head]
+    utility: Utility
+    candidates: Candidates = Candidates()
+    ledger: Ledger | None = None
+    policy: Policy = Policy()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    def to_json(self) -> bytes:
+        """Return the spec as JSON, features and heads in their order, the same bytes for the same spec."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+
+    def fingerprint(self) -> str:
+        """Return a hash of what fixes a feature row and its meaning: columns, history, features, cost, heads.
+
+        Weights, tiers, policy and training settings may change without changing the fingerprint.
+        """
+        names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
+        parts = {name: getattr(self, name) for name in names}
+        heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
+        # Dict order is kept, not sorted: the order of features is the order of the row's columns.
+        return hashlib.sha256(msgspec.json.encode([parts, heads])).hexdigest()[:16]
+
+    def request_columns(self, source: str | None = None) -> dict[str, Column]:
+        """Return the request's columns, or those that come from one table."""
+        return {n: c for n, c in self.request.items() if source in (None, c.source)}
+
+    def node_columns(self, source: str | None = None) -> dict[str, Column]:
+        """Return the node's columns, or those that come from one table."""
+        return {n: c for n, c in self.node.items() if source in (None, c.source)}

@@ -1,0 +1,187 @@
+"""A small model with every feature operation, two heads and a ledger, for tests of what surrounds a model."""
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+
+from scheduler import Model, Spec
+from scheduler.artifact import Calibration
+from scheduler.spec import Policy, parse_spec
+from training.artifact import write_artifact
+
+SPEC = """
+name = "small"
+
+[telemetry]
+client = "client_id"
+node = "node_id"
+time = "t"
+slice = { column = "slice", seconds = 60 }
+ok = "ok"
+arrival = ["rtt_ms"]
+
+[outcomes]
+rtt_ms = { unit = "ms", min = 0, max = 60_000 }
+speed = {}
+
+[cost]
+success = "rtt_ms"
+failure = 1_000
+
+[request]
+kind = { type = "category" }
+kbps = { min = 0 }
+isp = { type = "category", source = "clients" }
+lat = { min = -90, max = 90, source = "clients" }
+lon = { min = -180, max = 180, source = "clients" }
+taste = { type = "vector", size = 3, source = "clients" }
+
+[node]
+isp = { type = "category", source = "nodes" }
+lat = { min = -90, max = 90, source = "nodes" }
+lon = { min = -180, max = 180, source = "nodes" }
+taste = { type = "vector", size = 3, source = "nodes" }
+uplink = { min = 0, source = "nodes" }
+price = { min = 0, source = "nodes" }
+load = { min = 0, max = 1 }
+
+[history]
+values = ["log1p(rtt_ms)", "failed", "log1p(speed)"]
+half_lives = ["1m", "1h"]
+capacity = 4_096
+
+[history.keys]
+node = ["node"]
+client = ["client"]
+pair = ["client", "node"]
+carriers = ["request.isp", "node.isp"]
+kind_node = ["request.kind", "node"]
+
+[features]
+kind = { op = "request", column = "kind" }
+kbps = { op = "request", column = "kbps" }
+minute = { op = "clock", period = "10m" }
+client_mean = { op = "history", key = "client", stat = "mean", value = "log1p(rtt_ms)", half_life = "1h" }
+node_isp = { op = "node", column = "isp" }
+load = { op = "node", column = "load" }
+node_mean = { op = "history", key = "node", stat = "mean", value = "log1p(rtt_ms)", half_life = "1m" }
+node_spread = { op = "history", key = "node", stat = "variance", value = "log1p(rtt_ms)", half_life = "1h" }
+node_last = { op = "history", key = "node", stat = "last", value = "log1p(speed)" }
+node_count = { op = "history", key = "node", stat = "count", value = "failed", half_life = "1m" }
+node_age = { op = "history", key = "node", stat = "age" }
+same_isp = { op = "equal", request = "isp", node = "isp" }
+spare = { op = "difference", request = "kbps", node = "uplink" }
+km = { op = "distance", request = ["lat", "lon"], node = ["lat", "lon"] }
+match = { op = "dot", request = "taste", node = "taste" }
+pair_failed = { op = "history", key = "pair", stat = "mean", value = "failed", half_life = "1h" }
+carriers_speed = { op = "history", key = "carriers", stat = "mean", value = "log1p(speed)", half_life = "1m" }
+kind_age = { op = "history", key = "kind_node", stat = "age" }
+
+[heads.failure]
+target = "failed"
+link = "logistic"
+
+[heads.latency]
+target = "log1p(rtt_ms)"
+link = "log"
+given_ok = true
+unit = "ms"
+
+[utility]
+heads = { latency = -1.0, failure = -1_000.0 }
+price = "price"
+
+[[utility.profiles]]
+when = { kind = "live", isp = 7 }
+heads = { failure = -9_000.0 }
+money = -5.0
+
+[[utility.profiles]]
+when = { kind = "bulk" }
+money = -50.0
+
+[candidates]
+limit = 24
+
+[[candidates.tiers]]
+name = "same carrier"
+match = { isp = "isp" }
+limit = 8
+
+[[candidates.tiers]]
+name = "any"
+limit = 16
+"""
+
+VOCABULARY = {
+    "request.kind": ["live", "bulk"],
+    "request.isp": [7, 8, "mobile"],
+    "node.isp": ["mobile", 7, 8],
+}
+CALIBRATION = {
+    "failure": Calibration(link="logistic", intercept=-0.5, slope=1.2),
+    "latency": Calibration(link="log", intercept=3.0, slope=0.5),
+}
+CATEGORICAL = [0, 4]
+
+
+def spec(text: str = SPEC) -> Spec:
+    return parse_spec(text)
+
+
+def feature_rows(n: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, len(spec().features))).astype(np.float32)
+    x[:, CATEGORICAL] = random.integers(0, 2, (n, len(CATEGORICAL)))
+    x[:, [6, 7, 8, 15, 16]] = random.uniform(0, 6, (n, 5))
+    x[:, 5] = random.uniform(0, 1, n)
+    x[:, [1, 12]] = random.uniform(0, 8_000, (n, 2))
+    x[:, 13] = random.uniform(0, 15_000, n)
+    x[random.random(x.shape) < 0.15] = np.nan
+    return x
+
+
+@cache
+def boosters() -> dict[str, lgb.Booster]:
+    x = feature_rows(2_000, 1)
+    signal = np.nan_to_num((x - np.nanmean(x, axis=0)) / np.nanstd(x, axis=0)).sum(axis=1)
+    options = {"verbose": -1, "num_threads": 1, "num_leaves": 9, "min_data_per_group": 5, "cat_smooth": 1.0}
+    targets = {"failure": ((signal > 2).astype(float), "binary"), "latency": (signal / 4, "regression")}
+    return {
+        head: lgb.train(
+            {**options, "objective": objective},
+            lgb.Dataset(x, target, categorical_feature=CATEGORICAL),
+            num_boost_round=20,
+        )
+        for head, (target, objective) in targets.items()
+    }
+
+
+def write_small(folder: Path) -> Path:
+    return write_artifact(
+        folder,
+        spec=spec(),
+        boosters=boosters(),
+        calibration=CALIBRATION,
+        vocabulary=VOCABULARY,
+        metrics={},
+        window={},
+        golden_rows=feature_rows(16, 2),
+    )
+
+
+def changed(model: Model, **parts: object) -> Model:
+    """The model with parts of its spec replaced that training does not depend on."""
+    return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **parts))
+
+
+def exploring(model: Model, **policy: object) -> Model:
+    return changed(model, policy=Policy(**policy))
+
+
+def load_small(tmp_path_factory) -> Model:
+    return Model.load(write_small(tmp_path_factory.mktemp("artifacts") / "small"))

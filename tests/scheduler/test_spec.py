@@ -1,0 +1,353 @@
+"""A spec is read whole or refused by the name of what is wrong with it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from scheduler import SpecError, load_spec
+from scheduler.spec import Value, parse_spec, seconds, spec_from_json
+from tests.models import SPEC
+
+SHIPPED = sorted((Path(__file__).parents[2] / "models" / "specs").glob("*.toml"))
+
+
+def edited(old: str, new: str) -> str:
+    assert SPEC.count(old) == 1, f"{SPEC.count(old)} times in the spec: {old}"
+    return SPEC.replace(old, new)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_spec_loads_under_its_own_name(path):
+    assert load_spec(path).name == path.stem
+
+
+def test_the_data_sets_and_the_demo_have_specs():
+    assert {path.stem for path in SHIPPED} >= {"demo", "hbrp", "seattle", "wsdream2"}
+
+
+IMPOSSIBLE = {
+    "no toml": ("[telemetry]", "[telemetry", r"line \d+"),
+    "unknown table": ('name = "small"', 'name = "small"\nmodels = 3', "unknown field `models`"),
+    "unknown key": ('ok = "ok"', 'okay = "ok"', r"unknown field `okay` - at `\$.telemetry`"),
+    "unknown key of a feature": ('period = "10m"', 'period = "10m", phase = 3', "unknown field `phase`"),
+    "unknown operation": ('op = "clock"', 'op = "watch"', "'watch'"),
+    "unknown statistic": ('stat = "variance"', 'stat = "median"', "'median'"),
+    "wrong type": ("capacity = 4_096", 'capacity = "many"', "Expected `int`, got `str`"),
+    "wrong link": ('link = "log"\n', 'link = "probit"\n', "'probit'"),
+    "missing key": ("failure = 1_000\n", "", "missing required field `failure`"),
+    "name": ('name = "small"', 'name = "Too Small"', "^name: "),
+    "slice": ("seconds = 60 }", "seconds = 0 }", "^telemetry.slice.seconds: "),
+    "arrival": ('arrival = ["rtt_ms"]', 'arrival = ["rtt"]', "^telemetry.arrival: .*rtt_ms.*found 'rtt'"),
+    "derived outcome": ("speed = {}", "speed = {}\nfailed = {}", "^outcomes.failed: "),
+    "outcome called ok": ("speed = {}", "speed = {}\nok = {}", "^outcomes.ok: "),
+    "outcome bounds": ("speed = {}", "speed = { min = 2, max = 1 }", "^outcomes.speed.min: .*found 2"),
+    "outcome bound not finite": ("speed = {}", "speed = { min = nan }", "^outcomes.speed.min: .*found nan"),
+    "cost": ('success = "rtt_ms"', 'success = "rtt"', "^cost.success: "),
+    "cost of failure": ("failure = 1_000\n", "failure = inf\n", "^cost.failure: "),
+    "cost column": (
+        "failure = 1_000\n",
+        'failure = 1_000\nfailure_column = "x"\n',
+        "^cost.failure_column: .*found 'x'",
+    ),
+    "column bounds": ("load = { min = 0, max = 1 }", "load = { min = 2, max = 1 }", "^node.load.min: "),
+    "bounds of a category": (
+        'kind = { type = "category" }',
+        'kind = { type = "category", max = 1 }',
+        "^request.kind.max: ",
+    ),
+    "no width": ("kbps = { min = 0 }", "kbps = { size = 0 }", "^request.kbps.size: .*found 0"),
+    "negative width": ("kbps = { min = 0 }", "kbps = { size = -3 }", "^request.kbps.size: "),
+    "wide number": ("kbps = { min = 0 }", "kbps = { size = 2 }", "^request.kbps.size: "),
+    "narrow vector": (
+        'taste = { type = "vector", size = 3, source = "clients" }',
+        'taste = { type = "vector", source = "clients" }',
+        "^request.taste.size: ",
+    ),
+    "vector from telemetry": (
+        'taste = { type = "vector", size = 3, source = "clients" }',
+        'taste = { type = "vector", size = 3 }',
+        "^request.taste.source: ",
+    ),
+    "source of the other side": (
+        'uplink = { min = 0, source = "nodes" }',
+        'uplink = { source = "clients" }',
+        "^node.uplink.source: .*found 'clients'",
+    ),
+    "history value": (
+        '"failed", "log1p(speed)"]',
+        '"failed", "log1p(sped)"]',
+        "^history.values: .*found 'sped'",
+    ),
+    "history formula": ('"failed", "log1p(speed)"]', '"failed", "log(speed)"]', "^history.values: .*log1p"),
+    "value twice": ('"failed", "log1p(speed)"]', '"failed", "failed"]', "^history.values: .*none twice"),
+    "no half-life": ('half_lives = ["1m", "1h"]', "half_lives = []", "^history.half_lives: "),
+    "half-life": ('half_lives = ["1m", "1h"]', 'half_lives = ["1m", "1x"]', "^history.half_lives: .*'1x'"),
+    "half-life of nothing": (
+        'half_lives = ["1m", "1h"]',
+        'half_lives = ["0m"]',
+        "^history.half_lives: .*'0m'",
+    ),
+    "capacity": ("capacity = 4_096", "capacity = 3", "^history.capacity: "),
+    "empty key": ('client = ["client"]', "client = []", "^history.keys.client: "),
+    "part twice": ('pair = ["client", "node"]', 'pair = ["node", "node"]', "^history.keys.pair: "),
+    "unknown part": ('pair = ["client", "node"]', 'pair = ["client", "box"]', "^history.keys.pair: .*'box'"),
+    "part of a number": (
+        'kind_node = ["request.kind", "node"]',
+        'kind_node = ["request.kbps", "node"]',
+        "^history.keys.kind_node: .*'request.kbps'",
+    ),
+    "request feature": (
+        'op = "request", column = "kbps"',
+        'op = "request", column = "kbit"',
+        "^features.kbps: ",
+    ),
+    "vector as a feature": (
+        'op = "request", column = "kbps"',
+        'op = "request", column = "taste"',
+        "^features.kbps",
+    ),
+    "node feature": ('op = "node", column = "load"', 'op = "node", column = "kbps"', "^features.load: "),
+    "period": ('period = "10m"', 'period = "10 minutes"', "^features.minute.period: .*'10 minutes'"),
+    "statistic of no key": ('key = "client", stat', 'key = "clients", stat', "^features.client_mean.key: "),
+    "statistic of no value": (
+        'key = "kind_node", stat = "age"',
+        'key = "kind_node", stat = "last"',
+        "^features.kind_age.value: ",
+    ),
+    "statistic of another value": (
+        'stat = "last", value = "log1p(speed)"',
+        'stat = "last", value = "speed"',
+        "^features.node_last.value: ",
+    ),
+    "age of a value": (
+        'key = "kind_node", stat = "age"',
+        'key = "kind_node", stat = "age", value = "failed"',
+        "^features.kind_age: ",
+    ),
+    "half-life of the last": (
+        'stat = "last", value = "log1p(speed)"',
+        'stat = "last", value = "log1p(speed)", half_life = "1h"',
+        "^features.node_last.half_life: ",
+    ),
+    "no half-life of a count": (
+        'stat = "count", value = "failed", half_life = "1m"',
+        'stat = "count", value = "failed"',
+        "^features.node_count.half_life: ",
+    ),
+    "other half-life": (
+        'stat = "count", value = "failed", half_life = "1m"',
+        'stat = "count", value = "failed", half_life = "2m"',
+        "^features.node_count.half_life: .*found '2m'",
+    ),
+    "equal of a number": (
+        'op = "equal", request = "isp"',
+        'op = "equal", request = "kbps"',
+        "^features.same_isp ",
+    ),
+    "difference of a category": (
+        'op = "difference", request = "kbps"',
+        'op = "difference", request = "isp"',
+        "^features.spare ",
+    ),
+    "distance of nothing": (
+        'request = ["lat", "lon"], node',
+        'request = ["lat", "long"], node',
+        "^features.km: ",
+    ),
+    "distance of one number": ('request = ["lat", "lon"], node', 'request = ["lat"], node', "length"),
+    "dot of a number": ('op = "dot", request = "taste"', 'op = "dot", request = "kbps"', "^features.match "),
+    "dot of two sizes": (
+        'taste = { type = "vector", size = 3, source = "nodes" }',
+        'taste = { type = "vector", size = 4, source = "nodes" }',
+        r"^features.match: .*\(3\), found 4",
+    ),
+    "head of no outcome": ('target = "log1p(rtt_ms)"', 'target = "log1p(rtt)"', "^heads.latency.target: "),
+    "logistic head of a number": ('target = "failed"', 'target = "speed"', "^heads.failure.link: "),
+    "log head without log": ('target = "log1p(rtt_ms)"', 'target = "rtt_ms"', "^heads.latency.target: "),
+    "failure given success": (
+        'link = "logistic"',
+        'link = "logistic"\ngiven_ok = true',
+        "^heads.failure.given_ok: ",
+    ),
+    "two failures": (
+        "[heads.failure]\n",
+        '[heads.again]\ntarget = "failed"\nlink = "logistic"\n[heads.failure]\n',
+        "^heads: ",
+    ),
+    "weight of no head": (
+        "heads = { failure = -9_000.0 }",
+        "heads = { throughput = 1.0 }",
+        r"^utility.profiles\[0\]",
+    ),
+    "infinite weight": (
+        "heads = { failure = -9_000.0 }",
+        "heads = { failure = inf }",
+        r"profiles\[0\].heads.failure",
+    ),
+    "weight that is no number": ("money = -5.0", "money = nan", r"^utility.profiles\[0\].money: "),
+    "profile of no column": (
+        'when = { kind = "bulk" }',
+        'when = { sort = "bulk" }',
+        r"^utility.profiles\[1\].when: ",
+    ),
+    "profile of a number": (
+        'when = { kind = "bulk" }',
+        "when = { kbps = 3 }",
+        r"^utility.profiles\[1\].when ",
+    ),
+    "price": ('price = "price"', 'price = "cost"', "^utility.price: "),
+    "money without price": ('price = "price"\n', "", "^utility.price: .*money"),
+    "load without ledger": ("money = -5.0", "load = -5.0", r"^utility.profiles\[0\].load: .*found -5"),
+    "tier of no column": (
+        'match = { isp = "isp" }',
+        'match = { asn = "isp" }',
+        "^candidates.tiers.same carrier: ",
+    ),
+    "tier of a number": (
+        'match = { isp = "isp" }',
+        'match = { isp = "load" }',
+        "^candidates.tiers.same carrier ",
+    ),
+    "tier over the limit": ("limit = 16", "limit = 160", "^candidates.tiers.any.limit: "),
+    "no candidates": ("limit = 24\n", "limit = 0\n", "limit: "),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE.values(), ids=IMPOSSIBLE)
+def test_it_refuses_by_name(old, new, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(edited(old, new))
+
+
+SECTIONS = {
+    "ledger capacity": ('[ledger]\ncapacity = "isp"\ndemand = "kbps"', "^ledger.capacity "),
+    "ledger demand": ('[ledger]\ncapacity = "uplink"\ndemand = "bps"', "^ledger.demand: "),
+    "hold": ('[ledger]\ncapacity = "uplink"\ndemand = "kbps"\nhold = "forever"', "^ledger.hold: "),
+    "exploration": ('[policy]\nexplore = "wildly"', "'wildly'"),
+    "epsilon": ("[policy]\nepsilon = 1.5", "^policy.epsilon: "),
+    "epsilon that is no number": ("[policy]\nepsilon = nan", "^policy.epsilon: "),
+    "temperature": ("[policy]\ntemperature = 0.0", "^policy.temperature: "),
+    "slate": ("[policy]\nmax_nodes = 0", "^policy.max_nodes: "),
+    "reveal": ("[training]\nreveal = -0.1", "^training.reveal: "),
+    "burn-in": ("[training]\nburn_in = 1.0", "^training.burn_in: "),
+    "validation": ("[training]\nvalidation = 0.0", "^training.validation: "),
+    "rows": ("[training]\nrows = 0", "^training.rows: "),
+    "rounds": ("[training]\nrounds = 0", "^training.rounds: "),
+    "place": ('[evaluation]\nplace = ["lat", "isp"]', "^evaluation.place "),
+    "carrier": ('[evaluation]\ncarrier = "asn"', "^evaluation.carrier: "),
+    "requests": ("[evaluation]\nrequests = 0", "^evaluation.requests: "),
+}
+
+
+@pytest.mark.parametrize(("section", "message"), SECTIONS.values(), ids=SECTIONS)
+def test_it_refuses_a_section_by_name(section, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(f"{SPEC}\n{section}\n")
+
+
+@pytest.mark.parametrize("part", ["features", "heads"])
+def test_it_refuses_a_spec_without(part):
+    empty = msgspec.json.decode(parse_spec(SPEC).to_json())
+    empty[part] = {}
+    with pytest.raises(SpecError, match=f"^{part}: "):
+        spec_from_json(msgspec.json.encode(empty))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "readable spec file, found No such file"), (b"\xff", "utf-8"), (b"name = 3", "name")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
+    path = tmp_path / "a.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpecError, match=rf"a\.toml: .*{message}"):
+        load_spec(path)
+
+
+@pytest.mark.parametrize("text", [SPEC, *(path.read_text() for path in SHIPPED)])
+def test_json_brings_the_same_spec_back_in_the_same_order(text):
+    spec = parse_spec(text)
+    again = spec_from_json(spec.to_json())
+    assert again == spec
+    assert list(again.features) == list(spec.features)
+    assert list(again.heads) == list(spec.heads)
+    assert again.to_json() == spec.to_json()
+    assert again.fingerprint() == spec.fingerprint()
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"name": 3}'])
+def test_json_that_is_no_spec_is_refused(data):
+    with pytest.raises(SpecError):
+        spec_from_json(data)
+
+
+MEANS_OTHER_ROWS = {
+    "feature order": (
+        'kind = { op = "request", column = "kind" }\nkbps = { op = "request", column = "kbps" }',
+        'kbps = { op = "request", column = "kbps" }\nkind = { op = "request", column = "kind" }',
+    ),
+    "feature name": ("same_isp = {", "isp_is_same = {"),
+    "half-life": ('half_lives = ["1m", "1h"]', 'half_lives = ["1m", "1h", "3h"]'),
+    "history key": ('client = ["client"]', 'client = ["request.isp"]'),
+    "capacity": ("capacity = 4_096", "capacity = 4_097"),
+    "cost": ("failure = 1_000\n", "failure = 2_000\n"),
+    "unit": ('rtt_ms = { unit = "ms"', 'rtt_ms = { unit = "us"'),
+    "head": ("given_ok = true", "given_ok = false"),
+    "slice": ("seconds = 60 }", "seconds = 61 }"),
+}
+MEANS_THE_SAME_ROWS = {
+    "weights": ("heads = { failure = -9_000.0 }", "heads = { failure = -8_000.0 }"),
+    "tiers": ("limit = 16", "limit = 8"),
+    "policy": ("[candidates]\n", '[policy]\nexplore = "softmax"\n[candidates]\n'),
+    "training": ("[candidates]\n", "[training]\nrounds = 3\n[candidates]\n"),
+    "head options": ("given_ok = true", "given_ok = true\nlightgbm = { num_leaves = 3 }"),
+    "about": ('name = "small"', 'name = "small"\nabout = "this and that"'),
+    "layout": ('stat = "age" }\n\n[heads.failure]', 'stat = "age" } # a comment\n[heads.failure]'),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), MEANS_OTHER_ROWS.values(), ids=MEANS_OTHER_ROWS)
+def test_the_fingerprint_changes_with(old, new):
+    assert parse_spec(edited(old, new)).fingerprint() != parse_spec(SPEC).fingerprint()
+
+
+@pytest.mark.parametrize(("old", "new"), MEANS_THE_SAME_ROWS.values(), ids=MEANS_THE_SAME_ROWS)
+def test_the_fingerprint_does_not_change_with(old, new):
+    assert parse_spec(edited(old, new)).fingerprint() == parse_spec(SPEC).fingerprint()
+
+
+@pytest.mark.parametrize(("text", "length"), [("90s", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172_800)])
+def test_durations(text, length):
+    assert seconds(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "15", "m", "-3m", "0s", "0.0h", "1e3s", "15 m", "1h30m", "1M"])
+def test_other_durations_are_refused(text):
+    with pytest.raises(SpecError, match="duration"):
+        seconds(text)
+
+
+def test_values():
+    assert Value.parse("rtt_ms") == Value("rtt_ms", log1p=False)
+    assert Value.parse("log1p(rtt_ms)") == Value("rtt_ms", log1p=True)
+
+
+@pytest.mark.parametrize("text", ["", "log1p()", "log(rtt_ms)", "log1p(rtt_ms", "rtt ms", "log1p(log1p(x))"])
+def test_other_values_are_refused(text):
+    with pytest.raises(SpecError, match="expected NAME or log1p"):
+        Value.parse(text)
+
+
+def test_a_spec_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        parse_spec(SPEC).name = "other"
+
+
+def test_columns_by_source():
+    spec = parse_spec(SPEC)
+    assert list(spec.request_columns("telemetry")) == ["kind", "kbps"]
+    assert list(spec.request_columns("clients")) == ["isp", "lat", "lon", "taste"]
+    assert list(spec.node_columns("telemetry")) == ["load"]
+    assert spec.node_columns() == spec.node

@@ -1,0 +1,1 @@
+"""Offline side of fogline: telemetry in, a verified model in the registry out."""

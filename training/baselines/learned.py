@@ -1,0 +1,110 @@
+"""The learned model behind the same questions: the real scheduler, warmed by replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import Id, Schema
+from scheduler.model import Model
+from scheduler.scheduler import Scheduler
+from training.baselines.policy import Question, Seen, Setting
+from training.ingest import Categories, Entities, Telemetry
+from training.replay import replay
+
+REMEMBER = 262_144
+"""Decisions that may wait for their outcome at once; a round asks a few thousand."""
+
+
+class Learned:
+    """`scheduler.Scheduler` with a model, asked through `decide_batch` and told through `observe_batch`.
+
+    A request that the scheduler leaves to the origin takes its first candidate, which is a random one,
+    because the replay has no origin; such a pick teaches nothing. `n_origin` counts them. Of a slate the
+    first node counts.
+    """
+
+    def __init__(self, setting: Setting, model: Model) -> None:
+        self._setting = setting
+        self._scheduler = Scheduler(model, seed=setting.seed, remember=REMEMBER)
+        self._decisions: dict[int, int] = {}
+        self._values: list[NDArray[np.float64]] = []
+        self.n_origin = 0
+        features = model.features
+        self._scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
+        self._scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))
+
+    def warm(self, telemetry: Telemetry) -> None:
+        """Push all telemetry through the scheduler's own history."""
+        scheduler = self._scheduler
+        model = scheduler.model
+        nothing = np.zeros(len(telemetry), np.bool_)
+        replay(telemetry, model.spec, model.features, scheduler.history, keep=nothing)
+        scheduler.refresh()
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Return the columns that the scheduler decides for."""
+        clients, nodes = self._setting.clients.ids, self._setting.nodes.ids
+        self._report(question)
+        request = {name: _values(column) for name, column in question.request.items()}
+        request[self._setting.spec.telemetry.client] = clients[question.client]
+        decisions = self._scheduler.decide_batch(request, _ids(nodes, question.candidates), now=question.time)
+        first = decisions.position[:, 0]
+        served = first >= 0
+        self.n_origin += int((~served).sum())
+        self._values.append(decisions.values[:, 0])
+        numbers = question.number[served].tolist()
+        self._decisions.update(zip(numbers, decisions.id[served].tolist(), strict=True))
+        return np.where(served, first, (question.candidates >= 0).argmax(axis=1))
+
+    def learn(self, seen: Seen) -> None:
+        """Report the outcomes."""
+        decisions = [self._decisions.pop(number, -1) for number in seen.number.tolist()]
+        known = np.flatnonzero(np.array(decisions, np.int64) >= 0)
+        if not known.size:
+            return
+        seen, spec = seen.take(known), self._setting.spec
+        outcomes: dict[str, Any] = {name: seen.outcomes[name] for name in spec.outcomes}
+        several = spec.policy.max_nodes > 1
+        self._scheduler.observe_batch(
+            np.array(decisions, np.int64)[known],
+            {"ok": seen.ok, **outcomes},
+            now=seen.arrival,
+            nodes=self._setting.nodes.ids[seen.node].tolist() if several else None,
+        )
+
+    def expected(self) -> dict[str, NDArray[np.float64]]:
+        """Return by head what was expected of every pick so far, NaN where the origin served."""
+        values = np.concatenate(self._values)
+        return {name: values[:, h] for h, name in enumerate(self._scheduler.model.heads)}
+
+    def _report(self, question: Question) -> None:
+        """Tell the fleet what the candidates reported last."""
+        if question.node_state:
+            rows = np.unique(question.candidates[question.candidates >= 0])
+            state = {name: _values(_take(column, rows)) for name, column in question.node_state.items()}
+            self._scheduler.fleet.upsert(self._setting.nodes.ids[rows], state)
+
+
+def _raw(schema: Schema, table: Entities) -> dict[str, Any]:
+    return {name: _values(column) for name, column in table.columns.items() if name in schema.columns}
+
+
+def _values(column: NDArray[np.float64] | Categories) -> Sequence[Id | None] | NDArray[np.float64]:
+    return column.raw() if isinstance(column, Categories) else column
+
+
+def _take(column: NDArray[np.float64] | Categories, rows: NDArray[np.int32]) -> NDArray[np.float64] | Categories:
+    return column.take(rows) if isinstance(column, Categories) else column[rows]
+
+
+def _ids(nodes: NDArray[Any], candidates: NDArray[np.int32]) -> NDArray[Any]:
+    """Return ids of candidates, None where padded."""
+    if (candidates >= 0).all():
+        return nodes[candidates]
+    ids = nodes.astype(object)[candidates]
+    ids[candidates < 0] = None
+    return ids

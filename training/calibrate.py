@@ -1,0 +1,105 @@
+"""From raw scores to expected values, and how good those are on rows after the fitted ones.
+
+A head's value is ``link(intercept + slope * raw)``. For failures this is Platt's scaling. For the link ``log`` it is
+a Poisson regression with a log link on the outcome in its own unit: its score equations make the mean of the
+predictions the mean of the outcomes (Gourieroux, Monfort, Trognon, Econometrica 1984), which least squares on
+logarithms loses. A line in link space keeps the order of candidates, where isotonic steps would tie them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
+from sklearn.metrics import (
+    brier_score_loss,
+    log_loss,
+    mean_absolute_error,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+
+from scheduler.artifact import Calibration
+
+Link: TypeAlias = Literal["logistic", "log", "identity"]
+
+BINS = 20
+"""Bins of a reliability curve, of equal counts."""
+
+
+class Reliability(NamedTuple):
+    """Mean prediction and mean outcome of rows binned by prediction, with their counts."""
+
+    predicted: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+def calibrate(link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64]) -> Calibration:
+    """Fit a head's calibration on validation rows.
+
+    A slope that comes out negative or not finite (rows too few or a head that knows nothing) gives the constant
+    calibration: the mean outcome for every row.
+
+    Parameters
+    ----------
+    raw, outcome
+        (n,) raw scores, and outcomes in the unit of the head's value.
+    """
+    x = raw[:, None]
+    mean = float(outcome.mean())
+    if link == "logistic":
+        if mean in (0.0, 1.0):
+            # Nothing to fit a line to: trust the scores, which were fitted on rows of both kinds.
+            return Calibration(link=link)
+        line = LogisticRegression(C=np.inf, max_iter=1000).fit(x, outcome > 0)
+        fitted = float(line.intercept_[0]), float(line.coef_[0, 0])
+        constant = float(np.log(mean / (1.0 - mean)))
+    elif link == "log":
+        scale = max(mean, 1e-12)  # in units of the mean, so that the solver's tolerance means the same everywhere
+        line = PoissonRegressor(alpha=0.0, max_iter=1000).fit(x, outcome / scale)
+        fitted = float(line.intercept_) + float(np.log(scale)), float(line.coef_[0])
+        constant = float(np.log(scale))
+    else:
+        line = LinearRegression().fit(x, outcome)
+        fitted = float(line.intercept_), float(line.coef_[0])
+        constant = mean
+    if not np.isfinite(fitted).all() or fitted[1] <= 0.0:
+        return Calibration(link=link, intercept=constant, slope=0.0)
+    return Calibration(link=link, intercept=fitted[0], slope=fitted[1])
+
+
+def reliability(predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> Reliability:
+    """Bin rows by prediction into at most `BINS` bins of equal counts."""
+    order = np.argsort(predicted, kind="stable")
+    bins = [b for b in np.array_split(order, BINS) if b.size]
+    return Reliability(
+        np.array([predicted[b].mean() for b in bins]),
+        np.array([outcome[b].mean() for b in bins]),
+        np.array([b.size for b in bins]),
+    )
+
+
+def head_metrics(link: str, predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> dict[str, float]:
+    """Return how good predictions are.
+
+    For failures: log loss, Brier score, area under the ROC curve (where both kinds occur) and the base rate;
+    otherwise: mean absolute error, root mean squared error, bias as a ratio of means, and the rank correlation
+    is left to the decision figures. ``calibration_error`` is the count-weighted mean gap of the reliability curve.
+    """
+    curve = reliability(predicted, outcome)
+    gap = float(np.average(np.abs(curve.predicted - curve.observed), weights=curve.counts))
+    metrics = {"n": float(outcome.size), "mean": float(outcome.mean()), "calibration_error": gap}
+    if link == "logistic":
+        labels = [0.0, 1.0]
+        metrics["log_loss"] = float(log_loss(outcome, np.clip(predicted, 1e-15, 1 - 1e-15), labels=labels))
+        metrics["brier"] = float(brier_score_loss(outcome, predicted, labels=labels))
+        if np.unique(outcome).size == len(labels):
+            metrics["auc"] = float(roc_auc_score(outcome, predicted))
+        return metrics
+    metrics["mae"] = float(mean_absolute_error(outcome, predicted))
+    metrics["rmse"] = float(root_mean_squared_error(outcome, predicted))
+    metrics["bias"] = float(predicted.mean() / outcome.mean()) if outcome.mean() else float("nan")
+    return metrics

@@ -1,0 +1,276 @@
+"""Subcommands of ``fogline``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from scheduler.errors import FoglineError, InputError, SpecError
+from scheduler.registry import DEFAULT, registry_uri
+from training.cli import DONE, FAILED, MISUSED
+from training.progress import bars, silent
+from training.shipped import find_spec, shipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from training.evaluate import Comparison
+    from training.progress import Report
+
+app = typer.Typer(
+    name="fogline",
+    help="Schedule traffic on an edge network with a quality model learned from telemetry.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Data = Annotated[
+    Path,
+    typer.Argument(help="Telemetry directory: telemetry.parquet (or telemetry/**), nodes.parquet, clients.parquet."),
+]
+SpecName = Annotated[
+    str,
+    typer.Option("--spec", "-s", help=f"A spec's TOML file, or one that ships with fogline: {', '.join(shipped())}."),
+]
+Registry = Annotated[
+    str | None,
+    typer.Option(help=f"MLflow URI. Default: MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or {DEFAULT}."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes every random draw.")]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Artifact folder, or models:/NAME@ALIAS or models:/NAME/VERSION. Default: the spec's champion.",
+    ),
+]
+Start = Annotated[
+    int | None,
+    typer.Option(
+        "--from",
+        help="First slice to evaluate; rows before it are known to every policy. Default: the spec's.",
+    ),
+]
+NCandidates = Annotated[int, typer.Option("--candidates", "-k", min=2, help="Candidates drawn for each request.")]
+NRequests = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, help="Requests of each client in a slice. Default: the spec's."),
+]
+
+
+@app.command()
+def check(
+    data: Data,
+    spec: SpecName,
+    json: Json = False,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Folder for rejected.parquet, the rejected rows with their reasons.")
+    ] = None,
+) -> None:
+    """Check a telemetry directory against a spec and say what is in it."""
+    from training.ingest import check_telemetry
+
+    with _progress(json) as progress:
+        report = check_telemetry(
+            data, find_spec(spec), rejected_to=rejected, progress=lambda done, of: progress("read", done, of)
+        )
+    if json:
+        _print_json(asdict(report))
+        return
+    console = Console()
+    console.print(
+        f"{report.accepted:,} of {report.rows:,} rows accepted: slices {report.first_slice} to {report.last_slice}, "
+        f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}."
+    )
+    rejected_table = Table("rule", "rows rejected", title="Rejected")
+    for rule, count in report.rejected.items():
+        rejected_table.add_row(rule, f"{count:,}")
+    if report.rejected:
+        console.print(rejected_table)
+    outcomes = Table("outcome", "null", "min", "median", "max", title="Outcomes")
+    for name, o in report.outcomes.items():
+        outcomes.add_row(name, f"{o.nulls:,}", *(f"{x:,.6g}" for x in (o.min, o.median, o.max)))
+    console.print(outcomes)
+
+
+@app.command()
+def train(
+    data: Data,
+    spec: SpecName,
+    until: Annotated[int | None, typer.Option(help="Rows of this slice and later ones are never looked at.")] = None,
+    registry: Registry = None,
+    out: Annotated[Path, typer.Option(help="Where the artifact goes, as NAME-VERSION.")] = Path("models/artifacts"),
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make the new version champion whatever the comparison says.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a model, verify it, register it, and promote it if it beats the champion."""
+    from training.pipeline import TrainingOptions, train_and_register
+
+    options = TrainingOptions(
+        until=until,
+        registry=registry_uri(registry, os.environ),
+        out=out,
+        seed=seed,
+        threads=threads,
+        promote=promote,
+    )
+    with _progress(json) as progress:
+        result = train_and_register(data, find_spec(spec), options, progress)
+    if json:
+        _print_json(result.to_json())
+        return
+    console = Console()
+    heads = Table("head", "figure", "value", title=f"{result.uri}: figures on the last slices, never fitted on")
+    for name, head in result.summary.heads.items():
+        for metric, value in head.metrics.items():
+            heads.add_row(name, metric, f"{value:,.6g}")
+    console.print(heads)
+    console.print(f"Artifact: {result.summary.folder}")
+    moved = "moved to the new version" if result.promotion.moved else "stays"
+    console.print(f"Champion: {moved}, because {result.promotion.reason}.")
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    spec: SpecName,
+    model: ModelName = None,
+    start: Start = None,
+    candidates: NCandidates = 20,
+    requests: NRequests = None,
+    seed: Seed = 0,
+    registry: Registry = None,
+    json: Json = False,
+) -> None:
+    """Replay measured data through the scheduler and the baselines and compare what they picked."""
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, registry, json)
+    if json:
+        _print_json(comparison.to_json())
+    else:
+        _print_comparison(comparison)
+
+
+@app.command()
+def report(
+    data: Data,
+    spec: SpecName,
+    model: ModelName = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("fogline-report.html"),
+    start: Start = None,
+    candidates: NCandidates = 20,
+    requests: NRequests = None,
+    seed: Seed = 0,
+    registry: Registry = None,
+    json: Json = False,
+) -> None:
+    """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
+    from training.report import write_report
+
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, registry, json)
+    page = write_report(comparison, out)
+    if json:
+        _print_json({**comparison.to_json(), "report": str(page)})
+    else:
+        _print_comparison(comparison)
+        Console().print(f"Report: {page}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where telemetry, registry, artifact and report go.")] = Path(
+        ".fogline/demo"
+    ),
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    json: Json = False,
+) -> None:
+    """Do the main job once on a small made-up fleet: telemetry, training, registry, 100,000 decisions, report."""
+    from training.demo import run_demo
+
+    with _progress(json) as progress:
+        result = run_demo(out, seed=seed, threads=threads, progress=progress)
+    if json:
+        _print_json(result.to_json())
+        return
+    _print_comparison(result.comparison)
+    Console().print(f"Model: {result.uri}\nReport: {result.report}")
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON."""
+    try:
+        app(arguments)
+    except SystemExit as stop:  # how typer ends: 0, or 2 with a message on a wrong call
+        return stop.code if isinstance(stop.code, int) else FAILED
+    except FoglineError as error:
+        print(f"fogline: {error}", file=sys.stderr)  # noqa: T201
+        if "--json" in arguments:
+            _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+        return MISUSED if isinstance(error, SpecError | InputError) else FAILED
+    return DONE
+
+
+def _compare(
+    data: Path,
+    spec: str,
+    model: str | None,
+    start: int | None,
+    candidates: int,
+    requests: int | None,
+    seed: int,
+    registry: str | None,
+    json: bool,  # noqa: FBT001
+) -> Comparison:
+    from training.evaluate import run_evaluation
+
+    parsed = find_spec(spec)
+    with _progress(json) as progress:
+        return run_evaluation(
+            data,
+            parsed,
+            model or f"models:/{parsed.name}@champion",
+            start=start,
+            candidates=candidates,
+            requests=requests,
+            seed=seed,
+            registry=registry_uri(registry, os.environ),
+            progress=progress,
+        )
+
+
+@contextmanager
+def _progress(json: bool) -> Iterator[Report]:  # noqa: FBT001
+    with nullcontext(silent) if json and not sys.stderr.isatty() else bars() as progress:
+        yield progress
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    figures = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log")
+    facts = comparison.to_json()
+    table = Table("policy", *figures, title=f"{facts['n']:,} decisions on {facts['data']}, model {facts['model']}")
+    for name, row in facts["policies"].items():
+        style = "bold" if name == "learned" else ""
+        table.add_row(name, *("" if row[f] is None else f"{row[f]:,.4g}" for f in figures), style=style)
+    Console().print(table)

@@ -1,0 +1,151 @@
+"""From telemetry to what a head is fitted on: replayed feature rows, targets, and a split in time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns import Id
+from scheduler.errors import DataError
+from scheduler.features import Features, compile_features
+from scheduler.history import new_history
+from scheduler.outcomes import outcome_names, tracked_values
+from scheduler.spec import Spec
+from training.ingest import Categories, Telemetry
+from training.replay import replay
+
+MAX_CATEGORIES = 1024
+"""Codes a category column may have; rarer values are unknown to the model. A bound, because each code is a rank
+with a row of masks in the forest."""
+
+
+class Dataset(NamedTuple):
+    """Feature rows with their targets, in time order.
+
+    Attributes
+    ----------
+    features
+        What the columns of ``x`` are.
+    vocabulary
+        Categories by ``request.COLUMN`` or ``node.COLUMN``, most frequent first.
+    x
+        (n, n_features) float32.
+    targets
+        (n,) float32 for each head: its value, NaN where it was not measured or is not the head's to predict.
+    outcomes
+        (n,) float32 for each head: the outcome in its own unit, as calibration and metrics need it.
+    slices
+        (n,) int32.
+    split, judge
+        Rows from ``split`` on are for early stopping and calibration, those from ``judge`` on for metrics alone.
+    """
+
+    features: Features
+    vocabulary: dict[str, tuple[Id, ...]]
+    x: NDArray[np.float32]
+    targets: dict[str, NDArray[np.float32]]
+    outcomes: dict[str, NDArray[np.float32]]
+    slices: NDArray[np.int32]
+    split: int
+    judge: int
+
+
+def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int) -> Dataset:
+    """Replay telemetry and return the rows to fit.
+
+    The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
+    kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
+    row of today. History sees a random share ``spec.training.reveal`` of the outcomes.
+
+    Raises
+    ------
+    DataError
+        If there are too few slices to split, or no row is left to fit or to validate on.
+    """
+    first, validation, judged = split_slices(telemetry.slice, spec)
+    rng = np.random.default_rng(seed)
+    candidates = np.flatnonzero(telemetry.slice >= first)
+    if candidates.size > spec.training.rows:
+        candidates = rng.choice(candidates, spec.training.rows, replace=False)
+    keep = np.zeros(telemetry.time.size, np.bool_)
+    keep[candidates] = True
+    revealed = rng.random(telemetry.time.size) < spec.training.reveal
+    vocabulary = find_vocabulary(telemetry, spec)
+    features = compile_features(spec, vocabulary)
+    x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed)
+    slices = telemetry.slice[keep]
+    order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
+    split, judge = int((slices < validation).sum()), int((slices < judged).sum())
+    if not 0 < split < judge < slices.size:
+        found = f"{split}, {judge - split} and {slices.size - judge}"
+        raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
+    targets, outcomes = _targets(telemetry, spec, keep)
+    return Dataset(
+        features,
+        vocabulary,
+        x[order],
+        {name: y[order] for name, y in targets.items()},
+        {name: y[order] for name, y in outcomes.items()},
+        slices[order],
+        split,
+        judge,
+    )
+
+
+def split_slices(slices: NDArray[np.int32], spec: Spec) -> tuple[int, int, int]:
+    """Return the first slice that is fitted, the first that stops and calibrates, the first that only judges.
+
+    Raises
+    ------
+    DataError
+        If there are fewer than four slices.
+    """
+    present = np.unique(slices)
+    if present.size < 4:  # noqa: PLR2004 - one each for history, fit, calibration and metrics
+        raise DataError(f"training: expected at least 4 slices, found {present.size}")
+    last = max(2, round(spec.training.validation * present.size))
+    burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - 1)
+    return int(present[burn]), int(present[present.size - last]), int(present[present.size - last // 2])
+
+
+def find_vocabulary(telemetry: Telemetry, spec: Spec) -> dict[str, tuple[Id, ...]]:
+    """Return the categories that the features of a spec need codes for, most frequent first, ties by value.
+
+    A telemetry column is counted by row, a table's column by client or node.
+    """
+    found: dict[str, tuple[Id, ...]] = {}
+    for side, columns, own, table in (
+        ("request", spec.request, telemetry.request, telemetry.clients),
+        ("node", spec.node, telemetry.node_state, telemetry.nodes),
+    ):
+        for name, column in columns.items():
+            raw = own.get(name, table.columns.get(name))
+            if column.type == "category" and isinstance(raw, Categories):
+                found[f"{side}.{name}"] = _by_frequency(raw)
+    return found
+
+
+def _by_frequency(raw: Categories) -> tuple[Id, ...]:
+    counts = np.bincount(raw.codes[raw.codes >= 0], minlength=len(raw.values))
+    ranked = sorted(range(len(raw.values)), key=lambda i: (-counts[i], str(raw.values[i])))
+    return tuple(raw.values[i] for i in ranked[:MAX_CATEGORIES] if counts[i])
+
+
+def _targets(
+    telemetry: Telemetry, spec: Spec, keep: NDArray[np.bool_]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    rows = np.column_stack([telemetry.outcomes[name][keep] for name in outcome_names(spec)])
+    ok = telemetry.ok[keep]
+    targets, outcomes = {}, {}
+    for name, head in spec.heads.items():
+        y = tracked_values(spec, (head.target,), rows)[:, 0]
+        if head.given_ok:
+            y[~ok] = np.nan
+        targets[name] = y
+        # The link `log` predicts the outcome itself; the others what the target says.
+        plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target
+        raw = tracked_values(spec, (plain,), rows)[:, 0]
+        outcomes[name] = np.where(np.isnan(y), np.float32(np.nan), raw)
+    return targets, outcomes

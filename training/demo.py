@@ -1,0 +1,132 @@
+"""The main job from end to end on a small made-up fleet."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.spec import Spec
+from training.baselines import Question, Seen, Setting, all_policies
+from training.comparison import Comparison, model_card
+from training.evaluate import evaluate
+from training.ingest import Categories, Telemetry, read_telemetry
+from training.pipeline import TrainingOptions, TrainingResult, train_and_register
+from training.progress import Report, silent
+from training.report import RULES, write_report
+from training.shipped import find_spec
+from training.simulate import Requests, RulePile, World, rounds, write_telemetry
+from training.simulate.world import START
+
+HOURS = 48.0
+"""Two days of telemetry: the second evening is the first that a model can have learned from."""
+
+N_ROUNDS, N_REQUESTS = 1_000, 100
+"""100,000 decisions."""
+
+
+class DemoResult(NamedTuple):
+    """What a demo made: the training, the comparison, and where the report is."""
+
+    training: TrainingResult
+    comparison: Comparison
+    report: Path
+
+    @property
+    def uri(self) -> str:
+        """Return the URI of the registered model."""
+        return self.training.uri
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline demo --json`` prints."""
+        return {**self.comparison.to_json(), "training": self.training.to_json(), "report": str(self.report)}
+
+
+class Rules:
+    """The rule pile, asked like any other policy."""
+
+    def __init__(self, world: World) -> None:
+        self._pile = RulePile(world)
+
+    def warm(self, telemetry: Telemetry) -> None:
+        """Let the pile see the last failures."""
+        last = slice(-10_000, None)  # failures are forgotten within minutes
+        for node, ok, time in zip(telemetry.node[last], telemetry.ok[last], telemetry.arrival[last], strict=True):
+            self._pile.observe(np.array([node]), np.array([ok]), float(time))
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Return the columns of the most points."""
+        return self._pile.pick(_requests(question), question.candidates, np.asarray(question.node_state["load"]))
+
+    def learn(self, seen: Seen) -> None:
+        """Note failures."""
+        self._pile.observe(seen.node, seen.ok, float(seen.arrival.max()))
+
+
+def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent) -> DemoResult:
+    """Write telemetry of a rule-run fleet, train on it, register, decide 100,000 requests, and report.
+
+    Parameters
+    ----------
+    out
+        Everything goes below it; what an earlier demo left there is replaced.
+    seed
+        Of the fleet, the requests and the training.
+    threads
+        For LightGBM; 0 for one a core.
+    """
+    spec = find_spec("demo")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    data = out / "telemetry"
+    world = World(seed)
+    progress("telemetry", 0, 1)
+    write_telemetry(world, data, hours=HOURS, seed=seed)
+    progress("telemetry", 1, 1)
+    options = TrainingOptions(
+        registry=f"sqlite:///{out / 'mlflow.db'}", out=out / "artifacts", seed=seed, threads=threads
+    )
+    training = train_and_register(data, spec, options, progress)
+    comparison = _compare(world, data, spec, training, seed, progress)
+    return DemoResult(training, comparison, write_report(comparison, out / "report.html", training.summary))
+
+
+def _compare(world: World, data: Path, spec: Spec, training: TrainingResult, seed: int, progress: Report) -> Comparison:
+    """Let all policies decide the day after the telemetry."""
+    telemetry = read_telemetry(data, spec)
+    begin = START + HOURS * 3600.0
+    times = begin + 24.0 * 3600.0 / N_ROUNDS * np.arange(N_ROUNDS)
+    model = training.summary.model
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+    policies = {**all_policies(setting, model), RULES: Rules(world)}
+    asked = rounds(world, spec, times, requests=N_REQUESTS, seed=seed + 1)
+    comparison = evaluate(asked, policies, spec, telemetry, n_rounds=N_ROUNDS, progress=progress)
+    return dataclasses.replace(
+        comparison,
+        data="the demo fleet",
+        model=f"{model.name}-{model.version}",
+        card=model_card(model, training.summary.folder),
+    )
+
+
+def _requests(question: Question) -> Requests:
+    n = len(question.client)
+    columns = question.request
+    return Requests(
+        time=np.full(n, question.time),
+        client=question.client,
+        workload=_codes(columns["workload"]),
+        bitrate_kbps=np.asarray(columns["bitrate_kbps"]),
+        customer=_codes(columns["customer"]),
+        content=np.zeros(n, np.int32),  # which content is asked for no rule looks at
+    )
+
+
+def _codes(column: NDArray[np.float64] | Categories) -> NDArray[np.int32]:
+    if not isinstance(column, Categories):
+        raise TypeError(f"expected a category column, found {type(column).__name__}")
+    return column.codes

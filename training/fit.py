@@ -1,0 +1,117 @@
+"""LightGBM heads, fitted in time order with early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import DataError
+from scheduler.spec import Spec
+from training.dataset import Dataset
+
+OBJECTIVES = {"logistic": "binary", "log": "l2", "identity": "l2"}
+"""The link `log` is fitted by least squares on log1p: robust against the long tail of latencies, and the mean that
+this loses is put back by calibration."""
+
+DEFAULTS = {
+    "num_leaves": 31,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 100,
+    "feature_pre_filter": False,
+    "verbosity": -1,
+    "deterministic": True,
+    "force_row_wise": True,  # with `deterministic`: without it LightGBM times both layouts and picks one
+}
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and how far it goes."""
+
+
+class Rows(NamedTuple):
+    """Raw scores of rows and what came of them, both (n,) float64; outcomes in the unit of the head's value."""
+
+    raw: NDArray[np.float64]
+    outcome: NDArray[np.float64]
+
+
+class FittedHead(NamedTuple):
+    """A fitted head.
+
+    Attributes
+    ----------
+    booster
+        The LightGBM model, cut at its best round.
+    calibration, judge
+        Rows to calibrate it on, and later ones to judge it by.
+    n_rows
+        How many rows it was fitted on.
+    importance
+        (n_features,) float64 share of the total gain.
+    """
+
+    booster: lgb.Booster
+    calibration: Rows
+    judge: Rows
+    n_rows: int
+    importance: NDArray[np.float64]
+
+
+def fit_heads(
+    dataset: Dataset, spec: Spec, *, seed: int, threads: int, progress: Progress | None = None
+) -> dict[str, FittedHead]:
+    """Fit every head of a spec.
+
+    Parameters
+    ----------
+    threads
+        How many LightGBM may use.
+    progress
+        Called after each boosting round.
+
+    Raises
+    ------
+    DataError
+        If a head has no row to fit or to validate on, or its target never varies in a way it could learn
+        (a failure head needs both outcomes).
+    """
+    return {name: _fit(name, dataset, spec, seed, threads, progress) for name in spec.heads}
+
+
+def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: Progress | None) -> FittedHead:
+    head, y = spec.heads[name], dataset.targets[name]
+    usable = np.flatnonzero(~np.isnan(y))
+    fit, stop, judge = np.split(usable, np.searchsorted(usable, (dataset.split, dataset.judge)))
+    for what, rows in (("fit", fit), ("calibrate", stop), ("judge", judge)):
+        if not rows.size:
+            raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
+    if head.link == "logistic" and np.unique(y[fit]).size < 2:  # noqa: PLR2004
+        raise DataError(f"head {name}: expected failures and successes to fit on, found only {y[fit[0]]:g}")
+    params = {
+        **DEFAULTS,
+        "objective": OBJECTIVES[head.link],
+        "seed": seed,
+        "num_threads": threads,
+        **spec.training.lightgbm,
+        **head.lightgbm,
+    }
+    names, categorical = list(dataset.features.names), list(dataset.features.categorical)
+    train = lgb.Dataset(dataset.x[fit], y[fit], feature_name=names, categorical_feature=categorical)
+    valid = lgb.Dataset(dataset.x[stop], y[stop], reference=train)
+    rounds = spec.training.rounds
+    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
+    if progress is not None:
+        callbacks.append(lambda env: progress(f"fit {name}", env.iteration + 1, rounds))
+    booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
+    if progress is not None:
+        progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
+    gain = booster.feature_importance("gain")
+
+    def scored(rows: NDArray[np.int64]) -> Rows:
+        raw = np.asarray(booster.predict(dataset.x[rows], raw_score=True, num_threads=threads), np.float64)
+        return Rows(raw, dataset.outcomes[name][rows].astype(np.float64))
+
+    return FittedHead(booster, scored(stop), scored(judge), fit.size, gain / max(gain.sum(), 1e-300))

@@ -1,0 +1,154 @@
+"""From telemetry to a registered version: train, track, compare with the champion, promote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from scheduler.model import Model
+from scheduler.spec import Spec
+from training.baselines import Learned, Policy, Random, Setting
+from training.evaluate import artifact_folder, evaluate, split_telemetry
+from training.ingest import Telemetry, data_id, read_telemetry
+from training.pictures import save_pictures
+from training.progress import Report, silent
+from training.publish import CHAMPION, Comparison, DataSet, Promotion, Registered, champion, promote, track
+from training.rounds import measured_rounds
+from training.train import TrainingSummary, train_model
+
+CONTEST = 20_000
+"""Decisions in a comparison with the champion: enough to tell 1 % of the mean cost from noise on the measured sets,
+done in seconds."""
+
+CONTEST_CANDIDATES = 20
+
+
+class TrainingOptions(NamedTuple):
+    """What a training run may be told besides its data and spec.
+
+    Attributes
+    ----------
+    registry
+        MLflow URI.
+    until
+        Rows of this slice and later ones are never looked at.
+    out
+        Folder of artifacts.
+    seed
+        Fixes every random draw.
+    threads
+        For LightGBM; 0 for one a core.
+    promote
+        Make the new version champion whatever the comparison says.
+    """
+
+    registry: str
+    until: int | None = None
+    out: Path = Path("models/artifacts")
+    seed: int = 0
+    threads: int = 0
+    promote: bool = False
+
+
+class TrainingResult(NamedTuple):
+    """What came of it: the training, the registered version, and whether it is the champion now."""
+
+    summary: TrainingSummary
+    registered: Registered
+    promotion: Promotion
+
+    @property
+    def uri(self) -> str:
+        """Return the URI that `Model.load` takes."""
+        return self.registered.uri
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline train --json`` prints."""
+        model = self.summary.model
+        return {
+            "model": self.uri,
+            "artifact": str(self.summary.folder),
+            "version": model.version,
+            "run_id": self.registered.run_id,
+            "window": self.summary.window,
+            "metrics": self.summary.metrics(),
+            "promoted": self.promotion.moved,
+            "reason": self.promotion.reason,
+        }
+
+
+def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progress: Report = silent) -> TrainingResult:
+    """Train a model on a telemetry directory, register it, and promote it if it beats the champion.
+
+    Raises
+    ------
+    DataError
+        If the data is not what the spec says, or too little.
+    ForestError
+        If a head cannot be represented as a forest.
+    RegistryError
+        If the registry cannot be reached; the artifact is written all the same.
+    """
+    telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
+    summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
+    registered = _register(data, spec, summary, options, len(telemetry))
+    better = _contest(telemetry, spec, summary, options, progress)
+    promotion = promote(
+        registered.name, registered.version, better=better, force=options.promote, registry=options.registry
+    )
+    return TrainingResult(summary, registered, promotion)
+
+
+def _register(data: Path, spec: Spec, summary: TrainingSummary, options: TrainingOptions, n_rows: int) -> Registered:
+    training = spec.training
+    params = {
+        "spec": spec.name,
+        "until": options.until,
+        "seed": options.seed,
+        "reveal": training.reveal,
+        "rounds": training.rounds,
+        **{f"lightgbm.{name}": value for name, value in training.lightgbm.items()},
+        **{f"{name}.trees": head.n_trees for name, head in summary.heads.items()},
+        **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
+    }
+    folder = data.resolve()
+    source = DataSet(folder.name, str(data), data_id(data), n_rows)
+    with TemporaryDirectory() as pictures:
+        return track(
+            summary.folder,
+            params=params,
+            data=source,
+            plots=save_pictures(summary.heads, Path(pictures)),
+            registry=options.registry,
+        )
+
+
+def _contest(
+    telemetry: Telemetry, spec: Spec, summary: TrainingSummary, options: TrainingOptions, progress: Report
+) -> Comparison | None:
+    """Let the new model and the champion decide the same requests of the last slices; None where they cannot.
+
+    They cannot where there is no champion, or where it was made for other features. Neither model was fitted on
+    these slices if they were trained on the same data; a champion trained on later data has an advantage.
+    """
+    if champion(spec.name, options.registry) is None:
+        return None
+    current = Model.load(artifact_folder(f"models:/{spec.name}@{CHAMPION}", options.registry))
+    if current.spec.fingerprint() != spec.fingerprint():
+        return None
+    start = int(summary.window["first_judged_slice"])
+    before, n_slices = split_telemetry(telemetry, start)
+    requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(telemetry.clients))))
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, options.seed)
+    policies: dict[str, Policy] = {
+        "random": Random(setting),
+        "champion": Learned(setting, current),
+        "challenger": Learned(setting, summary.model),
+    }
+    rounds = measured_rounds(
+        telemetry, spec, start=start, requests=requests, candidates=CONTEST_CANDIDATES, seed=options.seed
+    )
+    found = evaluate(rounds, policies, spec, before, n_rounds=n_slices * requests, progress=progress)
+    new, old = (found.policies[name].mean for name in ("challenger", "champion"))
+    return Comparison("mean cost on the last slices", challenger=new, champion=old)

@@ -1,0 +1,46 @@
+"""Progress of long work on standard error; standard output is for results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Report: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and how far it goes."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@contextmanager
+def bars() -> Iterator[Report]:
+    """Show one bar for each kind of work, as it comes; on no terminal, nothing moves and only ends are printed."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, int] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+
+        yield report

@@ -1,0 +1,162 @@
+"""The training run: telemetry to heads to a verified artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.artifact import Calibration
+from scheduler.model import Model, calibration_table, head_values
+from scheduler.spec import Spec
+from training.artifact import content_version, write_artifact
+from training.calibrate import Link, Reliability, calibrate, head_metrics, reliability
+from training.dataset import Dataset, build_dataset
+from training.fit import FittedHead, Rows, fit_heads
+from training.ingest import Telemetry
+from training.progress import Report, silent
+
+GOLDEN_ROWS = 64
+"""Real feature rows kept in an artifact, beside the corner cases made from them."""
+
+
+class HeadSummary(NamedTuple):
+    """How one head came out.
+
+    Attributes
+    ----------
+    calibration
+        From raw score to value.
+    metrics
+        Figures on the judged rows; see `training.calibrate.head_metrics`.
+    reliability
+        Predicted against observed on the judged rows.
+    importance
+        Share of the total gain by feature.
+    n_rows, n_trees
+        Rows it was fitted on, and trees kept.
+    """
+
+    calibration: Calibration
+    metrics: dict[str, float]
+    reliability: Reliability
+    importance: dict[str, float]
+    n_rows: int
+    n_trees: int
+
+
+class TrainingSummary(NamedTuple):
+    """What a training run made.
+
+    Attributes
+    ----------
+    folder
+        The artifact.
+    model
+        As loaded from it.
+    heads
+        By name.
+    window
+        Rows, slices and their split.
+    """
+
+    folder: Path
+    model: Model
+    heads: dict[str, HeadSummary]
+    window: dict[str, int | float | str]
+
+    def metrics(self) -> dict[str, float]:
+        """Return all heads' figures under ``head.metric``."""
+        return {f"{name}.{m}": v for name, head in self.heads.items() for m, v in head.metrics.items()}
+
+
+def train_model(
+    telemetry: Telemetry, spec: Spec, out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent
+) -> TrainingSummary:
+    """Replay, fit, calibrate, judge, and write the artifact.
+
+    Parameters
+    ----------
+    telemetry
+        All of it is used: cut it where training must end.
+    out
+        The artifact becomes ``out/NAME-VERSION``; if this very model is there already, it is left as it is.
+    threads
+        For LightGBM; 0 for one a core.
+
+    Raises
+    ------
+    DataError
+        If there is too little to fit, calibrate or judge on.
+    ForestError
+        If a head cannot be represented as a forest.
+    """
+    progress("replay", 0, 1)
+    dataset = build_dataset(telemetry, spec, seed=seed)
+    progress("replay", 1, 1)
+    fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
+    heads = {name: _summary(dataset, spec.heads[name].link, head) for name, head in fitted.items()}
+    window = _window(telemetry, dataset)
+    folder = _write(out, spec, dataset, fitted, heads, window)
+    return TrainingSummary(folder, Model.load(folder), heads, window)
+
+
+def _summary(dataset: Dataset, link: Link, head: FittedHead) -> HeadSummary:
+    calibration = calibrate(link, *head.calibration)
+    predicted = _values(calibration, head.judge)
+    return HeadSummary(
+        calibration=calibration,
+        metrics=head_metrics(link, predicted, head.judge.outcome),
+        reliability=reliability(predicted, head.judge.outcome),
+        importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
+        n_rows=head.n_rows,
+        n_trees=head.booster.num_trees(),
+    )
+
+
+def _values(calibration: Calibration, rows: Rows) -> NDArray[np.float64]:
+    return head_values(rows.raw[:, None], calibration_table([calibration]))[:, 0]
+
+
+def _window(telemetry: Telemetry, dataset: Dataset) -> dict[str, int | float | str]:
+    return {
+        "rows": len(telemetry),
+        "rejected": telemetry.n_read - len(telemetry),
+        "first_slice": int(telemetry.slice.min()),
+        "last_slice": int(telemetry.slice.max()),
+        "first_fitted_slice": int(dataset.slices[0]),
+        "first_calibrated_slice": int(dataset.slices[dataset.split]),
+        "first_judged_slice": int(dataset.slices[dataset.judge]),
+    }
+
+
+def _write(
+    out: Path,
+    spec: Spec,
+    dataset: Dataset,
+    fitted: Mapping[str, FittedHead],
+    heads: Mapping[str, HeadSummary],
+    window: dict[str, int | float | str],
+) -> Path:
+    boosters = {name: head.booster for name, head in fitted.items()}
+    calibration = {name: head.calibration for name, head in heads.items()}
+    version = content_version(spec, boosters, calibration, dataset.vocabulary)
+    folder = out / f"{spec.name}-{version}"
+    if folder.is_dir():
+        Model.load(folder)  # raises where what stands there is not that model
+        return folder
+    rows = np.linspace(0, len(dataset.x) - 1, min(GOLDEN_ROWS, len(dataset.x))).astype(int)
+    return write_artifact(
+        folder,
+        spec=spec,
+        boosters=boosters,
+        calibration=calibration,
+        vocabulary=dataset.vocabulary,
+        metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
+        window=window,
+        golden_rows=dataset.x[rows],
+        version=version,
+    )
