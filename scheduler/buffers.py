@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.layout import DROPS, DecisionArrays, Workspace
+from scheduler.layout import DROPS, DecisionArrays, PairWork, Workspace
 from scheduler.model import Model
 
 
@@ -18,6 +18,7 @@ def new_workspace(model: Model, n: int) -> Workspace:
         x_request=np.empty(program.request.size, np.float32),
         x_node=np.empty(program.node.size, np.float32),
         x_pair=np.empty((n, program.pair.size), np.float32),
+        pair=PairWork(np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n), np.empty(n)),
         request_row=np.empty(forest.words, np.uint64),
         forest=forest.work(),
         raw=np.empty((n, heads), np.float32),
@@ -31,14 +32,14 @@ def new_workspace(model: Model, n: int) -> Workspace:
 
 
 def new_outputs(model: Model, n: int) -> DecisionArrays:
-    """Return room for ``n`` decisions: each an empty slate, certain, with nothing dropped."""
+    """Return room for ``n`` decisions."""
     slate, heads = model.spec.policy.max_nodes, len(model.heads)
     return DecisionArrays(
         id=np.empty(n, np.int64),
-        position=np.full((n, slate), -1, np.int32),
-        values=np.full((n, slate, heads), np.nan),
-        utility=np.full((n, slate), np.nan),
-        propensity=np.ones(n),
+        position=np.empty((n, slate), np.int32),
+        values=np.empty((n, slate, heads)),
+        utility=np.empty((n, slate)),
+        propensity=np.empty(n),
         reason=np.empty(n, np.uint8),
-        dropped=np.zeros((n, len(DROPS)), np.int32),
+        dropped=np.empty((n, len(DROPS)), np.int32),
     )

@@ -6,45 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import Schema
-from scheduler.kernels.history import mix
-from scheduler.layout import MISSING_KEY
+from scheduler.kernels import candidates as kernels
+from scheduler.layout import (
+    FIRST_ROOM,
+    FREE_LIST,
+    LIST_CLASS,
+    LISTS_END,
+    ROOM_CLASSES,
+    IndexArrays,
+    RetrievalWork,
+)
 from scheduler.spec import Candidates
 
-FIRST_POSTINGS = 16
-"""Room of a new posting list; it doubles when used up."""
+FIRST_LISTS = 64
+"""Posting lists there is room for at first; the number doubles when used up."""
 
-
-class Postings:
-    """Slots under a key, in no order: added at the end, removed by moving the last one into the gap."""
-
-    def __init__(self) -> None:
-        self.slots = np.empty(FIRST_POSTINGS, np.int32)
-        self.n = 0
-
-    def add(self, slot: int) -> int:
-        """Add a slot and return its place."""
-        if self.n == len(self.slots):
-            self.slots = np.append(self.slots, np.empty(self.n, np.int32))
-        self.slots[self.n] = slot
-        self.n += 1
-        return self.n - 1
-
-    def sample(self, limit: int, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Return at most ``limit`` distinct slots, each with the same chance.
-
-        Systematic sampling: every (n / limit)-th slot from a random start, so the draw costs what it returns
-        and reads memory in order.
-        """
-        if self.n <= limit:
-            return self.slots[: self.n]
-        step = self.n / limit
-        # The last place may round up to n.
-        places = np.minimum((rng.random() + np.arange(limit)) * step, self.n - 1)
-        return self.slots[places.astype(np.int64)]
+FIRST_ARENA = 1024
+"""Slots that the posting lists have room for at first."""
 
 
 class Index:
     """Posting lists of one fleet for each tier of a spec.
+
+    A node costs 8 bytes a tier and its share of posting lists, 4 to 16 bytes a tier while they are full or filling.
 
     Parameters
     ----------
@@ -52,74 +36,102 @@ class Index:
         Tiers in order, and the bound on candidates.
     request, node
         Where the matched categories stand.
+
+    Attributes
+    ----------
+    arrays
+        What the kernels read; others after a `put` that needed more room.
+
+    Notes
+    -----
+    Room grows by copying: all lists move, packed, to an arena of at least twice what they take, so that blocks given
+    back do not add up.
     """
 
     def __init__(self, spec: Candidates, request: Schema, node: Schema) -> None:
-        self._spec = spec
-        self._request = [[request.key_columns[c] for c in tier.match] for tier in spec.tiers]
-        self._node = [[node.key_columns[c] for c in tier.match.values()] for tier in spec.tiers]
-        self._lists: list[dict[int, Postings]] = [{} for _ in spec.tiers]
-        self._places: list[dict[int, tuple[int, int]]] = [{} for _ in spec.tiers]
+        bounds = [spec.limit if tier.limit is None else tier.limit for tier in spec.tiers]
+        self.arrays = IndexArrays(
+            request=_columns([[request.key_columns[c] for c in tier.match] for tier in spec.tiers]),
+            node=_columns([[node.key_columns[c] for c in tier.match.values()] for tier in spec.tiers]),
+            limits=np.array(bounds, np.int32),
+            limit=spec.limit,
+            table=np.full(2 * FIRST_LISTS, -1, np.int32),
+            lists=np.empty((FIRST_LISTS, 4), np.int64),
+            arena=np.empty(FIRST_ARENA, np.int32),
+            held=np.full((0, len(spec.tiers), 2), -1, np.int32),
+            free=np.full(ROOM_CLASSES, -1, np.int64),
+            marks=np.array([0, 0, -1], np.int64),
+        )
+        self._work = self.new_work()
 
-    def put(self, slot: int, keys: NDArray[np.uint64]) -> None:
-        """Enter a node, or move it where its categories have changed."""
-        for t, columns in enumerate(self._node):
-            key = _tier_key(keys, columns)
-            held = self._places[t].get(slot)
-            if held is not None and held[0] == key:
-                continue
-            self._drop(t, slot)
-            if key != MISSING_KEY:
-                place = self._lists[t].setdefault(key, Postings()).add(slot)
-                self._places[t][slot] = key, place
+    def put(self, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Enter nodes, or move them where their categories have changed.
 
-    def drop(self, slot: int) -> None:
-        """Take a node out."""
-        for t in range(len(self._lists)):
-            self._drop(t, slot)
+        Parameters
+        ----------
+        slots
+            (n,) where they stand.
+        keys
+            (slots, n_keys) the fleet's keys, by slot.
+        """
+        if len(keys) > len(self.arrays.held):
+            more = np.full((len(keys) - len(self.arrays.held), *self.arrays.held.shape[1:]), -1, np.int32)
+            self.arrays = self.arrays._replace(held=np.concatenate([self.arrays.held, more]))
+        done = kernels.put(self.arrays, slots, keys, 0)
+        while done < len(slots):
+            self._grow()
+            done = kernels.put(self.arrays, slots, keys, done)
 
-    def retrieve(self, keys: NDArray[np.uint64], rng: np.random.Generator) -> NDArray[np.int32]:
-        """Return the slots of a request's candidates, tier by tier, none twice, at most the spec's limit.
+    def drop(self, slots: NDArray[np.int32]) -> None:
+        """Take nodes out, (n,) slots; those that never entered are left alone."""
+        kernels.drop(self.arrays, slots[slots < len(self.arrays.held)])
+
+    def retrieve(self, keys: NDArray[np.uint64], seed: int, first: int) -> NDArray[np.int32]:
+        """Return the slots of requests' candidates, tier by tier, none twice, at most the spec's limit.
 
         Parameters
         ----------
         keys
-            (n_keys,) the request's keys.
+            (n, n_keys) the requests' keys.
+        seed, first
+            Fix the samples: request ``i`` becomes decision ``first`` + i.
+
+        Returns
+        -------
+        (n, limit) int32, -1 past the end.
         """
-        found: dict[int, None] = {}
-        for tier, columns, lists in zip(self._spec.tiers, self._request, self._lists, strict=True):
-            postings = lists.get(_tier_key(keys, columns))
-            room = self._spec.limit - len(found)
-            if postings is not None and room > 0:
-                # Slots of an earlier tier may come again: draw a few more so that they do not cost places.
-                wanted = min(tier.limit, room)
-                fresh = [s for s in postings.sample(wanted + len(found), rng).tolist() if s not in found]
-                spare = len(fresh) - wanted
-                for s in rng.choice(len(fresh), spare, replace=False).tolist() if spare > 0 else ():
-                    fresh[s] = -1
-                found.update(dict.fromkeys(s for s in fresh if s >= 0))
-        return np.fromiter(found, np.int32, len(found))
+        out = np.empty((len(keys), self.arrays.limit), np.int32)
+        kernels.retrieve_batch(self.arrays, keys, seed, first, self._work, out)
+        return out
 
-    def _drop(self, t: int, slot: int) -> None:
-        held = self._places[t].pop(slot, None)
-        if held is None:
-            return
-        key, place = held
-        postings = self._lists[t][key]
-        postings.n -= 1
-        last = int(postings.slots[postings.n])
-        if last != slot:
-            postings.slots[place] = last
-            self._places[t][last] = key, place
-        if postings.n == 0:
-            del self._lists[t][key]
+    def new_work(self) -> RetrievalWork:
+        """Return scratch arrays for the `retrieve` kernel; each thread needs its own."""
+        limit = self.arrays.limit
+        # A quarter full at most, so that a look-up mostly reads one place.
+        places = 1 << (4 * limit - 1).bit_length()
+        return RetrievalWork(seen=np.empty(places, np.int32), drawn=np.empty(kernels.WHOLE * limit, np.int32))
+
+    def _grow(self) -> None:
+        """Make room where `put` found none."""
+        old = self.arrays
+        if old.marks[FREE_LIST] < 0 and old.marks[LISTS_END] == len(old.lists):
+            n = 2 * len(old.lists)
+            lists = np.concatenate([old.lists, np.empty_like(old.lists)])
+            self.arrays = old._replace(lists=lists, table=np.full(2 * n, -1, np.int32))
+            kernels.rehash(self.arrays)
+        else:
+            sizes = old.lists[: old.marks[LISTS_END], LIST_CLASS]
+            rooms = FIRST_ROOM << sizes[sizes >= 0]
+            # A list that doubles needs its new room beside the old.
+            room = 2 * int(rooms.sum()) + 2 * int(rooms.max(initial=0))
+            arena = np.empty(max(room, FIRST_ARENA), np.int32)
+            kernels.repack(old, arena)
+            self.arrays = old._replace(arena=arena)
 
 
-def _tier_key(keys: NDArray[np.uint64], columns: list[int]) -> int:
-    """Return the key of a tier's matched categories; `MISSING_KEY` where one is null."""
-    key = np.uint64(1)
-    for column in columns:
-        if keys[column] == MISSING_KEY:
-            return MISSING_KEY
-        key = np.uint64(mix(key, keys[column]))  # called from Python, it returns an int
-    return int(key)
+def _columns(tiers: list[list[int]]) -> NDArray[np.int32]:
+    """Return key columns by tier, padded with -1."""
+    table = np.full((len(tiers), max(map(len, tiers), default=0) + 1), -1, np.int32)
+    for row, columns in zip(table, tiers, strict=True):
+        row[: len(columns)] = columns
+    return table

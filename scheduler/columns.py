@@ -122,11 +122,27 @@ def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:
     return z
 
 
+MOST_KNOWN = 65_536
+"""Category values whose code and key are remembered; further ones are computed each time."""
+
+
+def _bounds(column: Column) -> tuple[float, float]:
+    """Return the least and largest number a column takes; infinite ones are never taken."""
+    largest = float(np.finfo(np.float64).max)
+    return max(-largest, -largest if column.min is None else column.min), (
+        largest if column.max is None else min(largest, column.max)
+    )
+
+
 class Encoded(NamedTuple):
     """A column ready for kernels: (n, size) float64 values and, for a category, (n,) uint64 keys."""
 
     values: NDArray[np.float64]
     keys: NDArray[np.uint64] | None
+
+    def take(self, rows: NDArray[np.bool_]) -> Encoded:
+        """Return the column at some rows."""
+        return Encoded(self.values[rows], None if self.keys is None else self.keys[rows])
 
 
 class Schema:
@@ -146,10 +162,13 @@ class Schema:
         self.key_columns: dict[str, int] = {}
         self.width = 0
         self.n_keys = 1  # the id's own key comes first
+        self.bounds: dict[str, tuple[float, float]] = {}
         self._codes: dict[str, tuple[NDArray[np.uint64], NDArray[np.float64]]] = {}
+        self._known: dict[tuple[str, Id], tuple[float, int]] = {}
         for name, column in self.columns.items():
             self.offsets[name] = self.width
             self.width += column.size
+            self.bounds[name] = _bounds(column)
             if column.type == "category":
                 self.key_columns[name] = self.n_keys
                 self.n_keys += 1
@@ -178,6 +197,16 @@ class Schema:
         self._check_shape(name, values.shape, (n, column.size))
         self._check_range(name, column, values)
         return Encoded(values, None)
+
+    def encode_one(self, name: str, value: Id) -> tuple[float, int]:
+        """Return the model's code (NaN for an unknown one) and the key of one category value."""
+        found = self._known.get((name, value))
+        if found is None:
+            key = id_key(value)
+            found = float(self.codes(name, np.array([key], np.uint64))[0]), key
+            if len(self._known) < MOST_KNOWN:
+                self._known[name, value] = found
+        return found
 
     def codes(self, name: str, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
         """Return the model's codes of category keys, NaN where the model does not know the category."""

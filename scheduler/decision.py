@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import Id
-from scheduler.layout import DROPS, REASONS
+from scheduler.layout import DROPS, REASONS, DecisionArrays
 
 
 class Decision(NamedTuple):
@@ -82,16 +82,23 @@ class Decisions(NamedTuple):
     def one(self, i: int) -> Decision:
         """Return decision ``i`` by itself."""
         length = int((self.position[i] >= 0).sum())
-        scores = tuple(
-            dict(zip((*self.heads, "utility"), (*values, utility), strict=True))
-            for values, utility in zip(self.values[i, :length].tolist(), self.utility[i, :length].tolist(), strict=True)
-        )
-        return Decision(
-            id=int(self.id[i]),
-            nodes=tuple(self.nodes[i, :length].tolist()),
-            scores=scores,
-            propensity=float(self.propensity[i]),
-            reason=REASONS[self.reason[i]],
-            dropped={name: int(n) for name, n in zip(DROPS, self.dropped[i], strict=True) if n},
-            model_version=self.model_version,
-        )
+        return decision_at(self, i, tuple(self.nodes[i, :length].tolist()), self.heads, self.model_version)
+
+
+def decision_at(
+    found: Decisions | DecisionArrays, i: int, nodes: tuple[Id, ...], heads: tuple[str, ...], version: str
+) -> Decision:
+    """Return row ``i`` of what the kernel wrote as one decision for the given slate."""
+    names = (*heads, "utility")
+    return Decision(
+        id=int(found.id[i]),
+        nodes=nodes,
+        scores=tuple(
+            dict(zip(names, (*found.values[i, s].tolist(), float(found.utility[i, s])), strict=True))
+            for s in range(len(nodes))
+        ),
+        propensity=float(found.propensity[i]),
+        reason=REASONS[found.reason[i]],
+        dropped={name: n for name, n in zip(DROPS, found.dropped[i].tolist(), strict=True) if n},
+        model_version=version,
+    )

@@ -102,6 +102,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         request=np.flatnonzero(owners == REQUEST).astype(np.int32),
         node=np.flatnonzero(owners == NODE).astype(np.int32),
         pair=np.flatnonzero(owners == PAIR).astype(np.int32),
+        every=np.arange(n, dtype=np.int32),
         parts=parts,
         n_parts=n_parts,
         part_side=part_side,

@@ -287,7 +287,7 @@ def _kind(value: object) -> str:
 def _numbers(values: ArrayLike, name: str) -> NDArray[np.floating]:
     """Contiguous float32 or float64; other numbers become float64."""
     array = np.asarray(values)
-    if array.dtype is DOUBLE and array.flags.c_contiguous:
+    if (array.dtype is SINGLE or array.dtype is DOUBLE) and array.flags.c_contiguous:
         return array
     if array.dtype not in (DOUBLE, SINGLE):
         if array.dtype.kind not in "fiub":

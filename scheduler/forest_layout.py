@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FANOUT", "FIELDS", "GROUP", "LANES", "LINE", "TILE", "ForestNames", "ForestTables", "ForestWork"]
+__all__ = ["FANOUT", "FIELDS", "GROUP", "LANES", "LINE", "RANKED", "TILE", "ForestNames", "ForestTables", "ForestWork"]
 
 LINE: Final = 64
 """Bytes of a cache line, and of the widest vector register."""
@@ -25,6 +25,9 @@ TILE: Final = 64
 """Candidates scored together, in four vectors: their leaf numbers are written as bytes for all before they are read
 back as lanes (a wide load of bytes written just before waits for the stores), and the rows of the next tile are asked
 for meanwhile."""
+
+RANKED: Final = 4 * TILE
+"""Candidates whose pair features are ranked together, while the rows of the first tile come from memory."""
 
 
 class ForestTables(NamedTuple):
@@ -106,7 +109,7 @@ class ForestWork(NamedTuple):
     touch_at
         Bytes of `rows` that the next tile will need, shape (TILE * lines,).
     pair_at
-        Byte of each pair feature's row in a line of `pair_masks`, shape (TILE, pair features).
+        Byte of each pair feature's row in a line of `pair_masks`, shape (RANKED, pair features).
     sums
         Shape (n_heads, TILE).
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns import Schema, as_numbers, id_keys, plain_list
 from scheduler.errors import InputError
 from scheduler.layout import MISSING_KEY, Entity
-from scheduler.table import Table
+from scheduler.table import OWN_ID, Table
 
 LAST_TIME = 1e15
 """Seconds either side of 0: 30 million years. Beyond, float64 no longer tells seconds apart."""
@@ -50,6 +50,46 @@ def column_of_one(values: object, what: str) -> dict[str, list[object]]:
     return {name: [value] for name, value in values.items()}
 
 
+def request_row(request: object, client: str, clients: Table) -> Entity:
+    """Return one request as kernels read it; see `request_rows`, which also takes what is not plain here.
+
+    Plain is a dict of Python numbers and texts from a client that the table holds: then nothing is made into an
+    array first, which would cost more than the decision.
+    """
+    if type(request) is dict:
+        row = _plain_row(request, client, clients)
+        if row is not None:
+            return row
+    return request_rows(column_of_one(request, "request"), client, clients)
+
+
+def _plain_row(request: dict[str, object], client: str, clients: Table) -> Entity | None:
+    """Return a plain request, None for any other."""
+    id_ = request.get(client)
+    slot = clients.slot(id_) if type(id_) is int or type(id_) is str else None
+    if slot is None:
+        return None
+    schema = clients.schema
+    row = Entity(clients.columns.values[slot : slot + 1].copy(), clients.columns.keys[slot : slot + 1].copy())
+    for name, value in request.items():
+        at = schema.offsets.get(name)
+        if at is None:
+            if name != client:
+                return None
+        elif name in schema.key_columns:
+            if type(value) is not int and type(value) is not str:
+                return None
+            row.values[0, at], row.keys[0, schema.key_columns[name]] = schema.encode_one(name, value)
+        elif type(value) is float or type(value) is int:
+            low, high = schema.bounds[name]
+            if not low <= value <= high:
+                return None
+            row.values[0, at] = value
+        else:
+            return None
+    return row
+
+
 def request_rows(requests: object, client: str, clients: Table) -> Entity:
     """Return requests as kernels read them: what is known of their clients, and over it what they carry.
 
@@ -80,10 +120,19 @@ def request_rows(requests: object, client: str, clients: Table) -> Entity:
     entity.values[slots < 0] = np.nan
     entity.keys[slots < 0] = MISSING_KEY
     entity.keys[:, 0] = keys
+    if clients.knows_own_id and (slots < 0).any():
+        _name_strangers(entity, clients.schema, slots < 0)
     for name, raw in requests.items():
         if name != client or name in clients.schema.columns:
             _lay_over(entity, clients.schema, name, raw)
     return entity
+
+
+def _name_strangers(entity: Entity, schema: Schema, unknown: NDArray[np.bool_]) -> None:
+    """Write the column that is the client's id for clients that the table does not hold."""
+    keys = entity.keys[unknown, 0]
+    entity.values[unknown, schema.offsets[OWN_ID]] = schema.codes(OWN_ID, keys)
+    entity.keys[unknown, schema.key_columns[OWN_ID]] = keys
 
 
 def _lay_over(entity: Entity, schema: Schema, name: str, raw: object) -> None:

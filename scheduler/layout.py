@@ -103,8 +103,8 @@ class FeatureProgram(NamedTuple):
     ----------
     op, args, scale
         (n_features,) int32, (n_features, 4) int32, (n_features,) float64: what to compute from what.
-    request, node, pair
-        Indices of the features each owner computes, int32, in feature order.
+    request, node, pair, every
+        Indices of the features each owner computes, and of all, int32, in feature order.
     parts, n_parts, part_side
         (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
         from, and whether each is the request's or the node's.
@@ -116,6 +116,7 @@ class FeatureProgram(NamedTuple):
     request: NDArray[np.int32]
     node: NDArray[np.int32]
     pair: NDArray[np.int32]
+    every: NDArray[np.int32]
     parts: NDArray[np.int32]
     n_parts: NDArray[np.int32]
     part_side: NDArray[np.int32]
@@ -238,6 +239,18 @@ class DecisionLog(NamedTuple):
     counters: NDArray[np.int64]
 
 
+class PairWork(NamedTuple):
+    """Scratch for the pair features of a request's candidates: history keys and where they were found, numbers.
+
+    ``keys`` uint64, ``found`` int64, ``x`` and ``y`` float64, each (n,).
+    """
+
+    keys: NDArray[np.uint64]
+    found: NDArray[np.int64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
 class Workspace(NamedTuple):
     """Scratch arrays of one decision, by candidate; overwritten by each.
 
@@ -249,6 +262,8 @@ class Workspace(NamedTuple):
         (n,) bool: whether a slate that begins with the candidate covers the demand.
     x_request, x_node, x_pair
         (n_request,), (n_node,), (n, n_pair) float32 features.
+    pair
+        Scratch of the pair features.
     request_row
         (words,) uint64.
     forest
@@ -269,6 +284,7 @@ class Workspace(NamedTuple):
     x_request: NDArray[np.float32]
     x_node: NDArray[np.float32]
     x_pair: NDArray[np.float32]
+    pair: PairWork
     request_row: NDArray[np.uint64]
     forest: Any  # scheduler.tables.ForestWork
     raw: NDArray[np.float32]
@@ -320,3 +336,71 @@ class State(NamedTuple):
     history: HistoryArrays
     log: DecisionLog
     seed: int
+
+
+FIRST_ROOM: Final = 4
+"""Room of a new posting list, in slots; it doubles when used up, so every block of the arena is a multiple of it."""
+
+ROOM_CLASSES: Final = 32
+"""Sizes of posting lists: class ``c`` has room for ``FIRST_ROOM << c`` slots, far more than an int32 can name."""
+
+(LIST_KEY, LIST_START, LIST_SIZE, LIST_CLASS) = range(4)
+"""Columns of a posting list: its key, where it starts in the arena, slots held, size class of its room. Of a list
+not in use the start is the next one not in use, -1 for none, and the class is -1."""
+
+(ARENA_END, LISTS_END, FREE_LIST) = range(3)
+"""Marks of an index: where the arena and the lists were never used, and the first list that is free again, -1 for
+none."""
+
+
+class IndexArrays(NamedTuple):
+    """Posting lists: for each tier and each combination of categories the slots of the nodes that have it.
+
+    Attributes
+    ----------
+    request, node
+        (n_tiers, n) int32, key columns that make a tier's key, of requests and of nodes; -1 past the last.
+    limits
+        (n_tiers,) int32, candidates of each tier at most.
+    limit
+        Candidates of a request at most.
+    table
+        (places,) int32, posting list by key: open addressing with linear probing, -1 where empty, at most half full.
+    lists
+        (n_lists, 4) int64, see `LIST_KEY`; a key's bits stand in it as a signed integer.
+    arena
+        (room,) int32 slots; each list has a block of it.
+    held
+        (slots, n_tiers, 2) int32, in which list a node stands and at which place of it; list -1 for none.
+    free
+        (ROOM_CLASSES,) int64, first block free again by size class, counted in `FIRST_ROOM`, -1 for none; the first
+        word of a free block is the next one.
+    marks
+        (3,) int64, see `ARENA_END`.
+    """
+
+    request: NDArray[np.int32]
+    node: NDArray[np.int32]
+    limits: NDArray[np.int32]
+    limit: int
+    table: NDArray[np.int32]
+    lists: NDArray[np.int64]
+    arena: NDArray[np.int32]
+    held: NDArray[np.int32]
+    free: NDArray[np.int64]
+    marks: NDArray[np.int64]
+
+
+class RetrievalWork(NamedTuple):
+    """Scratch arrays of one retrieval, sized by the bound on candidates, not by the fleet; overwritten by each.
+
+    Attributes
+    ----------
+    seen
+        (places,) int32, a hash set of the slots found; a power of two, at least four times the bound.
+    drawn
+        (n,) int32, the rest of a list that is read as a whole.
+    """
+
+    seen: NDArray[np.int32]
+    drawn: NDArray[np.int32]

@@ -65,7 +65,8 @@ def outcome_rows(spec: Spec, n: int, measured: Mapping[str, object]) -> NDArray[
     n
         How many outcomes.
     measured
-        ``ok`` and outcomes of the spec, each a scalar or (n,); what is left out was not measured.
+        ``ok`` and outcomes of the spec, each a scalar or (n,); what is left out was not measured. Without
+        ``telemetry.ok`` in the spec, ``ok`` may be left out, and is true then, as in telemetry.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def outcome_rows(spec: Spec, n: int, measured: Mapping[str, object]) -> NDArray[
         if name != OK:
             at = _position(spec, name)
             rows[:, at] = _column(spec, name, values, n)
-    failed = ~_succeeded(measured, n)
+    failed = ~_succeeded(spec, measured, n)
     cost = rows[:, names.index(spec.cost.success)].copy()
     if np.isnan(cost[~failed]).any():
         message = f"outcome: expected {spec.cost.success!r} where ok is true, found none"
@@ -104,7 +105,9 @@ def _position(spec: Spec, name: str) -> int:
     return outcome_names(spec).index(name)
 
 
-def _succeeded(measured: Mapping[str, object], n: int) -> NDArray[np.bool_]:
+def _succeeded(spec: Spec, measured: Mapping[str, object], n: int) -> NDArray[np.bool_]:
+    if OK not in measured and spec.telemetry.ok is None:
+        return np.ones(n, np.bool_)
     if OK not in measured:
         message = f"outcome: expected ok, found only {', '.join(measured) or 'nothing'}"
         raise InputError(message)

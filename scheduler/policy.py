@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import id_key
+from scheduler.errors import InputError
 from scheduler.features import Features
 from scheduler.layout import EXPLORES, LINK_LOGISTIC, PolicyArrays
+from scheduler.model import Model
 from scheduler.spec import Profile, Spec, seconds
+
+
+def with_policy(model: Model, spec: Spec) -> Model:
+    """Return a model under another spec's utility, policy, candidates and ledger.
+
+    Raises
+    ------
+    InputError
+        If it is no spec, or one whose columns, history, features, cost or heads are not the model's.
+    """
+    if not isinstance(spec, Spec):
+        message = f"spec: expected a Spec, as load_spec returns, found {type(spec).__name__}"
+        raise InputError(message)
+    expected, found = model.spec.fingerprint(), spec.fingerprint()
+    if found != expected:
+        message = (
+            f"spec {spec.name}: expected the fingerprint of {model.name}-{model.version}, {expected}, found {found}"
+        )
+        raise InputError(message)
+    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger")}
+    return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own))
 
 
 def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float64]) -> PolicyArrays:

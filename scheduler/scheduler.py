@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from scheduler.buffers import new_outputs, new_workspace
 from scheduler.candidates import Index
 from scheduler.columns import Id, Ids, plain_list
-from scheduler.decision import Decision, Decisions
+from scheduler.decision import Decision, Decisions, decision_at
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet
 from scheduler.history import new_history
-from scheduler.intake import candidate_slots, column_of_one, moment, moments, request_rows
+from scheduler.intake import candidate_slots, column_of_one, moment, moments, request_row, request_rows
 from scheduler.kernels import choice
 from scheduler.layout import (
     N_EXPIRED,
@@ -31,7 +31,8 @@ from scheduler.layout import (
 )
 from scheduler.model import Model
 from scheduler.outcomes import outcome_rows, tracked_values
-from scheduler.policy import compile_policy
+from scheduler.policy import compile_policy, with_policy
+from scheduler.spec import Spec
 from scheduler.table import Table
 
 MAX_SKEW = 5.0
@@ -39,6 +40,9 @@ MAX_SKEW = 5.0
 
 REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
+
+WARM_NODES = 2_048
+"""Nodes of a warm-up: so many that every table and index has to grow."""
 
 
 class Scheduler:
@@ -50,6 +54,9 @@ class Scheduler:
     ----------
     model
         What predicts; see `Model.load`.
+    spec
+        Gives utility, policy, candidates and ledger in place of the model's own spec, so that they may change
+        without training; of the same fingerprint.
     seed
         Fixes every random draw, 0 to 2**63 - 1.
     remember
@@ -70,22 +77,22 @@ class Scheduler:
     >>> sched.observe(d.id, {"ok": True, "rtt_ms": 31.0}, now=0.1)  # doctest: +SKIP
     """
 
-    def __init__(self, model: Model, *, seed: int = 0, remember: int = REMEMBERED) -> None:
+    def __init__(self, model: Model, spec: Spec | None = None, *, seed: int = 0, remember: int = REMEMBERED) -> None:
         for name, value, low in (("seed", seed, 0), ("remember", remember, 1)):
             if not isinstance(value, int | np.integer) or not low <= value < 2**63:
                 message = f"{name}: expected an integer of {low} or more, found {value!r}"
                 raise InputError(message)
+        self.model = model = model if spec is None else with_policy(model, spec)
         spec, features = model.spec, model.features
-        self.model = model
         self._lock = threading.RLock()
         self._seed = int(seed)
         self._latest = -np.inf
-        self._rng = np.random.default_rng(seed)
         self._index = Index(spec.candidates, features.request, features.node)
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, features)
         self._policy = compile_policy(spec, features, model.calibration)
         self._work = new_workspace(model, spec.candidates.limit)
+        self._single = new_outputs(model, 1)
         self.clients = Table(features.request, "client ids", self._lock)
         self.fleet = Fleet(
             features.node,
@@ -126,7 +133,16 @@ class Scheduler:
             changed.
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
-        return self.decide_batch(column_of_one(request, "request"), rows, now=now).one(0)
+        now = moment(now)
+        with self._lock:
+            self._check_clock(now)
+            entity = request_row(request, self.model.spec.telemetry.client, self.clients)
+            slots = self._slots(rows, entity)
+            self._latest = max(self._latest, now)
+            choice.decide(self._state(), entity, slots, now, self._room(slots.shape[1]), self._single)
+            places = self._single.position[0]
+            nodes = tuple(self.fleet.table.ids[slots[0, place]] for place in places.tolist() if place >= 0)
+            return decision_at(self._single, 0, nodes, self.model.heads, self.model.version)
 
     def decide_batch(
         self,
@@ -268,6 +284,22 @@ class Scheduler:
             choice.score_all(self._state(), entity, slots, now, self._room(slots.shape[1]), out)
         return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
 
+    def warm_up(self) -> None:
+        """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
+
+        A throw-away scheduler of the same model makes every kind of call; nothing of this one changes.
+        """
+        client, other = self.model.spec.telemetry.client, Scheduler(self.model, remember=8)
+        ids = list(range(WARM_NODES))
+        other.fleet.upsert(ids, dict.fromkeys(other.fleet.table.schema.key_columns, ids))
+        for candidates in (None, ids[:2]):
+            decision = other.decide({client: 0}, candidates, now=0.0)
+            other.observe(decision.id, {"ok": False}, now=0.0, node=decision.nodes[0])
+        other.decide_batch({client: [0]}, now=0.0)
+        other.score({client: [0]}, [ids[:2]], now=0.0)
+        other.refresh()
+        other.fleet.remove(ids)
+
     def counters(self) -> dict[str, int]:
         """Return how much was decided, observed, expired, forgotten and held."""
         counters = self._log.arrays.counters
@@ -299,11 +331,7 @@ class Scheduler:
         """Return the fleet slots of the candidates given, or of those retrieved."""
         if candidates is not None:
             return candidate_slots(candidates, self.fleet.table, len(requests.keys))
-        slots = np.full((len(requests.keys), self.model.spec.candidates.limit), -1, np.int32)
-        for row, keys in zip(slots, requests.keys, strict=True):
-            found = self._index.retrieve(keys, self._rng)
-            row[: len(found)] = found
-        return slots
+        return self._index.retrieve(requests.keys, self._seed, int(self._log.arrays.counters[NEXT_ID]))
 
     def _check_clock(self, now: float) -> None:
         if now < self._latest - MAX_SKEW:
@@ -329,13 +357,11 @@ class Scheduler:
         return self._work
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
-        for slot in slots.tolist():
-            self._index.put(slot, self.fleet.arrays.columns.keys[slot])
+        self._index.put(slots, self.fleet.arrays.columns.keys)
         choice.refresh_nodes(self._state(), slots, self._work)
 
     def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
-        for slot in slots.tolist():
-            self._index.drop(slot)
+        self._index.drop(slots)
 
     def _refresh_returned(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Refresh nodes that left between decision and outcome and came back, maybe to another slot."""

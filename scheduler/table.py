@@ -14,6 +14,9 @@ from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, plain_list
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.layout import MISSING_KEY, Entity
 
+OWN_ID = "id"
+"""A category column of this name, taken from the table of clients or nodes, is the id itself."""
+
 FIRST_SLOTS = 64
 """Slots of an empty table; it doubles when they are used up."""
 
@@ -21,8 +24,9 @@ FIRST_SLOTS = 64
 class Table:
     """Rows of typed columns under integer or string ids.
 
-    Slots of removed ids are used again. Columns never set are missing. Calls may come from several threads;
-    whoever reads `columns` or `ids` meanwhile holds the lock.
+    Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
+    row's id unless it was set. Calls may come from several threads; whoever reads `columns` or `ids` meanwhile
+    holds the lock.
 
     Parameters
     ----------
@@ -39,6 +43,8 @@ class Table:
         self.what = what
         self.columns = _empty(schema, FIRST_SLOTS)
         self.ids: NDArray[np.object_] = np.full(FIRST_SLOTS, None)
+        own = schema.columns.get(OWN_ID)
+        self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
         self._lock = threading.RLock() if lock is None else lock
         self._slots: dict[Id, int] = {}
         self._free: list[int] = []
@@ -97,9 +103,13 @@ class Table:
         """
         names, keys = self._check_ids(ids)
         encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
+        own = Encoded(self.schema.codes(OWN_ID, keys)[:, None], keys) if self.knows_own_id else None
         with self._lock:
+            new = np.fromiter((name not in self._slots for name in names), np.bool_, len(names))
             slots = np.fromiter(map(self._place, names), np.int32, len(names))
             self.columns.keys[slots, 0] = keys
+            if own is not None:
+                self._write(OWN_ID, own.take(new), slots[new])
             for name, column in encoded.items():
                 self._write(name, column, slots)
         return slots

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.forest_layout import FANOUT, FIELDS, GROUP, LINE, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.forest_layout import FANOUT, FIELDS, GROUP, LINE, RANKED, TILE, ForestNames, ForestTables, ForestWork
 from scheduler.trees import (
     CATEGORICAL,
     DEFAULT_LEFT,
@@ -39,7 +39,7 @@ def empty_work(tables: ForestTables) -> ForestWork:
         node_at=np.zeros(TILE, np.int64),
         zeros=np.zeros(TILE, np.int64),
         touch_at=np.zeros(TILE * len(tables.line_head), np.int64),
-        pair_at=np.zeros((TILE, len(tables.pair_features)), np.int64),
+        pair_at=np.zeros((RANKED, len(tables.pair_features)), np.int64),
         sums=empty_rows(n_heads, TILE // 2).view(np.float32),
     )
 

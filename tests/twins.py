@@ -40,7 +40,7 @@ class Entry:
                     step = x - mean
                     mean += step / weight
                     self.mean[v][h] = F32(mean)
-                    squares = min(squares + step * (x - mean), float(np.finfo(F32).max))
+                    squares = min(max(squares + step * (x - mean), 0.0), float(np.finfo(F32).max))
                 self.weight[v][h] = F32(weight)
                 self.squares[v][h] = F32(squares)
             if not math.isnan(x):

@@ -155,12 +155,16 @@ def content_version(
 ) -> str:
     """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
 
+    Hashed are the spec, the heads' trees and calibrations, and the vocabulary; not LightGBM's own text, in which
+    parameters stand that change nothing, such as the number of threads.
+
     Known before anything is written, so that the artifact can carry it; a registry's own number is assigned
     later and kept beside it.
     """
     digest = hashlib.sha256(spec.to_json())
     for head in spec.heads:
-        digest.update(boosters[head].model_to_string().encode())
+        for name, array in trees_from_lightgbm(boosters[head])._asdict().items():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     digest.update(msgspec.json.encode([[calibration[head] for head in spec.heads], vocabulary]))
     return digest.hexdigest()[:12]
 

@@ -25,6 +25,9 @@ from scheduler.artifact import Calibration
 
 Link: TypeAlias = Literal["logistic", "log", "identity"]
 
+NOTHING = 1e-12
+"""Value of a head with the link `log` whose outcomes are all 0, which has no logarithm."""
+
 BINS = 20
 """Bins of a reliability curve, of equal counts."""
 
@@ -58,10 +61,12 @@ def calibrate(link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64]
         fitted = float(line.intercept_[0]), float(line.coef_[0, 0])
         constant = float(np.log(mean / (1.0 - mean)))
     elif link == "log":
-        scale = max(mean, 1e-12)  # in units of the mean, so that the solver's tolerance means the same everywhere
-        line = PoissonRegressor(alpha=0.0, max_iter=1000).fit(x, outcome / scale)
-        fitted = float(line.intercept_) + float(np.log(scale)), float(line.coef_[0])
-        constant = float(np.log(scale))
+        if mean <= 0.0:
+            return Calibration(link=link, intercept=float(np.log(NOTHING)), slope=0.0)
+        # In units of the mean, so that the solver's tolerance means the same everywhere.
+        line = PoissonRegressor(alpha=0.0, max_iter=1000).fit(x, outcome / mean)
+        fitted = float(line.intercept_) + float(np.log(mean)), float(line.coef_[0])
+        constant = float(np.log(mean))
     else:
         line = LinearRegression().fit(x, outcome)
         fitted = float(line.intercept_), float(line.coef_[0])

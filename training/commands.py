@@ -216,15 +216,24 @@ def demo(
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON."""
     try:
-        app(arguments)
-    except SystemExit as stop:  # how typer ends: 0, or 2 with a message on a wrong call
-        return stop.code if isinstance(stop.code, int) else FAILED
-    except FoglineError as error:
+        app(arguments, prog_name="fogline")
+    except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
+        code = stop.code if isinstance(stop.code, int) else FAILED
+        if code != DONE:
+            said = getattr(stop.__context__, "format_message", None)
+            _answer(arguments, "UsageError", "see standard error" if said is None else said())
+        return code
+    except (FoglineError, OSError) as error:
         print(f"fogline: {error}", file=sys.stderr)  # noqa: T201
-        if "--json" in arguments:
-            _print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+        _answer(arguments, type(error).__name__, str(error))
         return MISUSED if isinstance(error, SpecError | InputError) else FAILED
     return DONE
+
+
+def _answer(arguments: list[str], kind: str, message: str) -> None:
+    """Print an error as JSON to whom asked for JSON."""
+    if "--json" in arguments:
+        _print_json({"error": {"type": kind, "message": message}})
 
 
 def _compare(

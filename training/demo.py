@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.baselines import Question, Seen, Setting, all_policies
 from training.comparison import Comparison, model_card
@@ -27,6 +28,10 @@ HOURS = 48.0
 
 N_ROUNDS, N_REQUESTS = 1_000, 100
 """100,000 decisions."""
+
+
+PARTS = ("artifacts", "registry", "report.html", "telemetry")
+"""What a demo leaves: the artifact's folder, MLflow's database and files, the page, the telemetry directory."""
 
 
 class DemoResult(NamedTuple):
@@ -73,26 +78,42 @@ def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: Report = s
     Parameters
     ----------
     out
-        Everything goes below it; what an earlier demo left there is replaced.
+        Everything goes below it, in `PARTS`; what an earlier demo left there is replaced.
     seed
         Of the fleet, the requests and the training.
     threads
         For LightGBM; 0 for one a core.
+
+    Raises
+    ------
+    InputError
+        If something stands there that no demo leaves.
     """
     spec = find_spec("demo")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    _clear(out)
     data = out / "telemetry"
     world = World(seed)
     progress("telemetry", 0, 1)
     write_telemetry(world, data, hours=HOURS, seed=seed)
     progress("telemetry", 1, 1)
     options = TrainingOptions(
-        registry=f"sqlite:///{out / 'mlflow.db'}", out=out / "artifacts", seed=seed, threads=threads
+        registry=f"sqlite:///{out / 'registry' / 'mlflow.db'}", out=out / "artifacts", seed=seed, threads=threads
     )
     training = train_and_register(data, spec, options, progress)
     comparison = _compare(world, data, spec, training, seed, progress)
     return DemoResult(training, comparison, write_report(comparison, out / "report.html", training.summary))
+
+
+def _clear(out: Path) -> None:
+    """Make an empty folder of one that is absent, empty, or an earlier demo's."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder, found a file")
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    others = [name for name in found if name not in PARTS]
+    if others:
+        raise InputError(f"{out}: expected an empty folder or that of an earlier demo, found {', '.join(others[:5])}")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
 
 
 def _compare(world: World, data: Path, spec: Spec, training: TrainingResult, seed: int, progress: Report) -> Comparison:

@@ -76,7 +76,7 @@ def fit_heads(
     ------
     DataError
         If a head has no row to fit or to validate on, or its target never varies in a way it could learn
-        (a failure head needs both outcomes).
+        (a failure head needs both outcomes), or is negative under the link log.
     """
     return {name: _fit(name, dataset, spec, seed, threads, progress) for name in spec.heads}
 
@@ -90,6 +90,9 @@ def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progr
             raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
     if head.link == "logistic" and np.unique(y[fit]).size < 2:  # noqa: PLR2004
         raise DataError(f"head {name}: expected failures and successes to fit on, found only {y[fit[0]]:g}")
+    if head.link == "log" and dataset.outcomes[name][usable].min() < 0.0:
+        least = dataset.outcomes[name][usable].min()
+        raise DataError(f"head {name}: expected outcomes of 0 or more for the link log, found {least:g}")
     params = {
         **DEFAULTS,
         "objective": OBJECTIVES[head.link],

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from scheduler.errors import ArtifactError, RegistryError
 from scheduler.model import Model
 from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
@@ -51,6 +52,13 @@ class TrainingOptions(NamedTuple):
     promote: bool = False
 
 
+class Contest(NamedTuple):
+    """How a new model compares with the champion, or why it could not be compared; neither without a champion."""
+
+    better: Comparison | None = None
+    obstacle: str = ""
+
+
 class TrainingResult(NamedTuple):
     """What came of it: the training, the registered version, and whether it is the champion now."""
 
@@ -93,9 +101,14 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
     telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
     summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
     registered = _register(data, spec, summary, options, len(telemetry))
-    better = _contest(telemetry, spec, summary, options, progress)
+    contest = _contest(telemetry, spec, summary, options, progress)
     promotion = promote(
-        registered.name, registered.version, better=better, force=options.promote, registry=options.registry
+        registered.name,
+        registered.version,
+        better=contest.better,
+        obstacle=contest.obstacle,
+        force=options.promote,
+        registry=options.registry,
     )
     return TrainingResult(summary, registered, promotion)
 
@@ -126,17 +139,25 @@ def _register(data: Path, spec: Spec, summary: TrainingSummary, options: Trainin
 
 def _contest(
     telemetry: Telemetry, spec: Spec, summary: TrainingSummary, options: TrainingOptions, progress: Report
-) -> Comparison | None:
-    """Let the new model and the champion decide the same requests of the last slices; None where they cannot.
+) -> Contest:
+    """Let the new model and the champion decide the same requests of the last slices, under the spec's utility.
 
-    They cannot where there is no champion, or where it was made for other features. Neither model was fitted on
-    these slices if they were trained on the same data; a champion trained on later data has an advantage.
+    They cannot where there is no champion, or where it was made for other features, or cannot be loaded any more.
+    Neither model was fitted on these slices if they were trained on the same data; a champion trained on later data
+    has an advantage.
     """
     if champion(spec.name, options.registry) is None:
-        return None
-    current = Model.load(artifact_folder(f"models:/{spec.name}@{CHAMPION}", options.registry))
-    if current.spec.fingerprint() != spec.fingerprint():
-        return None
+        return Contest()
+    try:
+        current = Model.load(artifact_folder(f"models:/{spec.name}@{CHAMPION}", options.registry))
+    except (ArtifactError, RegistryError) as error:
+        return Contest(obstacle=f"the champion cannot be loaded ({error}), so they cannot be compared")
+    theirs, ours = current.spec.fingerprint(), spec.fingerprint()
+    if theirs != ours:
+        return Contest(
+            obstacle=f"the champion was trained for other features (fingerprint {theirs}, now {ours}), "
+            "so they cannot be compared"
+        )
     start = int(summary.window["first_judged_slice"])
     before, n_slices = split_telemetry(telemetry, start)
     requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(telemetry.clients))))
@@ -151,4 +172,4 @@ def _contest(
     )
     found = evaluate(rounds, policies, spec, before, n_rounds=n_slices * requests, progress=progress)
     new, old = (found.policies[name].mean for name in ("challenger", "champion"))
-    return Comparison("mean cost on the last slices", challenger=new, champion=old)
+    return Contest(Comparison("mean cost on the last slices", challenger=new, champion=old))

@@ -35,12 +35,18 @@ def bars() -> Iterator[Report]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        tasks: dict[str, int] = {}
+    progress = Progress(*columns, console=console)
+    tasks: dict[str, int] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total)
-            progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
+    def report(what: str, done: int, total: int) -> None:
+        if not tasks:
+            progress.start()  # only now: where nothing is reported, not even an empty line is printed
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
 
+    try:
         yield report
+    finally:
+        if tasks:
+            progress.stop()

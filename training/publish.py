@@ -195,6 +195,7 @@ def promote(
     version: str,
     *,
     better: Comparison | None = None,
+    obstacle: str = "",
     force: bool = False,
     registry: str | None = None,
 ) -> Promotion:
@@ -206,6 +207,8 @@ def promote(
         As `track` returned them.
     better
         Offline evaluation of this version and of the champion on the same requests.
+    obstacle
+        Why there is none although there is a champion; becomes part of the reason.
     force
         Promote in any case.
     registry
@@ -222,7 +225,7 @@ def promote(
     """
     registry = locate(registry)
     current = champion(name, registry)
-    promotion = _judge(version, current, better, force=force)
+    promotion = _judge(version, current, better, obstacle, force=force)
     client = connect(registry)
     with asking(registry, f"models:/{name}/{version}"):
         tags = {"promotion": "moved" if promotion.moved else "kept", "promotion_reason": promotion.reason}
@@ -233,10 +236,10 @@ def promote(
     return promotion
 
 
-def _judge(version: str, current: str | None, better: Comparison | None, *, force: bool) -> Promotion:
+def _judge(version: str, current: str | None, better: Comparison | None, obstacle: str, *, force: bool) -> Promotion:
     if current == version:
         return Promotion(moved=False, reason=f"version {version} is the champion already")
-    figures = "no comparison was made"
+    figures = obstacle or "no comparison was made"
     if better is not None:
         way = "lower" if better.lower_is_better else "higher"
         figures = f"{better.metric} {better.challenger:.6g} against {better.champion:.6g}, {way} is better"
@@ -246,6 +249,8 @@ def _judge(version: str, current: str | None, better: Comparison | None, *, forc
         return Promotion(moved=True, reason=f"promotion was asked for; version {current} was champion; {figures}")
     if better is not None and better.better:
         return Promotion(moved=True, reason=f"better than version {current}: {figures}")
+    if better is None and obstacle:
+        return Promotion(moved=False, reason=f"{obstacle}; use --promote")
     return Promotion(moved=False, reason=f"not better than version {current}: {figures}")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.kernels import forest
-from scheduler.kernels.features import fill, learn
-from scheduler.kernels.history import mix
+from scheduler.kernels.draws import uniform
+from scheduler.kernels.features import fill, fill_pairs, learn
 from scheduler.kernels.jit import inlined, kernel
+from scheduler.kernels.memory import prefetch
 from scheduler.layout import (
     ANSWERED,
     BEST,
@@ -37,27 +38,16 @@ from scheduler.layout import (
     Workspace,
 )
 
-SPREAD = 0xD6E8FEB86659FD93
-"""Any odd word of mixed bits."""
-
-UNIT = 2.0**-53
-"""Turns the upper 53 bits of a word into a float64 in [0, 1)."""
-
-
-@kernel
-def uniform(seed: int, decision: int, draw: int) -> float:
-    """Return draw number ``draw`` of a decision, in [0, 1): the same for the same seed and decision."""
-    # `mix` expects its first word to be well spread; without the first step neighbouring seeds share draws.
-    word = mix(np.uint64(seed), np.uint64(SPREAD))
-    word = mix(mix(word, np.uint64(decision)), np.uint64(draw))
-    return np.float64(word >> np.uint64(11)) * UNIT
-
 
 @inlined
 def copy_row(to: np.ndarray, i: int, source: np.ndarray, j: int) -> None:
     """Copy row ``j`` of one array to row ``i`` of another of the same width."""
     for c in range(to.shape[1]):
         to[i, c] = source[j, c]
+
+
+AHEAD = 16
+"""Candidates ahead for which memory is asked for: enough to cover its latency of about 100 ns."""
 
 
 @kernel
@@ -88,6 +78,10 @@ def admit(
     """
     n = 0
     for c in range(slots.size):
+        if c + AHEAD < slots.size and slots[c + AHEAD] >= 0:
+            prefetch(fleet.expires, slots[c + AHEAD])
+            prefetch(fleet.columns.keys, slots[c + AHEAD])
+            prefetch(fleet.columns.values, slots[c + AHEAD])
         slot = slots[c]
         if slot < 0:
             continue
@@ -110,9 +104,7 @@ def score(state: State, request: Entity, i: int, n: int, now: float, work: Works
     program, columns, rows = state.program, state.fleet.columns, state.fleet.rows
     fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
     forest.request_row(state.tables, work.x_request, work.request_row)
-    for c in range(n):
-        slot = work.slot[c]
-        fill(program, program.pair, False, request, i, columns, slot, state.history, now, work.x_pair[c])
+    fill_pairs(program, request, i, columns, work.slot[:n], state.history, now, work.pair, work.x_pair)
     request_row, slots, x_pair, raw = work.request_row, work.slot[:n], work.x_pair[:n], work.raw[:n]
     forest.score(state.tables, request_row, rows, slots, x_pair, work.forest, raw)
     calibrate(state.policy.calibration, raw, work.values[:n])
@@ -327,7 +319,7 @@ def decide(
     slots
         (n, n_candidates) int32 fleet slots, -1 as padding.
     out
-        From `scheduler.buffers.new_outputs`; changed in place, as are the fleet's reservations and the decision log.
+        Changed in place, as are the fleet's reservations and the decision log.
     """
     policy, fleet = state.policy, state.fleet
     expire(fleet, state.log, policy.hold, now)
@@ -336,6 +328,7 @@ def decide(
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
+        blank(out, i)
         n = admit(fleet, slots[i], demand, now, work, out.dropped[i])
         length = 0
         if n == 0:
@@ -359,6 +352,19 @@ def decide(
                 out.utility[i, s] = work.utility[slate[s]]
                 copy_row(out.values[i], s, work.values, slate[s])
         out.id[i] = remember(state, request, i, slate, length, demand, now, work)
+
+
+@inlined
+def blank(out: DecisionArrays, i: int) -> None:
+    """Make decision ``i`` an empty slate, certain, with nothing dropped."""
+    out.propensity[i] = 1.0
+    for d in range(out.dropped.shape[1]):
+        out.dropped[i, d] = 0
+    for s in range(out.position.shape[1]):
+        out.position[i, s] = -1
+        out.utility[i, s] = np.nan
+        for h in range(out.values.shape[2]):
+            out.values[i, s, h] = np.nan
 
 
 @kernel

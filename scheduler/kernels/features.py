@@ -9,8 +9,10 @@ import math
 
 import numpy as np
 
-from scheduler.kernels.history import find, mix, update
+from scheduler.kernels.history import find, mix, prefetch_bucket, update
 from scheduler.kernels.jit import inlined, kernel
+from scheduler.kernels.memory import prefetch
+from scheduler.kernels.sphere import distance_km
 from scheduler.layout import (
     MISSING_KEY,
     OP_AGE,
@@ -26,10 +28,8 @@ from scheduler.layout import (
     Entity,
     FeatureProgram,
     HistoryArrays,
+    PairWork,
 )
-
-EARTH_RADIUS_KM = 6371.0088
-"""Mean radius of the Earth (IUGG)."""
 
 
 @inlined
@@ -44,15 +44,6 @@ def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: 
             return np.uint64(MISSING_KEY)
         key = mix(key, part)
     return key if key != np.uint64(MISSING_KEY) else np.uint64(1)
-
-
-@kernel
-def distance_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Return the great-circle distance of two places in degrees (haversine formula)."""
-    north = math.sin(math.radians(lat_b - lat_a) / 2)
-    east = math.sin(math.radians(lon_b - lon_a) / 2)
-    h = north**2 + math.cos(math.radians(lat_a)) * math.cos(math.radians(lat_b)) * east**2
-    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(h, 1.0)))
 
 
 @inlined
@@ -157,9 +148,84 @@ def fill_row(
     out: np.ndarray,
 ) -> None:
     """Write all features of request ``i`` and node ``j``, in feature order, to the row ``out``."""
-    fill(program, program.request, True, request, i, node, j, history, now, out)
-    fill(program, program.node, True, request, i, node, j, history, now, out)
-    fill(program, program.pair, True, request, i, node, j, history, now, out)
+    fill(program, program.every, True, request, i, node, j, history, now, out)
+
+
+@kernel
+def fill_pairs(
+    program: FeatureProgram,
+    request: Entity,
+    i: int,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    now: float,
+    work: PairWork,
+    out: np.ndarray,
+) -> None:
+    """Write the pair features of request ``i`` and many nodes: feature by feature, as `fill` node by node.
+
+    Parameters
+    ----------
+    slots
+        (n,) int32 rows of ``node``.
+    work
+        Scratch for at least ``n`` candidates.
+    out
+        (n, n_pair) float32, changed in place.
+    """
+    key = -1
+    for p in range(program.pair.size):
+        f = program.pair[p]
+        op = program.op[f]
+        if op >= OP_MEAN and op <= OP_AGE:
+            if program.args[f, 0] != key:
+                key = program.args[f, 0]
+                _find_all(program, key, request, i, node, slots, history, work)
+            for c in range(slots.size):
+                out[c, p] = statistic(program, f, history, work.found[c], now)
+        elif op == OP_DISTANCE:
+            _distances(program, f, request, i, node, slots, work)
+            for c in range(slots.size):
+                out[c, p] = work.x[c]
+        else:
+            for c in range(slots.size):
+                out[c, p] = plain(program, f, request, i, node, slots[c], now)
+
+
+@kernel
+def _find_all(
+    program: FeatureProgram,
+    k: int,
+    request: Entity,
+    i: int,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    work: PairWork,
+) -> None:
+    """Look up history key ``k`` of many nodes at once: all buckets are asked for first, then all rows."""
+    for c in range(slots.size):
+        work.keys[c] = history_key(program, k, request, i, node, slots[c])
+        prefetch_bucket(history, work.keys[c])
+    for c in range(slots.size):
+        work.found[c] = find(history, work.keys[c])
+        if work.found[c] >= 0:
+            prefetch(history.rows, work.found[c])
+
+
+@kernel
+def _distances(
+    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, slots: np.ndarray, work: PairWork
+) -> None:
+    """Compute distance feature ``f`` of many nodes: coordinates side by side first, so that the rest is vectors."""
+    a, b, c, d = program.args[f, 0], program.args[f, 1], program.args[f, 2], program.args[f, 3]
+    lat, lon = request.values[i, a], request.values[i, c]
+    for n in range(slots.size):
+        work.x[n] = node.values[slots[n], b]
+        work.y[n] = node.values[slots[n], d]
+    for n in range(slots.size):
+        work.x[n] = distance_km(lat, lon, work.x[n], work.y[n])
 
 
 @inlined

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
-from scheduler.forest_layout import FANOUT, LANES, LINE, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.forest_layout import FANOUT, LANES, LINE, RANKED, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.kernels.jit import kernel
 from scheduler.kernels.lanes import address, count_below, ranks, touch, zeros_above
 from scheduler.kernels.lines import add_lines
 
 AHEAD = 32
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def mask_row(f: ForestTables, feature: int, x: float) -> int:
     """Row of `f.masks` that a value `x` of a feature selects."""
     first = f.rank_start[feature]
@@ -32,7 +33,7 @@ def mask_row(f: ForestTables, feature: int, x: float) -> int:
     return f.rank_row[first + block]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (words,), the leaves reachable once the request features `x` are known."""
     for w in range(len(out)):
@@ -43,7 +44,7 @@ def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
             out[w] &= f.masks[row, w]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (node_words,), the leaves reachable once the node features `x` are known."""
     for w in range(len(out)):
@@ -54,7 +55,7 @@ def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
             out[w] &= f.masks[row, w]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def score(
     f: ForestTables,
     request: np.ndarray,
@@ -70,12 +71,13 @@ def score(
     the pair features of each candidate; `work` a `ForestWork`, overwritten. Leaf values are added as float32,
     in the order of the forest's positions, so that a score does not depend on the other candidates.
     """
-    _place_touches(f, indices, 0, work.touch_at)
-    for k in range(min(TILE, len(indices)) * (f.node_words >> 3)):
-        touch(rows, work.touch_at[k])
+    n_touch = _place_touches(f, indices, 0, work.touch_at)
     for start in range(0, len(indices), TILE):
         count = min(TILE, len(indices) - start)
-        _place_pairs(f, x_pair, start, count, work.pair_at)
+        ranked = start % RANKED
+        if ranked == 0:
+            _place_pairs(f, x_pair, start, work.pair_at, rows, work.touch_at[:n_touch])
+            n_touch = 0
         _place_nodes(f, indices, start, work.node_at)
         _place_touches(f, indices, start + TILE, work.touch_at)
         work.sums[:] = 0
@@ -86,7 +88,7 @@ def score(
             f.full,
             work.zeros,
             f.pair_masks,
-            work.pair_at,
+            work.pair_at[ranked : ranked + TILE],
             f.node_words // 8,
             f.word_bits,
             f.leaf_value,
@@ -101,7 +103,7 @@ def score(
                 out[start + c, h] = work.sums[h, c]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _place_nodes(f: ForestTables, indices: np.ndarray, start: int, node_at: np.ndarray) -> None:
     """First byte of the row of each candidate of a tile, the last one repeated to the end."""
     last = len(indices) - 1
@@ -109,9 +111,9 @@ def _place_nodes(f: ForestTables, indices: np.ndarray, start: int, node_at: np.n
         node_at[c] = LINE * (f.node_words >> 3) * np.int64(indices[min(start + c, last)])
 
 
-@njit(nogil=True, cache=True, _nrt=False)
-def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: np.ndarray) -> None:
-    """Bytes of all lines of the rows of a tile, row after row: memory serves neighbours faster than jumps."""
+@kernel
+def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: np.ndarray) -> int:
+    """Bytes of all lines of the rows of a tile, row after row: memory serves neighbours faster than jumps; how many."""
     node_lines = f.node_words >> 3
     place = 0
     for c in range(min(TILE, len(indices) - start)):
@@ -119,34 +121,55 @@ def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: n
         for line in range(node_lines):
             touch_at[place + line] = first + LINE * line
         place += node_lines
+    return place
 
 
-@njit(nogil=True, cache=True, _nrt=False)
-def _place_pairs(f: ForestTables, x_pair: np.ndarray, start: int, count: int, pair_at: np.ndarray) -> None:
-    """Place of each pair feature's line in `f.pair_masks[line]`, for each candidate."""
+@kernel
+def _place_pairs(
+    f: ForestTables, x_pair: np.ndarray, start: int, pair_at: np.ndarray, rows: np.ndarray, touch_at: np.ndarray
+) -> None:
+    """Place of each pair feature's line in `f.pair_masks[line]` for up to `RANKED` candidates.
+
+    Between the searches asks for `touch_at`, the lines of the first tile: all at once they would stop everything.
+    """
+    n_pair = len(f.pair_features)
+    end = min(start + RANKED, len(x_pair))
+    blocks = (end - start + TILE - 1) // TILE
+    asked = 0
+    for b in range(blocks):
+        for k in range(n_pair):
+            first = start + b * TILE
+            _place_pair(f, x_pair, k, first, min(first + TILE, end), pair_at[b * TILE : (b + 1) * TILE])
+            until = len(touch_at) * (b * n_pair + k + 1) // (blocks * n_pair)
+            for number in range(asked, until):
+                touch(rows, touch_at[number])
+            asked = until
+
+
+@kernel
+def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, pair_at: np.ndarray) -> None:
+    """Do so for pair feature `k` of candidates `start` to `end`; lanes without a candidate get any place."""
+    place, feature = f.pair_features[k]
+    first = f.rank_start[feature]
     width = x_pair.shape[1]
-    for k in range(len(f.pair_features)):
-        place, feature = f.pair_features[k]
-        first = f.rank_start[feature]
-        last = f.rank_start[feature + 1] - first - 1
-        ranks(
-            f.bounds,
-            f.level_start[feature],
-            f.n_levels[feature],
-            x_pair,
-            start * width + place,
-            width,
-            count,
-            last,
-            pair_at[:, k],
-        )
-        for c in range(count):
-            pair_at[c, k] = LINE * f.rank_row[first + pair_at[c, k]]
-        for c in range(count, (count + LANES - 1) // LANES * LANES):
-            pair_at[c, k] = 0
+    ranks(
+        f.bounds,
+        f.level_start[feature],
+        f.n_levels[feature],
+        x_pair,
+        start * width + place,
+        width,
+        end - start,
+        f.rank_start[feature + 1] - first - 1,
+        pair_at[:, k],
+    )
+    for c in range(end - start):
+        pair_at[c, k] = LINE * f.rank_row[first + pair_at[c, k]]
+    for c in range(end - start, TILE):
+        pair_at[c, k] = 0
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
     """Write into `row` the one leaf of each tree for a full feature row `x`."""
     for w in range(len(row)):
@@ -163,7 +186,7 @@ def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
             row[w] &= f.pair_masks[w >> 3, mask, w & 7]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
     """Column of `f.leaf_value` that the single bit left for a tree in `row` names."""
     if f.word_bits == 64:
@@ -171,7 +194,7 @@ def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
     return zeros_above(row[position >> 1] >> np.uint64(32 * (position & 1)), 32)
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def leaves(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (n, n_trees), the leaf numbers of full feature rows `x`; `row` is overwritten."""
     for i in range(len(x)):
@@ -181,7 +204,7 @@ def leaves(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, 
             out[i, t] = names.leaf[position, _leaf(f, position, row)]
 
 
-@njit(nogil=True, cache=True, _nrt=False)
+@kernel
 def predict(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (n, n_heads), double sums in tree order for full feature rows `x`."""
     for i in range(len(x)):
@@ -269,7 +292,7 @@ def packed_score(
         node_at=places[:TILE],
         zeros=places[TILE : 2 * TILE],
         touch_at=places[2 * TILE :],
-        pair_at=np.empty((TILE, len(f.pair_features)), np.int64),
+        pair_at=np.empty((RANKED, len(f.pair_features)), np.int64),
         sums=np.empty((out.shape[1], TILE), np.float32),
     )
     score(f, request, rows, indices, x_pair, work, out)

@@ -2,6 +2,7 @@
 
 All release the GIL and are cached on disk. None may allocate: reference counting is left out, because numba counts
 each array taken out of a NamedTuple, inside loops too, and those atomic additions cost a third of a replay's time.
+Division by zero gives infinity or NaN, as in numpy: a check for it would keep a loop from becoming vector instructions.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def kernel(function: F) -> F:
     """Compile a function that is called with arrays and NamedTuples of them, and allocates nothing."""
-    return njit(cache=True, nogil=True, _nrt=False)(function)  # type: ignore[call-overload]
+    return njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload]
 
 
 def inlined(function: F) -> F:
     """Compile a small kernel into its callers: passing a NamedTuple of arrays copies 7 words or more for each."""
-    return njit(cache=True, nogil=True, forceinline=True, _nrt=False)(function)  # type: ignore[call-overload]
+    return njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)  # type: ignore[call-overload]

@@ -124,7 +124,13 @@ class _Lines:
             with code.loop(code.args[13]) as vectors:
                 self._turn(code.place(self.numbers_at, vectors.index, LANES * self.lanes))
                 values_at = code.place(values, line, self.lanes * self.bits * 4)
+                self.late = builder.mul(vectors.index, I64(self.lanes // GROUP))
+                self.late = builder.add(self.late, I64(4 * (LANES - self.lanes // GROUP)))
                 self._add(values_at, code.item(groups, line), code.place(head_at, vectors.index, LINE))
+
+    def _touch(self, number: Any) -> None:
+        """Ask for a line of the next tile's rows."""
+        self.code.prefetch(self.code.builder.add(self.node, self.code.item(self.touch_at, number)))
 
     def _numbers(self, pairs: Any) -> None:
         """Leaf numbers of all candidates for one line, as bytes; `pairs` is a range or a count."""
@@ -133,7 +139,9 @@ class _Lines:
         with code.loop(builder.mul(code.args[13], I64(LANES))) as loop:
             c = loop.index
             row = code.load(builder.add(self.rows_at, code.item(self.places_at, c)), self.words)
-            code.prefetch(builder.add(self.node, code.item(self.touch_at, c)))
+            # Of 16 candidates all but one a group ask here, the others in `_add`: memory is kept busy in both.
+            asked = builder.lshr(builder.mul(c, I64(LANES - self.lanes // GROUP)), I64(4))
+            self._touch(asked)
             pair_at = builder.add(self.pairs_at, builder.mul(c, pair_bytes))
 
             def narrow(pair: Any, left: Any, pair_at: Any = pair_at) -> Any:
@@ -170,6 +178,7 @@ class _Lines:
         kind = vector(F32, LANES)
 
         def add_group(group: Any, total: Any) -> Any:
+            self._touch(builder.add(self.late, group))
             four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
             tree_at = code.place(values_at, group, GROUP * self.bits * 4)
             for k in range(GROUP):

@@ -238,7 +238,8 @@ def _check_rest(spec: Spec) -> None:
         for left, right in tier.match.items():
             _typed(f"candidates.tiers.{tier.name}", left, spec.request, ("category",))
             _typed(f"candidates.tiers.{tier.name}", right, spec.node, ("category",))
-        _in_range(f"candidates.tiers.{tier.name}.limit", tier.limit, 1, spec.candidates.limit)
+        if tier.limit is not None:
+            _in_range(f"candidates.tiers.{tier.name}.limit", tier.limit, 1, spec.candidates.limit)
     _in_range("candidates.limit", spec.candidates.limit, 1, 65_536)
     if spec.ledger is not None:
         _typed("ledger.capacity", spec.ledger.capacity, spec.node, ("number",))

@@ -142,7 +142,8 @@ class History(_Section, frozen=True):
     """Decayed running statistics: which values, how fast they fade, under which keys.
 
     A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
-    ``capacity`` bounds the number of entries over all keys.
+    ``capacity`` is about how many entries, over all keys, fit before any is let go. The table has 2 to 4 times as
+    many places, all of which can fill: that many entries are its bound.
     """
 
     values: tuple[str, ...]
@@ -206,11 +207,14 @@ class Utility(_Section, frozen=True):
 
 
 class Tier(_Section, frozen=True):
-    """Nodes whose categories equal the request's; an empty ``match`` is every node."""
+    """Nodes whose categories equal the request's; an empty ``match`` is every node.
+
+    Without a ``limit`` a tier may fill all the places that the tiers before it have left.
+    """
 
     name: str
     match: dict[str, str] = {}
-    limit: int = 256
+    limit: int | None = None
 
 
 class Candidates(_Section, frozen=True):
@@ -243,7 +247,7 @@ class Training(_Section, frozen=True):
     ``reveal`` is the share of telemetry outcomes that history sees during replay; below 1 it imitates
     serving, where only the chosen node's outcome is seen. ``burn_in`` is the share of the slices that only
     feed history, ``validation`` the share of the last ones kept for early stopping, calibration and metrics.
-    At most ``rows`` rows are fitted.
+    At most ``rows`` rows are kept of all slices after the burn-in, those fitted and those held out together.
     """
 
     reveal: float = 1.0

@@ -1,24 +1,72 @@
-"""Retrieval from the index against a scan of all nodes."""
+"""Retrieval from the index against a scan of all nodes, and the index's arrays against dicts of sets."""
+
+import sys
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from scheduler.candidates import FIRST_POSTINGS, Index, Postings
-from scheduler.columns import Schema, id_key
-from scheduler.layout import MISSING_KEY
+from scheduler.candidates import FIRST_ARENA, FIRST_LISTS, Index
+from scheduler.columns import Schema, id_key, id_keys
+from scheduler.kernels.candidates import WHOLE, sample
+from scheduler.layout import (
+    ARENA_END,
+    FIRST_ROOM,
+    FREE_LIST,
+    LIST_CLASS,
+    LIST_KEY,
+    LIST_SIZE,
+    LIST_START,
+    LISTS_END,
+    MISSING_KEY,
+)
 from scheduler.spec import Candidates, Column, Tier
 
 CATEGORIES = {"isp": Column(type="category"), "region": Column(type="category")}
 SCHEMA = Schema(CATEGORIES, {})
+AT = {"isp": 0, "region": 1}
 CLOSE = Tier(name="both", match={"isp": "isp", "region": "region"}, limit=4)
 CARRIER = Tier(name="carrier", match={"isp": "isp"}, limit=6)
 ANY = Tier(name="any", limit=8)
 
 
-def index(*tiers, limit=12):
-    return Index(Candidates(tiers=tiers, limit=limit), SCHEMA, SCHEMA)
+class World:
+    """An index, the keys it was filled from, and the same nodes in a dict."""
+
+    def __init__(self, *tiers, limit=12):
+        self.tiers, self.limit = tiers, limit
+        self.index = Index(Candidates(tiers=tiers, limit=limit), SCHEMA, SCHEMA)
+        self.keys = np.zeros((1, 3), np.uint64)
+        self.nodes = {}
+
+    def put(self, nodes):
+        """Enter nodes, a dict from slot to place, in one batch."""
+        if max(nodes, default=0) >= len(self.keys):
+            more = np.zeros((max(nodes) + 1 - len(self.keys), 3), np.uint64)
+            self.keys = np.concatenate([self.keys, more])
+        for slot, place in nodes.items():
+            self.keys[slot] = keys(place)
+        self.nodes.update(nodes)
+        self.index.put(np.array(list(nodes), np.int32), self.keys)
+        return self
+
+    def drop(self, slots):
+        for slot in slots:
+            self.nodes.pop(slot, None)
+        self.index.drop(np.array(list(slots), np.int32))
+
+    def ask(self, place, n=1, seed=0, first=0):
+        """Retrieve for ``n`` requests of one place and return the slots found for each, as arrays."""
+        rows = self.index.retrieve(np.tile(keys(place), (n, 1)), seed, first)
+        assert rows.shape == (n, self.limit)
+        assert rows.dtype == np.int32
+        lengths = (rows >= 0).sum(axis=1)
+        assert all((row[length:] == -1).all() for row, length in zip(rows, lengths, strict=True))
+        return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+    def one(self, place, **options):
+        return self.ask(place, **options)[0].tolist()
 
 
 def keys(place, id_=1):
@@ -27,8 +75,7 @@ def keys(place, id_=1):
 
 def eligible(tier, nodes, asked):
     """By a scan: the nodes whose matched categories equal the request's, none of them null."""
-    at = {"isp": 0, "region": 1}
-    pairs = [(at[left], at[right]) for left, right in tier.match.items()]
+    pairs = [(AT[left], AT[right]) for left, right in tier.match.items()]
     return {
         slot
         for slot, place in nodes.items()
@@ -36,13 +83,13 @@ def eligible(tier, nodes, asked):
     }
 
 
-def check(tiers, limit, nodes, asked, found):
+def check(world, asked, found):
     """Tier by tier: as many as there are and fit, all of them eligible, none twice."""
     left = list(found)
     taken = set()
-    for tier in tiers:
-        fresh = eligible(tier, nodes, asked) - taken
-        n = min(tier.limit, limit - len(taken), len(fresh))
+    for tier in world.tiers:
+        fresh = eligible(tier, world.nodes, asked) - taken
+        n = min(world.limit if tier.limit is None else tier.limit, world.limit - len(taken), len(fresh))
         part, left = left[:n], left[n:]
         assert set(part) <= fresh
         assert len(set(part)) == n
@@ -50,74 +97,154 @@ def check(tiers, limit, nodes, asked, found):
     assert left == []
 
 
+def groups(world):
+    """Return the slots that each tier keeps together, by a scan."""
+    found = {}
+    for t, tier in enumerate(world.tiers):
+        for slot, place in world.nodes.items():
+            matched = [place[AT[c]] for c in tier.match.values()]
+            if None not in matched:
+                found.setdefault((t, *map(repr, matched)), []).append(slot)
+    return sorted(map(sorted, found.values()))
+
+
+def chain(first, after):
+    """Return the links of a chain that -1 ends."""
+    links = []
+    while first >= 0:
+        links.append(first)
+        first = int(after(first))
+    return links
+
+
+def check_arrays(world):
+    """The lists hold each tier's groups and nothing else, and all that was ever taken is in use or free, once."""
+    arrays = world.index.arrays
+    in_use = arrays.table[arrays.table >= 0].tolist()
+    lists, blocks = {}, []
+    for posting in in_use:
+        start, n, size = arrays.lists[posting, [LIST_START, LIST_SIZE, LIST_CLASS]].tolist()
+        assert 0 < n <= FIRST_ROOM << size
+        assert size == 0 or 4 * n > FIRST_ROOM << size
+        blocks.append((start, FIRST_ROOM << size))
+        lists[posting] = arrays.arena[start : start + n].tolist()
+    assert sorted(map(sorted, lists.values())) == groups(world)
+    assert len(set(arrays.lists[in_use, LIST_KEY].tolist())) == len(in_use)
+    held = {(p, place): slot for slot, row in enumerate(arrays.held.tolist()) for p, place in row if p >= 0}
+    assert held == {(p, place): slot for p, slots in lists.items() for place, slot in enumerate(slots)}
+    for size, first in enumerate(arrays.free.tolist()):
+        free = chain(first, lambda block: arrays.arena[block * FIRST_ROOM])
+        blocks.extend((block * FIRST_ROOM, FIRST_ROOM << size) for block in free)
+    blocks.sort()
+    assert [start for start, _ in blocks] == [0, *np.cumsum([room for _, room in blocks])][: len(blocks)]
+    assert sum(room for _, room in blocks) == arrays.marks[ARENA_END] <= len(arrays.arena)
+    free = chain(int(arrays.marks[FREE_LIST]), lambda posting: arrays.lists[posting, LIST_START])
+    assert sorted(free + in_use) == list(range(arrays.marks[LISTS_END]))
+    assert len(arrays.table) == 2 * len(arrays.lists)
+
+
 places = st.tuples(st.sampled_from([1, 2, "1", None]), st.sampled_from(["n", "s", None]))
-changes = st.lists(st.tuples(st.integers(0, 60), places | st.just("gone")), max_size=120)
+many_places = st.tuples(st.integers(0, 40) | st.none(), st.integers(0, 40) | st.none())
+batches = st.dictionaries(st.integers(0, 60), places, max_size=20)
+wide_batches = st.dictionaries(st.integers(0, 150), many_places, max_size=60)
+
+
+def steps(batches, last):
+    leaves = st.lists(st.integers(0, last), unique=True, max_size=30)
+    return st.lists(st.tuples(st.just("put"), batches) | st.tuples(st.just("drop"), leaves), max_size=25)
 
 
 @settings(max_examples=80, deadline=None)
-@given(changes, places, st.integers(1, 30), st.integers(0, 2**32))
-def test_it_finds_what_a_scan_finds_tier_by_tier(steps, asked, limit, seed):
-    tiers = [CLOSE, CARRIER, ANY]
-    held, nodes = index(*tiers, limit=limit), {}
-    for slot, place in steps:
-        if place == "gone":
-            held.drop(slot)
-            nodes.pop(slot, None)
-        else:
-            held.put(slot, keys(place))
-            nodes[slot] = place
-    found = held.retrieve(keys(asked), np.random.default_rng(seed))
-    check(tiers, limit, nodes, asked, found.tolist())
+@given(steps(batches, 60), places, st.integers(1, 30), st.integers(0, 2**63 - 1))
+def test_it_finds_what_a_scan_finds_tier_by_tier(changes, asked, limit, seed):
+    world = World(CLOSE, CARRIER, ANY, limit=limit)
+    for what, batch in changes:
+        getattr(world, what)(batch)
+    for found in world.ask(asked, n=5, seed=seed):
+        check(world, asked, found.tolist())
+    check_arrays(world)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps(wide_batches, 150), many_places, st.integers(0, 2**63 - 1))
+def test_with_many_small_groups_nothing_is_lost_or_held_twice(changes, asked, seed):
+    world = World(CLOSE, CARRIER, ANY)
+    for what, batch in changes:
+        getattr(world, what)(batch)
+        check_arrays(world)
+    check(world, asked, world.one(asked, seed=seed))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.permutations([CLOSE, CARRIER, ANY]), st.integers(0, 300), st.integers(0, 2**32))
 def test_large_tiers_are_cut_to_their_limits_in_any_order(tiers, n, seed):
-    held, nodes = index(*tiers), {}
     random = np.random.default_rng(seed)
-    for slot in random.permutation(n).tolist():
-        nodes[slot] = (int(random.integers(2)), "ns"[random.integers(2)])
-        held.put(slot, keys(nodes[slot]))
-    for _ in range(5):
-        check(tiers, 12, nodes, (1, "n"), held.retrieve(keys((1, "n")), random).tolist())
+    slots = random.permutation(n).tolist()
+    world = World(*tiers).put({slot: (int(random.integers(2)), "ns"[random.integers(2)]) for slot in slots})
+    for found in world.ask((1, "n"), n=5, seed=seed):
+        check(world, (1, "n"), found.tolist())
+
+
+def test_a_tier_without_a_limit_fills_what_is_left():
+    world = World(CARRIER, Tier(name="any"), limit=40).put({slot: (slot % 2, "n") for slot in range(100)})
+    found = world.one((1, "n"))
+    assert len(found) == 40
+    check(world, (1, "n"), found)
+
+
+def test_without_tiers_nothing_is_found():
+    world = World().put({0: (1, "n")})
+    assert world.one((1, "n")) == []
 
 
 def test_a_node_is_not_found_where_it_was_before_it_moved():
-    held = index(CARRIER)
-    held.put(3, keys((1, "n")))
-    held.put(3, keys((2, "n")))
-    random = np.random.default_rng(0)
-    assert held.retrieve(keys((1, "n")), random).tolist() == []
-    assert held.retrieve(keys((2, "n")), random).tolist() == [3]
+    world = World(CARRIER).put({3: (1, "n")}).put({3: (2, "n")})
+    assert world.one((1, "n")) == []
+    assert world.one((2, "n")) == [3]
+
+
+def test_a_node_whose_categories_stay_keeps_its_place():
+    world = World(CLOSE, CARRIER, ANY).put(dict.fromkeys(range(40), (1, "n")))
+    before = world.index.arrays.held.copy()
+    world.put(dict.fromkeys(range(39, -1, -1), (1, "n")))
+    np.testing.assert_array_equal(world.index.arrays.held, before)
+    world.put({7: (1, "s")})
+    moved = (world.index.arrays.held != before).any(axis=2)
+    assert moved[:, 0].nonzero()[0].tolist() == [7, 39]  # the last one took its place
+    assert not moved[:, 1:].any()
 
 
 def test_a_null_category_matches_nothing():
-    held = index(CARRIER)
-    held.put(3, keys((None, "n")))
-    random = np.random.default_rng(0)
-    assert held.retrieve(keys((None, "n")), random).tolist() == []
-    assert held.retrieve(np.array([1, MISSING_KEY, 1], np.uint64), random).tolist() == []
+    world = World(CARRIER).put({3: (None, "n")})
+    assert world.one((None, "n")) == []
+    assert (world.index.retrieve(np.array([[1, MISSING_KEY, 1]], np.uint64), 0, 0) == -1).all()
+    world.put({3: (1, "n")}).put({3: (None, "n")})
+    assert world.one((1, "n")) == []
+    check_arrays(world)
+
+
+def test_tiers_on_the_same_value_of_different_columns_do_not_mix():
+    world = World(CARRIER, Tier(name="region", match={"region": "region"}, limit=6))
+    world.put({0: ("x", "y"), 1: ("y", "x"), 2: ("y", "y")})
+    assert world.one(("x", None)) == [0]
+    assert world.one((None, "x")) == [1]
 
 
 def test_removed_nodes_are_never_found_again():
-    held = index(CLOSE, ANY)
-    for slot in range(50):
-        held.put(slot, keys((1, "n")))
-    for slot in range(0, 50, 2):
-        held.drop(slot)
-    held.drop(0)  # twice does no harm
-    random = np.random.default_rng(0)
-    seen = {s for _ in range(200) for s in held.retrieve(keys((1, "n")), random).tolist()}
-    assert seen == set(range(1, 50, 2))
+    world = World(CLOSE, ANY).put(dict.fromkeys(range(50), (1, "n")))
+    world.drop(range(0, 50, 2))
+    world.drop([0, 0, 7000])  # twice, or what was never there, does no harm
+    assert {s for found in world.ask((1, "n"), n=200) for s in found.tolist()} == set(range(1, 50, 2))
+    check_arrays(world)
 
 
-def test_the_same_seed_finds_the_same_nodes():
-    held = index(CARRIER, ANY)
-    for slot in range(500):
-        held.put(slot, keys((slot % 3, "n")))
-    a, b = (np.random.default_rng(5) for _ in range(2))
-    for _ in range(20):
-        np.testing.assert_array_equal(held.retrieve(keys((1, "n")), a), held.retrieve(keys((1, "n")), b))
+def test_each_decision_can_be_retrieved_again_from_its_seed_and_number():
+    world = World(CARRIER, ANY).put({slot: (slot % 3, "n") for slot in range(500)})
+    batch = world.ask((1, "n"), n=20, seed=5, first=100)
+    alone = [world.one((1, "n"), seed=5, first=100 + i) for i in range(20)]
+    assert [found.tolist() for found in batch] == alone
+    assert len(set(map(tuple, alone))) > 15
+    assert alone != [found.tolist() for found in world.ask((1, "n"), n=20, seed=6, first=100)]
 
 
 def chi_square(counts):
@@ -132,50 +259,107 @@ def bound(n):
 
 @pytest.mark.parametrize(("n", "limit"), [(200, 16), (17, 16), (1000, 1), (33, 32), (97, 64)])
 def test_every_node_of_a_tier_has_the_same_chance(n, limit):
-    postings = Postings()
-    for slot in range(n):
-        postings.add(slot)
-    random = np.random.default_rng(1)
-    counts = np.zeros(n)
+    world = World(Tier(name="any"), limit=limit).put(dict.fromkeys(range(n), (1, "n")))
     draws = 200_000 // limit
-    for _ in range(draws):
-        found = postings.sample(limit, random)
-        assert len(set(found.tolist())) == limit
-        counts[found] += 1
+    found = world.ask((1, "n"), n=draws, seed=1)
+    assert all(len(set(row.tolist())) == limit for row in found)
+    counts = np.bincount(np.concatenate(found), minlength=n)
     assert counts.sum() == draws * limit
     assert chi_square(counts) < bound(n)
 
 
 @pytest.mark.parametrize("order", ["in blocks", "in turn", "shuffled"])
-def test_those_left_over_by_an_earlier_tier_have_the_same_chance(order):
-    near, n = 100, 300
+@pytest.mark.parametrize("n", [60, 300, 3000])
+def test_those_left_over_by_an_earlier_tier_have_the_same_chance(order, n):
+    near = n // 3
     slots = {
         "in blocks": np.arange(n),
-        "in turn": np.arange(n).reshape(3, 100).T.ravel(),
+        "in turn": np.arange(n).reshape(3, near).T.ravel(),
         "shuffled": np.random.default_rng(3).permutation(n),
     }[order]
-    held = index(Tier(name="carrier", match={"isp": "isp"}, limit=8), Tier(name="any", limit=16), limit=24)
-    for slot in slots.tolist():
-        held.put(slot, keys((int(slot < near), "n")))
-    random = np.random.default_rng(2)
-    counts = np.zeros(n)
-    for _ in range(8000):
-        counts[held.retrieve(keys((1, "n")), random)] += 1
-    assert counts.sum() == 8000 * 24
+    tiers = Tier(name="carrier", match={"isp": "isp"}, limit=8), Tier(name="any", limit=16)
+    world = World(*tiers, limit=24).put({slot: (int(slot < near), "n") for slot in slots.tolist()})
+    found = np.array(world.ask((1, "n"), n=20_000, seed=2))
+    counts = np.bincount(found.ravel(), minlength=n)
+    assert counts.sum() == 20_000 * 24
+    assert chi_square(np.bincount(found[:, :8].ravel(), minlength=near)) < bound(near)
     assert chi_square(counts[:near]) < bound(near)
     assert chi_square(counts[near:]) < bound(n - near)
 
 
-class AlmostOne:
-    def random(self):
-        return 1.0 - 2.0**-53
+def test_a_sample_full_of_nodes_found_before_is_filled_from_elsewhere():
+    """The nodes of the first tier stand exactly where some starts of the second tier's sample lead."""
+    n, near, wanted = 10_000, 32, 64
+    assert n > WHOLE * (near + wanted)
+    aligned = {int((0.5 + c) * n / wanted) for c in range(near)}
+    tiers = Tier(name="carrier", match={"isp": "isp"}, limit=near), Tier(name="any", limit=wanted)
+    world = World(*tiers, limit=near + wanted).put({slot: (int(slot in aligned), "n") for slot in range(n)})
+    found = np.array(world.ask((1, "n"), n=4000))
+    assert all(set(row) == aligned for row in found[:, :near].tolist())
+    assert all(len(set(row)) == near + wanted for row in found.tolist())
+    # Otherwise the second tier's slots stand one step apart.
+    steps = np.diff(found[:, near:], axis=1)
+    refilled = ((steps < n // wanted) | (steps > n // wanted + 1)).any(axis=1)
+    assert 0.3 < refilled.sum() / (4000 * wanted / n) < 3.0
 
 
 def test_the_last_draw_there_is_stays_inside():
-    postings = Postings()
-    for slot in range(3 * FIRST_POSTINGS):
-        postings.add(slot)
-    for limit in range(1, 3 * FIRST_POSTINGS):
-        found = postings.sample(limit, AlmostOne())
-        assert len(set(found.tolist())) == limit
-        assert found.max() == 3 * FIRST_POSTINGS - 1
+    n = 50
+    world = World(ANY).put(dict.fromkeys(range(n), (1, "n")))
+    out = np.empty(n, np.int32)
+    for limit in range(1, n):
+        assert sample(world.index.arrays, 0, limit, 1.0 - 2.0**-53, out) == limit
+        assert len(set(out[:limit].tolist())) == limit
+        assert out[:limit].max() == n - 1
+
+
+def test_growth_keeps_every_node():
+    """Both kinds of room run out: many lists of one node, and one list of all."""
+    n = 40 * FIRST_LISTS
+    world = World(CARRIER, ANY, limit=20)
+    for first in range(0, n, 700):
+        world.put({slot: (slot, "n") for slot in range(first, min(first + 700, n))})
+    arrays = world.index.arrays
+    assert len(arrays.lists) > FIRST_LISTS
+    assert len(arrays.arena) > FIRST_ARENA
+    check_arrays(world)
+    for slot in range(0, n, 97):
+        assert world.one((slot, "n"))[0] == slot
+
+
+def test_room_does_not_add_up_while_all_nodes_move_from_group_to_group():
+    world, n = World(CARRIER, limit=8), 600
+    world.put(dict.fromkeys(range(n), (0, "n")))
+    for group in range(1, 60):
+        world.put(dict.fromkeys(range(n), (group, "n")))
+    assert len(world.index.arrays.arena) <= 16 * n
+    assert len(world.index.arrays.lists) == FIRST_LISTS
+    check_arrays(world)
+
+
+def python_calls(function, *arguments):
+    """Return how many Python functions a call enters, itself included."""
+    calls = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+def test_filling_100_000_nodes_costs_python_a_few_calls_for_each_doubling():
+    n = 100_000
+    index = Index(Candidates(tiers=(CLOSE, CARRIER, ANY), limit=12), SCHEMA, SCHEMA)
+    random = np.random.default_rng(0)
+    rows = np.column_stack([id_keys(np.arange(n)), *(id_keys(random.integers(0, k, n)) for k in (20, 500))])
+    slots = np.arange(n, dtype=np.int32)
+    index.put(slots[:2000], rows)  # compiles
+    index.drop(slots)
+    assert python_calls(index.put, slots, rows) < 500
+    assert python_calls(index.put, slots, rows) < 10  # nothing has changed
+    assert python_calls(index.retrieve, rows[:1000], 0, 0) < 10
+    counts = np.unique(rows[:, 1], return_counts=True)[1]
+    sizes = index.arrays.lists[index.arrays.table[index.arrays.table >= 0], LIST_SIZE]
+    assert sorted(sizes.tolist())[-21:] == [*sorted(counts.tolist()), n]
+    assert index.arrays.arena.size < 12 * 3 * n

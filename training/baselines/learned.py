@@ -22,6 +22,8 @@ REMEMBER = 262_144
 class Learned:
     """`scheduler.Scheduler` with a model, asked through `decide_batch` and told through `observe_batch`.
 
+    Utility, policy, candidates and ledger are those of the evaluation's spec.
+
     A request that the scheduler leaves to the origin takes its first candidate, which is a random one,
     because the replay has no origin; such a pick teaches nothing. `n_origin` counts them. Of a slate the
     first node counts.
@@ -29,7 +31,7 @@ class Learned:
 
     def __init__(self, setting: Setting, model: Model) -> None:
         self._setting = setting
-        self._scheduler = Scheduler(model, seed=setting.seed, remember=REMEMBER)
+        self._scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
         self.n_origin = 0

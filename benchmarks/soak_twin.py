@@ -1,0 +1,308 @@
+"""The slow model of the soak: plain dicts and loops that say what every call must have answered.
+
+It knows nothing of scores. Whatever does not depend on them, it predicts exactly: ids, errors, who may serve, what is
+reserved, what expires, what history holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SKEW = 5.0
+"""Seconds by which a time may lie behind the latest one, as the scheduler documents."""
+
+HALF_LIVES = (1_200.0, 21_600.0)
+
+
+class ViolationError(AssertionError):
+    """The scheduler did what it must not do."""
+
+
+class Event(NamedTuple):
+    """One call: when it took effect, what it was told, what it answered or which error it raised."""
+
+    at: int
+    call: str
+    told: dict[str, Any]
+    answer: Any
+    error: str | None
+
+
+@dataclass
+class Node:
+    life: int
+    capacity: float = 0.0
+    reserved: float = 0.0
+    expires: float = math.inf
+    released: float = -math.inf
+
+
+@dataclass
+class Place:
+    """One node of a slate."""
+
+    node: Any
+    life: int
+    held: float
+    is_open: bool = True
+
+
+@dataclass
+class Promise:
+    time: float
+    region: int | None
+    places: list[Place]
+
+
+@dataclass
+class Statistics:
+    """One history entry: time, last values, and (weight, mean, squares) of each value and half-life."""
+
+    seen: float
+    last: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    sums: list[list[float]] = field(default_factory=lambda: [[0.0, 0.0, 0.0] for _ in range(4)])
+
+    def learn(self, values: list[float], now: float) -> None:
+        elapsed, self.seen = max(now - self.seen, 0.0), max(now, self.seen)
+        for v, x in enumerate(values):
+            for h, half_life in enumerate(HALF_LIVES):
+                sums = self.sums[2 * v + h]
+                fade = 2.0 ** (-elapsed / half_life)
+                sums[0] *= fade
+                sums[2] *= fade
+                if not math.isnan(x):
+                    sums[0] += 1.0
+                    step = x - sums[1]
+                    sums[1] += step / sums[0]
+                    sums[2] += step * (x - sums[1])
+            if not math.isnan(x):
+                self.last[v] = x
+
+
+def tracked(ok: bool, latency_ms: float) -> list[float]:  # noqa: FBT001
+    return [float(not ok), float(np.float32(math.log1p(float(np.float32(latency_ms)))))]
+
+
+class Twin:
+    """State after a list of calls, and the checks on the way.
+
+    Parameters
+    ----------
+    remember, max_nodes, hold
+        As the scheduler under test has them.
+    with_history
+        Whether history is recomputed too; not where entries are let go.
+    """
+
+    def __init__(self, *, remember: int, max_nodes: int, hold: float, with_history: bool) -> None:
+        self.remember, self.max_nodes, self.hold, self.with_history = remember, max_nodes, hold, with_history
+        self.nodes: dict[Any, Node] = {}
+        self.clients: dict[int, int] = {}
+        self.promises: dict[int, Promise] = {}
+        self.history: dict[tuple[Any, ...], Statistics] = {}
+        self.next_id = self.next_hold = self.lives = 0
+        self.latest = -math.inf
+        self.outcomes = self.expired = self.forgotten = 0
+        self.refused: dict[str, int] = {}
+
+    def apply(self, event: Event) -> None:
+        expected = getattr(self, f"_{event.call}_error")(**event.told)
+        if expected != event.error:
+            raise ViolationError(f"{event.call} {event.told}: expected error {expected}, found {event.error}")
+        if expected is None:
+            getattr(self, f"_{event.call}")(answer=event.answer, **event.told)
+        else:
+            self.refused[expected] = self.refused.get(expected, 0) + 1
+
+    # Nodes and clients
+
+    def _upsert_error(self, ids: list[Any], capacity: list[float] | None, **_: Any) -> str | None:
+        wrong = len(set(ids)) < len(ids) or (capacity is not None and len(capacity) != len(ids))
+        return "InputError" if wrong else None
+
+    def _upsert(self, ids: list[Any], capacity: list[float] | None, expires: float | None, answer: None) -> None:
+        for i, id_ in enumerate(ids):
+            if id_ not in self.nodes:
+                self.lives += 1
+                self.nodes[id_] = Node(self.lives)
+            if capacity is not None:
+                self.nodes[id_].capacity = capacity[i]
+            if expires is not None:
+                self.nodes[id_].expires = expires
+
+    def _unknown(self, ids: list[Any], **_: Any) -> str | None:
+        return None if all(id_ in self.nodes for id_ in ids) else "UnknownNodeError"
+
+    _remove_error = _heard_error = _quarantine_error = _unknown
+
+    def _remove(self, ids: list[Any], answer: None) -> None:
+        for id_ in ids:
+            del self.nodes[id_]
+
+    def _heard(self, ids: list[Any], expires: float, answer: None) -> None:
+        for id_ in ids:
+            self.nodes[id_].expires = expires
+
+    def _quarantine(self, ids: list[Any], until: float, answer: None) -> None:
+        for id_ in ids:
+            self.nodes[id_].released = until
+
+    def _clients_error(self, **_: Any) -> None:
+        return None
+
+    def _clients(self, ids: list[int], regions: list[int], answer: None) -> None:
+        self.clients.update(zip(ids, regions, strict=True))
+
+    def _score_error(self, candidates: list[list[Any]], now: float, **_: Any) -> str | None:
+        return "InputError" if not math.isfinite(now) else self._unknown(sum(candidates, []))  # noqa: RUF017
+
+    def _score(self, candidates: list[list[Any]], answer: dict[str, Any], **_: Any) -> None:
+        for values in answer.values():
+            if values.shape != (len(candidates), len(candidates[0])) or not np.isfinite(values).all():
+                raise ViolationError(f"score: expected finite values, found {values}")
+
+    # Decisions
+
+    def _decide_error(self, candidates: list[list[Any]] | None, now: float, **_: Any) -> str | None:
+        if not math.isfinite(now):
+            return "InputError"
+        if now < self.latest - SKEW:
+            return "ClockError"
+        return self._unknown(sum(candidates, [])) if candidates is not None else None  # noqa: RUF017
+
+    def _decide(
+        self,
+        clients: list[int],
+        demand: list[float],
+        candidates: list[list[Any]] | None,
+        now: float,
+        answer: list[Any],
+    ) -> None:
+        self.latest = max(self.latest, now)
+        self._expire(now)
+        for i, decision in enumerate(answer):
+            self._check_decision(decision, demand[i], None if candidates is None else candidates[i], now)
+            self._forget()
+            places, left = [], demand[i]
+            for id_ in decision.nodes:
+                node = self.nodes[id_]
+                held = min(left, node.capacity - node.reserved) if demand[i] > 0 else 0.0
+                places.append(Place(id_, node.life, held))
+                if held > 0.0:
+                    node.reserved += held
+                    left -= held
+                if demand[i] > 0.0 and node.reserved > node.capacity:
+                    raise ViolationError(f"node {id_!r}: {node.reserved} kbit/s promised of {node.capacity}")
+            if decision.nodes and left > 0.0 and demand[i] > 0.0:
+                raise ViolationError(f"decision {decision.id}: {left} of {demand[i]} kbit/s not covered")
+            self.promises[self.next_id] = Promise(now, self.clients.get(clients[i]), places)
+            self.next_id += 1
+
+    def _check_decision(self, decision: Any, demand: float, candidates: list[Any] | None, now: float) -> None:
+        if decision.id != self.next_id:
+            raise ViolationError(f"decision: expected id {self.next_id}, found {decision.id}")
+        slate = decision.nodes
+        if len(set(slate)) != len(slate) or len(slate) > self.max_nodes or not 0.0 < decision.propensity <= 1.0:
+            raise ViolationError(f"decision {decision}: no such slate or propensity")
+        strange = [id_ for id_ in slate if id_ not in self.nodes or (candidates is not None and id_ not in candidates)]
+        refused = [id_ for id_ in slate if id_ in self.nodes and self._refusal(id_, demand, now)]
+        if strange or refused:
+            raise ViolationError(f"decision {decision.id}: {strange} are no candidates, {refused} may not serve")
+        if bool(slate) == decision.reason.startswith("origin"):
+            raise ViolationError(f"decision {decision.id}: {decision.reason} with {slate}")
+        if candidates is not None:
+            self._check_drops(decision, demand, candidates, now)
+
+    def _check_drops(self, decision: Any, demand: float, candidates: list[Any], now: float) -> None:
+        reasons = [self._refusal(id_, demand, now) for id_ in candidates]
+        dropped = {reason: reasons.count(reason) for reason in ("silent", "quarantined", "full") if reason in reasons}
+        if dropped != decision.dropped:
+            raise ViolationError(f"decision {decision.id}: expected {dropped} dropped, found {decision.dropped}")
+        able = [self.nodes[id_] for id_, reason in zip(candidates, reasons, strict=True) if reason is None]
+        alone = any(node.capacity - node.reserved >= demand for node in able)
+        if alone and not decision.nodes:
+            raise ViolationError(f"decision {decision.id}: a node has room, found {decision.reason}")
+
+    def _refusal(self, id_: Any, demand: float, now: float) -> str | None:
+        node = self.nodes[id_]
+        if now >= node.expires:
+            return "silent"
+        if now < node.released:
+            return "quarantined"
+        return "full" if demand > 0.0 and not node.capacity > node.reserved else None
+
+    def _expire(self, now: float) -> None:
+        while self.next_hold < self.next_id:
+            promise = self.promises[self.next_hold]
+            if promise.time + self.hold > now:
+                return
+            for place in promise.places:
+                self.expired += self._give_back(place)
+            self.next_hold += 1
+
+    def _give_back(self, place: Place) -> bool:
+        held, place.held = place.held, 0.0
+        node = self.nodes.get(place.node)
+        if held > 0.0 and node is not None and node.life == place.life:
+            node.reserved = max(node.reserved - held, 0.0)
+        return held > 0.0
+
+    def _forget(self) -> None:
+        old = self.promises.pop(self.next_id - self.remember, None)
+        for place in old.places if old else ():
+            self._give_back(place)
+            self.forgotten += place.is_open
+        self.next_hold = max(self.next_hold, self.next_id - self.remember + 1)
+
+    # Outcomes
+
+    def _observe_error(self, decisions: list[int], nodes: list[Any] | None, now: float, **_: Any) -> str | None:
+        if not math.isfinite(now):
+            return "InputError"
+        if any(id_ not in self.promises for id_ in decisions):
+            return "UnknownDecisionError"
+        slates = [self.promises[id_].places for id_ in decisions]
+        if any(not places for places in slates):
+            return "UnknownDecisionError"
+        if nodes is None and any(len(places) > 1 for places in slates):
+            return "InputError"
+        if nodes is not None and any(
+            node not in [place.node for place in places] for node, places in zip(nodes, slates, strict=True)
+        ):
+            return "UnknownDecisionError"
+        answered = [self._place(id_, None if nodes is None else nodes[i]) for i, id_ in enumerate(decisions)]
+        if any(not place.is_open for place in answered) or len({id(place) for place in answered}) < len(answered):
+            return "DuplicateOutcomeError"
+        return "ClockError" if now < self.latest - SKEW else None
+
+    def _place(self, decision: int, node: Any) -> Place:
+        places = self.promises[decision].places
+        return places[0] if node is None else next(place for place in places if place.node == node)
+
+    def _observe(
+        self,
+        decisions: list[int],
+        nodes: list[Any] | None,
+        ok: list[bool],
+        latency_ms: list[float],
+        now: float,
+        answer: None,
+    ) -> None:
+        self.latest = max(self.latest, now)
+        for i, id_ in enumerate(decisions):
+            place = self._place(id_, None if nodes is None else nodes[i])
+            self._give_back(place)
+            place.is_open = False
+            self.outcomes += 1
+            if self.with_history:
+                values, region = tracked(ok[i], latency_ms[i]), self.promises[id_].region
+                self._learn(("node", place.node), values, now)
+                if region is not None:
+                    self._learn(("region_node", region, place.node), values, now)
+
+    def _learn(self, key: tuple[Any, ...], values: list[float], now: float) -> None:
+        self.history.setdefault(key, Statistics(now)).learn(values, now)

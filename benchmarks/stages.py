@@ -1,0 +1,141 @@
+"""Where the time of one decision goes: its stages one upon another, and the Python around them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from scheduler import Scheduler
+from scheduler.buffers import new_outputs
+from scheduler.decision import decision_at
+from scheduler.intake import request_row, request_rows
+from scheduler.kernels import choice, forest
+from scheduler.kernels.candidates import retrieve
+from scheduler.kernels.draws import uniform
+from scheduler.kernels.features import fill, fill_pairs
+
+STAGES = ("retrieve", "admit", "request row", "pair features", "forest", "utilities", "choose and draw")
+"""Each is what it adds to those before it, so that it finds in cache what they left there."""
+
+_compiled = njit(nogil=True, error_model="numpy", _nrt=False)
+
+
+@_compiled
+def _partial(state, index, request, now, work, retrieval, slots, dropped, last):  # noqa: ANN001, ANN202, C901, PLR0912, PLR0913, PLR0917
+    """Run the first stages of every request's decision; reserve and remember nothing."""
+    total = 0.0
+    program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
+    for i in range(request.keys.shape[0]):
+        n = retrieve(index, request.keys, i, state.seed, i, retrieval, slots)
+        if last == 0:
+            continue
+        demand = request.values[i, policy.demand]
+        n = choice.admit(fleet, slots[:n], demand, now, work, dropped)
+        if last == 1:
+            continue
+        fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003
+        forest.request_row(state.tables, work.x_request, work.request_row)
+        if last == 2:
+            continue
+        fill_pairs(program, request, i, columns, work.slot[:n], state.history, now, work.pair, work.x_pair)
+        if last == 3:
+            continue
+        raw = work.raw[:n]
+        forest.score(state.tables, work.request_row, fleet.rows, work.slot[:n], work.x_pair[:n], work.forest, raw)
+        if last == 4:
+            continue
+        choice.calibrate(policy.calibration, raw, work.values[:n])
+        choice.utilities(policy, fleet, choice.profile(policy, request, i), n, work)
+        if last == 5:
+            continue
+        others = work.leading[: choice.leaders(work.utility, n, work.leading)]
+        for c in range(n):
+            work.able[c] = choice.assemble(fleet, demand, c, others, work, work.slate) > 0
+        pick, _ = choice.draw(policy, n, uniform(state.seed, i, 0), work)
+        total += work.utility[pick]
+    return total
+
+
+def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) -> dict[str, list[float]]:
+    """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
+    parts = vars(scheduler)
+    index, work, state = parts["_index"], parts["_work"], scheduler._state()  # noqa: SLF001
+    entity = request_rows(requests, "client_id", scheduler.clients)
+    n, now = len(entity.keys), parts["_latest"]
+    slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(3, np.int32)
+    retrieval = index.new_work()
+    out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
+
+    def until(last: int) -> float:
+        return 1e6 * thread_seconds(
+            lambda: _partial(state, index.arrays, entity, now, work, retrieval, slots, dropped, last)
+        )
+
+    def whole() -> float:
+        return 1e6 * thread_seconds(lambda: choice.decide(state, entity, found, now, work, out))
+
+    until(0), whole()
+    times: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "all but retrieve, reserve and remember too")}
+    for _ in range(repeats):
+        sums = [until(last) / n for last in range(len(STAGES))]
+        for stage, added in zip(STAGES, np.diff([0.0, *sums]).tolist(), strict=True):
+            times[stage].append(added)
+        times["all but retrieve, reserve and remember too"].append(whole() / n)
+    return times
+
+
+def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> dict[str, list[float]]:
+    """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
+    parts = vars(scheduler)
+    index, work, out, latest = parts["_index"], parts["_work"], parts["_single"], parts["_latest"]
+    entity, heads = request_row(request, "client_id", scheduler.clients), scheduler.model.heads
+    nothing = np.empty((1, 0), np.int32)
+    decision = scheduler.decide(request, now=latest)
+    state = scheduler._state()  # noqa: SLF001
+    steps: dict[str, Callable[[], object]] = {
+        "request to row": lambda: request_row(request, "client_id", scheduler.clients),
+        "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
+        "gather state": scheduler._state,  # noqa: SLF001
+        "call decide with no candidates": lambda: choice.decide(state, entity, nothing, latest, work, out),
+        "row to Decision": lambda: decision_at(out, 0, decision.nodes, heads, "0"),
+    }
+    times = {}
+    for name, step in steps.items():
+        step()
+        times[name] = [
+            1e6 / 500 * thread_seconds(lambda step=step: [step() for _ in range(500)]) for _ in range(repeats)
+        ]
+    return times
+
+
+def thread_seconds(function: Callable[[], object]) -> float:
+    """Processor time of this thread that a call takes."""
+    start = time.thread_time_ns()
+    function()
+    return (time.thread_time_ns() - start) * 1e-9
+
+
+@_compiled
+def _read_lines(memory, places):  # noqa: ANN001, ANN202
+    total = 0.0
+    for place in places:
+        total += memory[place, 0]
+    return total
+
+
+def memory_speed(repeats: int) -> dict[str, list[float]]:
+    """Nanoseconds a random cache line, loads independent of one another, and gigabytes a second of a stream."""
+    memory = np.ones((2**29 // 64, 16), np.float32)
+    places = np.random.default_rng(0).integers(len(memory), size=2**20)
+    flat = memory.ravel()
+    _read_lines(memory, places)
+    return {
+        "ns a random line": [
+            1e9 / len(places) * thread_seconds(lambda: _read_lines(memory, places)) for _ in range(repeats)
+        ],
+        "GB/s streamed": [memory.nbytes / 1e9 / thread_seconds(lambda: flat.max()) for _ in range(repeats)],
+    }

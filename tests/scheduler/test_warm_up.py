@@ -1,0 +1,68 @@
+"""After a warm-up nothing is compiled or loaded any more, and nothing has changed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.models import write_small
+from tests.schedulers import new, same, state
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import json
+import pkgutil
+import sys
+from importlib import import_module
+
+from numba.core import event
+from numba.core.dispatcher import Dispatcher
+
+import scheduler.kernels
+from scheduler import Model, Scheduler
+
+sched = Scheduler(Model.load(sys.argv[1]), seed=1)
+sched.warm_up()
+
+
+def versions():
+    modules = [import_module(f"scheduler.kernels.{m.name}") for m in pkgutil.iter_modules(scheduler.kernels.__path__)]
+    return sum(len(f.signatures) for m in modules for f in vars(m).values() if isinstance(f, Dispatcher))
+
+
+before = versions()
+with event.install_recorder("numba:compile") as compiled:
+    nodes = list(range(100, 400))
+    sched.fleet.upsert(nodes, {"isp": nodes, "uplink": [5_000.0] * 300, "load": [0.1] * 300})
+    sched.clients.upsert([17], {"isp": [101], "lat": [1.0], "lon": [2.0]})
+    for candidates in (None, [100, 101, 102]):
+        decision = sched.decide({"client_id": 17, "kbps": 1_000.0}, candidates, now=1.0)
+        sched.observe(decision.id, {"ok": True, "rtt_ms": 30.0}, now=1.5)
+    many = sched.decide_batch({"client_id": [17, 18, 19]}, now=2.0)
+    sched.observe_batch(many.id, {"ok": [True] * 3, "rtt_ms": [1.0, 2.0, 3.0]}, now=3.0)
+    sched.score({"client_id": [17, 18]}, [[100, 101], [102, 103]], now=3.0)
+    sched.fleet.remove([100, 399])
+    sched.refresh()
+print(json.dumps([len(compiled.buffer), versions() - before]))
+"""
+
+
+@pytest.mark.slow
+def test_after_a_warm_up_a_fresh_process_compiles_and_loads_nothing(tmp_path):
+    artifact = write_small(tmp_path / "small")
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, artifact]
+    result = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+    assert json.loads(result.stdout) == [0, 0]
+
+
+def test_a_warm_up_changes_nothing(model):
+    sched = new(model)
+    sched.decide({"client_id": 17}, now=1.0)
+    before = state(sched)
+    sched.warm_up()
+    assert same(before, state(sched))

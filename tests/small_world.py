@@ -1,0 +1,80 @@
+"""A small made-up fleet on disk, the demo's spec cut down to it, and the command line in-process."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from scheduler.spec import Spec, load_spec
+from training.cli import main
+from training.simulate import World, write_telemetry
+
+DEMO = Path(__file__).resolve().parents[1] / "models" / "specs" / "demo.toml"
+
+UNTIL = 40
+"""Slices from here on are for evaluation; the world has 48."""
+
+FIT = "rounds = 15\npatience = 5\nlightgbm = { num_leaves = 8, learning_rate = 0.2, min_data_in_leaf = 50 }\n"
+POOR = "rounds = 1\npatience = 5\nlightgbm = { num_leaves = 2, learning_rate = 0.001, min_data_in_leaf = 50 }\n"
+
+
+class SmallWorld(NamedTuple):
+    """A telemetry directory and the spec's file."""
+
+    data: Path
+    spec_file: Path
+
+    @property
+    def spec(self) -> Spec:
+        """The parsed spec."""
+        return load_spec(self.spec_file)
+
+
+class Trained(NamedTuple):
+    """What ``fogline train`` has made of it; nobody may change this."""
+
+    world: SmallWorld
+    registry: str
+    artifact: Path
+    result: dict[str, Any]
+
+
+class Ran(NamedTuple):
+    """What a command line came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on standard output; anything besides it is an error."""
+        value = msgspec.json.decode(self.out)
+        assert isinstance(value, dict)
+        assert self.out.count("\n") == 1
+        return value
+
+
+def spec_text(fit: str = FIT) -> str:
+    """Return the demo's spec with little to fit and little to evaluate."""
+    text, count = DEMO.read_text(encoding="utf-8"), 0
+    training = text[text.index("rounds = 200") : text.index("[evaluation]")]
+    for old, new in ((training, fit + "\n"), ("start = 144", f"start = {UNTIL}"), ("requests = 5", "requests = 1")):
+        count += text.count(old)
+        text = text.replace(old, new)
+    assert count == 3
+    return text
+
+
+def write_world(folder: Path) -> SmallWorld:
+    """Write half a day of telemetry, 20,000 rows, and the spec."""
+    write_telemetry(World(0), folder / "data", hours=12.0, requests=20_000)
+    (folder / "small.toml").write_text(spec_text(), encoding="utf-8")
+    return SmallWorld(folder / "data", folder / "small.toml")
+
+
+def fogline(capfd, *arguments: object) -> Ran:
+    """Run a command line in this process."""
+    capfd.readouterr()
+    code = main([str(a) for a in arguments])
+    return Ran(code, *capfd.readouterr())
