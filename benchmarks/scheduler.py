@@ -56,7 +56,7 @@ Figures = dict[str, list[float]]
 
 
 @njit(nogil=True, error_model="numpy", _nrt=False)
-def _learn_all(program, request, node, slots, history, values, now):  # noqa: ANN001, ANN202, PLR0913, PLR0917
+def _learn_all(program, request, node, slots, history, values, now):  # noqa: PLR0913, PLR0917
     for i in range(slots.size):
         learn(program, request, i, node, slots[i], history, values[i], now)
 
@@ -249,7 +249,7 @@ def measure_bytes(scheduler: Scheduler, before: int, after: int) -> dict[str, fl
 def first_decision() -> dict[str, float]:
     """In a process of its own: what a warm-up takes, and the first and the thousandth decision after it."""
     command = [sys.executable, "-c", "from benchmarks import scheduler; scheduler.print_first()"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

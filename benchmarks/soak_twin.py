@@ -114,7 +114,8 @@ class Twin:
         if expected != event.error:
             raise ViolationError(f"{event.call} {event.told}: expected error {expected}, found {event.error}")
         if expected is None:
-            getattr(self, f"_{event.call}")(answer=event.answer, **event.told)
+            answer = {} if event.answer is None else {"answer": event.answer}
+            getattr(self, f"_{event.call}")(**event.told, **answer)
         else:
             self.refused[expected] = self.refused.get(expected, 0) + 1
 
@@ -124,7 +125,7 @@ class Twin:
         wrong = len(set(ids)) < len(ids) or (capacity is not None and len(capacity) != len(ids))
         return "InputError" if wrong else None
 
-    def _upsert(self, ids: list[Any], capacity: list[float] | None, expires: float | None, answer: None) -> None:
+    def _upsert(self, ids: list[Any], capacity: list[float] | None, expires: float | None) -> None:
         for i, id_ in enumerate(ids):
             if id_ not in self.nodes:
                 self.lives += 1
@@ -139,22 +140,22 @@ class Twin:
 
     _remove_error = _heard_error = _quarantine_error = _unknown
 
-    def _remove(self, ids: list[Any], answer: None) -> None:
+    def _remove(self, ids: list[Any]) -> None:
         for id_ in ids:
             del self.nodes[id_]
 
-    def _heard(self, ids: list[Any], expires: float, answer: None) -> None:
+    def _heard(self, ids: list[Any], expires: float) -> None:
         for id_ in ids:
             self.nodes[id_].expires = expires
 
-    def _quarantine(self, ids: list[Any], until: float, answer: None) -> None:
+    def _quarantine(self, ids: list[Any], until: float) -> None:
         for id_ in ids:
             self.nodes[id_].released = until
 
     def _clients_error(self, **_: Any) -> None:
         return None
 
-    def _clients(self, ids: list[int], regions: list[int], answer: None) -> None:
+    def _clients(self, ids: list[int], regions: list[int]) -> None:
         self.clients.update(zip(ids, regions, strict=True))
 
     def _score_error(self, candidates: list[list[Any]], now: float, **_: Any) -> str | None:
@@ -260,7 +261,9 @@ class Twin:
 
     # Outcomes
 
-    def _observe_error(self, decisions: list[int], nodes: list[Any] | None, now: float, **_: Any) -> str | None:
+    def _observe_error(  # noqa: PLR0911 - one for each error, in the scheduler's order
+        self, decisions: list[int], nodes: list[Any] | None, now: float, **_: Any
+    ) -> str | None:
         if not math.isfinite(now):
             return "InputError"
         if any(id_ not in self.promises for id_ in decisions):
@@ -290,7 +293,6 @@ class Twin:
         ok: list[bool],
         latency_ms: list[float],
         now: float,
-        answer: None,
     ) -> None:
         self.latest = max(self.latest, now)
         for i, id_ in enumerate(decisions):

@@ -25,7 +25,7 @@ _compiled = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 @_compiled
-def _partial(state, index, request, now, work, retrieval, slots, dropped, last):  # noqa: ANN001, ANN202, C901, PLR0912, PLR0913, PLR0917
+def _partial(state, index, request, now, work, retrieval, slots, dropped, last):  # noqa: PLR0913, PLR0917
     """Run the first stages of every request's decision; reserve and remember nothing."""
     total = 0.0
     program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
@@ -120,7 +120,7 @@ def thread_seconds(function: Callable[[], object]) -> float:
 
 
 @_compiled
-def _read_lines(memory, places):  # noqa: ANN001, ANN202
+def _read_lines(memory, places):
     total = 0.0
     for place in places:
         total += memory[place, 0]
@@ -137,5 +137,5 @@ def memory_speed(repeats: int) -> dict[str, list[float]]:
         "ns a random line": [
             1e9 / len(places) * thread_seconds(lambda: _read_lines(memory, places)) for _ in range(repeats)
         ],
-        "GB/s streamed": [memory.nbytes / 1e9 / thread_seconds(lambda: flat.max()) for _ in range(repeats)],
+        "GB/s streamed": [memory.nbytes / 1e9 / thread_seconds(flat.max) for _ in range(repeats)],
     }

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-DONE, FAILED, MISUSED = 0, 1, 2
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
@@ -27,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         from training.commands import run
     except ModuleNotFoundError as error:
         print(f"fogline: expected the packages of fogline[training], found no {error.name}", file=sys.stderr)  # noqa: T201
-        return FAILED
+        return 1  # the work failed
     return run(sys.argv[1:] if arguments is None else arguments)
 
 

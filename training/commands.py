@@ -16,7 +16,6 @@ from rich.table import Table
 
 from scheduler.errors import FoglineError, InputError, SpecError
 from scheduler.registry import DEFAULT, registry_uri
-from training.cli import DONE, FAILED, MISUSED
 from training.progress import bars, silent
 from training.shipped import find_spec, shipped
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 
     from training.evaluate import Comparison
     from training.progress import Report
+
+DONE, FAILED, MISUSED = 0, 1, 2
+"""Exit codes."""
 
 app = typer.Typer(
     name="fogline",

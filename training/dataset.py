@@ -14,6 +14,7 @@ from scheduler.history import new_history
 from scheduler.outcomes import outcome_names, tracked_values
 from scheduler.spec import Spec
 from training.ingest import Categories, Telemetry
+from training.progress import Report, silent
 from training.replay import replay
 
 MAX_CATEGORIES = 1024
@@ -52,7 +53,7 @@ class Dataset(NamedTuple):
     judge: int
 
 
-def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int) -> Dataset:
+def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Report = silent) -> Dataset:
     """Replay telemetry and return the rows to fit.
 
     The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
@@ -74,7 +75,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int) -> Dataset:
     revealed = rng.random(telemetry.time.size) < spec.training.reveal
     vocabulary = find_vocabulary(telemetry, spec)
     features = compile_features(spec, vocabulary)
-    x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed)
+    x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed, progress=progress)
     slices = telemetry.slice[keep]
     order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
     split, judge = int((slices < validation).sum()), int((slices < judged).sum())

@@ -22,12 +22,17 @@ from scheduler.layout import MISSING_KEY, Entity, FeatureProgram, HistoryArrays
 from scheduler.outcomes import outcome_names, tracked_values
 from scheduler.spec import Spec
 from training.ingest import Categories, Entities, Telemetry
+from training.progress import Report, silent
 
 drop_stale(Path(__file__).parent, (Path(__file__), *SOURCES))
 
 AHEAD = 64
 """Rows for which memory is asked for at once: the table of a large replay lies in main memory, and its
 latency of about 100 ns would otherwise be paid by each look-up in turn."""
+
+
+STRETCH = 500_000
+"""Rows between two reports of progress: about half a second."""
 
 
 class Overlay(NamedTuple):
@@ -48,12 +53,16 @@ class Overlay(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Scratch: one request, one node, its tracked values, and the history keys of the rows ahead."""
+    """Scratch: one request, one node, its tracked values, and the history keys of the rows ahead.
+
+    ``cursor`` counts the outcomes that have arrived and the rows that are decided.
+    """
 
     request: Entity
     node: Entity
     values: NDArray[np.float64]
     keys: NDArray[np.uint64]
+    cursor: NDArray[np.int64]
 
 
 class Events(NamedTuple):
@@ -63,25 +72,26 @@ class Events(NamedTuple):
     ----------
     time, arrival
         (n,) float64 seconds.
-    row, order
-        (n,) int64, rows by time and by arrival, ties by row.
+    kept
+        (n_kept,) int64, the rows whose features are wanted, in order.
+    order
+        (n,) int64, rows by arrival, ties by row.
     client, node
         (n,) int32 rows of the entity tables.
     values
         (n, n_values) float32 tracked values.
-    revealed, keep
-        (n,) bool: whether history ever sees the outcome; whether the feature row is wanted.
+    revealed
+        (n,) bool, whether history ever sees the outcome.
     """
 
     time: NDArray[np.float64]
     arrival: NDArray[np.float64]
-    row: NDArray[np.int64]
+    kept: NDArray[np.int64]
     order: NDArray[np.int64]
     client: NDArray[np.int32]
     node: NDArray[np.int32]
     values: NDArray[np.float32]
     revealed: NDArray[np.bool_]
-    keep: NDArray[np.bool_]
 
 
 class Tables(NamedTuple):
@@ -102,6 +112,7 @@ def replay(
     keep: NDArray[np.bool_] | None = None,
     revealed: NDArray[np.bool_] | None = None,
     end: float = np.inf,
+    progress: Report = silent,
 ) -> NDArray[np.float32]:
     """Push telemetry through history and return the feature rows of its decisions.
 
@@ -117,41 +128,37 @@ def replay(
         (n,) whose outcomes history sees; all by default.
     end
         Outcomes that arrive at this time or later stay unseen.
+    progress
+        Told after each stretch of rows.
 
     Returns
     -------
     (n_kept, n_features) float32.
     """
     n = telemetry.time.size
-    everything = np.ones(n, np.bool_)
-    keep = everything if keep is None else keep
     rows = np.column_stack([telemetry.outcomes[name] for name in outcome_names(spec)])
     events = Events(
         time=telemetry.time,
         arrival=telemetry.arrival,
-        row=np.arange(n),
+        kept=np.arange(n) if keep is None else np.flatnonzero(keep),
         order=np.argsort(telemetry.arrival, kind="stable"),
         client=telemetry.client,
         node=telemetry.node,
         values=tracked_values(spec, spec.history.values, rows),
-        revealed=everything if revealed is None else revealed,
-        keep=keep,
+        revealed=np.ones(n, np.bool_) if revealed is None else revealed,
     )
-    out = np.empty((int(keep.sum()), len(features.names)), np.float32)
-    _replay(
-        features.program,
-        history,
-        events,
-        Tables(
-            entity(features.request, telemetry.clients),
-            overlay(features.request, telemetry.request, n),
-            entity(features.node, telemetry.nodes),
-            overlay(features.node, telemetry.node_state, n),
-        ),
-        end,
-        _scratch(features, len(spec.history.values)),
-        out,
+    out = np.empty((events.kept.size, len(features.names)), np.float32)
+    tables = Tables(
+        entity(features.request, telemetry.clients),
+        overlay(features.request, telemetry.request, n),
+        entity(features.node, telemetry.nodes),
+        overlay(features.node, telemetry.node_state, n),
     )
+    ahead = _scratch(features, len(spec.history.values))
+    for first in range(0, n, STRETCH):
+        stop = min(first + STRETCH, n)
+        _replay(features.program, history, events, tables, stop, end, ahead, out)
+        progress("replay", stop, n)
     return out
 
 
@@ -160,7 +167,8 @@ def _scratch(features: Features, n_values: int) -> Ahead:
         Entity(np.empty((1, schema.width)), np.empty((1, schema.n_keys), np.uint64))
         for schema in (features.request, features.node)
     )
-    return Ahead(request, node, np.empty(n_values), np.empty((AHEAD, features.program.n_parts.size), np.uint64))
+    keys = np.empty((AHEAD, features.program.n_parts.size), np.uint64)
+    return Ahead(request, node, np.empty(n_values), keys, np.zeros(2, np.int64))
 
 
 def entity(schema: Schema, table: Entities) -> Entity:
@@ -246,15 +254,20 @@ def _replay(
     history: HistoryArrays,
     events: Events,
     tables: Tables,
+    stop: int,
     end: float,
     ahead: Ahead,
     out: np.ndarray,
 ) -> None:
-    request, node, values = ahead.request, ahead.node, ahead.values
-    n = events.time.size
-    arrived = 0
-    kept = 0
-    for i in range(n + 1):
+    """Go on from the cursor: rows before ``stop`` are decided, and what arrived before the next one is learned.
+
+    After the last row that is what arrived before ``end``.
+    """
+    request, node, values, cursor = ahead.request, ahead.node, ahead.values, ahead.cursor
+    n, n_kept = events.time.size, events.kept.size
+    arrived, kept = cursor[0], cursor[1]
+    while True:
+        i = events.kept[kept] if kept < n_kept and events.kept[kept] < stop else stop
         now = events.time[i] if i < n else end
         while arrived < n and events.arrival[events.order[arrived]] < now:
             if arrived % AHEAD == 0:
@@ -266,9 +279,11 @@ def _replay(
                     values[v] = events.values[row, v]
                 learn(program, request, 0, node, 0, history, values, events.arrival[row])
             arrived += 1
-        if i < n and events.keep[i]:
-            if kept % AHEAD == 0:
-                hint(program, history, events, events.row, i, tables, ahead)
-            lay(tables, events, i, request, node)
-            fill_row(program, request, 0, node, 0, history, now, out[kept])
-            kept += 1
+        if i == stop:
+            break
+        if kept % AHEAD == 0:
+            hint(program, history, events, events.kept, kept, tables, ahead)
+        lay(tables, events, i, request, node)
+        fill_row(program, request, 0, node, 0, history, now, out[kept])
+        kept += 1
+    cursor[0], cursor[1] = arrived, kept

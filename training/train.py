@@ -94,9 +94,7 @@ def train_model(
     ForestError
         If a head cannot be represented as a forest.
     """
-    progress("replay", 0, 1)
-    dataset = build_dataset(telemetry, spec, seed=seed)
-    progress("replay", 1, 1)
+    dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
     fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
     heads = {name: _summary(dataset, spec.heads[name].link, head) for name, head in fitted.items()}
     window = _window(telemetry, dataset)

@@ -61,7 +61,7 @@ def test_a_fault_is_noticed_with_the_seed(artifact, monkeypatch, fault):
     elif fault == "lost reservation":
         monkeypatch.setattr(Twin, "_expire", lambda *_: None)
     else:
-        monkeypatch.setattr(soak, "seconds", lambda text: 0.9 * 20.0)
+        monkeypatch.setattr(soak, "seconds", lambda _: 0.9 * 20.0)
     found = run(artifact)
     assert found["violation"]
     assert found["seed"] == 5
