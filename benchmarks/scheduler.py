@@ -118,6 +118,22 @@ def measure_decide(scheduler: Scheduler, load: Load, repeats: int) -> Figures:
     return figures
 
 
+def measure_ones(scheduler: Scheduler, load: Load, repeats: int) -> Figures:
+    """Microseconds of thread time of calls that bring one outcome, one update, one heartbeat."""
+    figures: Figures = {}
+    for _ in range(repeats):
+        ids = scheduler.decide_batch(load.batch(500), now=load.now(500)).id.tolist()
+        now, outcome, column = load.now(), {"ok": True, "latency_ms": 30.0}, {"load": [0.5]}
+        for name, one in (
+            ("observe", lambda i, now=now, outcome=outcome: scheduler.observe(i, outcome, now=now)),
+            ("fleet.upsert", lambda i, column=column: scheduler.fleet.upsert([i % 1_000], column)),
+            ("fleet.heard", lambda i: scheduler.fleet.heard([i % 1_000], expires=np.inf)),
+        ):
+            seconds = stages.thread_seconds(lambda one=one, ids=ids: [one(i) for i in ids])
+            figures.setdefault(f"{name} us", []).append(1e6 * seconds / len(ids))
+    return figures
+
+
 def rates(function: Callable[[], int], repeats: int) -> Figures:
     """Items a second of wall and thread time, one figure a repeat."""
     figures: Figures = {"wall /s": [], "thread /s": []}
@@ -177,18 +193,19 @@ def threads_together(scheduler: Scheduler, n_threads: int, batch: int) -> tuple[
 
     def work(t: int) -> None:
         load = Load(100 + t)
+        batches = [load.batch(batch) for _ in range(32)]
+        nodes, value = load.rng.choice(len(scheduler.fleet), (32, 64), replace=False), {"load": load.rng.random(64)}
+        outcome = {"ok": np.ones(batch, bool), "latency_ms": load.rng.uniform(10, 300, batch)}
         while not stop.is_set():
-            requests, now = load.batch(batch), scheduler_now + clock.now(batch)
+            requests, now = batches[load.count % 32], scheduler_now + clock.now(batch)
+            load.count += 1
             if batch == 1:
                 ids = [scheduler.decide(load.single(), now=now).id]
-                load.count += 1
             else:
                 ids = scheduler.decide_batch(requests, now=now).id
-            outcome = {"ok": np.ones(len(ids), bool), "latency_ms": load.rng.uniform(10, 300, len(ids))}
             scheduler.observe_batch(ids, outcome, now=now)
             if load.count % 8 == 0 or batch > 1:
-                nodes = load.rng.choice(len(scheduler.fleet), 64)
-                scheduler.fleet.upsert(np.unique(nodes), {"load": load.rng.random(len(np.unique(nodes)))})
+                scheduler.fleet.upsert(nodes[load.count % 32], value)
             made[t] += len(ids)
 
     scheduler_now = vars(scheduler)["_latest"]
@@ -324,10 +341,12 @@ def _one_fleet(model: Model, n: int, cores: set[int], repeats: int) -> dict[str,
     measured: dict[str, Figures] = {}
     for name, part in (
         ("decide", lambda: measure_decide(scheduler, load, repeats)),
+        ("one at a time", lambda: measure_ones(scheduler, load, repeats)),
         ("decide_batch", lambda: measure_batch(scheduler, load, 2 * repeats)),
         ("updates", lambda: measure_updates(scheduler, load, repeats)),
         ("outcomes", lambda: measure_outcomes(scheduler, load, repeats)),
         ("stages", lambda: stages.kernel_stages(scheduler, load.batch(BATCH), repeats)),
+        ("updates, outcomes", lambda: stages.state_stages(scheduler, repeats)),
         ("Python", lambda: stages.edge_stages(scheduler, load.single(), repeats)),
         ("threads", lambda: measure_threads(scheduler, cores, max(repeats // 2, 1))),
     ):

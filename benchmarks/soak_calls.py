@@ -201,8 +201,11 @@ class Caller:
     def move_clients(self) -> None:
         ids = self.rng.sample(range(N_CLIENTS), 10)
         columns = self._columns(10)
-        self.call("clients", {"ids": ids, "regions": columns["region"]},
-                  lambda: self.subject.scheduler.clients.upsert(ids, columns))  # fmt: skip
+
+        def move() -> None:
+            self.subject.scheduler.clients.upsert(ids, columns)
+
+        self.call("clients", {"ids": ids, "regions": columns["region"]}, move)
 
     def score(self) -> None:
         candidates, now = [self.live(10)] * 2, self.now()

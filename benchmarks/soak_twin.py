@@ -155,7 +155,7 @@ class Twin:
     def _clients_error(self, **_: Any) -> None:
         return None
 
-    def _clients(self, ids: list[int], regions: list[int]) -> None:
+    def _clients(self, ids: list[int], regions: list[int], **_: Any) -> None:
         self.clients.update(zip(ids, regions, strict=True))
 
     def _score_error(self, candidates: list[list[Any]], now: float, **_: Any) -> str | None:
@@ -280,7 +280,7 @@ class Twin:
         answered = [self._place(id_, None if nodes is None else nodes[i]) for i, id_ in enumerate(decisions)]
         if any(not place.is_open for place in answered) or len({id(place) for place in answered}) < len(answered):
             return "DuplicateOutcomeError"
-        return "ClockError" if now < self.latest - SKEW else None
+        return "ClockError" if decisions and now < self.latest - SKEW else None
 
     def _place(self, decision: int, node: Any) -> Place:
         places = self.promises[decision].places
@@ -294,7 +294,7 @@ class Twin:
         latency_ms: list[float],
         now: float,
     ) -> None:
-        self.latest = max(self.latest, now)
+        self.latest = max(self.latest, now) if decisions else self.latest  # nothing arrived then
         for i, id_ in enumerate(decisions):
             place = self._place(id_, None if nodes is None else nodes[i])
             self._give_back(place)
