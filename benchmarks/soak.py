@@ -21,6 +21,7 @@ import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from scheduler.artifact import Calibration
 from scheduler.columns import id_key
 from scheduler.features import compile_features
 from scheduler.kernels.history import mix
-from scheduler.layout import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END, TIME_FLOATS
+from scheduler.layout import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END, N_WORDS, TIME_FLOATS
 from scheduler.spec import parse_spec, seconds
 from training.artifact import write_artifact
 
@@ -87,6 +88,12 @@ class NumberedLock:
         self._depth = 0
         self._count = 0
         self._mine = threading.local()
+        self.words = np.zeros(N_WORDS, np.int64)
+
+    def reading(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `scheduler.gate.Gate.reading`, but alone: only calls that take turns have an order."""
+        with self:
+            return function(*args)
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -70,7 +70,7 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
     entity = request_rows(requests, "client_id", scheduler.clients)
     n, now = len(entity.keys), parts["_latest"]
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(3, np.int32)
-    retrieval = index.new_work()
+    retrieval, given = index.new_work(), True
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
 
     def until(last: int) -> float:
@@ -79,7 +79,9 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
         )
 
     def whole() -> float:
-        return 1e6 * thread_seconds(lambda: choice.decide(state, entity, found, now, work, out))
+        return 1e6 * thread_seconds(
+            lambda: choice.decide(state, index.arrays, entity, found, given, now, work, retrieval, out)
+        )
 
     until(0), whole()
     sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, WHOLE)}
@@ -95,16 +97,27 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
 def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     parts = vars(scheduler)
-    index, work, out, latest = parts["_index"], parts["_work"], parts["_single"], parts["_latest"]
+    index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"]
+    work, out = mine.room(0), mine.single
     entity, heads = request_row(request, "client_id", scheduler.clients), scheduler.model.heads
-    nothing = np.empty((1, 0), np.int32)
+    nothing, given = np.empty((1, 0), np.int32), True
     decision = scheduler.decide(request, now=latest)
     state = scheduler._state()  # noqa: SLF001
     steps: dict[str, Callable[[], object]] = {
         "request to row": lambda: request_row(request, "client_id", scheduler.clients),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: choice.decide(state, entity, nothing, latest, work, out),
+        "call decide with no candidates": lambda: choice.decide(
+            state,
+            index.arrays,
+            entity,
+            nothing,
+            given,
+            latest,
+            work,
+            mine.retrieval,
+            out,
+        ),
         "row to Decision": lambda: decision_at(out, 0, decision.nodes, heads, "0"),
     }
     times = {}

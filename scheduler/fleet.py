@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from scheduler.columns import Ids, Schema, plain_list
 from scheduler.errors import InputError
 from scheduler.forest import Forest
+from scheduler.gate import Gate
 from scheduler.layout import FleetArrays
 from scheduler.table import Table
 
@@ -23,7 +23,7 @@ Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
 class Fleet:
     """Nodes as columns, by slot; reach a scheduler's own as `Scheduler.fleet`.
 
-    Calls may come from several threads; whoever reads `arrays` meanwhile holds the lock.
+    Calls may come from several threads; whoever reads `arrays` meanwhile holds the lock, at least for `Gate.reading`.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ class Fleet:
         forest: Forest,
         capacity: str | None = None,
         *,
-        lock: threading.RLock | None = None,
+        lock: Gate | None = None,
         changed: Hook = lambda _: None,
         removed: Hook = lambda _: None,
     ) -> None:
-        self._lock = threading.RLock() if lock is None else lock
+        self._lock = Gate() if lock is None else lock
         self.table = Table(schema, "node ids", self._lock)
         self._forest = forest
         self._capacity = capacity

@@ -326,8 +326,23 @@ class DecisionArrays(NamedTuple):
     dropped: NDArray[np.int32]
 
 
+MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE = 16, 32, 48, 64, 80, 96
+"""Words of a lock: whether the mutex is taken; how many readers are in; whether a writer is in or waits for them to
+leave; how many writers are in or wait; how many left; how many readers have waited long enough. They stand 128 bytes
+from each other and from the ends, because processors fetch cache lines in pairs."""
+
+N_WORDS: Final = 112
+"""Words of a lock in all."""
+
+READING, WRITING = range(2)
+"""What a thread counts of itself: how many of its calls read now, and write."""
+
+
 class State(NamedTuple):
-    """All that a decision reads and changes."""
+    """All that a decision reads and changes.
+
+    ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
+    """
 
     program: FeatureProgram
     tables: Any  # scheduler.tables.ForestTables, which stands a layer above
@@ -335,6 +350,7 @@ class State(NamedTuple):
     fleet: FleetArrays
     history: HistoryArrays
     log: DecisionLog
+    locks: NDArray[np.int64]
     seed: int
 
 

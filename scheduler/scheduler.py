@@ -16,6 +16,7 @@ from scheduler.decision import Decision, Decisions, decision_at
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet
+from scheduler.gate import Gate
 from scheduler.history import new_history
 from scheduler.intake import candidate_slots, column_of_one, moment, moments, request_row, request_rows
 from scheduler.kernels import choice
@@ -24,6 +25,7 @@ from scheduler.layout import (
     N_FORGOTTEN,
     N_OUTCOMES,
     NEXT_ID,
+    DecisionArrays,
     Entity,
     HistoryArrays,
     State,
@@ -45,10 +47,35 @@ WARM_NODES = 2_048
 """Nodes of a warm-up: so many that every table and index has to grow."""
 
 
+class _Thread(threading.local):
+    """What a thread decides in; each thread that asks finds its own.
+
+    Attributes
+    ----------
+    retrieval
+        Scratch of the index.
+    single
+        Room for one decision.
+    """
+
+    def __init__(self, model: Model, index: Index) -> None:
+        self._model = model
+        self._work = new_workspace(model, index.arrays.limit)
+        self.retrieval = index.new_work()
+        self.single = new_outputs(model, 1)
+
+    def room(self, n: int) -> Workspace:
+        """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
+        if n > len(self._work.slot):
+            self._work = new_workspace(self._model, n)
+        return self._work
+
+
 class Scheduler:
     """Decides which nodes serve a request, and learns from what came of it.
 
-    All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads.
+    All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:
+    those that decide or score run side by side, those that change anything run alone.
 
     Parameters
     ----------
@@ -84,15 +111,17 @@ class Scheduler:
                 raise InputError(message)
         self.model = model = model if spec is None else with_policy(model, spec)
         spec, features = model.spec, model.features
-        self._lock = threading.RLock()
+        self._lock = Gate()
+        self._clock = threading.Lock()
         self._seed = int(seed)
         self._latest = -np.inf
         self._index = Index(spec.candidates, features.request, features.node)
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, features)
         self._policy = compile_policy(spec, features, model.calibration)
+        # Writers work in the one, readers each in their thread's own.
         self._work = new_workspace(model, spec.candidates.limit)
-        self._single = new_outputs(model, 1)
+        self._thread = _Thread(model, self._index)
         self.clients = Table(features.request, "client ids", self._lock)
         self.fleet = Fleet(
             features.node,
@@ -133,16 +162,7 @@ class Scheduler:
             changed.
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
-        now = moment(now)
-        with self._lock:
-            self._check_clock(now)
-            entity = request_row(request, self.model.spec.telemetry.client, self.clients)
-            slots = self._slots(rows, entity)
-            self._latest = max(self._latest, now)
-            choice.decide(self._state(), entity, slots, now, self._room(slots.shape[1]), self._single)
-            places = self._single.position[0]
-            nodes = tuple(self.fleet.table.ids[slots[0, place]] for place in places.tolist() if place >= 0)
-            return decision_at(self._single, 0, nodes, self.model.heads, self.model.version)
+        return self._lock.reading(self._decide, request, rows, moment(now))
 
     def decide_batch(
         self,
@@ -152,6 +172,8 @@ class Scheduler:
         now: float,
     ) -> Decisions:
         """Choose the nodes for many requests, in order, each seeing the reservations of those before it.
+
+        Ids go up, with gaps where other threads decide meanwhile.
 
         Parameters
         ----------
@@ -171,17 +193,7 @@ class Scheduler:
         InputError
             As `decide`.
         """
-        now = moment(now)
-        with self._lock:
-            self._check_clock(now)
-            entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
-            slots = self._slots(candidates, entity)
-            self._latest = max(self._latest, now)
-            out = new_outputs(self.model, len(slots))
-            choice.decide(self._state(), entity, slots, now, self._room(slots.shape[1]), out)
-            nodes = np.full(out.position.shape, None)
-            request, place = np.nonzero(out.position >= 0)
-            nodes[request, place] = self.fleet.table.ids[slots[request, out.position[request, place]]]
+        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, moment(now))
         return Decisions(
             out.id,
             nodes,
@@ -253,7 +265,7 @@ class Scheduler:
             times = moments(now, len(rows))
             measured = outcome_rows(spec, len(rows), outcomes)
             self._check_clock(times.min(initial=np.inf))
-            self._latest = max(self._latest, times.max(initial=-np.inf))
+            self._move_clock(times.max(initial=-np.inf))
             values = tracked_values(spec, spec.history.values, measured)
             choice.observe(self._state(), rows, places, values, times, self._work)
             self._refresh_returned(rows, places)
@@ -276,12 +288,7 @@ class Scheduler:
         -------
         dict of (n, n_candidates) float64, NaN where a row is padded.
         """
-        now = moment(now)
-        with self._lock:
-            entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
-            slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
-            out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-            choice.score_all(self._state(), entity, slots, now, self._room(slots.shape[1]), out)
+        out = self._lock.reading(self._score, requests, candidates, moment(now))
         return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
 
     def warm_up(self) -> None:
@@ -327,11 +334,49 @@ class Scheduler:
         """
         return self._history
 
-    def _slots(self, candidates: object, requests: Entity) -> NDArray[np.int32]:
-        """Return the fleet slots of the candidates given, or of those retrieved."""
-        if candidates is not None:
-            return candidate_slots(candidates, self.fleet.table, len(requests.keys))
-        return self._index.retrieve(requests.keys, self._seed, int(self._log.arrays.counters[NEXT_ID]))
+    def _decide(self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, now: float) -> Decision:
+        self._check_clock(now)
+        entity = request_row(request, self.model.spec.telemetry.client, self.clients)
+        out = self._thread.single
+        slots = self._run(entity, rows, now, out)
+        nodes = tuple(self.fleet.table.ids[slots[0, place]] for place in out.position[0].tolist() if place >= 0)
+        return decision_at(out, 0, nodes, self.model.heads, self.model.version)
+
+    def _decide_batch(
+        self, requests: Mapping[str, Any], candidates: object, now: float
+    ) -> tuple[DecisionArrays, NDArray[Any]]:
+        self._check_clock(now)
+        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
+        out = new_outputs(self.model, len(entity.keys))
+        slots = self._run(entity, candidates, now, out)
+        nodes = np.full(out.position.shape, None)
+        request, place = np.nonzero(out.position >= 0)
+        nodes[request, place] = self.fleet.table.ids[slots[request, out.position[request, place]]]
+        return out, nodes
+
+    def _score(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float64]:
+        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
+        slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
+        out = np.full((*slots.shape, len(self.model.heads)), np.nan)
+        choice.score_all(self._state(), entity, slots, now, self._thread.room(slots.shape[1]), out)
+        return out
+
+    def _run(self, requests: Entity, candidates: object, now: float, out: DecisionArrays) -> NDArray[np.int32]:
+        """Decide requests into ``out`` and return the fleet slots of their candidates, given or retrieved."""
+        index, mine, given = self._index.arrays, self._thread, candidates is not None
+        if given:
+            slots = candidate_slots(candidates, self.fleet.table, len(requests.keys))
+        else:
+            slots = np.empty((len(requests.keys), index.limit), np.int32)
+        work = mine.room(slots.shape[1])
+        self._move_clock(now)
+        choice.decide(self._state(), index, requests, slots, given, now, work, mine.retrieval, out)
+        return slots
+
+    def _move_clock(self, now: float) -> None:
+        if now > self._latest:
+            with self._clock:
+                self._latest = max(self._latest, now)
 
     def _check_clock(self, now: float) -> None:
         if now < self._latest - MAX_SKEW:
@@ -347,14 +392,9 @@ class Scheduler:
             fleet=self.fleet.arrays,
             history=self._history,
             log=self._log.arrays,
+            locks=self._lock.words,
             seed=self._seed,
         )
-
-    def _room(self, n: int) -> Workspace:
-        """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
-        if n > len(self._work.slot):
-            self._work = new_workspace(self.model, n)
-        return self._work
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._index.put(slots, self.fleet.arrays.columns.keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, plain_list
 from scheduler.errors import InputError, UnknownNodeError
+from scheduler.gate import Gate
 from scheduler.layout import MISSING_KEY, Entity
 
 OWN_ID = "id"
@@ -38,14 +38,14 @@ class Table:
         Held while the table changes; by default one of its own.
     """
 
-    def __init__(self, schema: Schema, what: str, lock: threading.RLock | None = None) -> None:
+    def __init__(self, schema: Schema, what: str, lock: Gate | None = None) -> None:
         self.schema = schema
         self.what = what
         self.columns = _empty(schema, FIRST_SLOTS)
         self.ids: NDArray[np.object_] = np.full(FIRST_SLOTS, None)
         own = schema.columns.get(OWN_ID)
         self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
-        self._lock = threading.RLock() if lock is None else lock
+        self._lock = Gate() if lock is None else lock
         self._slots: dict[Id, int] = {}
         self._free: list[int] = []
 

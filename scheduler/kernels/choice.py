@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.kernels import forest
+from scheduler.kernels import forest, locks
+from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs, learn
 from scheduler.kernels.jit import inlined, kernel
@@ -33,7 +34,9 @@ from scheduler.layout import (
     DecisionLog,
     Entity,
     FleetArrays,
+    IndexArrays,
     PolicyArrays,
+    RetrievalWork,
     State,
     Workspace,
 )
@@ -240,7 +243,8 @@ def expire(fleet: FleetArrays, log: DecisionLog, hold: float, now: float) -> Non
     size = log.id.size
     while log.counters[NEXT_HOLD] < log.counters[NEXT_ID]:
         row = log.counters[NEXT_HOLD] % size
-        if log.time[row] + hold > now:
+        # An id that a thread has taken but not yet written must not be passed over.
+        if log.id[row] != log.counters[NEXT_HOLD] or log.time[row] + hold > now:
             return
         for s in range(log.slot.shape[1]):
             if log.held[row, s] > 0.0:
@@ -267,12 +271,18 @@ def remember(
     slate: np.ndarray,
     length: int,
     demand: float,
+    decision: int,
     now: float,
     work: Workspace,
-) -> int:
-    """Write a decision into the log, reserve its uplink and return its id; forgets the oldest decision."""
+) -> None:
+    """Write a decision into the log and reserve its uplink; forgets the decision whose row it takes.
+
+    Where so many later ones were written meanwhile that it would be forgotten by now, it is so at once.
+    """
     fleet, log = state.fleet, state.log
-    decision = log.counters[NEXT_ID]
+    if decision < log.counters[NEXT_HOLD]:
+        log.counters[N_FORGOTTEN] += length
+        return
     row = decision % log.id.size
     for s in range(log.slot.shape[1]):
         if log.held[row, s] > 0.0:
@@ -282,7 +292,6 @@ def remember(
         log.state[row, s] = 0
     if log.counters[NEXT_HOLD] <= decision - log.id.size:
         log.counters[NEXT_HOLD] = decision - log.id.size + 1
-    log.counters[NEXT_ID] = decision + 1
     log.id[row] = decision
     log.time[row] = now
     copy_row(log.request_keys, row, request.keys, i)
@@ -298,60 +307,112 @@ def remember(
             log.held[row, s] = taken
             fleet.reserved[slot] += taken
             left -= taken
-    return decision
+
+
+@inlined
+def still_free(fleet: FleetArrays, n: int, work: Workspace, dropped: np.ndarray) -> int:
+    """Drop those of the first ``n`` candidates whose uplink was taken since they were admitted; how many are left."""
+    left = 0
+    for c in range(n):
+        slot = work.slot[c]
+        if not fleet.capacity[slot] > fleet.reserved[slot]:
+            dropped[DROP_FULL] += 1
+            continue
+        if left < c:
+            work.position[left], work.slot[left], work.utility[left] = work.position[c], slot, work.utility[c]
+            copy_row(work.values, left, work.values, c)
+        left += 1
+    return left
+
+
+@inlined
+def choose(
+    state: State,
+    request: Entity,
+    i: int,
+    decision: int,
+    n: int,
+    demand: float,
+    now: float,
+    work: Workspace,
+    out: DecisionArrays,
+) -> None:
+    """Draw a slate from ``n`` candidates with utilities, reserve its uplink and remember it; under the mutex."""
+    policy, fleet = state.policy, state.fleet
+    slate, leading = work.slate, work.leading
+    if demand > 0.0:
+        n = still_free(fleet, n, work, out.dropped[i])
+    length = 0
+    if n == 0:
+        out.reason[i] = ORIGIN_NO_CANDIDATES
+        for d in range(out.dropped.shape[1]):
+            if out.dropped[i, d] > 0:
+                out.reason[i] = ORIGIN_ALL_DROPPED
+    else:
+        others = leading[: leaders(work.utility, n, leading) if demand > 0.0 else 0]
+        for c in range(n):
+            work.able[c] = assemble(fleet, demand, c, others, work, slate) > 0
+        pick, top = draw(policy, n, uniform(state.seed, decision, 0), work)
+        out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
+        if pick >= 0:
+            out.propensity[i] = work.chance[pick]
+            length = assemble(fleet, demand, pick, others, work, slate)
+        for s in range(length):
+            out.position[i, s] = work.position[slate[s]]
+            out.utility[i, s] = work.utility[slate[s]]
+            copy_row(out.values[i], s, work.values, slate[s])
+    remember(state, request, i, slate, length, demand, decision, now, work)
 
 
 @kernel
 def decide(
     state: State,
+    index: IndexArrays,
     request: Entity,
     slots: np.ndarray,
+    given: bool,
     now: float,
     work: Workspace,
+    retrieval: RetrievalWork,
     out: DecisionArrays,
 ) -> None:
     """Decide requests one after another, each seeing the reservations of those before it.
+
+    Several threads may do so at once, each with its own workspaces. A request takes its id first, which fixes all its
+    draws. It is scored without a lock; then, under the mutex, the uplink is looked at anew, and slate, reservation and
+    log are one step.
 
     Parameters
     ----------
     request
         (n, ...) rows of the requests.
     slots
-        (n, n_candidates) int32 fleet slots, -1 as padding.
+        (n, n_candidates) int32 fleet slots, -1 as padding; filled from the index unless ``given``.
     out
         Changed in place, as are the fleet's reservations and the decision log.
     """
     policy, fleet = state.policy, state.fleet
+    locks.acquire(state.locks)
     expire(fleet, state.log, policy.hold, now)
-    slate, leading = work.slate, work.leading
+    locks.release(state.locks)
     for i in range(slots.shape[0]):
+        decision = locks.add(state.log.counters, NEXT_ID, 1)
+        if not given:
+            found = retrieve(index, request.keys, i, state.seed, decision, retrieval, slots[i])
+            for c in range(found, slots.shape[1]):
+                slots[i, c] = -1
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
         blank(out, i)
+        out.id[i] = decision
         n = admit(fleet, slots[i], demand, now, work, out.dropped[i])
-        length = 0
-        if n == 0:
-            out.reason[i] = ORIGIN_NO_CANDIDATES
-            for d in range(out.dropped.shape[1]):
-                if out.dropped[i, d] > 0:
-                    out.reason[i] = ORIGIN_ALL_DROPPED
-        else:
+        if n > 0:
             score(state, request, i, n, now, work)
             utilities(policy, fleet, profile(policy, request, i), n, work)
-            others = leading[: leaders(work.utility, n, leading) if demand > 0.0 else 0]
-            for c in range(n):
-                work.able[c] = assemble(fleet, demand, c, others, work, slate) > 0
-            pick, top = draw(policy, n, uniform(state.seed, state.log.counters[NEXT_ID], 0), work)
-            out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
-            if pick >= 0:
-                out.propensity[i] = work.chance[pick]
-                length = assemble(fleet, demand, pick, others, work, slate)
-            for s in range(length):
-                out.position[i, s] = work.position[slate[s]]
-                out.utility[i, s] = work.utility[slate[s]]
-                copy_row(out.values[i], s, work.values, slate[s])
-        out.id[i] = remember(state, request, i, slate, length, demand, now, work)
+        locks.acquire(state.locks)
+        choose(state, request, i, decision, n, demand, now, work, out)
+        locks.release(state.locks)
 
 
 @inlined
