@@ -195,7 +195,7 @@ class Schema:
         values = as_numbers(raw, f"column {name!r}")
         values = values[:, None] if column.size == 1 and values.ndim == 1 else values
         self._check_shape(name, values.shape, (n, column.size))
-        self._check_range(name, column, values)
+        self._check_range(name, values)
         return Encoded(values, None)
 
     def encode_one(self, name: str, value: Id) -> tuple[float, int]:
@@ -222,14 +222,11 @@ class Schema:
             message = f"column {name!r}: expected values of shape {expected}, found {found}"
             raise InputError(message)
 
-    @staticmethod
-    def _check_range(name: str, column: Column, values: NDArray[np.float64]) -> None:
-        bad = np.isinf(values)
-        if column.min is not None:
-            bad |= values < column.min
-        if column.max is not None:
-            bad |= values > column.max
+    def _check_range(self, name: str, values: NDArray[np.float64]) -> None:
+        least, largest = self.bounds[name]
+        bad = (values < least) | (values > largest)
         if bad.any():
+            column = self.columns[name]
             low = "-inf" if column.min is None else f"{column.min:g}"
             high = "inf" if column.max is None else f"{column.max:g}"
             message = f"column {name!r}: expected finite numbers from {low} to {high}, found {values[bad][0]}"

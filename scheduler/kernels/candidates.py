@@ -356,7 +356,7 @@ def retrieve(
     work
         Scratch from `scheduler.candidates.Index.new_work`.
     out
-        (index.limit,) int32; what stands past the candidates stays as it is.
+        (index.limit,) int32, -1 past the candidates.
     """
     n, known = 0, 0
     limit = min(index.limit, out.size)
@@ -383,6 +383,8 @@ def retrieve(
             sample(index, posting, wanted, u, out[n:])
             n += wanted
             replace_seen(index, posting, seed, decision, draw + 1, work, out[known:n])
+    for c in range(n, out.size):
+        out[c] = -1
     return n
 
 
@@ -400,6 +402,4 @@ def retrieve_batch(
         (n, index.limit) int32, -1 past a request's candidates.
     """
     for i in range(keys.shape[0]):
-        n = retrieve(index, keys, i, seed, first + i, work, out[i])
-        for c in range(n, out.shape[1]):
-            out[i, c] = -1
+        retrieve(index, keys, i, seed, first + i, work, out[i])

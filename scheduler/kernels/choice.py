@@ -398,9 +398,7 @@ def decide(
     for i in range(slots.shape[0]):
         decision = locks.add(state.log.counters, NEXT_ID, 1)
         if not given:
-            found = retrieve(index, request.keys, i, state.seed, decision, retrieval, slots[i])
-            for c in range(found, slots.shape[1]):
-                slots[i, c] = -1
+            retrieve(index, request.keys, i, state.seed, decision, retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
