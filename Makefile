@@ -36,10 +36,11 @@ clean: ## remove the environment, caches and build output
 	rm -rf .venv build dist .fogline .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Hashes first, then the checkout itself without looking for anything more.
+# Hashes first, then the checkout itself. constraints.txt is complete, so nothing more is looked for: pip would
+# refuse extras of packages (coverage[toml]) that stand there without them.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else f"fogline needs Python 3.11 to 3.13, $(PYTHON) is {v[0]}.{v[1]}: try make PYTHON=python3.13")'
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement constraints.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement constraints.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
