@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from contextlib import contextmanager, nullcontext
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from scheduler.errors import FoglineError, InputError, SpecError
 from scheduler.registry import DEFAULT, registry_uri
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit codes."""
+
+_FIGURES = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log")
+"""Columns of a comparison's table; `training.comparison`, which has them too, is slow to load."""
 
 app = typer.Typer(
     name="fogline",
@@ -51,6 +56,9 @@ Registry = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random draw.")]
+Seeds = Annotated[
+    int, typer.Option(min=1, help="How often all is drawn and decided anew; shows mean and spread of each figure.")
+]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -158,11 +166,12 @@ def evaluate(
     candidates: NCandidates = 20,
     requests: NRequests = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, registry, json)
     if json:
         _print_json(comparison.to_json())
     else:
@@ -179,13 +188,14 @@ def report(
     candidates: NCandidates = 20,
     requests: NRequests = None,
     seed: Seed = 0,
+    seeds: Seeds = 1,
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
     from training.report import write_report
 
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, registry, json)
     page = write_report(comparison, out)
     if json:
         _print_json({**comparison.to_json(), "report": str(page)})
@@ -246,6 +256,7 @@ def _compare(
     candidates: int,
     requests: int | None,
     seed: int,
+    seeds: int,
     registry: str | None,
     json: bool,  # noqa: FBT001
 ) -> Comparison:
@@ -261,6 +272,7 @@ def _compare(
             candidates=candidates,
             requests=requests,
             seed=seed,
+            seeds=seeds,
             registry=registry_uri(registry, os.environ),
             progress=progress,
         )
@@ -278,10 +290,20 @@ def _print_json(value: Mapping[str, Any]) -> None:
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    figures = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log")
-    facts = comparison.to_json()
-    table = Table("policy", *figures, title=f"{facts['n']:,} decisions on {facts['data']}, model {facts['model']}")
-    for name, row in facts["policies"].items():
-        style = "bold" if name == "learned" else ""
-        table.add_row(name, *("" if row[f] is None else f"{row[f]:,.4g}" for f in figures), style=style)
+    seeds = f" of {comparison.seeds} seeds (mean, ± standard deviation)" if comparison.spread else ""
+    title = f"{comparison.n:,} decisions{seeds} on {comparison.data}, model {comparison.model}"
+    table = Table(Column("policy", overflow="fold"), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for f in _FIGURES:
+        table.add_column(f.replace("_", "\n"), justify="right", no_wrap=True)
+    for name, score in comparison.policies.items():
+        cells = [_cell(getattr(score, f), getattr(comparison.spread.get(name), f, None)) for f in _FIGURES]
+        table.add_row(name, *cells, style="bold" if name == "learned" else "")
     Console().print(table)
+
+
+def _cell(value: float, spread: float | None) -> str:
+    """Return a figure, with its spread below it where there is one; nothing where it does not exist."""
+    if not math.isfinite(value):
+        return ""
+    text = f"{value:,.4g}"
+    return text if spread is None else f"{text}\n±{spread:.1g}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from scheduler.model import Model
 from training.ingest import Columns, Entities
 
 RANDOM, ORACLE, LEARNED = "random", "oracle", "learned"
-FIGURES = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log")
+FIGURES = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,10 @@ class Score:
     gap_closed, gap_closed_log
         (random - policy) / (random - oracle) of ``mean`` and ``mean_log``: 0 is random, 1 the best possible;
         NaN where random and oracle are equal.
+    regret, regret_log
+        (policy - oracle) / (best - oracle) of ``mean`` and ``mean_log``, where the best is the least of all
+        policies but the oracle and the learned one: below 1 beats every baseline; NaN where the best is the
+        oracle's equal. The best is found anew for each figure.
     seconds
         Spent picking and learning, warming up left out.
     """
@@ -44,6 +48,8 @@ class Score:
     fail: float
     gap_closed: float
     gap_closed_log: float
+    regret: float
+    regret_log: float
     seconds: float
 
 
@@ -94,9 +100,9 @@ class Comparison:
     data, spec, model
         What was replayed and who decided: the data's name and identity, the spec's name, name and version.
     n
-        How many requests.
+        How many requests, over all seeds.
     policies
-        By name, the oracle among them.
+        By name, the oracle among them; with several seeds the mean of each figure.
     picks
         By name, one entry a request, as are ``client`` (int32 rows of ``clients``) and ``request`` (its
         columns).
@@ -113,6 +119,10 @@ class Comparison:
         The two tables.
     card
         Who the model is, where it is known.
+    seeds
+        How many seeds' draws these are.
+    spread
+        By policy, the standard deviation of each figure over the seeds; empty for one seed.
     """
 
     data: str
@@ -130,14 +140,18 @@ class Comparison:
     clients: Entities
     nodes: Entities
     card: ModelCard | None = None
+    seeds: int = 1
+    spread: dict[str, Score] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as they are printed in JSON; a figure that does not exist is None."""
-        policies = {
-            name: {figure: _number(getattr(score, figure)) for figure in FIGURES}
-            for name, score in self.policies.items()
-        }
-        return {"data": self.data, "spec": self.spec, "model": self.model, "n": self.n, "policies": policies}
+        found: dict[str, Any] = {"data": self.data, "spec": self.spec, "model": self.model, "n": self.n}
+        found["policies"] = _figures(self.policies)
+        return {**found, "seeds": self.seeds, "spread": _figures(self.spread)} if self.spread else found
+
+
+def _figures(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:
+    return {name: {f: _number(getattr(score, f)) for f in FIGURES} for name, score in scores.items()}
 
 
 def _number(value: float) -> float | None:
@@ -180,6 +194,8 @@ def scores(picks: Mapping[str, Picks], seconds: Mapping[str, float]) -> dict[str
             fail=float((~picks[name].ok).mean()),
             gap_closed=_gap_closed(mean, name),
             gap_closed_log=_gap_closed(mean_log, name),
+            regret=_regret(mean, name),
+            regret_log=_regret(mean_log, name),
             seconds=seconds.get(name, 0.0),
         )
         for name, cost in costs.items()
@@ -189,3 +205,9 @@ def scores(picks: Mapping[str, Picks], seconds: Mapping[str, float]) -> dict[str
 def _gap_closed(figures: Mapping[str, float], name: str) -> float:
     gap = figures[RANDOM] - figures[ORACLE]
     return (figures[RANDOM] - figures[name]) / gap if gap else float("nan")
+
+
+def _regret(figures: Mapping[str, float], name: str) -> float:
+    best = min((value for policy, value in figures.items() if policy not in (LEARNED, ORACLE)), default=float("nan"))
+    rest = best - figures[ORACLE]
+    return (figures[name] - figures[ORACLE]) / rest if rest else float("nan")

@@ -153,6 +153,9 @@ def _headlines(comparison: Comparison, baseline: str) -> Iterator[Headline]:
     if not np.isnan(own.gap_closed):
         log = "" if np.isnan(own.gap_closed_log) else f", {own.gap_closed_log:.0%} in the mean log"
         yield Headline(f"{own.gap_closed:.0%}", "of the way from random to the oracle", f"in the mean cost{log}")
+    if not np.isnan(own.regret):
+        log = "" if np.isnan(own.regret_log) else f", {own.regret_log:.2f} in the mean log"
+        yield Headline(f"{own.regret:.2f}", "of the best baseline's distance to the oracle", f"in the mean cost{log}")
 
 
 def _colours(baseline: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from tests.small_world import UNTIL, fogline, spec_text
 from training import cli
 
 COMMANDS = ["check", "train", "evaluate", "report", "demo"]
-FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log"]
+FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
 BASELINES = ["random", "node_average", "pair_average", "pair_last", "nearest", "same_carrier", "linucb"]
 POLICIES = {*BASELINES, "learned", "oracle"}
 

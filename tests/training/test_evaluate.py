@@ -96,6 +96,26 @@ def test_gap_closed_is_the_share_of_the_way_from_random_to_the_oracle():
     assert score.gap_closed_log == pytest.approx(np.log(2) / np.log(5))
 
 
+def test_regret_is_what_is_left_above_the_oracle_as_a_multiple_of_the_best_baselines():
+    rounds = [one_round(3600.0, [[100.0, 50.0, 20.0, 30.0]])]
+    scores = compare(rounds, random=0, other=1, learned=3).policies
+    assert [scores[name].regret for name in ("random", "other", "learned", "oracle")] == [80 / 30, 1.0, 10 / 30, 0.0]
+    assert scores["learned"].regret_log == pytest.approx(np.log(30 / 20) / np.log(50 / 20))
+
+
+def test_the_best_baseline_of_each_figure_counts():
+    rounds = [one_round(3600.0, [[90.0, 10.0, 10.0], [10.0, 800.0, 10.0]])]
+    scores = compare(rounds, random=0, other=1, learned=2).policies
+    assert scores["random"].regret == 1.0
+    assert scores["random"].regret_log == 1.0
+    assert scores["other"].regret == pytest.approx(790 / 80)
+
+
+def test_regret_where_a_baseline_is_perfect_does_not_exist():
+    scores = compare([one_round(3600.0, [[5.0, 9.0]])], random=0, learned=1).policies
+    assert np.isnan(scores["learned"].regret)
+
+
 def test_a_gap_that_does_not_exist_is_null_in_json():
     comparison = compare([one_round(3600.0, [[5.0]])], random=0)
     assert np.isnan(comparison.policies["random"].gap_closed)
@@ -279,6 +299,34 @@ def test_what_was_predicted_of_picks_is_kept_beside_what_came(files):
 def test_the_same_seed_gives_the_same_figures(files):
     first, second = (run_evaluation(files[0], world.SPEC, files[1], start=65).to_json() for _ in range(2))
     assert first == second
+
+
+def test_several_seeds_give_the_mean_and_spread_of_what_each_gives_alone(files):
+    alone = [run_evaluation(files[0], world.SPEC, files[1], start=65, seed=s) for s in (3, 4)]
+    both = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, seeds=2)
+    assert both.n == sum(run.n for run in alone)
+    for name, score in both.policies.items():
+        for figure in FIGURES:
+            values = [getattr(run.policies[name], figure) for run in alone]
+            assert getattr(score, figure) == pytest.approx(np.mean(values), nan_ok=True)
+            assert getattr(both.spread[name], figure) == pytest.approx(np.std(values, ddof=1), nan_ok=True)
+    printed = both.to_json()
+    assert list(printed) == ["data", "spec", "model", "n", "policies", "seeds", "spread"]
+    assert printed["seeds"] == 2
+    assert printed["spread"]["random"].keys() == printed["policies"]["random"].keys()
+
+
+def test_several_seeds_keep_the_picks_of_all(files):
+    both = run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=2)
+    assert len(both.client) == len(both.request["kind"].codes) == len(both.predicted["latency"]) == both.n
+    assert {len(picks.cost) for picks in both.picks.values()} == {both.n}
+    assert both.series.n_requests.sum() == both.n
+    assert both.series.cost["learned"].sum() == pytest.approx(both.policies["learned"].mean * both.n, rel=1e-6)
+
+
+def test_no_seed_at_all_is_refused(files):
+    with pytest.raises(InputError, match="seeds: expected at least one"):
+        run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=0)
 
 
 def test_further_policies_face_the_same_requests(files):

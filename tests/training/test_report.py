@@ -19,6 +19,7 @@ from training.comparison import ModelCard
 from training.evaluate import evaluate
 from training.plots import Curve, Line, bars, lines
 from training.plots import reliability as reliability_plot
+from training.repeat import pooled
 from training.report import best_baseline, figure, reliability, render, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -82,6 +83,16 @@ def test_every_figure_of_the_comparison_is_in_the_table(comparison, page):
             f"{score.gap_closed:.3f}",
         ):
             assert value in cells
+
+
+def test_spreads_stand_beside_the_means_where_there_are_several_seeds(comparison):
+    assert "±" not in render(comparison)
+    both = pooled([comparison, comparison])
+    spread = {name: replace(score, mean=1.25, regret=0.034) for name, score in both.spread.items()}
+    cells = Tree(render(replace(both, spread=spread))).cells
+    own = both.policies["learned"]
+    assert f"{figure(own.mean)} ± 1.2" in cells
+    assert f"{own.regret:.3f} ± 0.034" in cells
 
 
 def test_the_headline_compares_with_rules_the_best_baseline_and_random(comparison, page):

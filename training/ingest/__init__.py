@@ -2,7 +2,7 @@
 
 from training.ingest.check import CheckReport, OutcomeSummary, check_telemetry, data_id
 from training.ingest.read import read_telemetry
-from training.ingest.values import Categories, Columns, Entities, Telemetry
+from training.ingest.values import Categories, Columns, Entities, Telemetry, concatenated
 
 __all__ = [
     "Categories",
@@ -12,6 +12,7 @@ __all__ = [
     "OutcomeSummary",
     "Telemetry",
     "check_telemetry",
+    "concatenated",
     "data_id",
     "read_telemetry",
 ]

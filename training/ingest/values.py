@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,6 +29,18 @@ class Categories(NamedTuple):
 
 Columns: TypeAlias = dict[str, "NDArray[np.float64] | Categories"]
 """Columns by name: numbers as (n,) float64 with NaN for null, vectors as (n, size), categories."""
+
+
+def concatenated(parts: Sequence[Columns]) -> Columns:
+    """Return columns of the same tables one after the other: the codes of a category mean the same in all parts."""
+    return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined(parts: Sequence[NDArray[np.float64] | Categories]) -> NDArray[np.float64] | Categories:
+    if isinstance(parts[0], Categories):
+        codes = [part.codes for part in parts if isinstance(part, Categories)]
+        return Categories(np.concatenate(codes), parts[0].values)
+    return np.concatenate([part for part in parts if not isinstance(part, Categories)])
 
 
 @dataclass(frozen=True, kw_only=True)
