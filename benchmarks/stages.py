@@ -17,6 +17,7 @@ from scheduler.kernels import choice, forest
 from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs
+from scheduler.layout import DROPS, NO_BARS
 from scheduler.outcomes import outcome_rows, tracked_values
 
 STAGES = ("retrieve", "admit", "request row", "pair features", "forest", "utilities", "choose and draw")
@@ -28,16 +29,16 @@ _compiled = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 @_compiled
-def _partial(state, index, request, now, work, retrieval, slots, dropped, last):  # noqa: PLR0913, PLR0917
+def _partial(state, index, request, bars, now, work, retrieval, slots, dropped, last):  # noqa: PLR0913, PLR0917
     """Run the first stages of every request's decision; reserve and remember nothing."""
     total = 0.0
     program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
     for i in range(request.keys.shape[0]):
-        n = retrieve(index, request.keys, i, state.seed, i, retrieval, slots)
+        n = retrieve(index, request.keys, i, bars, state.seed, i, retrieval, slots)
         if last == 0:
             continue
         demand = request.values[i, policy.demand]
-        n = choice.admit(fleet, slots[:n], demand, now, work, dropped)
+        n = choice.admit(fleet, slots[:n], bars, i, demand, now, work, dropped)
         if last == 1:
             continue
         fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003
@@ -69,18 +70,18 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
     index, work, state = parts["_index"], parts["_work"], scheduler._state()  # noqa: SLF001
     entity = request_rows(requests, "client_id", scheduler.clients)
     n, now = len(entity.keys), parts["_latest"]
-    slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(3, np.int32)
+    slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
     retrieval, given = index.new_work(), True
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
 
     def until(last: int) -> float:
         return 1e6 * thread_seconds(
-            lambda: _partial(state, index.arrays, entity, now, work, retrieval, slots, dropped, last)
+            lambda: _partial(state, index.arrays, entity, NO_BARS, now, work, retrieval, slots, dropped, last)
         )
 
     def whole() -> float:
         return 1e6 * thread_seconds(
-            lambda: choice.decide(state, index.arrays, entity, found, given, now, work, retrieval, out)
+            lambda: choice.decide(state, index.arrays, entity, NO_BARS, found, given, now, work, retrieval, out)
         )
 
     until(0), whole()
@@ -111,6 +112,7 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
             state,
             index.arrays,
             entity,
+            NO_BARS,
             nothing,
             given,
             latest,

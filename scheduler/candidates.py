@@ -12,6 +12,7 @@ from scheduler.layout import (
     FREE_LIST,
     LIST_CLASS,
     LISTS_END,
+    NO_BARS,
     ROOM_CLASSES,
     IndexArrays,
     RetrievalWork,
@@ -86,7 +87,9 @@ class Index:
         """Take nodes out, (n,) slots; those that never entered are left alone."""
         kernels.drop(self.arrays, slots[slots < len(self.arrays.held)])
 
-    def retrieve(self, keys: NDArray[np.uint64], seed: int, first: int) -> NDArray[np.int32]:
+    def retrieve(
+        self, keys: NDArray[np.uint64], seed: int, first: int, bars: NDArray[np.uint64] = NO_BARS
+    ) -> NDArray[np.int32]:
         """Return the slots of requests' candidates, tier by tier, none twice, at most the spec's limit.
 
         Parameters
@@ -95,13 +98,15 @@ class Index:
             (n, n_keys) the requests' keys.
         seed, first
             Fix the samples: request ``i`` becomes decision ``first`` + i.
+        bars
+            What the requests do not want; see `scheduler.layout.BAR_COLUMN`.
 
         Returns
         -------
         (n, limit) int32, -1 past the end.
         """
         out = np.empty((len(keys), self.arrays.limit), np.int32)
-        kernels.retrieve_batch(self.arrays, keys, seed, first, self._work, out)
+        kernels.retrieve_batch(self.arrays, keys, bars, seed, first, self._work, out)
         return out
 
     def new_work(self) -> RetrievalWork:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import Schema, as_numbers, id_keys, plain_list
 from scheduler.errors import InputError
-from scheduler.layout import MISSING_KEY, Entity
+from scheduler.layout import BAR_COLUMN, BAR_KEY, MISSING_KEY, NO_BARS, Entity
 from scheduler.table import OWN_ID, Table
 
 LAST_TIME = 1e15
@@ -174,3 +174,46 @@ def candidate_slots(candidates: object, nodes: Table, n: int) -> NDArray[np.int3
         message = f"candidates: expected distinct ids, found {nodes.ids[ordered[:, 1:][twice][0]]!r} twice"
         raise InputError(message)
     return slots
+
+
+def barred(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.uint64]:
+    """Return what ``n`` requests do not want, as `BAR_COLUMN` says.
+
+    Parameters
+    ----------
+    exclude
+        For each request its node ids, None for none. The fleet need not hold them: a node may have left since.
+    block
+        The same by category column of nodes.
+
+    Raises
+    ------
+    InputError
+        If there are not ``n`` rows, a column is no category of nodes, or a value is neither integer nor text.
+    """
+    columns = {} if exclude is None else {"exclude": (0, exclude)}
+    if not isinstance(block, Mapping | None):
+        message = f"block: expected values by node column, found {reprlib.repr(block)}"
+        raise InputError(message)
+    for name, rows in (block or {}).items():
+        if name not in nodes.key_columns:
+            message = f"block: expected one of {', '.join(nodes.key_columns) or '(none)'}, found {name!r}"
+            raise InputError(message)
+        columns[f"block {name!r}"] = (nodes.key_columns[name], rows)
+    parts = [_bar_rows(what, column, rows, n) for what, (column, rows) in columns.items()]
+    return np.concatenate(parts, axis=1) if parts else NO_BARS
+
+
+def _bar_rows(what: str, column: int, rows: object, n: int) -> NDArray[np.uint64]:
+    """Return (n, longest row, 2) bars of one column."""
+    if isinstance(rows, np.ndarray):
+        rows = list(np.atleast_1d(rows))
+    if not isinstance(rows, Sequence) or len(rows) != n:
+        message = f"{what}: expected {n} rows, found {reprlib.repr(rows)}"
+        raise InputError(message)
+    keys = [id_keys(plain_list([] if row is None else row, what)) for row in rows]
+    bars = np.zeros((n, max(map(len, keys), default=0), 2), np.uint64)
+    bars[:, :, BAR_COLUMN] = column
+    for i, row in enumerate(keys):
+        bars[i, : len(row), BAR_KEY] = row
+    return bars

@@ -126,9 +126,17 @@ class FeatureProgram(NamedTuple):
 REASONS: Final = ("best", "explored", "origin:no_candidates", "origin:all_dropped", "origin:no_uplink")
 """Why a decision is what it is, by code."""
 
-(DROP_SILENT, DROP_QUARANTINED, DROP_FULL) = range(3)
-DROPS: Final = ("silent", "quarantined", "full")
-"""Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken."""
+(DROP_SILENT, DROP_QUARANTINED, DROP_FULL, DROP_BLOCKED) = range(4)
+DROPS: Final = ("silent", "quarantined", "full", "blocked")
+"""Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
+not want it. The first that holds counts."""
+
+BAR_COLUMN, BAR_KEY = range(2)
+"""What a request does not want, in (n, n_bars, 2) uint64: a key column of nodes (0 is their id) and the key in it. The
+key `MISSING_KEY` is padding."""
+
+NO_BARS: Final = np.empty((0, 0, 2), np.uint64)
+"""For requests that want any node."""
 
 (LINK_LOGISTIC, LINK_LOG, LINK_IDENTITY) = range(3)
 LINKS: Final = ("logistic", "log", "identity")

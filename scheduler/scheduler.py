@@ -18,13 +18,14 @@ from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet
 from scheduler.gate import Gate
 from scheduler.history import new_history
-from scheduler.intake import candidate_slots, column_of_one, moment, moments, request_row, request_rows
+from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_row, request_rows
 from scheduler.kernels import choice
 from scheduler.layout import (
     N_EXPIRED,
     N_FORGOTTEN,
     N_OUTCOMES,
     NEXT_ID,
+    NO_BARS,
     DecisionArrays,
     Entity,
     HistoryArrays,
@@ -138,6 +139,8 @@ class Scheduler:
         candidates: Ids | None = None,
         *,
         now: float,
+        exclude: Ids | None = None,
+        block: Mapping[str, Ids] | None = None,
     ) -> Decision:
         """Choose the nodes for one request.
 
@@ -150,6 +153,10 @@ class Scheduler:
             Distinct node ids; by default the spec's tiers find them.
         now
             Seconds.
+        exclude
+            Ids of nodes that must not serve, such as one that has just refused; unknown ones are no error.
+        block
+            By category column of nodes the values that must not serve, such as carriers.
 
         Returns
         -------
@@ -162,7 +169,9 @@ class Scheduler:
             changed.
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
-        return self._lock.reading(self._decide, request, rows, moment(now))
+        one = None if exclude is None else [exclude]
+        bars = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
+        return self._lock.reading(self._decide, request, rows, bars, moment(now))
 
     def decide_batch(
         self,
@@ -170,6 +179,8 @@ class Scheduler:
         candidates: Sequence[Sequence[Id]] | NDArray[Any] | None = None,
         *,
         now: float,
+        exclude: Sequence[Ids | None] | None = None,
+        block: Mapping[str, Sequence[Ids | None]] | None = None,
     ) -> Decisions:
         """Choose the nodes for many requests, in order, each seeing the reservations of those before it.
 
@@ -183,6 +194,8 @@ class Scheduler:
             (n, n_candidates) node ids; None pads a row of an object array.
         now
             Seconds, one time for all.
+        exclude, block
+            As for `decide`, each with n rows of any length, None for an empty one.
 
         Returns
         -------
@@ -193,7 +206,7 @@ class Scheduler:
         InputError
             As `decide`.
         """
-        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, moment(now))
+        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, exclude, block, moment(now))
         return Decisions(
             out.id,
             nodes,
@@ -334,21 +347,24 @@ class Scheduler:
         """
         return self._history
 
-    def _decide(self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, now: float) -> Decision:
+    def _decide(
+        self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, bars: NDArray[np.uint64], now: float
+    ) -> Decision:
         self._check_clock(now)
         entity = request_row(request, self.model.spec.telemetry.client, self.clients)
         out = self._thread.single
-        slots = self._run(entity, rows, now, out)
+        slots = self._run(entity, rows, bars, now, out)
         nodes = tuple(self.fleet.table.ids[slots[0, place]] for place in out.position[0].tolist() if place >= 0)
         return decision_at(out, 0, nodes, self.model.heads, self.model.version)
 
     def _decide_batch(
-        self, requests: Mapping[str, Any], candidates: object, now: float
+        self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float
     ) -> tuple[DecisionArrays, NDArray[Any]]:
         self._check_clock(now)
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         out = new_outputs(self.model, len(entity.keys))
-        slots = self._run(entity, candidates, now, out)
+        bars = self._barred(exclude, block, len(entity.keys))
+        slots = self._run(entity, candidates, bars, now, out)
         nodes = np.full(out.position.shape, None)
         request, place = np.nonzero(out.position >= 0)
         nodes[request, place] = self.fleet.table.ids[slots[request, out.position[request, place]]]
@@ -361,7 +377,14 @@ class Scheduler:
         choice.score_all(self._state(), entity, slots, now, self._thread.room(slots.shape[1]), out)
         return out
 
-    def _run(self, requests: Entity, candidates: object, now: float, out: DecisionArrays) -> NDArray[np.int32]:
+    def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
+        if exclude is None and block is None:
+            return NO_BARS
+        return barred(exclude, block, self.model.features.node, n)
+
+    def _run(
+        self, requests: Entity, candidates: object, bars: NDArray[np.uint64], now: float, out: DecisionArrays
+    ) -> NDArray[np.int32]:
         """Decide requests into ``out`` and return the fleet slots of their candidates, given or retrieved."""
         index, mine, given = self._index.arrays, self._thread, candidates is not None
         if given:
@@ -370,7 +393,7 @@ class Scheduler:
             slots = np.empty((len(requests.keys), index.limit), np.int32)
         work = mine.room(slots.shape[1])
         self._move_clock(now)
-        choice.decide(self._state(), index, requests, slots, given, now, work, mine.retrieval, out)
+        choice.decide(self._state(), index, requests, bars, slots, given, now, work, mine.retrieval, out)
         return slots
 
     def _move_clock(self, now: float) -> None:

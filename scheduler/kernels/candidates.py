@@ -15,6 +15,8 @@ from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
 from scheduler.layout import (
     ARENA_END,
+    BAR_COLUMN,
+    BAR_KEY,
     FIRST_ROOM,
     FREE_LIST,
     LIST_CLASS,
@@ -49,6 +51,30 @@ def tier_key(keys: np.ndarray, i: int, columns: np.ndarray, t: int) -> int:
         key = mix(key, part)
     # One key in 2**64 is that of null: it shares a list with key 1 then.
     return np.int64(key) if key != np.uint64(MISSING_KEY) else np.int64(1)
+
+
+@inlined
+def is_barred(bars: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
+    """Whether request ``i`` does not want the node in a slot of the fleet's ``keys``."""
+    for b in range(bars.shape[1]):
+        key = bars[i, b, BAR_KEY]
+        if key != np.uint64(MISSING_KEY) and keys[slot, np.int64(bars[i, b, BAR_COLUMN])] == key:
+            return True
+    return False
+
+
+@kernel
+def is_tier_barred(index: IndexArrays, t: int, bars: np.ndarray, i: int, keys: np.ndarray) -> bool:
+    """Whether request ``i`` does not want any node of tier ``t``, because of a category that all of them have."""
+    for c in range(index.node.shape[1]):
+        column = index.node[t, c]
+        if column < 0:
+            break
+        key = keys[i, index.request[t, c]]
+        for b in range(bars.shape[1]):
+            if bars[i, b, BAR_KEY] == key and np.int64(bars[i, b, BAR_COLUMN]) == column:
+                return True
+    return False
 
 
 @inlined
@@ -338,7 +364,14 @@ def replace_seen(
 
 @kernel
 def retrieve(
-    index: IndexArrays, keys: np.ndarray, i: int, seed: int, decision: int, work: RetrievalWork, out: np.ndarray
+    index: IndexArrays,
+    keys: np.ndarray,
+    i: int,
+    bars: np.ndarray,
+    seed: int,
+    decision: int,
+    work: RetrievalWork,
+    out: np.ndarray,
 ) -> int:
     """Write the slots of a request's candidates, tier by tier, none twice, and return how many.
 
@@ -347,10 +380,14 @@ def retrieve(
     a whole. Of a longer one the few that come again are replaced by others drawn one by one: how many depends a little
     on the start, by which the chances can differ by half a percent.
 
+    A tier of a category that the request does not want is left out, so that its places go to the next ones.
+
     Parameters
     ----------
     keys
         (n, n_keys) uint64 keys of requests; row ``i`` is this one's.
+    bars
+        See `BAR_COLUMN`.
     seed, decision
         Fix the sample. Tier t uses draws (t + 1) * 2**32 and up of the decision.
     work
@@ -364,7 +401,7 @@ def retrieve(
         if n == limit:
             break
         key = tier_key(keys, i, index.request, t)
-        if key == MISSING_KEY:
+        if key == MISSING_KEY or is_tier_barred(index, t, bars, i, keys):
             continue
         posting = index.table[locate(index, key)]
         if posting < 0:
@@ -390,7 +427,13 @@ def retrieve(
 
 @kernel
 def retrieve_batch(
-    index: IndexArrays, keys: np.ndarray, seed: int, first: int, work: RetrievalWork, out: np.ndarray
+    index: IndexArrays,
+    keys: np.ndarray,
+    bars: np.ndarray,
+    seed: int,
+    first: int,
+    work: RetrievalWork,
+    out: np.ndarray,
 ) -> None:
     """Retrieve for requests that become the decisions ``first``, ``first`` + 1, ...; see `retrieve`.
 
@@ -398,8 +441,10 @@ def retrieve_batch(
     ----------
     keys
         (n, n_keys) uint64.
+    bars
+        See `BAR_COLUMN`.
     out
         (n, index.limit) int32, -1 past a request's candidates.
     """
     for i in range(keys.shape[0]):
-        retrieve(index, keys, i, seed, first + i, work, out[i])
+        retrieve(index, keys, i, bars, seed, first + i, work, out[i])

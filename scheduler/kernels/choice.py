@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.kernels import forest, locks
-from scheduler.kernels.candidates import retrieve
+from scheduler.kernels.candidates import is_barred, retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs, learn
 from scheduler.kernels.jit import inlined, kernel
@@ -13,6 +13,7 @@ from scheduler.kernels.memory import prefetch
 from scheduler.layout import (
     ANSWERED,
     BEST,
+    DROP_BLOCKED,
     DROP_FULL,
     DROP_QUARANTINED,
     DROP_SILENT,
@@ -72,9 +73,16 @@ def refresh_nodes(state: State, slots: np.ndarray, work: Workspace) -> None:
 
 @kernel
 def admit(
-    fleet: FleetArrays, slots: np.ndarray, demand: float, now: float, work: Workspace, dropped: np.ndarray
+    fleet: FleetArrays,
+    slots: np.ndarray,
+    bars: np.ndarray,
+    i: int,
+    demand: float,
+    now: float,
+    work: Workspace,
+    dropped: np.ndarray,
 ) -> int:
-    """Write the candidates that may serve into the workspace and return how many.
+    """Write the candidates that may serve request ``i`` into the workspace and return how many.
 
     A candidate needs some free uplink, not all of the demand, because a slate may share it. Slots below 0 are
     padding. Counts the dropped by reason into ``dropped``.
@@ -94,6 +102,8 @@ def admit(
             dropped[DROP_QUARANTINED] += 1
         elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
             dropped[DROP_FULL] += 1
+        elif is_barred(bars, i, fleet.columns.keys, slot):
+            dropped[DROP_BLOCKED] += 1
         else:
             work.position[n] = c
             work.slot[n] = slot
@@ -369,6 +379,7 @@ def decide(
     state: State,
     index: IndexArrays,
     request: Entity,
+    bars: np.ndarray,
     slots: np.ndarray,
     given: bool,
     now: float,
@@ -386,6 +397,8 @@ def decide(
     ----------
     request
         (n, ...) rows of the requests.
+    bars
+        (n, n_bars, 2) uint64, what each does not want; see `BAR_COLUMN`.
     slots
         (n, n_candidates) int32 fleet slots, -1 as padding; filled from the index unless ``given``.
     out
@@ -398,13 +411,13 @@ def decide(
     for i in range(slots.shape[0]):
         decision = locks.add(state.log.counters, NEXT_ID, 1)
         if not given:
-            retrieve(index, request.keys, i, state.seed, decision, retrieval, slots[i])
+            retrieve(index, request.keys, i, bars, state.seed, decision, retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
         blank(out, i)
         out.id[i] = decision
-        n = admit(fleet, slots[i], demand, now, work, out.dropped[i])
+        n = admit(fleet, slots[i], bars, i, demand, now, work, out.dropped[i])
         if n > 0:
             score(state, request, i, n, now, work)
             utilities(policy, fleet, profile(policy, request, i), n, work)
