@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -155,6 +155,62 @@ def train(
     console.print(f"Artifact: {result.summary.folder}")
     moved = "moved to the new version" if result.promotion.moved else "stays"
     console.print(f"Champion: {moved}, because {result.promotion.reason}.")
+
+
+@app.command()
+def tune(
+    data: Data,
+    spec: SpecName,
+    until: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows of this slice and later ones are never looked at. Default: the spec's first slice to evaluate."
+        ),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Finished trials wanted, those of earlier calls included.")] = 30,
+    folds: Annotated[int, typer.Option(min=1, help="Folds in time order, over the last slices before --until.")] = 3,
+    objective: Annotated[
+        Literal["gap_closed", "gap_closed_log", "loss"],
+        typer.Option(help="Gap closed by replayed decisions, or the cheaper prediction loss."),
+    ] = "gap_closed",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Vary this setting alone, such as reveal; may be given several times.")
+    ] = None,
+    registry: Registry = None,
+    out: Annotated[Path, typer.Option(help="The tuned spec to write.")] = Path("tuned.toml"),
+    storage: Annotated[Path, typer.Option(help="SQLite file that keeps the trials.")] = Path(".fogline/tuning.db"),
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    json: Json = False,
+) -> None:
+    """Search for better training settings on time-ordered folds; a killed search goes on with the same call."""
+    from training.tune import TuningOptions
+    from training.tune import tune as search
+
+    options = TuningOptions(
+        registry=registry_uri(registry, os.environ),
+        until=until,
+        trials=trials,
+        folds=folds,
+        objective=objective,
+        only=tuple(only or ()),
+        out=out,
+        storage=storage,
+        seed=seed,
+        threads=threads,
+    )
+    with _progress(json) as progress:
+        result = search(data, find_spec(spec), options, progress)
+    if json:
+        _print_json(result.to_json())
+        return
+    console = Console()
+    found = Table("setting", "before", "best", title=f"{result.n_trials} trials, {result.n_pruned} pruned")
+    for name, value in result.best.params.items():
+        found.add_row(name, f"{result.first.params[name]:.4g}", f"{value:.4g}")
+    found.add_row(objective, f"{result.first.value:.4f}", f"{result.best.value:.4f}", style="bold")
+    console.print(found)
+    console.print(f"Tuned spec: {out}. Train with it: fogline train {data} --spec {out}", soft_wrap=True)
 
 
 @app.command()

@@ -125,10 +125,10 @@ def split_telemetry(telemetry: Telemetry, start: int) -> tuple[Telemetry, int]:
     if before.all() or not before.any():
         low, high = telemetry.slice.min(), telemetry.slice.max()
         raise InputError(f"start: expected a slice after the first ({low}) up to the last ({high}), found {start}")
-    return _rows(telemetry, before), len(np.unique(telemetry.slice[~before]))
+    return rows_of(telemetry, before), len(np.unique(telemetry.slice[~before]))
 
 
-def _rows(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Telemetry:
+def rows_of(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Telemetry:
     """Return the rows to keep; without copying where they are the first ones, as they mostly are."""
     n = int(keep.sum())
     rows: slice | NDArray[np.bool_] = slice(n) if keep[:n].all() else keep
@@ -196,7 +196,7 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
         raise InputError(f"policies: expected {RANDOM} and no {ORACLE}, found {found}")
     first, following = _first(rounds)
     known = telemetry.arrival < first.time
-    telemetry = telemetry if known.all() else _rows(telemetry, known)
+    telemetry = telemetry if known.all() else rows_of(telemetry, known)
     for done, policy in enumerate(policies.values()):
         progress("warm up", done, len(policies))
         policy.warm(telemetry)

@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.models.model import ModelInfo
 
-__all__ = ["CHAMPION", "Comparison", "DataSet", "Promotion", "Registered", "champion", "promote", "track"]
+__all__ = [
+    "CHAMPION",
+    "Comparison",
+    "DataSet",
+    "Promotion",
+    "Registered",
+    "champion",
+    "experiment",
+    "promote",
+    "store",
+    "track",
+]
 
 CHAMPION = "champion"
 
@@ -157,8 +168,8 @@ def track(  # noqa: PLR0913 - the parts of a run
         "data_digest": data.digest,
         **(tags or {}),
     }
-    with _store(registry) as mlflow, asking(registry, "an MLflow server that takes a run"):
-        with mlflow.start_run(experiment_id=_experiment(mlflow, manifest.name, registry), tags=labels) as run:
+    with store(registry) as mlflow, asking(registry, "an MLflow server that takes a run"):
+        with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
             mlflow.log_params({**_flat("window", manifest.window), **params})
             mlflow.log_metrics(figures)
             _log_data(mlflow, run.info.run_id, data, manifest)
@@ -255,7 +266,7 @@ def _judge(version: str, current: str | None, better: Comparison | None, obstacl
 
 
 @contextmanager
-def _store(registry: str) -> Iterator[ModuleType]:
+def store(registry: str) -> Iterator[ModuleType]:
     """Give mlflow with its process-wide URIs on the registry; afterwards they are as they were."""
     file = sqlite_file(registry)
     if file is not None:
@@ -275,7 +286,7 @@ def _store(registry: str) -> Iterator[ModuleType]:
             os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
 
-def _experiment(mlflow: ModuleType, name: str, registry: str) -> str:
+def experiment(mlflow: ModuleType, name: str, registry: str) -> str:
     """Return the id of a model's experiment; that of a SQLite registry has its files beside the database."""
     found = mlflow.get_experiment_by_name(name)
     if found is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from training.progress import Report, silent
 
 GOLDEN_ROWS = 64
 """Real feature rows kept in an artifact, beside the corner cases made from them."""
+
+Window: TypeAlias = dict[str, int | float | str]
+"""What a model was trained on: rows, slices and their split."""
 
 
 class HeadSummary(NamedTuple):
@@ -66,7 +69,7 @@ class TrainingSummary(NamedTuple):
     folder: Path
     model: Model
     heads: dict[str, HeadSummary]
-    window: dict[str, int | float | str]
+    window: Window
 
     def metrics(self) -> dict[str, float]:
         """Return all heads' figures under ``head.metric``."""
@@ -96,8 +99,31 @@ def train_model(
     """
     dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
     fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
+    return write_model(dataset, fitted, spec, out, read_window(telemetry))
+
+
+def read_window(telemetry: Telemetry) -> Window:
+    """Return how many rows telemetry has, how many were rejected, and its first and last slice."""
+    return {
+        "rows": len(telemetry),
+        "rejected": telemetry.n_read - len(telemetry),
+        "first_slice": int(telemetry.slice.min()),
+        "last_slice": int(telemetry.slice.max()),
+    }
+
+
+def write_model(
+    dataset: Dataset, fitted: Mapping[str, FittedHead], spec: Spec, out: Path, read: Window
+) -> TrainingSummary:
+    """Calibrate and judge fitted heads, and write the artifact.
+
+    Parameters
+    ----------
+    out, read
+        As for `train_model`; what `read_window` says of the telemetry behind the dataset.
+    """
     heads = {name: _summary(dataset, spec.heads[name].link, head) for name, head in fitted.items()}
-    window = _window(telemetry, dataset)
+    window = read | _fitted_window(dataset)
     folder = _write(out, spec, dataset, fitted, heads, window)
     return TrainingSummary(folder, Model.load(folder), heads, window)
 
@@ -119,12 +145,8 @@ def _values(calibration: Calibration, rows: Rows) -> NDArray[np.float64]:
     return head_values(rows.raw[:, None], calibration_table([calibration]))[:, 0]
 
 
-def _window(telemetry: Telemetry, dataset: Dataset) -> dict[str, int | float | str]:
+def _fitted_window(dataset: Dataset) -> Window:
     return {
-        "rows": len(telemetry),
-        "rejected": telemetry.n_read - len(telemetry),
-        "first_slice": int(telemetry.slice.min()),
-        "last_slice": int(telemetry.slice.max()),
         "first_fitted_slice": int(dataset.slices[0]),
         "first_calibrated_slice": int(dataset.slices[dataset.split]),
         "first_judged_slice": int(dataset.slices[dataset.judge]),
@@ -137,7 +159,7 @@ def _write(
     dataset: Dataset,
     fitted: Mapping[str, FittedHead],
     heads: Mapping[str, HeadSummary],
-    window: dict[str, int | float | str],
+    window: Window,
 ) -> Path:
     boosters = {name: head.booster for name, head in fitted.items()}
     calibration = {name: head.calibration for name, head in heads.items()}

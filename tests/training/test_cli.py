@@ -13,7 +13,7 @@ from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline, spec_text
 from training import cli
 
-COMMANDS = ["check", "train", "evaluate", "report", "demo"]
+COMMANDS = ["check", "train", "tune", "evaluate", "report", "demo"]
 FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
 BASELINES = ["random", "node_average", "pair_average", "pair_last", "nearest", "same_carrier", "linucb"]
 POLICIES = {*BASELINES, "learned", "oracle"}
@@ -71,7 +71,7 @@ def test_a_wrong_call_is_told_on_standard_error_and_with_json_also_as_json(words
         ("nobody.toml", "nobody.toml: expected a readable spec file, found No such file or directory"),
     ],
 )
-@pytest.mark.parametrize("command", ["check", "train", "evaluate", "report"])
+@pytest.mark.parametrize("command", ["check", "train", "tune", "evaluate", "report"])
 def test_a_spec_that_is_not_there_was_a_wrong_call(command, spec, message, small_world, capfd):
     plain, asked = (fogline(capfd, command, small_world.data, "--spec", spec, *more) for more in ([], ["--json"]))
     assert (plain.code, plain.out, plain.err) == (2, "", f"fogline: {message}\n")
@@ -79,7 +79,7 @@ def test_a_spec_that_is_not_there_was_a_wrong_call(command, spec, message, small
     assert asked.json == {"error": {"type": "SpecError", "message": message}}
 
 
-@pytest.mark.parametrize("command", ["check", "train", "evaluate", "report"])
+@pytest.mark.parametrize("command", ["check", "train", "tune", "evaluate", "report"])
 def test_data_that_is_not_there_is_a_failure(command, judge, tmp_path, capfd):
     words = judge[1:-2] if command in ("evaluate", "report") else judge[1:3]
     ran = fogline(capfd, command, tmp_path / "nothing", *words, "--json")
