@@ -59,6 +59,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Fixes every random draw.")]
 Seeds = Annotated[
     int, typer.Option(min=1, help="How often all is drawn and decided anew; shows mean and spread of each figure.")
 ]
+Without = Annotated[list[str] | None, typer.Option(help="A baseline to leave out; may be given several times.")]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -223,11 +224,12 @@ def evaluate(
     requests: NRequests = None,
     seed: Seed = 0,
     seeds: Seeds = 1,
+    without: Without = None,
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, registry, json)
     if json:
         _print_json(comparison.to_json())
     else:
@@ -245,13 +247,14 @@ def report(
     requests: NRequests = None,
     seed: Seed = 0,
     seeds: Seeds = 1,
+    without: Without = None,
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
     from training.report import write_report
 
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, registry, json)
     page = write_report(comparison, out)
     if json:
         _print_json({**comparison.to_json(), "report": str(page)})
@@ -313,6 +316,7 @@ def _compare(
     requests: int | None,
     seed: int,
     seeds: int,
+    without: list[str] | None,
     registry: str | None,
     json: bool,  # noqa: FBT001
 ) -> Comparison:
@@ -329,6 +333,7 @@ def _compare(
             requests=requests,
             seed=seed,
             seeds=seeds,
+            without=without or (),
             registry=registry_uri(registry, os.environ),
             progress=progress,
         )
@@ -348,7 +353,13 @@ def _print_json(value: Mapping[str, Any]) -> None:
 def _print_comparison(comparison: Comparison) -> None:
     seeds = f" of {comparison.seeds} seeds (mean, ± standard deviation)" if comparison.spread else ""
     title = f"{comparison.n:,} decisions{seeds} on {comparison.data}, model {comparison.model}"
-    table = Table(Column("policy", overflow="fold"), title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(
+        Column("policy", overflow="fold", min_width=9),
+        title=title,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for f in _FIGURES:
         table.add_column(f.replace("_", "\n"), justify="right", no_wrap=True)
     for name, score in comparison.policies.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     seeds: int = 1,
     registry: str | None = None,
     policies: Callable[[Setting], Mapping[str, Policy]] | None = None,
+    without: Collection[str] = (),
     progress: Report = silent,
 ) -> Comparison:
     """Replay measured data from a slice on, with every policy warmed on what came before.
@@ -59,6 +60,8 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         How often everything is drawn and decided anew, with ``seed``, ``seed`` + 1 and so on.
     policies
         Makes further policies, which replace those of the same name.
+    without
+        Names of baselines to leave out.
     progress
         Called as it goes.
 
@@ -87,7 +90,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     runs = []
     for number in range(seed, seed + seeds):
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
-        everyone = {**all_policies(setting, model), **(policies(setting) if policies else {})}
+        everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
         rounds = measured_rounds(telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number)
         tell = progress if seeds == 1 else _of_seed(progress, number)
         runs.append(evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell))

@@ -130,7 +130,7 @@ def figure(value: float | None, digits: int = 4) -> str:
 
 def label(name: str) -> str:
     """Return a policy's name in words."""
-    return {"linucb": "LinUCB"}.get(name, name.replace("_", " "))
+    return {"linucb": "LinUCB", "vowpal_wabbit": "Vowpal Wabbit"}.get(name, name.replace("_", " "))
 
 
 def _ranked(comparison: Comparison) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scheduler.errors import InputError
 from scheduler.model import Model
 from scheduler.scheduler import Scheduler
 from tests import evaluation_world as world
@@ -19,6 +20,9 @@ from training.baselines import (
     Random,
     SameCarrier,
     Seen,
+    ThompsonNode,
+    ThompsonPair,
+    VowpalWabbit,
     all_policies,
     baselines,
 )
@@ -33,7 +37,10 @@ NAMES = [
     "pair_last",
     "nearest",
     "same_carrier",
+    "thompson_node",
+    "thompson_pair",
     "linucb",
+    "vowpal_wabbit",
     "learned",
 ]
 
@@ -129,7 +136,14 @@ def test_outcomes_late_and_out_of_turn_are_no_trouble(make):
 def test_every_baseline_that_learns_beats_chance():
     rounds, telemetry = world.rounds(200, fail=0.0), world.telemetry(2_000)
     scores = evaluate(rounds, baselines(world.setting()), world.SPEC, telemetry).policies
-    assert all(scores[name].gap_closed > 0.5 for name in ("node_average", "pair_average", "linucb"))
+    assert all(scores[name].gap_closed > 0.5 for name in scores if name not in ("random", "nearest", "same_carrier"))
+
+
+def test_baselines_can_be_left_out_but_for_random():
+    assert "vowpal_wabbit" not in baselines(world.setting(), without=["vowpal_wabbit"])
+    for name in ("random", "linucbb"):
+        with pytest.raises(InputError, match=f"without: expected some of node_average, .*found {name}"):
+            baselines(world.setting(), without=[name])
 
 
 # Averages.
@@ -254,6 +268,72 @@ def test_places_and_carriers_that_the_tables_lack_are_left_out():
     assert not {"nearest", "same_carrier"} & baselines(world.setting()._replace(clients=bare)).keys()
 
 
+# Thompson sampling.
+
+
+def test_a_posterior_lies_between_its_prior_and_what_was_seen():
+    policy = told(ThompsonPair(world.setting(), prior=2.0), [(0, 0, 16.0, 1.0), (1, 0, 64.0, 1.0)])
+    clients, nodes = np.array([0, 2], np.int32), np.array([[0], [0]], np.int32)
+    mean, weight = policy.posterior(clients, nodes, 1.0)
+    of_node = (2 * 6.0 + 2 * 6.0) / 4  # roots 4 and 8; the average over all is the node's own
+    np.testing.assert_allclose(mean[:, 0], [(2 * of_node + 4.0) / 3, of_node])
+    np.testing.assert_allclose(weight[:, 0], [3.0, 2.0])
+
+
+def test_silence_takes_a_posterior_back_to_its_prior():
+    policy = told(ThompsonNode(world.setting()), [(0, 0, 100.0, 0.0), (0, 1, 4.0, HALF_LIFE * 60.0)])
+    _, weight = policy.posterior(np.zeros(1, np.int32), np.zeros((1, 1), np.int32), HALF_LIFE * 60.0)
+    assert weight.item() == pytest.approx(1.5)
+
+
+def test_thompson_sampling_tries_what_is_uncertain_and_seldom_what_is_surely_worse():
+    rows = [(0, 0, 100.0, 1.0 + i) for i in range(30)] + [(0, 1, 400.0, 31.0 + i) for i in range(30)]
+    policy = told(ThompsonNode(world.setting(), width=2.0), rows)
+    n = 500
+    candidates = np.tile(np.array([0, 1, 2], np.int32), (n, 1))
+    question = Question(61.0, np.arange(n), np.zeros(n, np.int32), candidates, {}, {})
+    share = np.bincount(policy.pick(question), minlength=3) / n
+    assert share[0] > 0.5
+    assert 0.02 < share[2] < 0.5
+    assert share[1] < 0.1
+
+
+# Vowpal Wabbit.
+
+
+def test_vowpal_wabbit_learns_which_node_is_good_for_which_client():
+    policy = VowpalWabbit(world.setting())
+    warm = world.telemetry(0)
+    policy.warm(warm)
+    rng, right = np.random.default_rng(0), []
+    for number in range(400):
+        client = int(rng.integers(2))
+        asked = Question(
+            60.0 * number,
+            np.array([number]),
+            np.array([client], np.int32),
+            np.array([[0, 1]], np.int32),
+            {},
+            {},
+        )
+        node = int(policy.pick(asked)[0])
+        right.append(node == client)
+        cost = 10.0 if node == client else 90.0
+        policy.learn(
+            Seen(
+                np.array([number]),
+                np.array([client], np.int32),
+                np.array([node], np.int32),
+                np.ones(1, bool),
+                np.array([cost], np.float32),
+                {},
+                np.array([60.0 * number]),
+                np.array([60.0 * number + 1.0]),
+            )
+        )
+    assert np.mean(right[200:]) > 0.8
+
+
 # LinUCB.
 
 
@@ -265,7 +345,7 @@ def test_linucb_fits_the_ridge_regression_of_its_features():
         n = len(one.client)
         numbers = np.arange(n) + n * number
         asked = Question(one.time, numbers, one.client, one.candidates, one.request, one.node_state)
-        x = policy.features(one.client, np.maximum(one.candidates, 0))
+        x = policy.inputs.features(one.client, np.maximum(one.candidates, 0))
         at = np.arange(n), policy.pick(asked)
         rows.append(x[at])
         costs.append(one.cost[at])

@@ -277,7 +277,8 @@ def test_a_whole_evaluation_from_files(files):
     )
     assert comparison.n == 10 * 2 * world.N_CLIENTS
     expected = ["random", "node_average", "pair_average", "pair_last", "nearest", "same_carrier"]
-    assert list(comparison.policies) == [*expected, "linucb", "learned", "oracle"]
+    expected += ["thompson_node", "thompson_pair", "linucb", "vowpal_wabbit"]
+    assert list(comparison.policies) == [*expected, "learned", "oracle"]
     printed = comparison.to_json()
     assert printed["spec"] == "tiny"
     assert printed["model"].startswith("tiny-")

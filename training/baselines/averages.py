@@ -58,6 +58,11 @@ class Averages:
         """Return the averages of keys in their shape, NaN where no value came yet."""
         return np.where(self.weight[keys] > 0.0, self.mean[keys], np.nan)
 
+    def faded(self, keys: NDArray[np.integer], now: float) -> NDArray[np.float64]:
+        """Return the weights of keys in their shape, faded to a time in seconds."""
+        silent = np.maximum(now - self._last[keys], 0.0)
+        return self.weight[keys] * np.exp2(-silent * self._rate)
+
 
 @njit(cache=True, nogil=True)
 def _add(  # noqa: PLR0913, PLR0917 - a kernel takes its arrays flat
