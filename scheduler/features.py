@@ -17,12 +17,14 @@ from scheduler.layout import (
     OP_DISTANCE,
     OP_DOT,
     OP_EQUAL,
+    OP_FACTORS,
     OP_LAST,
     OP_MEAN,
     OP_NODE,
     OP_REQUEST,
     OP_VARIANCE,
     PAIR,
+    PARTS,
     REQUEST,
     STATS,
     TIME_FLOATS,
@@ -35,6 +37,7 @@ from scheduler.spec import (
     Distance,
     Dot,
     Equal,
+    Factor,
     Feature,
     NodeColumn,
     RequestColumn,
@@ -106,6 +109,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         parts=parts,
         n_parts=n_parts,
         part_side=part_side,
+        models=_factor_models(spec),
     )
     categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
     return Features(tuple(spec.features), owners, categorical, program, request, node)
@@ -138,6 +142,8 @@ def _encode(  # noqa: PLR0911 - one case an operation
             return OP_DOT, (r[left], n[right], spec.request[left].size), 0.0
         case Statistic():
             return _STAT_OPS[feature.stat], _statistic_args(feature, spec), 0.0
+        case Factor(of=of, part=part):
+            return OP_FACTORS, (list(spec.factors).index(of), PARTS.index(part)), 0.0
 
 
 def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
@@ -161,7 +167,7 @@ def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
 def _owner(feature: Feature, spec: Spec) -> int:
     """Return whose change a feature follows; see `compile_features`."""
     match feature:
-        case RequestColumn() | Clock():
+        case RequestColumn() | Clock() | Factor(part="client"):
             return REQUEST
         case NodeColumn():
             return NODE
@@ -188,6 +194,21 @@ def _is_category(feature: Feature, spec: Spec) -> bool:
             return spec.node[column].type == "category"
         case _:
             return False
+
+
+def _factor_models(spec: Spec) -> NDArray[np.int32]:
+    """Return what each factor model reads and writes; see `FeatureProgram`."""
+    keys, values = list(spec.history.keys), spec.history.values
+    rows = [
+        (
+            values.index(model.value),
+            keys.index(model.client),
+            keys.index(model.node),
+            values.index(f"residual({name})") if f"residual({name})" in values else -1,
+        )
+        for name, model in spec.factors.items()
+    ]
+    return np.array(rows, np.int32).reshape(-1, 4)
 
 
 def _history_keys(

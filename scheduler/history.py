@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.layout import LINE_FLOATS, STATS, TIME_FLOATS, WAYS, HistoryArrays
+from scheduler.layout import LINE_FLOATS, STATS, TIME_FLOATS, VECTOR, WAYS, FactorArrays, HistoryArrays
 from scheduler.spec import Spec, seconds
 
 
@@ -16,10 +16,7 @@ def new_history(spec: Spec) -> HistoryArrays:
     the memory only as entries come.
     """
     width = TIME_FLOATS + len(spec.history.values) * (1 + len(spec.history.half_lives) * STATS)
-    width = -(-width // LINE_FLOATS) * LINE_FLOATS
-    slots = WAYS
-    while slots < 2 * spec.history.capacity:
-        slots *= 2
+    slots = _slots(spec.history.capacity)
     rows = _aligned(slots, width)
     return HistoryArrays(
         keys=np.zeros(slots, np.uint64),
@@ -27,11 +24,37 @@ def new_history(spec: Spec) -> HistoryArrays:
         rows=rows,
         rates=np.array([1.0 / seconds(h) for h in spec.history.half_lives]),
         counters=np.zeros(2, np.int64),
+        factors=_new_factors(spec),
     )
 
 
+def _new_factors(spec: Spec) -> FactorArrays:
+    """Return factor models that know nothing; all share one table."""
+    models = list(spec.factors.values())
+    slots = _slots(sum(model.capacity for model in models))
+    rows = _aligned(slots, VECTOR + max((model.rank for model in models), default=0))
+    rates = [(1.0 / seconds(model.half_life), 1.0 / seconds(model.memory)) for model in models]
+    return FactorArrays(
+        keys=np.zeros(slots, np.uint64),
+        seen=rows.view(np.float64)[:, 0],
+        rows=rows,
+        counters=np.zeros(2, np.int64),
+        rank=np.array([model.rank for model in models], np.int32),
+        rates=np.array(rates).reshape(-1, 2),
+        levels=np.zeros((len(models), 4)),
+    )
+
+
+def _slots(capacity: int) -> int:
+    slots = WAYS
+    while slots < 2 * capacity:
+        slots *= 2
+    return slots
+
+
 def _aligned(slots: int, width: int) -> NDArray[np.float32]:
-    """Return rows of zeros that start on cache lines; the memory is not touched yet."""
+    """Return rows of zeros, padded to whole cache lines and starting on them; the memory is not touched yet."""
+    width = -(-width // LINE_FLOATS) * LINE_FLOATS
     raw = np.zeros(slots * width + LINE_FLOATS, np.float32)
     skip = -raw.ctypes.data // raw.itemsize % LINE_FLOATS
     return raw[skip : skip + slots * width].reshape(slots, width)

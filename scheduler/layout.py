@@ -34,7 +34,8 @@ REQUEST, NODE, PAIR = range(3)
     OP_DIFFERENCE,
     OP_DISTANCE,
     OP_DOT,
-) = range(12)
+    OP_FACTORS,
+) = range(13)
 """Feature operations; `scheduler.features` says which arguments each takes."""
 
 WAYS: Final = 16
@@ -55,6 +56,63 @@ LARGEST: Final = float(np.finfo(np.float32).max)
 """Bound of the squared deviations: an infinite one would fade to NaN and stay so."""
 
 
+(PART_PREDICTION, PART_CLIENT, PART_NODE, PART_PAIR) = range(4)
+PARTS: Final = ("prediction", "client", "node", "pair")
+"""What a feature may take from a factor model."""
+
+(SLOW, SLOW_VARIANCE, FAST, FAST_VARIANCE, VECTOR_VARIANCE) = range(TIME_FLOATS, TIME_FLOATS + 5)
+VECTOR: Final = 8
+"""Places in a row of factors: biases and how uncertain they are, then the vector. With a rank of 8 a row is one
+cache line."""
+
+(LEVEL_MEAN, LEVEL_COUNT, LEVEL_VARIANCE, LEVEL_NOISE) = range(4)
+"""Levels of a factor model: running mean of the value, how many came, its variance, and the share of that variance
+that no client or node explains."""
+
+SLOW_PRIOR, FAST_PRIOR, VECTOR_PRIOR = 0.5, 0.02, 0.3
+"""Variances of an entity's parts before anything is known, as shares of the value's variance."""
+
+VECTOR_START: Final = 0.2
+"""Largest number in a new vector; its square is a share of the value's deviation."""
+
+CLIP: Final = 3.0
+"""Standard errors at which a surprise is cut: one timeout is not to move everything."""
+
+LEAST_NOISE: Final = 1e-3
+"""Bound of the noise, so that steps stay stable where all is explained."""
+
+LEVEL_RATE: Final = 1e-4
+"""Share by which an outcome moves the noise at least: it follows the last 10,000."""
+
+LEVEL_SURE, LEVEL_CLIP = 100, 100.0
+"""After so many outcomes one counts in the variance at most so many times the variance, that is ten deviations."""
+
+
+class FactorArrays(NamedTuple):
+    """Clients and nodes of factor models in a table like that of history; see `kernels.factors`.
+
+    Attributes
+    ----------
+    keys, seen, rows, counters
+        As of `HistoryArrays`; for what stands in a row, see `SLOW`.
+    rank
+        (n_models,) int32, numbers in the vectors of each model.
+    rates
+        (n_models, 2) float64, 1 / half-life of the fast biases in seconds, and share by which what is known becomes
+        unknown again each second.
+    levels
+        (n_models, 4) float64, see `LEVEL_MEAN`.
+    """
+
+    keys: NDArray[np.uint64]
+    seen: NDArray[np.float64]
+    rows: NDArray[np.float32]
+    counters: NDArray[np.int64]
+    rank: NDArray[np.int32]
+    rates: NDArray[np.float64]
+    levels: NDArray[np.float64]
+
+
 class HistoryArrays(NamedTuple):
     """Decayed statistics in a set-associative table; slot ``i`` is row ``i`` of each array.
 
@@ -72,6 +130,8 @@ class HistoryArrays(NamedTuple):
         (n_half_lives,) float64, 1 / half-life in seconds.
     counters
         (2,) int64: entries held, entries let go to make room.
+    factors
+        Factor models.
     """
 
     keys: NDArray[np.uint64]
@@ -79,6 +139,7 @@ class HistoryArrays(NamedTuple):
     rows: NDArray[np.float32]
     rates: NDArray[np.float64]
     counters: NDArray[np.int64]
+    factors: FactorArrays
 
 
 class Entity(NamedTuple):
@@ -108,6 +169,9 @@ class FeatureProgram(NamedTuple):
     parts, n_parts, part_side
         (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
         from, and whether each is the request's or the node's.
+    models
+        (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
+        value that takes the residual, -1 for none.
     """
 
     op: NDArray[np.int32]
@@ -120,6 +184,7 @@ class FeatureProgram(NamedTuple):
     parts: NDArray[np.int32]
     n_parts: NDArray[np.int32]
     part_side: NDArray[np.int32]
+    models: NDArray[np.int32]
 
 
 (BEST, EXPLORED, ORIGIN_NO_CANDIDATES, ORIGIN_ALL_DROPPED, ORIGIN_NO_UPLINK) = range(5)

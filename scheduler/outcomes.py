@@ -19,7 +19,7 @@ OK = "ok"
 
 
 class Tracked(NamedTuple):
-    """Which outcome each value is, and whether its logarithm is meant; see `kernels.outcomes.track`."""
+    """Which outcome each value is, -1 for none, and whether its logarithm is meant; see `kernels.outcomes.track`."""
 
     columns: NDArray[np.int32]
     log1p: NDArray[np.bool_]
@@ -34,7 +34,7 @@ def tracked(spec: Spec, values: tuple[str, ...]) -> Tracked:
     """Return where the given values come from, in the order of `outcome_names`."""
     names = outcome_names(spec)
     parsed = [Value.parse(value) for value in values]
-    columns = np.array([names.index(value.outcome) for value in parsed], np.int32)
+    columns = np.array([-1 if value.residual else names.index(value.outcome) for value in parsed], np.int32)
     return Tracked(columns, np.array([value.log1p for value in parsed], np.bool_))
 
 
@@ -50,7 +50,7 @@ def tracked_values(spec: Spec, values: tuple[str, ...], outcomes: NDArray[np.flo
 
     Returns
     -------
-    (n, n_values) float32, NaN where not measured.
+    (n, n_values) float32, NaN where not measured, and for residuals, which are known only when history learns.
     """
     out = np.empty((len(outcomes), len(values)), np.float32)
     track(*tracked(spec, values), np.ascontiguousarray(outcomes, np.float32), out)

@@ -117,6 +117,39 @@ name = "any"
 limit = 16
 """
 
+FACTORS = """
+[factors.rtt]
+value = "log1p(rtt_ms)"
+rank = 3
+half_life = "1m"
+memory = "1h"
+capacity = 1_024
+
+[factors.carriers_speed]
+value = "log1p(speed)"
+client = "isp"
+node = "node_isp"
+rank = 2
+
+"""
+FACTOR_FEATURES = """
+expected = { op = "factors", of = "rtt" }
+expected_speed = { op = "factors", of = "carriers_speed" }
+client_bias = { op = "factors", of = "rtt", part = "client" }
+node_bias = { op = "factors", of = "rtt", part = "node" }
+fit = { op = "factors", of = "rtt", part = "pair" }
+node_excess = { op = "history", key = "node", stat = "mean", value = "residual(rtt)", half_life = "1m" }
+
+[heads.failure]
+"""
+WITH_FACTORS = (
+    SPEC.replace('"log1p(speed)"]', '"log1p(speed)", "residual(rtt)"]')
+    .replace("[history.keys]\n", '[history.keys]\nisp = ["request.isp"]\nnode_isp = ["node.isp"]\n')
+    .replace("[features]\n", FACTORS + "[features]\n")
+    .replace("\n[heads.failure]\n", FACTOR_FEATURES)
+)
+"""The same with two factor models, one of them of carriers, and what reads them."""
+
 VOCABULARY = {
     "request.kind": ["live", "bulk"],
     "request.isp": [7, 8, "mobile"],
@@ -133,9 +166,9 @@ def spec(text: str = SPEC) -> Spec:
     return parse_spec(text)
 
 
-def feature_rows(n: int, seed: int) -> np.ndarray:
+def feature_rows(n: int, seed: int, text: str = SPEC) -> np.ndarray:
     random = np.random.default_rng(seed)
-    x = random.normal(size=(n, len(spec().features))).astype(np.float32)
+    x = random.normal(size=(n, len(spec(text).features))).astype(np.float32)
     x[:, CATEGORICAL] = random.integers(0, 2, (n, len(CATEGORICAL)))
     x[:, [6, 7, 8, 15, 16]] = random.uniform(0, 6, (n, 5))
     x[:, 5] = random.uniform(0, 1, n)
@@ -146,8 +179,8 @@ def feature_rows(n: int, seed: int) -> np.ndarray:
 
 
 @cache
-def boosters() -> dict[str, lgb.Booster]:
-    x = feature_rows(2_000, 1)
+def boosters(text: str = SPEC) -> dict[str, lgb.Booster]:
+    x = feature_rows(2_000, 1, text)
     signal = np.nan_to_num((x - np.nanmean(x, axis=0)) / np.nanstd(x, axis=0)).sum(axis=1)
     options = {"verbose": -1, "num_threads": 1, "num_leaves": 9, "min_data_per_group": 5, "cat_smooth": 1.0}
     targets = {"failure": ((signal > 2).astype(float), "binary"), "latency": (signal / 4, "regression")}
@@ -161,16 +194,16 @@ def boosters() -> dict[str, lgb.Booster]:
     }
 
 
-def write_small(folder: Path) -> Path:
+def write_small(folder: Path, text: str = SPEC) -> Path:
     return write_artifact(
         folder,
-        spec=spec(),
-        boosters=boosters(),
+        spec=spec(text),
+        boosters=boosters(text),
         calibration=CALIBRATION,
         vocabulary=VOCABULARY,
         metrics={},
         window={},
-        golden_rows=feature_rows(16, 2),
+        golden_rows=feature_rows(16, 2, text),
     )
 
 
@@ -183,5 +216,5 @@ def exploring(model: Model, **policy: object) -> Model:
     return changed(model, policy=Policy(**policy))
 
 
-def load_small(tmp_path_factory) -> Model:
-    return Model.load(write_small(tmp_path_factory.mktemp("artifacts") / "small"))
+def load_small(tmp_path_factory, text: str = SPEC) -> Model:
+    return Model.load(write_small(tmp_path_factory.mktemp("artifacts") / "small", text))

@@ -29,12 +29,17 @@ def new(model, seed=0, **parts):
     return sched
 
 
+def arrays(history):
+    """All arrays of the running statistics."""
+    return [array for part in history for array in (part if isinstance(part, tuple) else [part])]
+
+
 def state(sched):
     """All that a call may change."""
     inside = vars(sched)
     fleet, clients = sched.fleet, sched.clients
     parts = (*fleet.arrays.columns, *fleet.arrays[1:], fleet.table.ids, *clients.columns, clients.ids)
-    parts += (*inside["_log"].arrays, *sched.history)
+    parts += (*inside["_log"].arrays, *arrays(sched.history))
     return copy.deepcopy((parts, inside["_latest"], list(fleet.table), list(clients)))
 
 

@@ -30,6 +30,7 @@ HEADINGS = {
     types.Cost: "`[cost]`",
     types.Column: "`[request]` and `[node]`",
     types.History: "`[history]`",
+    types.Factors: "`[factors]`",
     types.Head: "`[heads]`",
     types.Utility: "`[utility]`",
     types.Profile: "`[[utility.profiles]]`",

@@ -1,6 +1,7 @@
 """Plain twins of history and features: dicts, floats and the words of a spec file, no code of the library."""
 
 import datetime as dt
+import hashlib
 import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
@@ -47,6 +48,133 @@ class Entry:
                 self.last[v] = float(F32(x))
 
 
+def splitmix(z: int) -> int:
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def mixed(a: int, b: int) -> int:
+    z = (a ^ (b + 0x9E3779B97F4A7C15 + (a << 6) + (a >> 2)) % 2**64) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return z ^ (z >> 31)
+
+
+def word(part: int | str) -> int:
+    """The 64 bits an id or category is hashed to."""
+    if isinstance(part, str):
+        return int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
+    return splitmix((part + 0x9E3779B97F4A7C15) % 2**64)
+
+
+class Someone:
+    """A client or node of a factor model, each number rounded to float32 as it is stored."""
+
+    def __init__(self, key: int, rank: int, variance: float, now: float) -> None:
+        self.seen = now
+        self.slow, self.fast, self.slow_variance, self.fast_variance, self.vector_variance = 0.0, 0.0, 0.5, 0.02, 0.3
+        self.vector, draw = [], key
+        for _ in range(rank):
+            draw = mixed(draw, key)
+            self.vector.append(0.2 * math.sqrt(math.sqrt(variance)) * ((draw >> 11) / 2**52 - 1))
+        self.round()
+
+    def round(self) -> None:
+        for name in ("slow", "fast", "slow_variance", "fast_variance", "vector_variance"):
+            setattr(self, name, float(F32(getattr(self, name))))
+        self.vector = [float(F32(x)) for x in self.vector]
+
+    def fade(self, model: Mapping, now: float) -> float:
+        return math.exp2(-max(now - self.seen, 0.0) * (1.0 / seconds(model.get("half_life", "1h"))))
+
+    def bias(self, model: Mapping, now: float) -> float:
+        return self.slow + self.fast * self.fade(model, now)
+
+    def visit(self, model: Mapping, now: float) -> None:
+        fade = self.fade(model, now)
+        forgotten = max(now - self.seen, 0.0) * (1.0 / seconds(model.get("memory", "4d")))
+        self.fast *= fade
+        self.fast_variance = 0.02 + (self.fast_variance - 0.02) * fade * fade
+        self.slow_variance = min(self.slow_variance + forgotten * 0.5, 0.5)
+        self.vector_variance = min(self.vector_variance + forgotten * 0.3, 0.3)
+        self.seen = max(now, self.seen)
+        self.round()
+
+    def settle(self, other: list[float], share: float, step: float, total: float, deviation: float) -> None:
+        towards = [p + self.vector_variance * q * step / deviation for p, q in zip(self.vector, other, strict=True)]
+        self.vector = towards
+        self.slow += self.slow_variance * step
+        self.fast += self.fast_variance * step
+        self.slow_variance *= 1.0 - self.slow_variance / total
+        self.fast_variance *= 1.0 - self.fast_variance / total
+        self.vector_variance *= 1.0 - share / total / len(other)
+        self.round()
+
+
+def inner(a: list[float], b: list[float]) -> float:
+    total = 0.0
+    for x, y in zip(a, b, strict=True):
+        total += x * y
+    return total
+
+
+class Factors:
+    """One factor model: everyone by key, and the running levels of its value."""
+
+    def __init__(self, model: Mapping) -> None:
+        self.model = model
+        self.known: dict[int, Someone] = {}
+        self.n, self.mean, self.variance, self.noise = 0, 0.0, 0.0, 0.0
+
+    def part(self, which: str, client: int | None, node: int | None, now: float) -> float:
+        c, n = self.known.get(client), self.known.get(node)
+        biases = [0.0 if one is None else one.bias(self.model, now) for one in (c, n)]
+        dot = 0.0 if c is None or n is None else inner(c.vector, n.vector)
+        if which == "prediction":
+            return self.mean + (biases[0] + biases[1]) + dot if self.n else NAN
+        needed = {"client": (c,), "node": (n,), "pair": (c, n)}[which]
+        return NAN if None in needed else {"client": biases[0], "node": biases[1], "pair": dot}[which]
+
+    def learn(self, client: int | None, node: int | None, x: float, now: float) -> float:
+        if math.isnan(x) or client is None or node is None:
+            return NAN
+        if self.variance == 0:
+            residual = x - self.mean if self.n else NAN
+            self.level(x, x - self.mean)
+            return residual
+        for key in (client, node):
+            self.known.setdefault(key, Someone(key, self.model["rank"], self.variance, now)).visit(self.model, now)
+        residual = x - self.part("prediction", client, node, now)
+        self.level(x, self.share(self.known[client], self.known[node], residual))
+        return residual
+
+    def level(self, x: float, surprise: float) -> None:
+        self.n += 1
+        rate = 1.0 / self.n
+        square = (1.0 - rate) * (x - self.mean) ** 2
+        if self.n > 100 and self.variance > 0:
+            square = min(square, 100.0 * self.variance)
+        self.variance += rate * (square - self.variance)
+        self.mean += rate * surprise
+
+    def share(self, c: Someone, n: Someone, residual: float) -> float:
+        deviation = math.sqrt(self.variance)
+        shares = [
+            one.vector_variance * inner(other.vector, other.vector) / deviation for one, other in ((c, n), (n, c))
+        ]
+        doubt = c.slow_variance + c.fast_variance + n.slow_variance + n.fast_variance
+        doubt += shares[0] + shares[1]
+        total = doubt + self.noise
+        bound = 3.0 * math.sqrt(total) * deviation
+        surprise = min(max(residual, -bound), bound)
+        rate = max(1.0 / self.n, 1e-4)
+        self.noise = max(self.noise + rate * (max((surprise / deviation) ** 2 - doubt, 0.0) - self.noise), 1e-3)
+        before = list(c.vector)
+        c.settle(n.vector, shares[0], surprise / total, total, deviation)
+        n.settle(before, shares[1], surprise / total, total, deviation)
+        return surprise
+
+
 class History:
     """Entries by key: a name and the raw ids and categories it is made of."""
 
@@ -56,6 +184,7 @@ class History:
         self.rates = [1.0 / seconds(h) for h in self.half_lives]
         self.keys = spec["history"]["keys"]
         self.entries: dict[Hashable, Entry] = {}
+        self.factors = {name: Factors(model) for name, model in spec.get("factors", {}).items()}
 
     def key(self, name: str, request: Mapping, node: Mapping) -> Hashable:
         parts = []
@@ -65,7 +194,30 @@ class History:
             parts.append(owner.get(column or "id"))
         return None if any(part is None for part in parts) else (name, *map(repr, parts))
 
+    def entity(self, name: str, side: str, request: Mapping, node: Mapping) -> int | None:
+        """The hash under which a factor model knows one side."""
+        keys = list(self.keys)
+        key = self.factors[name].model.get(side, side)
+        total = keys.index(key) + 1
+        for part in self.keys[key]:
+            where, _, column = part.partition(".")
+            raw = (request if where in ("client", "request") else node).get(column or "id")
+            if raw is None:
+                return None
+            total = mixed(total, word(raw))
+        return mixed(total, list(self.factors).index(name) + 1)
+
+    def expected(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
+        """A part of a factor model."""
+        sides = [self.entity(feature["of"], side, request, node) for side in ("client", "node")]
+        return self.factors[feature["of"]].part(feature.get("part", "prediction"), *sides, now)
+
     def learn(self, request: Mapping, node: Mapping, values: list[float], now: float) -> None:
+        for name, factors in self.factors.items():
+            sides = [self.entity(name, side, request, node) for side in ("client", "node")]
+            residual = factors.learn(*sides, values[self.values.index(factors.model["value"])], now)
+            if f"residual({name})" in self.values:
+                values[self.values.index(f"residual({name})")] = residual
         for name in self.keys:
             key = self.key(name, request, node)
             if key is not None:
@@ -108,6 +260,8 @@ def feature(spec: Mapping, one: Mapping, asked: Asked, codes: Callable) -> float
         return asked.now * (1.0 / seconds(one["period"])) % 1.0
     if op == "history":
         return asked.history.statistic(one, asked.request, asked.node, asked.now)
+    if op == "factors":
+        return asked.history.expected(one, asked.request, asked.node, asked.now)
     if op in ("request", "node"):
         side = asked.request if op == "request" else asked.node
         if spec[op][one["column"]].get("type") == "category":

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from scheduler.kernels import factors
 from scheduler.kernels.history import find, mix, prefetch_bucket, update
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
@@ -21,10 +22,13 @@ from scheduler.layout import (
     OP_DIFFERENCE,
     OP_DISTANCE,
     OP_EQUAL,
+    OP_FACTORS,
     OP_LAST,
     OP_MEAN,
     OP_NODE,
     OP_REQUEST,
+    PART_CLIENT,
+    PART_NODE,
     Entity,
     FeatureProgram,
     HistoryArrays,
@@ -67,6 +71,26 @@ def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int
         return history.rows[slot, at + 1]
     # OP_VARIANCE is the one left.
     return history.rows[slot, at + 2] / weight
+
+
+@inlined
+def model_key(program: FeatureProgram, m: int, side: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return under which key factor model ``m`` holds request ``i`` (side 0) or node ``j`` (side 1)."""
+    return factors.entity_key(history_key(program, program.models[m, 1 + side], request, i, node, j), m)
+
+
+@inlined
+def factor(
+    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+) -> float:
+    """Return feature ``f``, a part of a factor model; one of the client alone reads nothing of the node."""
+    m, which = program.args[f, 0], program.args[f, 1]
+    left, right = -1, -1
+    if which != PART_NODE:
+        left = find(history.factors, model_key(program, m, 0, request, i, node, j))
+    if which != PART_CLIENT:
+        right = find(history.factors, model_key(program, m, 1, request, i, node, j))
+    return factors.part(history.factors, m, which, left, right, now)
 
 
 @inlined
@@ -131,6 +155,8 @@ def fill(
                 key = program.args[f, 0]
                 slot = find(history, history_key(program, key, request, i, node, j))
             x = statistic(program, f, history, slot, now)
+        elif op == OP_FACTORS:
+            x = factor(program, f, request, i, node, j, history, now)
         else:
             x = plain(program, f, request, i, node, j, now)
         out[f if scatter else n] = x
@@ -174,7 +200,7 @@ def fill_pairs(
     out
         (n, n_pair) float32, changed in place.
     """
-    key = -1
+    key, client = -1, -1
     for p in range(program.pair.size):
         f = program.pair[p]
         op = program.op[f]
@@ -184,6 +210,14 @@ def fill_pairs(
                 _find_all(program, key, request, i, node, slots, history, work)
             for c in range(slots.size):
                 out[c, p] = statistic(program, f, history, work.found[c], now)
+        elif op == OP_FACTORS:
+            m = program.args[f, 0]
+            if key != -2 - m:  # factor models count downwards, history keys upwards
+                key = -2 - m
+                client = find(history.factors, model_key(program, m, 0, request, i, node, 0))
+                _find_nodes(program, m, request, i, node, slots, history, work)
+            for c in range(slots.size):
+                out[c, p] = factors.part(history.factors, m, program.args[f, 1], client, work.found[c], now)
         elif op == OP_DISTANCE:
             _distances(program, f, request, i, node, slots, work)
             for c in range(slots.size):
@@ -215,6 +249,27 @@ def _find_all(
 
 
 @kernel
+def _find_nodes(
+    program: FeatureProgram,
+    m: int,
+    request: Entity,
+    i: int,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    work: PairWork,
+) -> None:
+    """Look up many nodes in factor model ``m``, as `_find_all` does in history."""
+    for c in range(slots.size):
+        work.keys[c] = model_key(program, m, 1, request, i, node, slots[c])
+        prefetch_bucket(history.factors, work.keys[c])
+    for c in range(slots.size):
+        work.found[c] = find(history.factors, work.keys[c])
+        if work.found[c] >= 0:
+            prefetch(history.factors.rows, work.found[c])
+
+
+@kernel
 def _distances(
     program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, slots: np.ndarray, work: PairWork
 ) -> None:
@@ -239,14 +294,20 @@ def learn(
     values: np.ndarray,
     now: float,
 ) -> None:
-    """Fold an outcome's tracked values into every history key of its request and node.
+    """Fold an outcome's tracked values into the factor models, then into every history key of its request and node.
 
     Parameters
     ----------
     values
-        (n_values,) float64, NaN where not measured.
+        (n_values,) float64, NaN where not measured; residuals of factor models are written to it.
     now
         Arrival of the outcome in seconds.
     """
+    for m in range(program.models.shape[0]):
+        left = model_key(program, m, 0, request, i, node, j)
+        right = model_key(program, m, 1, request, i, node, j)
+        residual = factors.update(history.factors, m, left, right, values[program.models[m, 0]], now)
+        if program.models[m, 3] >= 0:
+            values[program.models[m, 3]] = residual
     for k in range(program.n_parts.size):
         update(history, history_key(program, k, request, i, node, j), values, now)

@@ -17,6 +17,7 @@ from scheduler.spec.types import (
     Distance,
     Dot,
     Equal,
+    Factor,
     NodeColumn,
     Profile,
     RequestColumn,
@@ -46,6 +47,7 @@ def check_spec(spec: Spec) -> None:
         _check_columns,
         _check_outcomes,
         _check_history,
+        _check_factors,
         _check_features,
         _check_heads,
         _check_rest,
@@ -123,19 +125,21 @@ def _check_outcomes(spec: Spec) -> None:
     _in_range("cost.failure", spec.cost.failure, 0, 1e12)
 
 
-def _check_value(where: str, text: str, spec: Spec) -> None:
+def _check_value(where: str, text: str, spec: Spec, *, tracked: bool = False) -> None:
     try:
         value = Value.parse(text)
     except SpecError as error:
         message = f"{where}: {error}"
         raise SpecError(message) from None
-    _one_of(where, value.outcome, {*spec.outcomes, FAILED, COST})
+    if value.residual and not tracked:
+        _refuse(where, "an outcome, because only history tracks residuals", text)
+    _one_of(where, value.outcome, spec.factors if value.residual else {*spec.outcomes, FAILED, COST})
 
 
 def _check_history(spec: Spec) -> None:
     history = spec.history
     for value in history.values:
-        _check_value("history.values", value, spec)
+        _check_value("history.values", value, spec, tracked=True)
     for half_life in history.half_lives:
         _duration("history.half_lives", half_life)
     for where, items in (
@@ -151,6 +155,22 @@ def _check_history(spec: Spec) -> None:
             _refuse(f"history.keys.{name}", "at least one part, none twice", list(parts))
         for part in parts:
             _check_part(f"history.keys.{name}", part, spec)
+
+
+def _check_factors(spec: Spec) -> None:
+    keys = spec.history.keys
+    for name, model in spec.factors.items():
+        where = f"factors.{name}"
+        _check_value(f"{where}.value", model.value, spec)
+        _one_of(f"{where}.value", model.value, spec.history.values)
+        for side, key, own in (("client", model.client, (CLIENT, "request")), ("node", model.node, (NODE,))):
+            _one_of(f"{where}.{side}", key, keys)
+            if not all(part.partition(".")[0] in own for part in keys[key]):
+                _refuse(f"{where}.{side}", f"a key of parts of the {own[-1]} alone", list(keys[key]))
+        _in_range(f"{where}.rank", model.rank, 0, 64)
+        _duration(f"{where}.half_life", model.half_life)
+        _duration(f"{where}.memory", model.memory)
+        _in_range(f"{where}.capacity", model.capacity, 16, 2**31)
 
 
 def _check_part(where: str, part: str, spec: Spec) -> None:
@@ -176,6 +196,8 @@ def _check_features(spec: Spec) -> None:
                 _duration(f"{where}.period", period)
             case Statistic():
                 _check_statistic(where, feature, spec)
+            case Factor(of=of):
+                _one_of(f"{where}.of", of, spec.factors)
             case _:
                 _check_pair(where, feature, spec)
 

@@ -12,7 +12,7 @@ from scheduler.errors import SpecError
 
 Params: TypeAlias = dict[str, bool | int | float | str]
 
-_VALUE = re.compile(r"(?:(log1p)\((\w+)\)|(\w+))")
+_VALUE = re.compile(r"(?:(log1p|residual)\((\w+)\)|(\w+))")
 
 CLIENT, NODE = "client", "node"
 """The two ids a history key may name besides ``request.COLUMN`` and ``node.COLUMN``."""
@@ -135,7 +135,32 @@ class Dot(_Section, frozen=True, tag_field="op", tag="dot"):
     node: str
 
 
-Feature: TypeAlias = RequestColumn | NodeColumn | Clock | Statistic | Equal | Difference | Distance | Dot
+class Factor(_Section, frozen=True, tag_field="op", tag="factors"):
+    """A part of what the factor model ``of`` says of client and node; see `Factors`."""
+
+    of: str
+    part: Literal["prediction", "client", "node", "pair"] = "prediction"
+
+
+Feature: TypeAlias = RequestColumn | NodeColumn | Clock | Statistic | Equal | Difference | Distance | Dot | Factor
+
+
+class Factors(_Section, frozen=True):
+    """A low-rank model of a value of the history, learned from every outcome: biases and vectors of client and node.
+
+    ``client`` and ``node`` are keys of the history, the one of parts of the request alone, the other of parts of the
+    node alone. A bias has a part that fades with ``half_life`` and one that stays. What was learned of an entity that
+    is silent for ``memory`` counts no more than what is known of a new one. ``capacity`` is about how many clients and
+    nodes fit, as in `History`.
+    """
+
+    value: str
+    client: str = CLIENT
+    node: str = NODE
+    rank: int = 8
+    half_life: str = "1h"
+    memory: str = "4d"
+    capacity: int = 65_536
 
 
 class History(_Section, frozen=True):
@@ -153,19 +178,23 @@ class History(_Section, frozen=True):
 
 
 class Value(msgspec.Struct, frozen=True):
-    """A tracked or predicted value: an outcome, as it is or as ``log(1 + outcome)``."""
+    """A tracked or predicted value: an outcome, as it is or as ``log(1 + outcome)``; or a factor model's residual.
+
+    Of a residual ``outcome`` is the model's name.
+    """
 
     outcome: str
     log1p: bool
+    residual: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Value:
-        """Read ``outcome`` or ``log1p(outcome)``; raise `SpecError` on anything else."""
+        """Read ``outcome``, ``log1p(outcome)`` or ``residual(factors)``; raise `SpecError` on anything else."""
         match = _VALUE.fullmatch(text)
         if match is None:
-            message = f"value {text!r}: expected NAME or log1p(NAME)"
+            message = f"value {text!r}: expected NAME, log1p(NAME) or residual(NAME)"
             raise SpecError(message)
-        return cls(match[2] or match[3], match[1] is not None)
+        return cls(match[2] or match[3], match[1] == "log1p", match[1] == "residual")
 
 
 class Head(_Section, frozen=True):
@@ -279,6 +308,7 @@ class Spec(_Section, frozen=True, kw_only=True):
     request: dict[str, Column] = {}
     node: dict[str, Column] = {}
     history: History
+    factors: dict[str, Factors] = {}
     features: dict[str, Feature]
     heads: dict[str, Head]
     utility: Utility
@@ -293,12 +323,14 @@ class Spec(_Section, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
     def fingerprint(self) -> str:
-        """Return a hash of what fixes a feature row and its meaning: columns, history, features, cost, heads.
+        """Return a hash of what fixes a feature row and its meaning: columns, history, factors, features, cost, heads.
 
         Weights, tiers, policy and training settings may change without changing the fingerprint.
         """
         names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
         parts = {name: getattr(self, name) for name in names}
+        if self.factors:
+            parts["factors"] = self.factors
         heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
         # Dict order is kept, not sorted: the order of features is the order of the row's columns.
         return hashlib.sha256(msgspec.json.encode([parts, heads])).hexdigest()[:16]

@@ -16,8 +16,8 @@ from scheduler.layout import NODE, PAIR, REQUEST
 from scheduler.table import Table
 from tests import models, twins
 
-SPEC = models.spec()
-PLAIN = tomllib.loads(models.SPEC)
+SPEC = models.spec(models.WITH_FACTORS)
+PLAIN = tomllib.loads(models.WITH_FACTORS)
 FEATURES = compile_features(SPEC, models.VOCABULARY)
 
 ids = st.sampled_from([1, 2, "1", "box", -5])
@@ -37,7 +37,7 @@ nodes = st.fixed_dictionaries(
         "lon": degrees,
     },
 )
-values = st.tuples(*[st.floats(0, 20, width=32) | st.just(math.nan)] * 3)
+values = st.tuples(*[st.floats(0, 20, width=32) | st.just(math.nan)] * 3, st.just(math.nan))
 moments = st.floats(0, 1e5)
 
 
@@ -97,6 +97,12 @@ def test_owners_say_what_a_feature_follows():
         "pair_failed": "pair",
         "carriers_speed": "pair",
         "kind_age": "pair",
+        "expected": "pair",
+        "expected_speed": "pair",
+        "client_bias": "request",
+        "node_bias": "pair",  # its fast part fades while the node is silent
+        "fit": "pair",
+        "node_excess": "node",
     }
 
 

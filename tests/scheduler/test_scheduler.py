@@ -11,7 +11,7 @@ from scheduler.features import compile_features
 from scheduler.kernels.features import fill_row
 from scheduler.layout import REASONS
 from scheduler.spec import Policy
-from tests.schedulers import COLUMNS, IDS, LEDGER, OK, new, same, state
+from tests.schedulers import COLUMNS, IDS, LEDGER, OK, arrays, new, same, state
 
 INF, NAN = math.inf, math.nan
 
@@ -161,7 +161,7 @@ def test_scoring_changes_nothing(sched):
 def test_history_filled_from_outside_counts_after_a_refresh(sched, model):
     other = new(model)
     drive(other)
-    for ours, theirs in zip(sched.history, other.history, strict=True):
+    for ours, theirs in zip(arrays(sched.history), arrays(other.history), strict=True):
         if ours is not sched.history.rates:
             ours[...] = theirs
     sched.refresh()

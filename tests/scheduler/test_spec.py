@@ -7,14 +7,14 @@ import pytest
 
 from scheduler import SpecError, load_spec
 from scheduler.spec import Value, parse_spec, seconds, spec_from_json
-from tests.models import SPEC
+from tests.models import SPEC, WITH_FACTORS
 
 SHIPPED = sorted((Path(__file__).parents[2] / "models" / "specs").glob("*.toml"))
 
 
-def edited(old: str, new: str) -> str:
-    assert SPEC.count(old) == 1, f"{SPEC.count(old)} times in the spec: {old}"
-    return SPEC.replace(old, new)
+def edited(old: str, new: str, text: str = SPEC) -> str:
+    assert text.count(old) == 1, f"{text.count(old)} times in the spec: {old}"
+    return text.replace(old, new)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -220,6 +220,36 @@ def test_it_refuses_by_name(old, new, message):
         parse_spec(edited(old, new))
 
 
+IMPOSSIBLE_FACTORS = {
+    "residual of nothing": ('"residual(rtt)"]', '"residual(wtt)"]', "^history.values: .*rtt.*found 'wtt'"),
+    "value of factors": ('value = "log1p(speed)"\n', 'value = "speed"\n', "^factors.carriers_speed.value: .*'speed'"),
+    "factors of a residual": (
+        'value = "log1p(speed)"\n',
+        'value = "residual(rtt)"\n',
+        "^factors.carriers_speed.value: .*only history.*'residual",
+    ),
+    "client of factors": (
+        'client = "isp"',
+        'client = "carriers"',
+        "^factors.carriers_speed.client: .*the request alone",
+    ),
+    "node of factors": ('node = "node_isp"', 'node = "pair"', "^factors.carriers_speed.node: .*the node alone"),
+    "key of factors": ('node = "node_isp"', 'node = "asn"', "^factors.carriers_speed.node: .*found 'asn'"),
+    "rank": ("rank = 3", "rank = 65", "^factors.rtt.rank: .*found 65"),
+    "half-life of factors": ('memory = "1h"', 'memory = "1x"', "^factors.rtt.memory: .*'1x'"),
+    "capacity of factors": ("capacity = 1_024", "capacity = 1", "^factors.rtt.capacity: "),
+    "feature of no factors": ('of = "carriers_speed"', 'of = "speed"', "^features.expected_speed.of: .*found 'speed'"),
+    "part of no factors": ('part = "pair"', 'part = "pairs"', "'pairs'"),
+    "target of a residual": ('target = "failed"', 'target = "residual(rtt)"', "^heads.failure.target: .*only history"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_FACTORS.values(), ids=IMPOSSIBLE_FACTORS)
+def test_it_refuses_factors_by_name(old, new, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(edited(old, new, WITH_FACTORS))
+
+
 SECTIONS = {
     "ledger capacity": ('[ledger]\ncapacity = "isp"\ndemand = "kbps"', "^ledger.capacity "),
     "ledger demand": ('[ledger]\ncapacity = "uplink"\ndemand = "bps"', "^ledger.demand: "),
@@ -266,7 +296,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
         load_spec(path)
 
 
-@pytest.mark.parametrize("text", [SPEC, *(path.read_text() for path in SHIPPED)])
+@pytest.mark.parametrize("text", [SPEC, WITH_FACTORS, *(path.read_text() for path in SHIPPED)])
 def test_json_brings_the_same_spec_back_in_the_same_order(text):
     spec = parse_spec(text)
     again = spec_from_json(spec.to_json())
@@ -313,6 +343,11 @@ def test_the_fingerprint_changes_with(old, new):
     assert parse_spec(edited(old, new)).fingerprint() != parse_spec(SPEC).fingerprint()
 
 
+def test_the_fingerprint_changes_with_factors():
+    one, other = WITH_FACTORS, edited('memory = "1h"', 'memory = "2h"', WITH_FACTORS)
+    assert parse_spec(one).fingerprint() != parse_spec(other).fingerprint()
+
+
 @pytest.mark.parametrize(("old", "new"), MEANS_THE_SAME_ROWS.values(), ids=MEANS_THE_SAME_ROWS)
 def test_the_fingerprint_does_not_change_with(old, new):
     assert parse_spec(edited(old, new)).fingerprint() == parse_spec(SPEC).fingerprint()
@@ -332,11 +367,12 @@ def test_other_durations_are_refused(text):
 def test_values():
     assert Value.parse("rtt_ms") == Value("rtt_ms", log1p=False)
     assert Value.parse("log1p(rtt_ms)") == Value("rtt_ms", log1p=True)
+    assert Value.parse("residual(rtt)") == Value("rtt", log1p=False, residual=True)
 
 
 @pytest.mark.parametrize("text", ["", "log1p()", "log(rtt_ms)", "log1p(rtt_ms", "rtt ms", "log1p(log1p(x))"])
 def test_other_values_are_refused(text):
-    with pytest.raises(SpecError, match="expected NAME or log1p"):
+    with pytest.raises(SpecError, match="expected NAME, log1p"):
         Value.parse(text)
 
 
