@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.layout import LINE_FLOATS, STATS, TIME_FLOATS, VECTOR, WAYS, FactorArrays, HistoryArrays
-from scheduler.spec import Spec, seconds
+from scheduler.spec import Factors, Spec, seconds
 
 
 def new_history(spec: Spec) -> HistoryArrays:
@@ -24,13 +26,13 @@ def new_history(spec: Spec) -> HistoryArrays:
         rows=rows,
         rates=np.array([1.0 / seconds(h) for h in spec.history.half_lives]),
         counters=np.zeros(2, np.int64),
-        factors=_new_factors(spec),
+        factors=new_factors(spec.factors.values()),
     )
 
 
-def _new_factors(spec: Spec) -> FactorArrays:
+def new_factors(factors: Iterable[Factors]) -> FactorArrays:
     """Return factor models that know nothing; all share one table."""
-    models = list(spec.factors.values())
+    models = list(factors)
     slots = _slots(sum(model.capacity for model in models))
     rows = _aligned(slots, VECTOR + max((model.rank for model in models), default=0))
     rates = [(1.0 / seconds(model.half_life), 1.0 / seconds(model.memory)) for model in models]

@@ -11,7 +11,7 @@ import numpy as np
 
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
-from scheduler.layout import LARGEST, MISSING_KEY, STATS, TIME_FLOATS, WAYS, HistoryArrays
+from scheduler.layout import LARGEST, MISSING_KEY, STATS, TIME_FLOATS, WAYS, FactorArrays, HistoryArrays
 
 
 @inlined
@@ -25,7 +25,7 @@ def mix(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @inlined
-def find(history: HistoryArrays, key: np.uint64) -> int:
+def find(history: HistoryArrays | FactorArrays, key: np.uint64) -> int:
     """Return the slot of a key, or -1 where the table does not hold it."""
     if key == np.uint64(MISSING_KEY):
         return -1
@@ -41,7 +41,7 @@ def find(history: HistoryArrays, key: np.uint64) -> int:
 
 
 @inlined
-def claim(history: HistoryArrays, key: np.uint64, now: float) -> int:
+def claim(history: HistoryArrays | FactorArrays, key: np.uint64, now: float) -> int:
     """Return the slot of a key, taking a free or the oldest slot of its bucket for a new one.
 
     Changes the table when the key is new.
@@ -65,7 +65,7 @@ def claim(history: HistoryArrays, key: np.uint64, now: float) -> int:
 
 
 @kernel
-def _start(history: HistoryArrays, slot: int, key: np.uint64, now: float) -> None:
+def _start(history: HistoryArrays | FactorArrays, slot: int, key: np.uint64, now: float) -> None:
     """Begin an entry in a slot: no weight."""
     history.keys[slot] = key
     history.seen[slot] = now
@@ -121,7 +121,7 @@ def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: floa
 
 
 @inlined
-def prefetch_bucket(history: HistoryArrays, key: np.uint64) -> None:
+def prefetch_bucket(history: HistoryArrays | FactorArrays, key: np.uint64) -> None:
     """Ask for the keys that a look-up of ``key`` will read."""
     buckets = np.uint64(history.keys.size // WAYS - 1)
     prefetch(history.keys, np.int64(key & buckets) * WAYS)

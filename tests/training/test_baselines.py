@@ -12,6 +12,7 @@ from tests import evaluation_world as world
 from training.baselines import (
     Learned,
     LinUCB,
+    LowRank,
     Nearest,
     NodeAverage,
     PairAverage,
@@ -39,6 +40,7 @@ NAMES = [
     "same_carrier",
     "thompson_node",
     "thompson_pair",
+    "factors",
     "linucb",
     "vowpal_wabbit",
     "learned",
@@ -332,6 +334,17 @@ def test_vowpal_wabbit_learns_which_node_is_good_for_which_client():
             )
         )
     assert np.mean(right[200:]) > 0.8
+
+
+# Factors.
+
+
+def test_factors_do_not_hold_a_slow_client_against_the_node_it_asked():
+    """Node 0 was asked by a fast client alone, node 1 by a slow one; nodes 2 and 3 by both."""
+    cost = {(0, 0): 100.0, (1, 1): 400.0, (0, 2): 144.0, (1, 2): 625.0, (0, 3): 121.0, (1, 3): 600.0}
+    rows = [(*pair, x, float(t)) for t in range(30) for pair, x in cost.items()]
+    assert picked(told(NodeAverage(world.setting()), rows), 2, [1, 0]) == 0
+    assert picked(told(LowRank(world.setting()), rows), 2, [1, 0]) == 1
 
 
 # LinUCB.

@@ -8,6 +8,7 @@ from scheduler.errors import InputError
 from scheduler.model import Model
 from training.baselines.averages import NodeAverage, PairAverage, PairLast
 from training.baselines.chance import Random
+from training.baselines.factors import LowRank
 from training.baselines.learned import Learned
 from training.baselines.linucb import LinUCB
 from training.baselines.places import Nearest, SameCarrier, knows_carriers, knows_places
@@ -19,6 +20,7 @@ __all__ = [
     "BASELINES",
     "Learned",
     "LinUCB",
+    "LowRank",
     "Nearest",
     "NodeAverage",
     "PairAverage",
@@ -46,6 +48,7 @@ BASELINES: dict[str, Callable[[Setting], Policy]] = {
     "same_carrier": SameCarrier,
     "thompson_node": ThompsonNode,
     "thompson_pair": ThompsonPair,
+    "factors": LowRank,
     "linucb": LinUCB,
     "vowpal_wabbit": VowpalWabbit,
 }
