@@ -11,9 +11,9 @@ from numba import njit
 
 from scheduler import Scheduler
 from scheduler.buffers import new_outputs
-from scheduler.decision import decision_at
+from scheduler.decision import decision_at, scored
 from scheduler.intake import request_row, request_rows
-from scheduler.kernels import choice, forest
+from scheduler.kernels import choice, forest, slate
 from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs
@@ -56,9 +56,9 @@ def _partial(state, index, request, bars, now, work, retrieval, slots, dropped, 
         choice.utilities(policy, fleet, choice.profile(policy, request, i), n, work)
         if last == 5:
             continue
-        others = work.leading[: choice.leaders(work.utility, n, work.leading)]
+        others = work.leading[: slate.followers(policy, n, work)]
         for c in range(n):
-            work.able[c] = choice.assemble(fleet, demand, c, others, work, work.slate) > 0
+            work.able[c] = slate.assemble(policy, fleet, demand, c, others, work, work.slate)[0] > 0
         pick, _ = choice.draw(policy, n, uniform(state.seed, i, 0), work)
         total += work.utility[pick]
     return total
@@ -120,7 +120,9 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
             mine.retrieval,
             out,
         ),
-        "row to Decision": lambda: decision_at(out, 0, decision.nodes, heads, "0"),
+        "row to Decision": lambda: decision_at(
+            out, 0, scored(list(decision.nodes), out.values[0], out.utility[0], heads), [], "0"
+        ),
     }
     times = {}
     for name, step in steps.items():

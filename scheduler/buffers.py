@@ -10,7 +10,7 @@ from scheduler.model import Model
 
 def new_workspace(model: Model, n: int) -> Workspace:
     """Return scratch arrays for up to ``n`` candidates."""
-    program, heads, forest = model.features.program, len(model.heads), model.forest
+    program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
     return Workspace(
         position=np.empty(n, np.int32),
         slot=np.empty(n, np.int32),
@@ -25,20 +25,22 @@ def new_workspace(model: Model, n: int) -> Workspace:
         values=np.empty((n, heads)),
         utility=np.empty(n),
         chance=np.empty(n),
-        slate=np.empty(model.spec.policy.max_nodes, np.int32),
-        leading=np.empty(model.spec.policy.max_nodes, np.int32),
+        slate=np.empty(policy.max_nodes, np.int32),
+        leading=np.empty(n if policy.spread else policy.max_nodes, np.int32),
+        spare=np.empty(policy.alternatives, np.int32),
         x_outcome=np.empty(len(model.spec.history.values)),
     )
 
 
 def new_outputs(model: Model, n: int) -> DecisionArrays:
     """Return room for ``n`` decisions."""
-    slate, heads = model.spec.policy.max_nodes, len(model.heads)
+    policy, heads = model.spec.policy, len(model.heads)
+    places = policy.max_nodes + policy.alternatives
     return DecisionArrays(
         id=np.empty(n, np.int64),
-        position=np.empty((n, slate), np.int32),
-        values=np.empty((n, slate, heads)),
-        utility=np.empty((n, slate)),
+        position=np.empty((n, places), np.int32),
+        values=np.empty((n, places, heads)),
+        utility=np.empty((n, places)),
         propensity=np.empty(n),
         reason=np.empty(n, np.uint8),
         dropped=np.empty((n, len(DROPS)), np.int32),

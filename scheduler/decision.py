@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ class Decision(NamedTuple):
         The slate, first choice first; empty where the origin serves.
     scores
         One dict for each node of the slate: each head's expected value, and ``utility``.
+    alternatives
+        By id, best first, the scores of nodes that could have begun the slate instead, as many as the spec's policy
+        asks for. No uplink of theirs is reserved.
     propensity
         Probability with which the slate was drawn, 1 where nothing was left to chance.
     reason
@@ -35,6 +38,7 @@ class Decision(NamedTuple):
     id: int
     nodes: tuple[Id, ...]
     scores: tuple[dict[str, float], ...]
+    alternatives: dict[Id, dict[str, float]]
     propensity: float
     reason: str
     dropped: dict[str, int]
@@ -56,6 +60,8 @@ class Decisions(NamedTuple):
         (n, max_nodes, n_heads) float64, the heads' expected values in the order of ``heads``.
     utility
         (n, max_nodes) float64.
+    alternatives, alternative_values, alternative_utility
+        The same of the alternatives, (n, n_alternatives) and so on.
     propensity
         (n,) float64.
     reason
@@ -73,6 +79,9 @@ class Decisions(NamedTuple):
     position: NDArray[np.int32]
     values: NDArray[np.float64]
     utility: NDArray[np.float64]
+    alternatives: NDArray[Any]
+    alternative_values: NDArray[np.float64]
+    alternative_utility: NDArray[np.float64]
     propensity: NDArray[np.float64]
     reason: NDArray[np.uint8]
     dropped: NDArray[np.int32]
@@ -81,22 +90,36 @@ class Decisions(NamedTuple):
 
     def one(self, i: int) -> Decision:
         """Return decision ``i`` by itself."""
-        length = int((self.position[i] >= 0).sum())
-        return decision_at(self, i, tuple(self.nodes[i, :length].tolist()), self.heads, self.model_version)
+        slate = scored(self.nodes[i].tolist(), self.values[i], self.utility[i], self.heads)
+        spare = scored(
+            self.alternatives[i].tolist(), self.alternative_values[i], self.alternative_utility[i], self.heads
+        )
+        return decision_at(self, i, slate, spare, self.model_version)
 
 
-def decision_at(
-    found: Decisions | DecisionArrays, i: int, nodes: tuple[Id, ...], heads: tuple[str, ...], version: str
-) -> Decision:
-    """Return row ``i`` of what the kernel wrote as one decision for the given slate."""
+Scored: TypeAlias = list[tuple[Id, dict[str, float]]]
+"""Nodes, each with its scores."""
+
+
+def scored(
+    ids: list[Id | None], values: NDArray[np.float64], utility: NDArray[np.float64], heads: tuple[str, ...]
+) -> Scored:
+    """Return nodes with their scores from head values (n, n_heads) and utilities (n,); None for an id is no node."""
     names = (*heads, "utility")
+    return [
+        (id_, dict(zip(names, (*values[s].tolist(), float(utility[s])), strict=True)))
+        for s, id_ in enumerate(ids)
+        if id_ is not None
+    ]
+
+
+def decision_at(found: Decisions | DecisionArrays, i: int, slate: Scored, spare: Scored, version: str) -> Decision:
+    """Return row ``i`` of what the kernel wrote as one decision for the given slate and alternatives."""
     return Decision(
         id=int(found.id[i]),
-        nodes=nodes,
-        scores=tuple(
-            dict(zip(names, (*found.values[i, s].tolist(), float(found.utility[i, s])), strict=True))
-            for s in range(len(nodes))
-        ),
+        nodes=tuple([id_ for id_, _ in slate]),
+        scores=tuple([scores for _, scores in slate]),
+        alternatives=dict(spare),
         propensity=float(found.propensity[i]),
         reason=REASONS[found.reason[i]],
         dropped={name: n for name, n in zip(DROPS, found.dropped[i].tolist(), strict=True) if n},

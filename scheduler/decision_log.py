@@ -21,29 +21,32 @@ class DecisionRing:
     ----------
     size
         How many decisions are remembered.
-    max_nodes
-        Longest slate.
+    max_nodes, n_alternatives
+        Longest slate, and how many alternatives are noted beside it.
     features
         How many keys requests and nodes have.
     """
 
-    def __init__(self, size: int, max_nodes: int, features: Features) -> None:
+    def __init__(self, size: int, max_nodes: int, n_alternatives: int, features: Features) -> None:
+        self._max_nodes, places = max_nodes, max_nodes + n_alternatives
         self.arrays = DecisionLog(
             id=np.full(size, -1, np.int64),
             time=np.zeros(size),
             request_keys=np.zeros((size, features.request.n_keys), np.uint64),
-            node_keys=np.zeros((size * max_nodes, features.node.n_keys), np.uint64),
-            slot=np.zeros((size, max_nodes), np.int32),
-            generation=np.zeros((size, max_nodes), np.int32),
-            state=np.zeros((size, max_nodes), np.int8),
-            held=np.zeros((size, max_nodes)),
+            node_keys=np.zeros((size * places, features.node.n_keys), np.uint64),
+            slot=np.zeros((size, places), np.int32),
+            generation=np.zeros((size, places), np.int32),
+            state=np.zeros((size, places), np.int8),
+            held=np.zeros((size, places)),
             counters=np.zeros(5, np.int64),
         )
 
     def find(
         self, decisions: Sequence[int] | NDArray[np.int64], nodes: Ids | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the row of each decision and the place of its node in the slate, all still unanswered.
+        """Return the row of each decision and the place of its node, all still unanswered.
+
+        Without ``nodes`` it is the only one of the slate; named, it may be an alternative too.
 
         Raises
         ------
@@ -83,7 +86,7 @@ class DecisionRing:
         return np.array(items, np.int64) % size
 
     def _only_places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        several = (self.arrays.state[rows] != 0).sum(axis=1) > 1
+        several = (self.arrays.state[rows, : self._max_nodes] != 0).sum(axis=1) > 1
         if several.any():
             decision = self.arrays.id[rows[several][0]]
             message = f"decision {decision}: expected which node of its slate the outcome is of, found none"

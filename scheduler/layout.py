@@ -191,10 +191,10 @@ class FeatureProgram(NamedTuple):
 REASONS: Final = ("best", "explored", "origin:no_candidates", "origin:all_dropped", "origin:no_uplink")
 """Why a decision is what it is, by code."""
 
-(DROP_SILENT, DROP_QUARANTINED, DROP_FULL, DROP_BLOCKED) = range(4)
-DROPS: Final = ("silent", "quarantined", "full", "blocked")
+(DROP_SILENT, DROP_QUARANTINED, DROP_FULL, DROP_BLOCKED, DROP_SPREAD) = range(5)
+DROPS: Final = ("silent", "quarantined", "full", "blocked", "spread")
 """Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
-not want it. The first that holds counts."""
+not want it; the first that holds counts. Or it would have followed in the slate, but for a spread limit."""
 
 BAR_COLUMN, BAR_KEY = range(2)
 """What a request does not want, in (n, n_bars, 2) uint64: a key column of nodes (0 is their id) and the key in it. The
@@ -213,8 +213,9 @@ EXPLORES: Final = ("none", "epsilon", "softmax")
 """Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
 expired, decisions overwritten before all their outcomes came."""
 
-OPEN, ANSWERED = 1, 2
-"""State of a place in a slate: waiting for its outcome, or answered; 0 is empty."""
+OPEN, ANSWERED, SPARE = 1, 2, 3
+"""State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
+outcome may come; 0 is none."""
 
 
 class FleetArrays(NamedTuple):
@@ -266,6 +267,8 @@ class PolicyArrays(NamedTuple):
         How to draw.
     hold
         Seconds a reservation lasts.
+    spread
+        (n, 2) int32: key columns of nodes, and how many nodes of one value a slate may have.
     """
 
     calibration: NDArray[np.float64]
@@ -282,6 +285,7 @@ class PolicyArrays(NamedTuple):
     epsilon: float
     temperature: float
     hold: float
+    spread: NDArray[np.int32]
 
 
 class DecisionLog(NamedTuple):
@@ -294,9 +298,9 @@ class DecisionLog(NamedTuple):
     request_keys
         (size, n_keys) uint64, what history needs to learn from the outcome.
     node_keys
-        (size * max_nodes, n_keys) uint64, likewise.
+        (size * places, n_keys) uint64, likewise; a decision has places for its longest slate, then for alternatives.
     slot, generation, state, held
-        (size, max_nodes): where the node stood, which node it was, whether its outcome came, kbit/s reserved.
+        (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
         (5,) int64, see `NEXT_ID`.
     """
@@ -345,8 +349,12 @@ class Workspace(NamedTuple):
         (n, n_heads) float32 raw scores and float64 calibrated values.
     utility, chance
         (n,) float64.
-    slate, leading
-        (max_nodes,) int32, slates in the making.
+    slate
+        (max_nodes,) int32, a slate in the making.
+    leading
+        (max_nodes,), or (n,) with spread limits, int32, candidates best first.
+    spare
+        (n_alternatives,) int32, candidates best first.
     x_outcome
         (n_values,) float64, the tracked values of one outcome.
     """
@@ -366,6 +374,7 @@ class Workspace(NamedTuple):
     chance: NDArray[np.float64]
     slate: NDArray[np.int32]
     leading: NDArray[np.int32]
+    spare: NDArray[np.int32]
     x_outcome: NDArray[np.float64]
 
 
@@ -377,11 +386,12 @@ class DecisionArrays(NamedTuple):
     id
         (n,) int64.
     position
-        (n, max_nodes) int32, the slate as places in the candidate list, -1 past its end.
+        (n, places) int32, places in the candidate list: of the slate, -1 past its end, and from place max_nodes on of
+        the alternatives, likewise.
     values
-        (n, max_nodes, n_heads) float64, calibrated head values of the slate.
+        (n, places, n_heads) float64, calibrated head values of both.
     utility
-        (n, max_nodes) float64.
+        (n, places) float64.
     propensity
         (n,) float64, probability with which this slate was drawn.
     reason

@@ -72,4 +72,7 @@ def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float
         epsilon=float(spec.policy.epsilon),
         temperature=float(spec.policy.temperature),
         hold=seconds(ledger.hold) if ledger is not None else np.inf,
+        spread=np.array(
+            [(features.node.key_columns[name], most) for name, most in spec.policy.spread.items()], np.int32
+        ).reshape(-1, 2),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scheduler.buffers import new_outputs, new_workspace
 from scheduler.candidates import Index
 from scheduler.columns import Id, Ids, plain_list
-from scheduler.decision import Decision, Decisions, decision_at
+from scheduler.decision import Decision, Decisions, decision_at, scored
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet
@@ -118,7 +118,7 @@ class Scheduler:
         self._latest = -np.inf
         self._index = Index(spec.candidates, features.request, features.node)
         self._history = new_history(spec)
-        self._log = DecisionRing(int(remember), spec.policy.max_nodes, features)
+        self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
         self._policy = compile_policy(spec, features, model.calibration)
         # Writers work in the one, readers each in their thread's own.
         self._work = new_workspace(model, spec.candidates.limit)
@@ -207,17 +207,21 @@ class Scheduler:
             As `decide`.
         """
         out, nodes = self._lock.reading(self._decide_batch, requests, candidates, exclude, block, moment(now))
+        longest = self.model.spec.policy.max_nodes
         return Decisions(
-            out.id,
-            nodes,
-            out.position,
-            out.values,
-            out.utility,
-            out.propensity,
-            out.reason,
-            out.dropped,
-            self.model.heads,
-            self.model.version,
+            id=out.id,
+            nodes=nodes[:, :longest],
+            position=out.position[:, :longest],
+            values=out.values[:, :longest],
+            utility=out.utility[:, :longest],
+            alternatives=nodes[:, longest:],
+            alternative_values=out.values[:, longest:],
+            alternative_utility=out.utility[:, longest:],
+            propensity=out.propensity,
+            reason=out.reason,
+            dropped=out.dropped,
+            heads=self.model.heads,
+            model_version=self.model.version,
         )
 
     def observe(self, decision: int, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
@@ -232,7 +236,7 @@ class Scheduler:
         now
             When the outcome arrived, in seconds.
         node
-            Which node of the slate; needed only where it has several.
+            Which node of the slate, needed only where it has several; or the alternative that served.
 
         Raises
         ------
@@ -354,8 +358,11 @@ class Scheduler:
         entity = request_row(request, self.model.spec.telemetry.client, self.clients)
         out = self._thread.single
         slots = self._run(entity, rows, bars, now, out)
-        nodes = tuple(self.fleet.table.ids[slots[0, place]] for place in out.position[0].tolist() if place >= 0)
-        return decision_at(out, 0, nodes, self.model.heads, self.model.version)
+        longest = self.model.spec.policy.max_nodes
+        found = [None if place < 0 else self.fleet.table.ids[slots[0, place]] for place in out.position[0].tolist()]
+        slate = scored(found[:longest], out.values[0], out.utility[0], self.model.heads)
+        spare = scored(found[longest:], out.values[0, longest:], out.utility[0, longest:], self.model.heads)
+        return decision_at(out, 0, slate, spare, self.model.version)
 
     def _decide_batch(
         self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float

@@ -10,6 +10,7 @@ from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs, learn
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
+from scheduler.kernels.slate import alternatives, assemble, followers
 from scheduler.layout import (
     ANSWERED,
     BEST,
@@ -17,6 +18,7 @@ from scheduler.layout import (
     DROP_FULL,
     DROP_QUARANTINED,
     DROP_SILENT,
+    DROP_SPREAD,
     EXPLORE_EPSILON,
     EXPLORE_SOFTMAX,
     EXPLORED,
@@ -31,6 +33,7 @@ from scheduler.layout import (
     ORIGIN_ALL_DROPPED,
     ORIGIN_NO_CANDIDATES,
     ORIGIN_NO_UPLINK,
+    SPARE,
     DecisionArrays,
     DecisionLog,
     Entity,
@@ -169,49 +172,6 @@ def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, work: Wo
 
 
 @kernel
-def leaders(utility: np.ndarray, n: int, out: np.ndarray) -> int:
-    """Write the places of the largest of ``n`` utilities to ``out``, best first, and return how many.
-
-    Of equal utilities the first comes first; -inf is left out.
-    """
-    count = 0
-    for c in range(n):
-        at = count
-        while at > 0 and utility[c] > utility[out[at - 1]]:
-            at -= 1
-        if at == out.size or utility[c] == -np.inf:
-            continue
-        count = min(count + 1, out.size)
-        for later in range(count - 1, at, -1):
-            out[later] = out[later - 1]
-        out[at] = c
-    return count
-
-
-@kernel
-def assemble(
-    fleet: FleetArrays, demand: float, first: int, others: np.ndarray, work: Workspace, slate: np.ndarray
-) -> int:
-    """Write a slate that covers the demand to ``slate`` and return its length, 0 where it cannot.
-
-    Candidate ``first`` comes first, then ``others`` in their order until the free uplink covers the demand.
-    """
-    slate[0] = first
-    length = 1
-    if demand == 0.0:
-        return length
-    left = demand - (fleet.capacity[work.slot[first]] - fleet.reserved[work.slot[first]])
-    for c in others:
-        if left <= 0.0 or length == slate.size:
-            break
-        if c != first:
-            slate[length] = c
-            length += 1
-            left -= fleet.capacity[work.slot[c]] - fleet.reserved[work.slot[c]]
-    return length if left <= 0.0 else 0
-
-
-@kernel
 def draw(policy: PolicyArrays, n: int, u: float, work: Workspace) -> tuple[int, int]:
     """Return the candidate drawn with ``u`` in [0, 1) and the best one, and write every candidate's chance.
 
@@ -280,12 +240,13 @@ def remember(
     i: int,
     slate: np.ndarray,
     length: int,
+    n_spare: int,
     demand: float,
     decision: int,
     now: float,
     work: Workspace,
 ) -> None:
-    """Write a decision into the log and reserve its uplink; forgets the decision whose row it takes.
+    """Write a decision into the log and reserve its slate's uplink; forgets the decision whose row it takes.
 
     Where so many later ones were written meanwhile that it would be forgotten by now, it is so at once.
     """
@@ -305,18 +266,34 @@ def remember(
     log.id[row] = decision
     log.time[row] = now
     copy_row(log.request_keys, row, request.keys, i)
+    for a in range(n_spare):
+        note_node(fleet, log, row, slate.size + a, work.slot[work.spare[a]], SPARE)
     left = demand
     for s in range(length):
         slot = work.slot[slate[s]]
-        log.slot[row, s] = slot
-        log.generation[row, s] = fleet.generation[slot]
-        log.state[row, s] = OPEN
-        copy_row(log.node_keys, row * log.slot.shape[1] + s, fleet.columns.keys, slot)
+        note_node(fleet, log, row, s, slot, OPEN)
         if demand > 0.0:
             taken = min(left, fleet.capacity[slot] - fleet.reserved[slot])
             log.held[row, s] = taken
             fleet.reserved[slot] += taken
             left -= taken
+
+
+@inlined
+def note_node(fleet: FleetArrays, log: DecisionLog, row: int, s: int, slot: int, state: int) -> None:
+    """Write which node stands at place ``s`` of a row of the log."""
+    log.slot[row, s] = slot
+    log.generation[row, s] = fleet.generation[slot]
+    log.state[row, s] = state
+    copy_row(log.node_keys, row * log.slot.shape[1] + s, fleet.columns.keys, slot)
+
+
+@inlined
+def note_score(work: Workspace, c: int, out: DecisionArrays, i: int, s: int) -> None:
+    """Write candidate ``c`` to place ``s`` of decision ``i``."""
+    out.position[i, s] = work.position[c]
+    out.utility[i, s] = work.utility[c]
+    copy_row(out.values[i], s, work.values, c)
 
 
 @inlined
@@ -349,29 +326,33 @@ def choose(
 ) -> None:
     """Draw a slate from ``n`` candidates with utilities, reserve its uplink and remember it; under the mutex."""
     policy, fleet = state.policy, state.fleet
-    slate, leading = work.slate, work.leading
+    slate = work.slate
     if demand > 0.0:
         n = still_free(fleet, n, work, out.dropped[i])
-    length = 0
+    length = n_spare = 0
     if n == 0:
         out.reason[i] = ORIGIN_NO_CANDIDATES
         for d in range(out.dropped.shape[1]):
             if out.dropped[i, d] > 0:
                 out.reason[i] = ORIGIN_ALL_DROPPED
     else:
-        others = leading[: leaders(work.utility, n, leading) if demand > 0.0 else 0]
+        others = work.leading[: followers(policy, n, work) if demand > 0.0 else 0]
         for c in range(n):
-            work.able[c] = assemble(fleet, demand, c, others, work, slate) > 0
+            work.able[c] = assemble(policy, fleet, demand, c, others, work, slate)[0] > 0
         pick, top = draw(policy, n, uniform(state.seed, decision, 0), work)
         out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
         if pick >= 0:
             out.propensity[i] = work.chance[pick]
-            length = assemble(fleet, demand, pick, others, work, slate)
+        if pick >= 0 or others.size > 0:
+            first = pick if pick >= 0 else others[0]
+            length, out.dropped[i, DROP_SPREAD] = assemble(policy, fleet, demand, first, others, work, slate)
         for s in range(length):
-            out.position[i, s] = work.position[slate[s]]
-            out.utility[i, s] = work.utility[slate[s]]
-            copy_row(out.values[i], s, work.values, slate[s])
-    remember(state, request, i, slate, length, demand, decision, now, work)
+            note_score(work, slate[s], out, i, s)
+        if length > 0 and work.spare.size > 0:
+            n_spare = alternatives(n, length, work)
+            for a in range(n_spare):
+                note_score(work, work.spare[a], out, i, slate.size + a)
+    remember(state, request, i, slate, length, n_spare, demand, decision, now, work)
 
 
 @kernel

@@ -272,6 +272,10 @@ def _check_rest(spec: Spec) -> None:
     _in_range("policy.epsilon", policy.epsilon, 0, 1)
     _in_range("policy.temperature", policy.temperature, 1e-9, 1e12)
     _in_range("policy.max_nodes", policy.max_nodes, 1, 16)
+    _in_range("policy.alternatives", policy.alternatives, 0, 64)
+    for column, most in policy.spread.items():
+        _typed("policy.spread", column, spec.node, ("category",))
+        _in_range(f"policy.spread.{column}", most, 1, 16)
     _in_range("training.reveal", training.reveal, 0, 1)
     _in_range("training.burn_in", training.burn_in, 0, 0.9)
     _in_range("training.validation", training.validation, 0.01, 0.9)

@@ -262,12 +262,18 @@ class Ledger(_Section, frozen=True):
 
 
 class Policy(_Section, frozen=True):
-    """How a node is chosen from utilities: the best one, or with some exploration."""
+    """How a node is chosen from utilities: the best one, or with some exploration.
+
+    ``spread`` says for node categories how many nodes of a slate may have the same value. Of ``alternatives`` so many
+    come with a decision, the best first, for the case that the slate's nodes refuse.
+    """
 
     explore: Literal["none", "epsilon", "softmax"] = "none"
     epsilon: float = 0.0
     temperature: float = 1.0
     max_nodes: int = 1
+    spread: dict[str, int] = {}
+    alternatives: int = 0
 
 
 class Training(_Section, frozen=True):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from scheduler import Scheduler
-from scheduler.kernels.choice import leaders, uniform
+from scheduler.kernels.choice import uniform
+from scheduler.kernels.slate import leaders, ranked
 from scheduler.spec import Ledger, Policy
 from tests import models
 
@@ -97,6 +98,8 @@ def test_leaders_are_the_best_first(utility, room):
     n = leaders(utility, len(utility), out)
     able = [c for c in range(len(utility)) if utility[c] > -math.inf]
     assert out[:n].tolist() == sorted(able, key=lambda c: -utility[c])[:room]
+    out = np.empty(len(utility), np.int32)
+    assert out[: ranked(utility, len(utility), out)].tolist() == sorted(able, key=lambda c: -utility[c])
 
 
 requests = st.fixed_dictionaries(
