@@ -110,6 +110,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         n_parts=n_parts,
         part_side=part_side,
         models=_factor_models(spec),
+        node_keys=np.unique(args[(owners == NODE) & (op != OP_NODE), 0]).astype(np.int32),
     )
     categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
     return Features(tuple(spec.features), owners, categorical, program, request, node)

@@ -27,6 +27,8 @@ def new_history(spec: Spec) -> HistoryArrays:
         rates=np.array([1.0 / seconds(h) for h in spec.history.half_lives]),
         counters=np.zeros(2, np.int64),
         factors=new_factors(spec.factors.values()),
+        owners=np.zeros(slots, np.int32),
+        stale=np.zeros(1 + len(spec.history.keys), np.int32),
     )
 
 

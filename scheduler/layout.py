@@ -132,6 +132,10 @@ class HistoryArrays(NamedTuple):
         (2,) int64: entries held, entries let go to make room.
     factors
         Factor models.
+    owners
+        (slots,) int32, 1 + the fleet slot whose kept forest row reads the entry, 0 for none.
+    stale
+        (1 + n_history_keys,) int32: how many, and the fleet slots whose row reads an entry that was let go.
     """
 
     keys: NDArray[np.uint64]
@@ -140,6 +144,8 @@ class HistoryArrays(NamedTuple):
     rates: NDArray[np.float64]
     counters: NDArray[np.int64]
     factors: FactorArrays
+    owners: NDArray[np.int32]
+    stale: NDArray[np.int32]
 
 
 class Entity(NamedTuple):
@@ -172,6 +178,8 @@ class FeatureProgram(NamedTuple):
     models
         (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
         value that takes the residual, -1 for none.
+    node_keys
+        History keys that node features read, int32.
     """
 
     op: NDArray[np.int32]
@@ -185,6 +193,7 @@ class FeatureProgram(NamedTuple):
     n_parts: NDArray[np.int32]
     part_side: NDArray[np.int32]
     models: NDArray[np.int32]
+    node_keys: NDArray[np.int32]
 
 
 (BEST, EXPLORED, ORIGIN_NO_CANDIDATES, ORIGIN_ALL_DROPPED, ORIGIN_NO_UPLINK) = range(5)

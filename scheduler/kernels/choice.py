@@ -7,7 +7,8 @@ import numpy as np
 from scheduler.kernels import forest, locks
 from scheduler.kernels.candidates import is_barred, retrieve
 from scheduler.kernels.draws import uniform
-from scheduler.kernels.features import fill, fill_pairs, learn
+from scheduler.kernels.features import fill, fill_pairs, history_key, learn
+from scheduler.kernels.history import find
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
 from scheduler.kernels.slate import alternatives, assemble, followers
@@ -65,6 +66,10 @@ def refresh_node(state: State, slot: int, work: Workspace) -> None:
     program = state.program
     fill(program, program.node, False, columns, slot, columns, slot, state.history, 0.0, work.x_node)
     forest.node_row(state.tables, work.x_node, state.fleet.rows[slot])
+    for k in program.node_keys:
+        entry = find(state.history, history_key(program, k, columns, slot, columns, slot))
+        if entry >= 0:
+            state.history.owners[entry] = slot + 1
 
 
 @kernel
@@ -439,7 +444,7 @@ def score_all(state: State, request: Entity, slots: np.ndarray, now: float, work
 def observe(
     state: State, row: np.ndarray, place: np.ndarray, values: np.ndarray, now: np.ndarray, work: Workspace
 ) -> None:
-    """Fold outcomes into history, give back their uplink and refresh their nodes.
+    """Fold outcomes into history, give back their uplink and refresh their nodes, and those that history let go of.
 
     Parameters
     ----------
@@ -466,3 +471,7 @@ def observe(
         slot = log.slot[r, s]
         if fleet.generation[slot] == log.generation[r, s]:
             refresh_node(state, slot, work)
+        # What history let go of for this outcome, other nodes' rows may still tell of.
+        for other in range(state.history.stale[0]):
+            refresh_node(state, state.history.stale[1 + other], work)
+        state.history.stale[0] = 0

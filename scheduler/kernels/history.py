@@ -74,6 +74,17 @@ def _start(history: HistoryArrays | FactorArrays, slot: int, key: np.uint64, now
 
 
 @inlined
+def disown(history: HistoryArrays, slot: int) -> None:
+    """Note whose forest row read the entry that a slot held before."""
+    owner, n = history.owners[slot], history.stale[0]
+    history.owners[slot] = 0
+    # Where nobody refreshes rows, as in replay, nobody owns an entry either.
+    if owner > 0 and n + 1 < history.stale.size:
+        history.stale[n + 1] = owner - 1
+        history.stale[0] = n + 1
+
+
+@inlined
 def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: float) -> None:
     """Fold an outcome's values into a key's statistics; changes the table.
 
@@ -90,7 +101,10 @@ def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: floa
     """
     if key == np.uint64(MISSING_KEY):
         return
+    let_go = history.counters[1]
     slot = claim(history, key, now)
+    if history.counters[1] > let_go:
+        disown(history, slot)
     n_values = values.size
     first = TIME_FLOATS + n_values
     n_half_lives = history.rates.size

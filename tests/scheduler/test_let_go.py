@@ -1,0 +1,39 @@
+"""A node's forest row follows when history lets its entry go."""
+
+import numpy as np
+import pytest
+
+from scheduler import Scheduler
+from tests import models
+
+N = 200
+
+
+@pytest.fixture(scope="module")
+def small_history(tmp_path_factory):
+    return models.load_small(tmp_path_factory, models.SPEC.replace("capacity = 4_096", "capacity = 48"))
+
+
+def fresh_rows(sched):
+    """Every node's row as its columns and history say now."""
+    kept = sched.fleet.arrays.rows.copy()
+    sched.refresh()
+    now = sched.fleet.arrays.rows.copy()
+    sched.fleet.arrays.rows[:] = kept
+    return now
+
+
+def test_a_row_forgets_what_history_forgot(small_history):
+    sched, random = Scheduler(small_history), np.random.default_rng(0)
+    sched.fleet.upsert(range(N), {"isp": [7] * N, "load": random.random(N)})
+    for now in range(300):
+        if now % 10 == 5:  # some leave, and come back to other slots
+            some = random.choice(N, 20, replace=False).tolist()
+            sched.fleet.remove(some)
+            sched.fleet.upsert(random.permutation(some).tolist(), {"isp": [8] * 20})
+        ids = random.choice(N, 8, replace=False).tolist()
+        made = sched.decide_batch({"client_id": random.integers(0, 50, 8)}, [[id_] for id_ in ids], now=float(now)).id
+        sched.observe_batch(made, {"ok": [True] * 8, "rtt_ms": random.uniform(1, 900, 8)}, now=float(now))
+        live = sched.fleet.arrays.expires > -np.inf
+        np.testing.assert_array_equal(sched.fleet.arrays.rows[live], fresh_rows(sched)[live])
+    assert sched.counters()["history_evicted"] > 1_000
