@@ -60,6 +60,13 @@ Seeds = Annotated[
     int, typer.Option(min=1, help="How often all is drawn and decided anew; shows mean and spread of each figure.")
 ]
 Without = Annotated[list[str] | None, typer.Option(help="A baseline to leave out; may be given several times.")]
+Cold = Annotated[
+    str,
+    typer.Option(
+        metavar="clients|nodes|both",
+        help="Only decisions of clients, among nodes, or both, that the model's training held out.",
+    ),
+]
 ModelName = Annotated[
     str | None,
     typer.Option(
@@ -129,9 +136,16 @@ def train(
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the new version champion whatever the comparison says.")
     ] = False,
+    cold_nodes: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the nodes to leave out, for fogline evaluate --cold.")
+    ] = 0.0,
+    cold_clients: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the clients to leave out, likewise.")
+    ] = 0.0,
     json: Json = False,
 ) -> None:
     """Train a model, verify it, register it, and promote it if it beats the champion."""
+    from training.holdout import HoldOut
     from training.pipeline import TrainingOptions, train_and_register
 
     options = TrainingOptions(
@@ -141,6 +155,7 @@ def train(
         seed=seed,
         threads=threads,
         promote=promote,
+        held_out=HoldOut(cold_nodes, cold_clients),
     )
     with _progress(json) as progress:
         result = train_and_register(data, find_spec(spec), options, progress)
@@ -225,11 +240,12 @@ def evaluate(
     seed: Seed = 0,
     seeds: Seeds = 1,
     without: Without = None,
+    cold: Cold = "",
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
     if json:
         _print_json(comparison.to_json())
     else:
@@ -248,13 +264,14 @@ def report(
     seed: Seed = 0,
     seeds: Seeds = 1,
     without: Without = None,
+    cold: Cold = "",
     registry: Registry = None,
     json: Json = False,
 ) -> None:
     """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
     from training.report import write_report
 
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, registry, json)
+    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
     page = write_report(comparison, out)
     if json:
         _print_json({**comparison.to_json(), "report": str(page)})
@@ -317,6 +334,7 @@ def _compare(
     seed: int,
     seeds: int,
     without: list[str] | None,
+    cold: str,
     registry: str | None,
     json: bool,  # noqa: FBT001
 ) -> Comparison:
@@ -334,6 +352,7 @@ def _compare(
             seed=seed,
             seeds=seeds,
             without=without or (),
+            cold=cold,
             registry=registry_uri(registry, os.environ),
             progress=progress,
         )
@@ -352,7 +371,8 @@ def _print_json(value: Mapping[str, Any]) -> None:
 
 def _print_comparison(comparison: Comparison) -> None:
     seeds = f" of {comparison.seeds} seeds (mean, ± standard deviation)" if comparison.spread else ""
-    title = f"{comparison.n:,} decisions{seeds} on {comparison.data}, model {comparison.model}"
+    cold = {"": "", "both": " of cold clients among cold nodes"}.get(comparison.cold, f" with cold {comparison.cold}")
+    title = f"{comparison.n:,} decisions{cold}{seeds} on {comparison.data}, model {comparison.model}"
     table = Table(
         Column("policy", overflow="fold", min_width=9),
         title=title,

@@ -121,6 +121,8 @@ class Comparison:
         Who the model is, where it is known.
     seeds
         How many seeds' draws these are.
+    cold
+        Among which held-out nodes and clients the decisions were, where among such only.
     spread
         By policy, the standard deviation of each figure over the seeds; empty for one seed.
     """
@@ -141,11 +143,14 @@ class Comparison:
     nodes: Entities
     card: ModelCard | None = None
     seeds: int = 1
+    cold: str = ""
     spread: dict[str, Score] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as they are printed in JSON; a figure that does not exist is None."""
         found: dict[str, Any] = {"data": self.data, "spec": self.spec, "model": self.model, "n": self.n}
+        if self.cold:
+            found["cold"] = self.cold
         found["policies"] = _figures(self.policies)
         return {**found, "seeds": self.seeds, "spread": _figures(self.spread)} if self.spread else found
 

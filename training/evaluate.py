@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scheduler.errors import InputError
 from scheduler.model import Model
@@ -18,7 +17,8 @@ from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Setting, all_policies
 from training.baselines.policy import least
 from training.comparison import LEARNED, ORACLE, RANDOM, Comparison, model_card
-from training.ingest import Categories, Telemetry, data_id, read_telemetry
+from training.holdout import HoldOut, cold_start
+from training.ingest import Telemetry, data_id, read_telemetry
 from training.progress import Report, silent
 from training.repeat import pooled
 from training.rounds import Round, measured_rounds
@@ -40,6 +40,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     registry: str | None = None,
     policies: Callable[[Setting], Mapping[str, Policy]] | None = None,
     without: Collection[str] = (),
+    cold: str = "",
     progress: Report = silent,
 ) -> Comparison:
     """Replay measured data from a slice on, with every policy warmed on what came before.
@@ -62,6 +63,9 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         Makes further policies, which replace those of the same name.
     without
         Names of baselines to leave out.
+    cold
+        Only decisions among what the model's training held out, one of `training.holdout.GROUPS`, which no
+        policy knows anything of at the start; empty for all decisions.
     progress
         Called as it goes.
 
@@ -74,7 +78,8 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     ------
     InputError
         If no start is known, there is no slice before or from it on, or model and spec differ in what a
-        feature row means, or the model was trained on slices it should decide.
+        feature row means, or the model was trained on slices it should decide, or did not hold out what
+        should be cold.
     DataError, ArtifactError, RegistryError
         If the data or the model cannot be read.
     """
@@ -86,12 +91,17 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     _check_model(model, spec, first)
     requests = spec.evaluation.requests if requests is None else requests
     telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
+    among = None
+    if cold:
+        telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), cold, first)
     before, n_slices = split_telemetry(telemetry, first)
     runs = []
     for number in range(seed, seed + seeds):
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
         everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
-        rounds = measured_rounds(telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number)
+        rounds = measured_rounds(
+            telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
+        )
         tell = progress if seeds == 1 else _of_seed(progress, number)
         runs.append(evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell))
     return dataclasses.replace(
@@ -99,6 +109,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         data=f"{Path(data).resolve().name}@{data_id(data)[:12]}",
         model=f"{model.name}-{model.version}",
         card=model_card(model, folder),
+        cold=cold,
     )
 
 
@@ -128,27 +139,7 @@ def split_telemetry(telemetry: Telemetry, start: int) -> tuple[Telemetry, int]:
     if before.all() or not before.any():
         low, high = telemetry.slice.min(), telemetry.slice.max()
         raise InputError(f"start: expected a slice after the first ({low}) up to the last ({high}), found {start}")
-    return rows_of(telemetry, before), len(np.unique(telemetry.slice[~before]))
-
-
-def rows_of(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Telemetry:
-    """Return the rows to keep; without copying where they are the first ones, as they mostly are."""
-    n = int(keep.sum())
-    rows: slice | NDArray[np.bool_] = slice(n) if keep[:n].all() else keep
-    columns = ("time", "arrival", "slice", "client", "node", "ok")
-    return dataclasses.replace(
-        telemetry,
-        **{name: getattr(telemetry, name)[rows] for name in columns},
-        outcomes={name: values[rows] for name, values in telemetry.outcomes.items()},
-        request={name: _column(c, rows) for name, c in telemetry.request.items()},
-        node_state={name: _column(c, rows) for name, c in telemetry.node_state.items()},
-    )
-
-
-def _column(
-    column: NDArray[np.float64] | Categories, rows: slice | NDArray[np.bool_]
-) -> NDArray[np.float64] | Categories:
-    return Categories(column.codes[rows], column.values) if isinstance(column, Categories) else column[rows]
+    return telemetry.where(before), len(np.unique(telemetry.slice[~before]))
 
 
 def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
@@ -199,7 +190,7 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
         raise InputError(f"policies: expected {RANDOM} and no {ORACLE}, found {found}")
     first, following = _first(rounds)
     known = telemetry.arrival < first.time
-    telemetry = telemetry if known.all() else rows_of(telemetry, known)
+    telemetry = telemetry if known.all() else telemetry.where(known)
     for done, policy in enumerate(policies.values()):
         progress("warm up", done, len(policies))
         policy.warm(telemetry)

@@ -16,7 +16,7 @@ from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
 from training.comparison import LEARNED, RANDOM
 from training.dataset import Dataset, build_dataset
-from training.evaluate import evaluate, rows_of, split_telemetry
+from training.evaluate import evaluate, split_telemetry
 from training.fit import FittedHead, fit_heads
 from training.ingest import Telemetry
 from training.pipeline import CONTEST, CONTEST_CANDIDATES
@@ -103,7 +103,7 @@ class Judge:
         return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, validation=share))
 
     def _telemetry_before(self, end: int) -> Telemetry:
-        return rows_of(self._telemetry, self._telemetry.slice < end)
+        return self._telemetry.where(self._telemetry.slice < end)
 
     def _gap(self, fold: Fold, spec: Spec, dataset: Dataset, fitted: dict[str, FittedHead]) -> float:
         """Let the model decide the fold's requests beside a random policy; see `training.evaluate`."""

@@ -11,6 +11,7 @@ from scheduler.model import Model
 from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
 from training.evaluate import artifact_folder, evaluate, split_telemetry
+from training.holdout import HoldOut, hold_out
 from training.ingest import Telemetry, data_id, read_telemetry
 from training.pictures import save_pictures
 from training.progress import Report, silent
@@ -42,6 +43,8 @@ class TrainingOptions(NamedTuple):
         For LightGBM; 0 for one a core.
     promote
         Make the new version champion whatever the comparison says.
+    held_out
+        Nodes and clients that are left out of everything, tables and all.
     """
 
     registry: str
@@ -50,6 +53,7 @@ class TrainingOptions(NamedTuple):
     seed: int = 0
     threads: int = 0
     promote: bool = False
+    held_out: HoldOut = HoldOut()
 
 
 class Contest(NamedTuple):
@@ -99,6 +103,7 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
         If the registry cannot be reached; the artifact is written all the same.
     """
     telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
+    telemetry = hold_out(telemetry, options.held_out)
     summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
     registered = _register(data, spec, summary, options, len(telemetry))
     contest = _contest(telemetry, spec, summary, options, progress)

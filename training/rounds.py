@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import InputError
 from scheduler.spec import Spec
-from training.ingest import Categories, Columns, Telemetry
+from training.ingest import Categories, Columns, Telemetry, at_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,15 @@ class Round:
     arrival: NDArray[np.float64]
 
 
-def measured_rounds(
-    telemetry: Telemetry, spec: Spec, *, start: int, requests: int, candidates: int, seed: int
+def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
+    telemetry: Telemetry,
+    spec: Spec,
+    *,
+    start: int,
+    requests: int,
+    candidates: int,
+    seed: int,
+    among: NDArray[np.bool_] | None = None,
 ) -> Iterator[Round]:
     """Replay measured rows: in every slice every client asks several times.
 
@@ -85,6 +92,8 @@ def measured_rounds(
         At most so many candidates a request.
     seed
         0 or more.
+    among
+        (n_rows,) which rows may be drawn; all by default. The others only tell the state of the nodes.
 
     Yields
     ------
@@ -103,7 +112,7 @@ def measured_rounds(
     for number, begin in slice_starts(telemetry, seconds).items():
         if number < start:
             continue
-        pairs = _pairs(telemetry, number)
+        pairs = _pairs(telemetry, number, among)
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
             rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
@@ -143,8 +152,9 @@ class _Pairs(NamedTuple):
     n_pairs: NDArray[np.int64]
 
 
-def _pairs(telemetry: Telemetry, number: int) -> _Pairs:
-    rows = np.flatnonzero(telemetry.slice == number)
+def _pairs(telemetry: Telemetry, number: int, among: NDArray[np.bool_] | None) -> _Pairs:
+    of_slice = telemetry.slice == number
+    rows = np.flatnonzero(of_slice if among is None else of_slice & among)
     key = telemetry.client[rows].astype(np.int64) * len(telemetry.nodes) + telemetry.node[rows]
     if (key[:-1] > key[1:]).any():
         order = np.argsort(key, kind="stable")
@@ -181,7 +191,7 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], now: float
     return Round(
         time=now,
         client=telemetry.client[first],
-        request={name: _take(column, first) for name, column in telemetry.request.items()},
+        request={name: at_rows(column, first) for name, column in telemetry.request.items()},
         candidates=np.where(blank, np.int32(-1), telemetry.node[rows]),
         node_state=state,
         ok=telemetry.ok[rows] & ~blank,
@@ -189,10 +199,6 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], now: float
         cost=at(telemetry.outcomes["cost"]),
         arrival=np.where(blank, np.nan, now + delay),
     )
-
-
-def _take(column: NDArray[np.float64] | Categories, rows: NDArray[np.int64]) -> NDArray[np.float64] | Categories:
-    return column.take(rows) if isinstance(column, Categories) else column[rows]
 
 
 class _NodeState:

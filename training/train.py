@@ -103,12 +103,13 @@ def train_model(
 
 
 def read_window(telemetry: Telemetry) -> Window:
-    """Return how many rows telemetry has, how many were rejected, and its first and last slice."""
+    """Return how many rows telemetry has, how many were rejected, its first and last slice, and what was held out."""
     return {
         "rows": len(telemetry),
         "rejected": telemetry.n_read - len(telemetry),
         "first_slice": int(telemetry.slice.min()),
         "last_slice": int(telemetry.slice.max()),
+        **telemetry.held_out,
     }
 
 

@@ -12,7 +12,7 @@ from scheduler.columns import Id, Schema
 from scheduler.model import Model
 from scheduler.scheduler import Scheduler
 from training.baselines.policy import Question, Seen, Setting
-from training.ingest import Categories, Entities, Telemetry
+from training.ingest import Categories, Entities, Telemetry, at_rows
 from training.replay import replay
 
 REMEMBER = 262_144
@@ -87,7 +87,7 @@ class Learned:
         """Tell the fleet what the candidates reported last."""
         if question.node_state:
             rows = np.unique(question.candidates[question.candidates >= 0])
-            state = {name: _values(_take(column, rows)) for name, column in question.node_state.items()}
+            state = {name: _values(at_rows(column, rows)) for name, column in question.node_state.items()}
             self._scheduler.fleet.upsert(self._setting.nodes.ids[rows], state)
 
 
@@ -97,10 +97,6 @@ def _raw(schema: Schema, table: Entities) -> dict[str, Any]:
 
 def _values(column: NDArray[np.float64] | Categories) -> Sequence[Id | None] | NDArray[np.float64]:
     return column.raw() if isinstance(column, Categories) else column
-
-
-def _take(column: NDArray[np.float64] | Categories, rows: NDArray[np.int32]) -> NDArray[np.float64] | Categories:
-    return column.take(rows) if isinstance(column, Categories) else column[rows]
 
 
 def _ids(nodes: NDArray[Any], candidates: NDArray[np.int32]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from training.ingest.check import CheckReport, OutcomeSummary, check_telemetry, data_id
 from training.ingest.read import read_telemetry
-from training.ingest.values import Categories, Columns, Entities, Telemetry, concatenated
+from training.ingest.values import Categories, Columns, Entities, Telemetry, at_rows, concatenated
 
 __all__ = [
     "Categories",
@@ -11,6 +11,7 @@ __all__ = [
     "Entities",
     "OutcomeSummary",
     "Telemetry",
+    "at_rows",
     "check_telemetry",
     "concatenated",
     "data_id",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ class Categories(NamedTuple):
     codes: NDArray[np.int32]
     values: tuple[Id, ...]
 
-    def take(self, rows: NDArray[Any]) -> Categories:
+    def take(self, rows: slice | NDArray[Any]) -> Categories:
         """Return the column at some rows; the codes keep their meaning."""
         return Categories(self.codes[rows], self.values)
 
@@ -29,6 +29,11 @@ class Categories(NamedTuple):
 
 Columns: TypeAlias = dict[str, "NDArray[np.float64] | Categories"]
 """Columns by name: numbers as (n,) float64 with NaN for null, vectors as (n, size), categories."""
+
+
+def at_rows(column: NDArray[np.float64] | Categories, rows: slice | NDArray[Any]) -> NDArray[np.float64] | Categories:
+    """Return a column at some rows."""
+    return column.take(rows) if isinstance(column, Categories) else column[rows]
 
 
 def concatenated(parts: Sequence[Columns]) -> Columns:
@@ -85,6 +90,8 @@ class Telemetry:
         left out.
     n_read
         How many rows were looked at; ``len`` of the telemetry is how many were accepted.
+    held_out
+        Shares of nodes and clients that were left out on purpose, as a manifest's window names them.
     """
 
     time: NDArray[np.float64]
@@ -100,6 +107,20 @@ class Telemetry:
     nodes: Entities
     rejected: dict[str, int]
     n_read: int
+    held_out: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def where(self, keep: NDArray[np.bool_]) -> Telemetry:
+        """Return the rows to keep; without copying where they are the first ones, as they mostly are."""
+        n = int(keep.sum())
+        rows: slice | NDArray[np.bool_] = slice(n) if keep[:n].all() else keep
+        columns = ("time", "arrival", "slice", "client", "node", "ok")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in columns},
+            outcomes={name: values[rows] for name, values in self.outcomes.items()},
+            request={name: at_rows(c, rows) for name, c in self.request.items()},
+            node_state={name: at_rows(c, rows) for name, c in self.node_state.items()},
+        )
