@@ -17,6 +17,7 @@ from scheduler.kernels import choice, forest, slate
 from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.features import fill, fill_pairs
+from scheduler.kernels.packed import opened
 from scheduler.layout import DROPS, NO_BARS
 from scheduler.outcomes import outcome_rows, tracked_values
 
@@ -29,12 +30,13 @@ _compiled = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 @_compiled
-def _partial(state, index, request, bars, now, work, retrieval, slots, dropped, last):  # noqa: PLR0913, PLR0917
+def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: PLR0913, PLR0917
     """Run the first stages of every request's decision; reserve and remember nothing."""
     total = 0.0
+    state, work = opened(packed), opened(desk)
     program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
     for i in range(request.keys.shape[0]):
-        n = retrieve(index, request.keys, i, bars, state.seed, i, retrieval, slots)
+        n = retrieve(state.postings, request.keys, i, bars, state.seed, i, work.retrieval, slots)
         if last == 0:
             continue
         demand = request.values[i, policy.demand]
@@ -67,22 +69,18 @@ def _partial(state, index, request, bars, now, work, retrieval, slots, dropped, 
 def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
     parts = vars(scheduler)
-    index, work, state = parts["_index"], parts["_work"], scheduler._state()  # noqa: SLF001
+    index, desk, state = parts["_index"], parts["_thread"].desk(0), scheduler._state()  # noqa: SLF001
     entity = request_rows(requests, "client_id", scheduler.clients)
     n, now = len(entity.keys), parts["_latest"]
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
-    retrieval, given = index.new_work(), True
+    given = True
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
 
     def until(last: int) -> float:
-        return 1e6 * thread_seconds(
-            lambda: _partial(state, index.arrays, entity, NO_BARS, now, work, retrieval, slots, dropped, last)
-        )
+        return 1e6 * thread_seconds(lambda: _partial(state, entity, NO_BARS, now, desk, slots, dropped, last))
 
     def whole() -> float:
-        return 1e6 * thread_seconds(
-            lambda: choice.decide(state, index.arrays, entity, NO_BARS, found, given, now, work, retrieval, out)
-        )
+        return 1e6 * thread_seconds(lambda: choice.decide(state, entity, NO_BARS, found, given, now, desk, out))
 
     until(0), whole()
     sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, WHOLE)}
@@ -99,7 +97,7 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     parts = vars(scheduler)
     index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"]
-    work, out = mine.room(0), mine.single
+    desk, out = mine.desk(0), mine.single
     entity, heads = request_row(request, "client_id", scheduler.clients), scheduler.model.heads
     nothing, given = np.empty((1, 0), np.int32), True
     decision = scheduler.decide(request, now=latest)
@@ -110,14 +108,12 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
         "gather state": scheduler._state,  # noqa: SLF001
         "call decide with no candidates": lambda: choice.decide(
             state,
-            index.arrays,
             entity,
             NO_BARS,
             nothing,
             given,
             latest,
-            work,
-            mine.retrieval,
+            desk,
             out,
         ),
         "row to Decision": lambda: decision_at(
@@ -137,7 +133,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a node of an update's steps, and an outcome of an outcome's, in calls of 16,384."""
     parts, n, latest = vars(scheduler), min(16_384, len(scheduler.fleet)), vars(scheduler)["_latest"]
     index, log, spec = parts["_index"], parts["_log"], scheduler.model.spec
-    fleet, table, work = scheduler.fleet, scheduler.fleet.table, parts["_work"]
+    fleet, table, desk = scheduler.fleet, scheduler.fleet.table, parts["_thread"].desk(0)
     rng, state = np.random.default_rng(5), scheduler._state()  # noqa: SLF001
     ids = rng.choice(len(fleet), n, replace=False)
     slots, load = table.slots(ids), {"load": rng.random(n)}
@@ -151,7 +147,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     for _ in range(repeats):
         take("update: ids and columns", lambda: table.upsert(ids, load))
         take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys))
-        take("update: rebuild rows", lambda: choice.refresh_nodes(state, slots, work))
+        take("update: rebuild rows", lambda: choice.refresh_nodes(state, slots, desk))
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))
         rows, places = log.find(made, None)
@@ -161,7 +157,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
         take(
             "outcome: learn, give back, rebuild rows",
             lambda rows=rows, places=places, values=values, arrivals=arrivals: choice.observe(
-                state, rows, places, values, arrivals, work
+                state, rows, places, values, arrivals, desk
             ),
         )
     return times

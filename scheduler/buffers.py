@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.layout import DROPS, DecisionArrays, PairWork, Workspace
+from scheduler.layout import DROPS, DecisionArrays, PairWork, RetrievalWork, Workspace
 from scheduler.model import Model
 
 
-def new_workspace(model: Model, n: int) -> Workspace:
-    """Return scratch arrays for up to ``n`` candidates."""
+def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
+    """Return scratch arrays for up to ``n`` candidates; those of retrieval go with an index."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
     return Workspace(
         position=np.empty(n, np.int32),
@@ -29,6 +29,7 @@ def new_workspace(model: Model, n: int) -> Workspace:
         leading=np.empty(n if policy.spread else policy.max_nodes, np.int32),
         spare=np.empty(policy.alternatives, np.int32),
         x_outcome=np.empty(len(model.spec.history.values)),
+        retrieval=retrieval,
     )
 
 

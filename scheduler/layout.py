@@ -337,6 +337,21 @@ class PairWork(NamedTuple):
     y: NDArray[np.float64]
 
 
+class RetrievalWork(NamedTuple):
+    """Scratch arrays of one retrieval, sized by the bound on candidates, not by the fleet; overwritten by each.
+
+    Attributes
+    ----------
+    seen
+        (places,) int32, a hash set of the slots found; a power of two, at least four times the bound.
+    drawn
+        (n,) int32, the rest of a list that is read as a whole.
+    """
+
+    seen: NDArray[np.int32]
+    drawn: NDArray[np.int32]
+
+
 class Workspace(NamedTuple):
     """Scratch arrays of one decision, by candidate; overwritten by each.
 
@@ -366,6 +381,8 @@ class Workspace(NamedTuple):
         (n_alternatives,) int32, candidates best first.
     x_outcome
         (n_values,) float64, the tracked values of one outcome.
+    retrieval
+        Scratch of retrieval.
     """
 
     position: NDArray[np.int32]
@@ -385,6 +402,7 @@ class Workspace(NamedTuple):
     leading: NDArray[np.int32]
     spare: NDArray[np.int32]
     x_outcome: NDArray[np.float64]
+    retrieval: RetrievalWork
 
 
 class DecisionArrays(NamedTuple):
@@ -428,22 +446,6 @@ N_WORDS: Final = 112
 
 READING, WRITING = range(2)
 """What a thread counts of itself: how many of its calls read now, and write."""
-
-
-class State(NamedTuple):
-    """All that a decision reads and changes.
-
-    ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
-    """
-
-    program: FeatureProgram
-    tables: Any  # scheduler.tables.ForestTables, which stands a layer above
-    policy: PolicyArrays
-    fleet: FleetArrays
-    history: HistoryArrays
-    log: DecisionLog
-    locks: NDArray[np.int64]
-    seed: int
 
 
 FIRST_ROOM: Final = 4
@@ -499,16 +501,18 @@ class IndexArrays(NamedTuple):
     marks: NDArray[np.int64]
 
 
-class RetrievalWork(NamedTuple):
-    """Scratch arrays of one retrieval, sized by the bound on candidates, not by the fleet; overwritten by each.
+class State(NamedTuple):
+    """All that a decision reads and changes.
 
-    Attributes
-    ----------
-    seen
-        (places,) int32, a hash set of the slots found; a power of two, at least four times the bound.
-    drawn
-        (n,) int32, the rest of a list that is read as a whole.
+    ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
     """
 
-    seen: NDArray[np.int32]
-    drawn: NDArray[np.int32]
+    program: FeatureProgram
+    tables: Any  # scheduler.tables.ForestTables, which stands a layer above
+    policy: PolicyArrays
+    fleet: FleetArrays
+    history: HistoryArrays
+    log: DecisionLog
+    locks: NDArray[np.int64]
+    seed: int
+    postings: IndexArrays

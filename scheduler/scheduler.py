@@ -20,6 +20,7 @@ from scheduler.gate import Gate
 from scheduler.history import new_history
 from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_row, request_rows
 from scheduler.kernels import choice
+from scheduler.kernels.packed import Packed
 from scheduler.layout import (
     N_EXPIRED,
     N_FORGOTTEN,
@@ -53,23 +54,24 @@ class _Thread(threading.local):
 
     Attributes
     ----------
-    retrieval
-        Scratch of the index.
     single
         Room for one decision.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
         self._model = model
-        self._work = new_workspace(model, index.arrays.limit)
-        self.retrieval = index.new_work()
+        self._retrieval = index.new_work()
+        self._desk = self._new_desk(index.arrays.limit)
         self.single = new_outputs(model, 1)
 
-    def room(self, n: int) -> Workspace:
+    def desk(self, n: int) -> Packed[Workspace]:
         """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
-        if n > len(self._work.slot):
-            self._work = new_workspace(self._model, n)
-        return self._work
+        if n > len(self._desk.content.slot):
+            self._desk = self._new_desk(n)
+        return self._desk
+
+    def _new_desk(self, n: int) -> Packed[Workspace]:
+        return Packed(new_workspace(self._model, n, self._retrieval))
 
 
 class Scheduler:
@@ -120,9 +122,8 @@ class Scheduler:
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
         self._policy = compile_policy(spec, features, model.calibration)
-        # Writers work in the one, readers each in their thread's own.
-        self._work = new_workspace(model, spec.candidates.limit)
         self._thread = _Thread(model, self._index)
+        self._packed: Packed[State] | None = None
         self.clients = Table(features.request, "client ids", self._lock)
         self.fleet = Fleet(
             features.node,
@@ -284,7 +285,7 @@ class Scheduler:
             self._check_clock(times.min(initial=np.inf))
             self._move_clock(times.max(initial=-np.inf))
             values = tracked_values(spec, spec.history.values, measured)
-            choice.observe(self._state(), rows, places, values, times, self._work)
+            choice.observe(self._state(), rows, places, values, times, self._thread.desk(0))
             self._refresh_returned(rows, places)
 
     def score(
@@ -341,7 +342,7 @@ class Scheduler:
         """Recompute every node's forest row, after history was filled from outside."""
         with self._lock:
             slots = np.flatnonzero(self.fleet.arrays.expires > -np.inf).astype(np.int32)
-            choice.refresh_nodes(self._state(), slots, self._work)
+            choice.refresh_nodes(self._state(), slots, self._thread.desk(0))
 
     @property
     def history(self) -> HistoryArrays:
@@ -381,7 +382,7 @@ class Scheduler:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
         out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-        choice.score_all(self._state(), entity, slots, now, self._thread.room(slots.shape[1]), out)
+        choice.score_all(self._state(), entity, slots, now, self._thread.desk(slots.shape[1]), out)
         return out
 
     def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
@@ -393,14 +394,14 @@ class Scheduler:
         self, requests: Entity, candidates: object, bars: NDArray[np.uint64], now: float, out: DecisionArrays
     ) -> NDArray[np.int32]:
         """Decide requests into ``out`` and return the fleet slots of their candidates, given or retrieved."""
-        index, mine, given = self._index.arrays, self._thread, candidates is not None
+        given = candidates is not None
         if given:
             slots = candidate_slots(candidates, self.fleet.table, len(requests.keys))
         else:
-            slots = np.empty((len(requests.keys), index.limit), np.int32)
-        work = mine.room(slots.shape[1])
+            slots = np.empty((len(requests.keys), self._index.arrays.limit), np.int32)
+        desk = self._thread.desk(slots.shape[1])
         self._move_clock(now)
-        choice.decide(self._state(), index, requests, bars, slots, given, now, work, mine.retrieval, out)
+        choice.decide(self._state(), requests, bars, slots, given, now, desk, out)
         return slots
 
     def _move_clock(self, now: float) -> None:
@@ -413,22 +414,27 @@ class Scheduler:
             message = f"now: expected at least {self._latest} less {MAX_SKEW} s, found {now}"
             raise ClockError(message)
 
-    def _state(self) -> State:
-        model = self.model
-        return State(
-            program=model.features.program,
-            tables=model.forest.tables,
-            policy=self._policy,
-            fleet=self.fleet.arrays,
-            history=self._history,
-            log=self._log.arrays,
-            locks=self._lock.words,
-            seed=self._seed,
-        )
+    def _state(self) -> Packed[State]:
+        """Return the state as it stands; packed anew where arrays were replaced, as by growth."""
+        packed, fleet, postings = self._packed, self.fleet.arrays, self._index.arrays
+        if packed is None or packed.content.fleet is not fleet or packed.content.postings is not postings:
+            state = State(
+                program=self.model.features.program,
+                tables=self.model.forest.tables,
+                policy=self._policy,
+                fleet=fleet,
+                history=self._history,
+                log=self._log.arrays,
+                locks=self._lock.words,
+                seed=self._seed,
+                postings=postings,
+            )
+            packed = self._packed = Packed(state)
+        return packed
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._index.put(slots, self.fleet.arrays.columns.keys)
-        choice.refresh_nodes(self._state(), slots, self._work)
+        choice.refresh_nodes(self._state(), slots, self._thread.desk(0))
 
     def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
         self._index.drop(slots)
@@ -440,4 +446,4 @@ class Scheduler:
         if left.any():
             keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
             slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
-            choice.refresh_nodes(self._state(), slots, self._work)
+            choice.refresh_nodes(self._state(), slots, self._thread.desk(0))

@@ -11,6 +11,7 @@ from scheduler.kernels.features import fill, fill_pairs, history_key, learn
 from scheduler.kernels.history import find
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
+from scheduler.kernels.packed import Packed, opened
 from scheduler.kernels.slate import alternatives, assemble, followers
 from scheduler.layout import (
     ANSWERED,
@@ -39,9 +40,7 @@ from scheduler.layout import (
     DecisionLog,
     Entity,
     FleetArrays,
-    IndexArrays,
     PolicyArrays,
-    RetrievalWork,
     State,
     Workspace,
 )
@@ -59,8 +58,9 @@ AHEAD = 16
 
 
 @kernel
-def refresh_node(state: State, slot: int, work: Workspace) -> None:
+def refresh_node(packed: Packed[State], slot: int, desk: Packed[Workspace]) -> None:
     """Recompute the forest row of one node from its columns and history."""
+    state, work = opened(packed), opened(desk)
     columns = state.fleet.columns
     # Node features read nothing of the request: the node stands in for it.
     program = state.program
@@ -73,10 +73,10 @@ def refresh_node(state: State, slot: int, work: Workspace) -> None:
 
 
 @kernel
-def refresh_nodes(state: State, slots: np.ndarray, work: Workspace) -> None:
+def refresh_nodes(packed: Packed[State], slots: np.ndarray, desk: Packed[Workspace]) -> None:
     """Recompute the forest rows of several nodes."""
     for i in range(slots.size):
-        refresh_node(state, slots[i], work)
+        refresh_node(packed, slots[i], desk)
 
 
 @kernel
@@ -120,8 +120,9 @@ def admit(
 
 
 @kernel
-def score(state: State, request: Entity, i: int, n: int, now: float, work: Workspace) -> None:
-    """Write calibrated head values of the workspace's first ``n`` candidates into ``work.values``."""
+def score(packed: Packed[State], request: Entity, i: int, n: int, now: float, desk: Packed[Workspace]) -> None:
+    """Write calibrated head values of the workspace's first ``n`` candidates into its ``values``."""
+    state, work = opened(packed), opened(desk)
     program, columns, rows = state.program, state.fleet.columns, state.fleet.rows
     fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
     forest.request_row(state.tables, work.x_request, work.request_row)
@@ -362,15 +363,13 @@ def choose(
 
 @kernel
 def decide(
-    state: State,
-    index: IndexArrays,
+    packed: Packed[State],
     request: Entity,
     bars: np.ndarray,
     slots: np.ndarray,
     given: bool,
     now: float,
-    work: Workspace,
-    retrieval: RetrievalWork,
+    desk: Packed[Workspace],
     out: DecisionArrays,
 ) -> None:
     """Decide requests one after another, each seeing the reservations of those before it.
@@ -390,6 +389,7 @@ def decide(
     out
         Changed in place, as are the fleet's reservations and the decision log.
     """
+    state, work = opened(packed), opened(desk)
     policy, fleet = state.policy, state.fleet
     locks.acquire(state.locks)
     expire(fleet, state.log, policy.hold, now)
@@ -397,7 +397,7 @@ def decide(
     for i in range(slots.shape[0]):
         decision = locks.add(state.log.counters, NEXT_ID, 1)
         if not given:
-            retrieve(index, request.keys, i, bars, state.seed, decision, retrieval, slots[i])
+            retrieve(state.postings, request.keys, i, bars, state.seed, decision, work.retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
@@ -405,7 +405,7 @@ def decide(
         out.id[i] = decision
         n = admit(fleet, slots[i], bars, i, demand, now, work, out.dropped[i])
         if n > 0:
-            score(state, request, i, n, now, work)
+            score(packed, request, i, n, now, desk)
             utilities(policy, fleet, profile(policy, request, i), n, work)
         locks.acquire(state.locks)
         choose(state, request, i, decision, n, demand, now, work, out)
@@ -426,8 +426,11 @@ def blank(out: DecisionArrays, i: int) -> None:
 
 
 @kernel
-def score_all(state: State, request: Entity, slots: np.ndarray, now: float, work: Workspace, out: np.ndarray) -> None:
+def score_all(
+    packed: Packed[State], request: Entity, slots: np.ndarray, now: float, desk: Packed[Workspace], out: np.ndarray
+) -> None:
     """Write calibrated head values (n, n_candidates, n_heads) of all candidates; padding stays as it is."""
+    work = opened(desk)
     for i in range(slots.shape[0]):
         n = 0
         for c in range(slots.shape[1]):
@@ -435,14 +438,19 @@ def score_all(state: State, request: Entity, slots: np.ndarray, now: float, work
                 work.position[n] = c
                 work.slot[n] = slots[i, c]
                 n += 1
-        score(state, request, i, n, now, work)
+        score(packed, request, i, n, now, desk)
         for c in range(n):
             copy_row(out[i], work.position[c], work.values, c)
 
 
 @kernel
 def observe(
-    state: State, row: np.ndarray, place: np.ndarray, values: np.ndarray, now: np.ndarray, work: Workspace
+    packed: Packed[State],
+    row: np.ndarray,
+    place: np.ndarray,
+    values: np.ndarray,
+    now: np.ndarray,
+    desk: Packed[Workspace],
 ) -> None:
     """Fold outcomes into history, give back their uplink and refresh their nodes, and those that history let go of.
 
@@ -455,6 +463,7 @@ def observe(
     now
         (n,) float64 arrivals in seconds.
     """
+    state, work = opened(packed), opened(desk)
     fleet, log = state.fleet, state.log
     request = Entity(fleet.columns.values, log.request_keys)
     node = Entity(fleet.columns.values, log.node_keys)
@@ -470,8 +479,8 @@ def observe(
         log.counters[N_OUTCOMES] += 1
         slot = log.slot[r, s]
         if fleet.generation[slot] == log.generation[r, s]:
-            refresh_node(state, slot, work)
+            refresh_node(packed, slot, desk)
         # What history let go of for this outcome, other nodes' rows may still tell of.
         for other in range(state.history.stale[0]):
-            refresh_node(state, state.history.stale[1 + other], work)
+            refresh_node(packed, state.history.stale[1 + other], desk)
         state.history.stale[0] = 0
