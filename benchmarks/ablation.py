@@ -1,0 +1,154 @@
+"""What each block of features and each device adds: ``python -m benchmarks.ablation DATA --spec NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from scheduler.model import Model
+from scheduler.spec import Spec
+from training.baselines import Learned, Random, Setting
+from training.comparison import LEARNED, ORACLE, RANDOM, Comparison
+from training.evaluate import evaluate, split_telemetry
+from training.ingest import Telemetry, read_telemetry
+from training.rounds import measured_rounds
+from training.shipped import find_spec
+from training.train import train_model
+
+
+class Judge(NamedTuple):
+    """The requests that every model decides: those of ``seeds`` seeds from slice ``start`` on."""
+
+    telemetry: Telemetry
+    start: int
+    requests: int
+    candidates: int
+    seeds: int
+    threads: int
+
+
+def without(spec: Spec) -> dict[str, Spec]:
+    """Return by name the spec without each block of features, and without each device of training and policy.
+
+    Blocks are the features of one history key, statistic or half-life, and those of one other operation. A
+    block that is the same features as an earlier one, or all there are, is left out.
+    """
+    blocks: dict[str, set[str]] = {}
+    for name, feature in spec.features.items():
+        for block in _blocks(feature):
+            blocks.setdefault(block, set()).add(name)
+    specs: dict[str, Spec] = {}
+    done: list[set[str]] = [set(spec.features)]
+    for block, names in blocks.items():
+        if names not in done:
+            done.append(names)
+            rest = {name: feature for name, feature in spec.features.items() if name not in names}
+            specs[block] = msgspec.structs.replace(spec, features=rest)
+    if spec.training.reveal < 1.0:
+        training = msgspec.structs.replace(spec.training, reveal=1.0)
+        specs["device reveal"] = msgspec.structs.replace(spec, training=training)
+    if spec.policy.explore != "none":
+        policy = msgspec.structs.replace(spec.policy, explore="none")
+        specs["device explore"] = msgspec.structs.replace(spec, policy=policy)
+    return specs
+
+
+def _blocks(feature: Any) -> Iterable[str]:
+    op = feature.__struct_config__.tag
+    if op != "history":
+        return [f"op {op}"]
+    parts = {"key": feature.key, "stat": feature.stat, "half-life": feature.half_life}
+    return [f"{part} {value}" for part, value in parts.items() if value is not None]
+
+
+def judged(spec: Spec, judge: Judge) -> list[Comparison]:
+    """Train on what lies before the start and let the model decide the requests of every seed."""
+    before, _ = split_telemetry(judge.telemetry, judge.start)
+    with tempfile.TemporaryDirectory() as folder:
+        model: Model = train_model(before, spec, Path(folder), threads=judge.threads).model
+        runs = []
+        for seed in range(judge.seeds):
+            setting = Setting(spec, before.clients, before.nodes, seed)
+            policies = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
+            rounds = measured_rounds(
+                judge.telemetry,
+                spec,
+                start=judge.start,
+                requests=judge.requests,
+                candidates=judge.candidates,
+                seed=seed,
+            )
+            runs.append(evaluate(rounds, policies, spec, before))
+    return runs
+
+
+def added(full: list[Comparison], less: list[Comparison]) -> dict[str, float]:
+    """Return by how much regret is higher without a block, seed by seed: mean and standard deviation.
+
+    In the unit of the cost and in its log; below zero the model is better off without.
+    """
+    found: dict[str, float] = {}
+    for figure in ("mean", "mean_log"):
+        pairs = zip(full, less, strict=True)
+        more = [_regret(b, figure) - _regret(a, figure) for a, b in pairs]
+        found[figure] = float(np.mean(more))
+        found[f"{figure}_spread"] = float(np.std(more, ddof=1)) if len(more) > 1 else float("nan")
+    return found
+
+
+def _regret(run: Comparison, figure: str) -> float:
+    return getattr(run.policies[LEARNED], figure) - getattr(run.policies[ORACLE], figure)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", type=Path, help="telemetry directory")
+    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
+    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
+    parser.add_argument("--requests", type=int, help="requests of a client in a slice; default: the spec's")
+    parser.add_argument("--candidates", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="for LightGBM; 0 for one a core")
+    parser.add_argument("--only", nargs="+", help="blocks to leave out, by name; default: each in turn")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    if options.start is None:
+        options.start = options.spec.evaluation.start
+    if options.start is None:
+        parser.error(f"the spec {options.spec.name} names no slice to start from: give --from")
+    blocks = without(options.spec)
+    options.only = options.only or list(blocks)
+    if unknown := set(options.only) - blocks.keys():
+        parser.error(f"--only: expected some of {', '.join(blocks)}, found {', '.join(sorted(unknown))}")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    spec = options.spec
+    requests = options.requests or spec.evaluation.requests
+    telemetry = read_telemetry(options.data, spec)
+    judge = Judge(telemetry, options.start, requests, options.candidates, options.seeds, options.threads)
+    full = judged(spec, judge)
+    mean, log = (np.mean([getattr(run.policies[LEARNED], f) for run in full]) for f in ("mean", "mean_log"))
+    print(f"With all {len(spec.features)} features: mean {mean:.4g}, mean log {log:.4g}\n")
+    print("| without | features left | mean | mean log |\n| --- | ---: | ---: | ---: |")
+    found = {}
+    for name in options.only:
+        less = without(spec)[name]
+        found[name] = row = added(full, judged(less, judge))
+        cells = [f"{row[f]:+.3g} ± {row[f + '_spread']:.1g}" for f in ("mean", "mean_log")]
+        print(f"| {name} | {len(less.features)} | {cells[0]} | {cells[1]} |", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
