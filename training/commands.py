@@ -281,6 +281,44 @@ def report(
 
 
 @app.command()
+def lifetime(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Sightings: telemetry.parquet, nodes.parquet, clients.parquet, and maybe node_state.parquet."
+        ),
+    ],
+    spec: SpecName = "vpngate",
+    horizon: Annotated[
+        list[int] | None, typer.Option(help="Snapshots ahead; may be given several times. Default: 1, 4 and 28.")
+    ] = None,
+    start: Annotated[
+        int | None, typer.Option("--from", help="First slice to judge. Default: that of the last fifth.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Receives telemetry, artifact and pictures of each horizon.")] = Path(
+        ".fogline/lifetime"
+    ),
+    seed: Seed = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    json: Json = False,
+) -> None:
+    """Predict whether nodes are seen again and how fast they are then, beside frequencies and Kaplan-Meier."""
+    from training.lifetime import LifetimeOptions, judge_lifetimes, lifetime_tables
+
+    options = LifetimeOptions(
+        horizons=tuple(horizon or LifetimeOptions.horizons), start=start, out=out, seed=seed, threads=threads
+    )
+    with _progress(json) as progress:
+        result = judge_lifetimes(data, find_spec(spec), options, progress)
+    if json:
+        _print_json(result.to_json())
+        return
+    for table in lifetime_tables(result):
+        Console().print(table)
+    Console().print(f"Models and pictures: {out}", soft_wrap=True)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Where telemetry, registry, artifact and report go.")] = Path(
         ".fogline/demo"

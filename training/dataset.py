@@ -82,7 +82,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
     if not 0 < split < judge < slices.size:
         found = f"{split}, {judge - split} and {slices.size - judge}"
         raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
-    targets, outcomes = _targets(telemetry, spec, keep)
+    targets, outcomes = head_targets(telemetry, spec, keep)
     return Dataset(
         features,
         vocabulary,
@@ -134,9 +134,10 @@ def _by_frequency(raw: Categories) -> tuple[Id, ...]:
     return tuple(raw.values[i] for i in ranked[:MAX_CATEGORIES] if counts[i])
 
 
-def _targets(
+def head_targets(
     telemetry: Telemetry, spec: Spec, keep: NDArray[np.bool_]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return targets and outcomes of the rows to keep for each head, as `Dataset` has them."""
     rows = np.column_stack([telemetry.outcomes[name][keep] for name in outcome_names(spec)])
     ok = telemetry.ok[keep]
     targets, outcomes = {}, {}

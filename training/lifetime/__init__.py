@@ -1,5 +1,14 @@
 """How long nodes stay: sightings as telemetry, and what a model makes of them beside frequencies and Kaplan-Meier."""
 
+from training.lifetime.run import Lifetime, LifetimeOptions, LifetimeResult, judge_lifetimes
 from training.lifetime.sightings import write_lifetimes
+from training.lifetime.table import lifetime_tables
 
-__all__ = ["write_lifetimes"]
+__all__ = [
+    "Lifetime",
+    "LifetimeOptions",
+    "LifetimeResult",
+    "judge_lifetimes",
+    "lifetime_tables",
+    "write_lifetimes",
+]

@@ -120,7 +120,7 @@ def lifetimes(sightings: pl.DataFrame, horizon: int) -> pl.DataFrame:
     listed = (pl.col("gap") <= horizon).fill_null(value=False)
     known = pl.when("listed").then(pl.col("next_s")).otherwise(pl.col("deadline_s"))
     return (
-        rows.join(_snapshots(sightings).select("at", deadline_s=pl.col("time_s").shift(-horizon)), on="at")
+        rows.join(snapshots(sightings).select("at", deadline_s=pl.col("time_s").shift(-horizon)), on="at")
         .with_columns(listed=listed, throughput_kbps=pl.when(listed).then("next_kbps"))
         .with_columns(known_ms=pl.max_horizontal((known - pl.col("time_s")) * 1000.0 - LEAD_MS, 0.0))
         .drop("at", "time_s", "gap", "remaining", "next_s", "next_kbps", "deadline_s")
@@ -137,23 +137,23 @@ def with_gaps(sightings: pl.DataFrame) -> pl.DataFrame:
         With ``at``, the number of its snapshot, ``time_s``; ``gap``, the snapshots until the same client sees the same
         node again, ``next_s`` and ``next_kbps``, null where it never does; ``remaining``, the snapshots after its own.
     """
-    snapshots = _snapshots(sightings).select("slice", "at")
+    numbered = snapshots(sightings).select("slice", "at")
     pair = ["client_id", "node_id"]
     return (
         sightings.with_columns(time_s=_seconds(sightings))
-        .join(snapshots, on="slice")
+        .join(numbered, on="slice")
         .sort("at")
         .rename({"throughput_kbps": "speed_kbps"})
         .with_columns(
             gap=(pl.col("at").shift(-1) - pl.col("at")).over(pair),
             next_s=pl.col("time_s").shift(-1).over(pair),
             next_kbps=pl.col("speed_kbps").shift(-1).over(pair),
-            remaining=snapshots.height - 1 - pl.col("at"),
+            remaining=numbered.height - 1 - pl.col("at"),
         )
     )
 
 
-def _snapshots(sightings: pl.DataFrame) -> pl.DataFrame:
+def snapshots(sightings: pl.DataFrame) -> pl.DataFrame:
     """Return the snapshots in order with their number ``at`` and the time ``time_s`` of their last row."""
     times = sightings.group_by("slice").agg(time_s=_seconds(sightings).max()).sort("slice")
     return times.with_columns(at=pl.int_range(pl.len(), dtype=pl.Int64))

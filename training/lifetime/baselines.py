@@ -1,0 +1,147 @@
+"""What simple statistics say of a node: running frequencies, running means, and Kaplan-Meier curves.
+
+Running ones go on learning while they are judged, from what is known at each sighting, as the model's history does.
+Thin groups are drawn towards coarser ones; how strongly is chosen on rows before the judged ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from lifelines import KaplanMeierFitter
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Loss: TypeAlias = Callable[[Floats, Floats], float]
+
+STRENGTHS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
+"""How many rows a coarser group's mean may count for in a finer one's."""
+
+FEWEST = 30
+"""Sightings a group needs for a Kaplan-Meier curve of its own; the others take that of all."""
+
+
+class Stream(NamedTuple):
+    """Rows in any order, what each adds to the statistics and when, and what is to be predicted.
+
+    Attributes
+    ----------
+    at
+        (n,) number of the row's snapshot.
+    value
+        (n,) what the row adds; NaN adds nothing.
+    lag
+        Snapshots after its own at which it does; 0 for what is known at the row itself.
+    target
+        (n,) what is predicted, NaN where there is nothing to predict.
+    past
+        (n,) bool, rows on which strengths are chosen.
+    """
+
+    at: Ints
+    value: Floats
+    lag: int
+    target: Floats
+    past: NDArray[np.bool_]
+
+
+def running_means(
+    stream: Stream, groups: Mapping[str, Ints], node: Ints, loss: Loss, start: float = 0.5
+) -> dict[str, Floats]:
+    """Predict each row by the mean of what is known of all rows, of its groups, and of its node.
+
+    Parameters
+    ----------
+    groups
+        (n,) group numbers by name, 0 or more.
+    node
+        (n,) node numbers, 0 or more.
+    loss
+        Of predictions and targets; least on the past rows decides how strongly a group's mean is drawn to that of all,
+        and a node's to which of these.
+    start
+        Predicted before anything is known.
+
+    Returns
+    -------
+    dict
+        (n,) predictions as ``global``, under the name of each group, and as ``node``.
+    """
+    n, total = known(stream, np.zeros(stream.at.size, np.int64))
+    found = {"global": np.divide(total, n, out=np.full(total.size, start), where=n > 0)}
+    for name, group in groups.items():
+        found[name] = _drawn(stream, group, [found["global"]], loss)
+    found["node"] = _drawn(stream, node, list(found.values()), loss)
+    return found
+
+
+def _drawn(stream: Stream, key: Ints, coarser: list[Floats], loss: Loss) -> Floats:
+    n, total = known(stream, key)
+    judged = stream.past & ~np.isnan(stream.target)
+    choices = [(mean, k) for mean in coarser for k in STRENGTHS]
+    losses = [
+        loss(((total + k * mean) / (n + k))[judged], stream.target[judged]) if judged.any() else k
+        for mean, k in choices
+    ]
+    mean, k = choices[int(np.argmin(losses))]
+    return (total + k * mean) / (n + k)
+
+
+def known(stream: Stream, key: Ints) -> tuple[Ints, Floats]:
+    """Return for each row how many values of its key are known at it, and their sum."""
+    measured = np.flatnonzero(~np.isnan(stream.value))
+    measured = measured[np.lexsort((stream.at[measured], key[measured]))]
+    span = int(stream.at.max()) + 2
+    codes = key[measured] * span + stream.at[measured] + 1
+    sums = np.concatenate([[0.0], np.cumsum(stream.value[measured])])
+    first = np.searchsorted(codes, key * span, "left")
+    stop = np.searchsorted(codes, key * span + np.maximum(stream.at - stream.lag + 1, 0), "right")
+    return stop - first, sums[stop] - sums[first]
+
+
+def log_loss(predicted: Floats, outcome: Floats) -> float:
+    """Return the mean negative log likelihood of 0/1 outcomes."""
+    p = np.clip(predicted, 1e-15, 1.0 - 1e-15)
+    return float(-np.mean(np.where(outcome > 0, np.log(p), np.log1p(-p))))
+
+
+def squared_error(predicted: Floats, outcome: Floats) -> float:
+    """Return the mean squared error."""
+    return float(np.mean((predicted - outcome) ** 2))
+
+
+class Gaps(NamedTuple):
+    """Sightings of the past: snapshots until the next one, or (not ``seen``) until the past ends."""
+
+    duration: Ints
+    seen: NDArray[np.bool_]
+
+
+def kaplan_meier(gaps: Gaps, horizon: int, group: Ints | None = None) -> Callable[[NDArray[Any]], Floats]:
+    """Return the probability of a next sighting within a horizon by group number, from Kaplan-Meier curves.
+
+    The product-limit estimator (Kaplan, Meier, JASA 1958) takes sightings whose horizon had not ended for what they
+    say: that nothing was seen until then.
+
+    Parameters
+    ----------
+    group
+        (n,) group numbers of the sightings; None for one curve.
+    """
+    whole = _within(gaps, horizon)
+    if group is None:
+        return lambda asked: np.full(asked.size, whole)
+    by_group = {
+        int(number): _within(Gaps(gaps.duration[group == number], gaps.seen[group == number]), horizon)
+        for number, count in zip(*np.unique(group, return_counts=True), strict=True)
+        if count >= FEWEST
+    }
+    return lambda asked: np.array([by_group.get(int(number), whole) for number in asked])
+
+
+def _within(gaps: Gaps, horizon: int) -> float:
+    fitted = KaplanMeierFitter().fit(gaps.duration, event_observed=gaps.seen)
+    return 1.0 - float(fitted.predict(horizon))
