@@ -67,7 +67,10 @@ def test_a_wrong_call_is_told_on_standard_error_and_with_json_also_as_json(words
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("nobody", "spec: expected a path to a TOML file or one of demo, hbrp, seattle, wsdream2, found 'nobody'"),
+        (
+            "nobody",
+            "spec: expected a path to a TOML file or one of demo, hbrp, seattle, vpngate, wsdream2, found 'nobody'",
+        ),
         ("nobody.toml", "nobody.toml: expected a readable spec file, found No such file or directory"),
     ],
 )
