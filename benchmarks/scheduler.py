@@ -246,7 +246,7 @@ def measure_threads(scheduler: Scheduler, cores: set[int], repeats: int) -> Figu
 def measure_bytes(scheduler: Scheduler, before: int, after: int) -> dict[str, float]:
     """Bytes a node by what holds them; history counts entries of the node's own key."""
     arrays, n = scheduler.fleet.arrays, len(scheduler.fleet)
-    index, slots = vars(scheduler)["_index"].arrays, len(scheduler.fleet.table.ids)
+    index, slots = vars(scheduler)["_index"].arrays, len(scheduler.fleet.arrays.expires)
     history = scheduler.history
     parts = {
         "forest row": arrays.rows.itemsize * arrays.rows.shape[1],

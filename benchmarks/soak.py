@@ -47,19 +47,22 @@ ROOMY, TIGHT = 131_072, 256
 REMEMBER = {ROOMY: 20_000, TIGHT: 2_000}
 """Decisions remembered, by history entries: longer than reservations last, and shorter."""
 
+SPREAD, ALTERNATIVES = {"isp": 2, "region": 1}, 2
+"""Limits tight enough that they matter: there are four carriers and four regions."""
+
 CALLS_A_ROUND = 3_000
 HEAP_GROWTH = 24 * 2**20
 """Bytes by which a process may differ between warm-up and end, of allocator noise."""
 
 
 def build(folder: Path, capacity: int) -> None:
-    """Write an artifact of the benchmark's spec with small forests, slates of up to three and short holds."""
+    """Write an artifact of the benchmark's spec with small forests, slates of up to three under limits, short holds."""
     spec = parse_spec(SPEC)
     change = msgspec.structs.replace
     spec = change(
         spec,
         history=change(spec.history, capacity=capacity),
-        policy=change(spec.policy, max_nodes=3, epsilon=0.2),
+        policy=change(spec.policy, max_nodes=3, epsilon=0.2, spread=SPREAD, alternatives=ALTERNATIVES),
         ledger=change(spec.ledger, hold="20s"),
     )
     vocabulary = {f"{side}.{name}": tuple(range(n)) for side in ("request", "node")
@@ -138,7 +141,9 @@ class Subject:
             vars(part)["_lock"] = self.lock
         self.roomy = spec.history.capacity == ROOMY
         self.hold = seconds(spec.ledger.hold)
-        self.twin = Twin(remember=remember, max_nodes=spec.policy.max_nodes, hold=self.hold, with_history=self.roomy)
+        self.twin = Twin(
+            remember=remember, max_nodes=spec.policy.max_nodes, hold=self.hold, spread=SPREAD, with_history=self.roomy
+        )
         self.clock = Clock()
         self.made: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=remember)
         self.recent: deque[Any] = deque(maxlen=N_LIVE)
@@ -182,8 +187,8 @@ class Subject:
         self._audit_counters()
         self._audit_nodes()
         self._audit_index()
+        self._audit_rows()
         if self.roomy:
-            self._audit_rows()
             self._audit_history()
 
     def _audit_counters(self) -> None:
@@ -222,16 +227,13 @@ class Subject:
         _same("slots in posting lists", slot.tolist(), index.arena[lists[at[:, 0], LIST_START] + at[:, 1]].tolist())
 
     def _audit_rows(self) -> None:
-        """Every node's forest row is what its columns and history say today.
-
-        Not so where history lets an entry go: its node's row keeps what it said until the node is next heard of.
-        """
+        """Every node's forest row is what its columns and history say today, also where history let an entry go."""
         live = self.scheduler.fleet.arrays.expires > -np.inf
         before = self.scheduler.fleet.arrays.rows[live].copy()
         self.scheduler.refresh()
         stale = (before != self.scheduler.fleet.arrays.rows[live]).any(axis=1)
         if stale.any():
-            ids = self.scheduler.fleet.table.ids[live][stale]
+            ids = self.scheduler.fleet.table.ids_at(np.flatnonzero(live)[stale])
             raise ViolationError(f"forest rows of {len(ids)} nodes are stale, such as {ids[0]!r}'s")
 
     def _audit_history(self) -> None:
@@ -292,6 +294,8 @@ def soak(artifact: Path, seed: int, n_threads: int, until: float) -> dict[str, A
         "rounds": rounds,
         "calls": subject.calls,
         "refused": subject.twin.refused,
+        "dropped": subject.twin.dropped,
+        "most_nodes": len(subject.scheduler.fleet.arrays.expires),
         "counters": subject.scheduler.counters(),
         "warm_mb": round(warm / 2**20, 1),
         "end_mb": round(end / 2**20, 1),

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 N_IDS, N_LIVE, N_CLIENTS, N_REGIONS = 600, 400, 200, 4
 
+SURGE = 6_000
+"""Nodes that sometimes join at once, at most: so many that columns, ids and posting lists all grow."""
+
 STEP = 0.005
 """Mean seconds between calls on the soak's own clock."""
 
@@ -31,9 +34,9 @@ class Caller:
         self.failure: BaseException | None = None
         self._kinds: list[Callable[[], None]] = [
             self.decide, self.decide_batch, self.observe, self.observe_batch, self.join, self.update, self.remove,
-            self.hear, self.quarantine, self.move_clients, self.score, self.blunder,
+            self.hear, self.quarantine, self.move_clients, self.score, self.blunder, self.surge,
         ]  # fmt: skip
-        self._weights = (34, 6, 30, 6, 6, 6, 3, 5, 1, 1, 1, 1)
+        self._weights = (34, 6, 30, 6, 6, 6, 3, 5, 1, 1, 1, 1, 0.05)
 
     def run(self) -> None:
         try:
@@ -76,13 +79,24 @@ class Caller:
     def client(self) -> int:
         return self.rng.randrange(N_CLIENTS + 5)
 
+    def unwanted(self) -> tuple[list[Any] | None, dict[str, list[int]] | None]:
+        """What a request excludes and blocks."""
+        exclude = [self.id() for _ in range(self.rng.randint(0, 4))] if self.rng.random() < 0.3 else None
+        column, n = self.rng.choice((("isp", ISPS), ("region", N_REGIONS)))
+        values = self.rng.choices(range(n + 1), k=self.rng.randint(0, 2))
+        return exclude, {column: values} if self.rng.random() < 0.3 else None
+
     def decide(self) -> None:
         candidates = [self.live(self.rng.randint(1, 24))] if self.rng.random() < 0.5 else None
         client, demand, now = self.client(), self.demand(), self.now()
-        told = {"clients": [client], "demand": [demand], "candidates": candidates, "now": now}
+        exclude, block = self.unwanted()
+        told = {"clients": [client], "demand": [demand], "candidates": candidates, "now": now,
+                "unwanted": [(exclude or [], block or {})]}  # fmt: skip
         request = {"client_id": client, "bitrate_kbps": demand}
         decide, given = self.subject.scheduler.decide, candidates and candidates[0]
-        self._keep(self.call("decide", told, lambda: [decide(request, given, now=now)]))
+        self._keep(self.call("decide", told, lambda: [
+            decide(request, given, now=now, exclude=exclude, block=block)
+        ]))  # fmt: skip
 
     def decide_batch(self) -> None:
         n, now = self.rng.randint(1, 16), self.now()
@@ -92,11 +106,16 @@ class Caller:
             width = self.rng.randint(1, len(pool))
             candidates = [self.rng.sample(pool, width) for _ in range(n)]
         clients, demand = [self.client() for _ in range(n)], [self.demand() for _ in range(n)]
-        told = {"clients": clients, "demand": demand, "candidates": candidates, "now": now}
+        exclude = [self.unwanted()[0] for _ in range(n)] if self.rng.random() < 0.5 else None
+        isps = [self.rng.choices(range(ISPS), k=self.rng.randint(0, 2)) for _ in range(n)]
+        block = {"isp": isps} if self.rng.random() < 0.5 else None
+        told = {"clients": clients, "demand": demand, "candidates": candidates, "now": now,
+                "unwanted": [((exclude and exclude[i]) or [], {"isp": isps[i]} if block else {})
+                             for i in range(n)]}  # fmt: skip
         requests = {"client_id": clients, "bitrate_kbps": demand}
 
         def function() -> list[Any]:
-            decisions = self.subject.scheduler.decide_batch(requests, candidates, now=now)
+            decisions = self.subject.scheduler.decide_batch(requests, candidates, now=now, exclude=exclude, block=block)
             return [decisions.one(i) for i in range(n)]
 
         self._keep(self.call("decide", told, function))
@@ -105,6 +124,8 @@ class Caller:
         for decision in decisions or ():
             if decision.nodes or self.rng.random() < 0.1:
                 self.subject.made.append((decision.id, decision.nodes))
+            if decision.alternatives and self.rng.random() < 0.05:  # one of them served
+                self.report([decision.id], [self.rng.choice(list(decision.alternatives))], self.now())
 
     def _some_decision(self) -> tuple[int, tuple[Any, ...]]:
         chance = self.rng.random()
@@ -155,7 +176,8 @@ class Caller:
         }
 
     def _upsert(self, ids: list[Any], columns: dict[str, Any], expires: float | None) -> None:
-        told = {"ids": ids, "capacity": columns.get("uplink_kbps"), "expires": expires}
+        told = {"ids": ids, "capacity": columns.get("uplink_kbps"), "expires": expires,
+                "places": {name: columns[name] for name in ("isp", "region") if name in columns}}  # fmt: skip
         upsert = self.subject.scheduler.fleet.upsert
         self.call("upsert", told, lambda: upsert(ids, columns, expires=expires))
 
@@ -169,6 +191,13 @@ class Caller:
             self.subject.recent.extend(ids)
         uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
         expires = None if self.rng.random() < 0.3 else self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
+        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, expires)
+
+    def surge(self) -> None:
+        """Thousands join at once and leave in the next removals."""
+        ids = [next(self.subject.fresh) for _ in range(self.rng.randint(SURGE // 2, SURGE))]
+        uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
+        expires = self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
         self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, expires)
 
     def update(self) -> None:
@@ -216,11 +245,15 @@ class Caller:
         """A call that must be refused and change nothing."""
         sched, nan = self.subject.scheduler, math.nan
         ids = self.live(3)
-        kind = self.rng.randrange(3)
+        kind = self.rng.randrange(4)
+        told = {"clients": [1], "demand": [1.0], "candidates": None, "unwanted": [([], {})]}
         if kind == 0:
-            told = {"clients": [1], "demand": [1.0], "candidates": None, "now": nan}
+            told |= {"now": nan}
             self.call("decide", told, lambda: sched.decide({"client_id": 1, "bitrate_kbps": 1.0}, now=nan))
         elif kind == 1:
             self._upsert(ids * 2, {}, None)
+        elif kind == 2:
+            told |= {"now": self.now(), "unwanted": [([], {"color": [1]})]}
+            self.call("decide", told, lambda: sched.decide({"client_id": 1}, now=told["now"], block={"color": [1]}))
         else:
             self._upsert(ids, {"uplink_kbps": [1.0] * (len(ids) + 1)}, None)

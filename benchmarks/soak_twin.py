@@ -39,6 +39,7 @@ class Node:
     reserved: float = 0.0
     expires: float = math.inf
     released: float = -math.inf
+    places: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Promise:
     time: float
     region: int | None
     places: list[Place]
+    spares: list[Place]
 
 
 @dataclass
@@ -92,22 +94,27 @@ class Twin:
 
     Parameters
     ----------
-    remember, max_nodes, hold
+    remember, max_nodes, hold, spread
         As the scheduler under test has them.
     with_history
         Whether history is recomputed too; not where entries are let go.
     """
 
-    def __init__(self, *, remember: int, max_nodes: int, hold: float, with_history: bool) -> None:
+    def __init__(
+        self, *, remember: int, max_nodes: int, hold: float, spread: dict[str, int], with_history: bool
+    ) -> None:
         self.remember, self.max_nodes, self.hold, self.with_history = remember, max_nodes, hold, with_history
+        self.spread = spread
         self.nodes: dict[Any, Node] = {}
         self.clients: dict[int, int] = {}
         self.promises: dict[int, Promise] = {}
         self.history: dict[tuple[Any, ...], Statistics] = {}
         self.next_id = self.next_hold = self.lives = 0
         self.latest = -math.inf
+        self.unwanted: tuple[list[Any], dict[str, list[int]]] = [], {}
         self.outcomes = self.expired = self.forgotten = 0
         self.refused: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
 
     def apply(self, event: Event) -> None:
         expected = getattr(self, f"_{event.call}_error")(**event.told)
@@ -125,7 +132,9 @@ class Twin:
         wrong = len(set(ids)) < len(ids) or (capacity is not None and len(capacity) != len(ids))
         return "InputError" if wrong else None
 
-    def _upsert(self, ids: list[Any], capacity: list[float] | None, expires: float | None) -> None:
+    def _upsert(
+        self, ids: list[Any], capacity: list[float] | None, expires: float | None, places: dict[str, list[int]]
+    ) -> None:
         for i, id_ in enumerate(ids):
             if id_ not in self.nodes:
                 self.lives += 1
@@ -134,6 +143,7 @@ class Twin:
                 self.nodes[id_].capacity = capacity[i]
             if expires is not None:
                 self.nodes[id_].expires = expires
+            self.nodes[id_].places |= {name: values[i] for name, values in places.items()}
 
     def _unknown(self, ids: list[Any], **_: Any) -> str | None:
         return None if all(id_ in self.nodes for id_ in ids) else "UnknownNodeError"
@@ -168,8 +178,10 @@ class Twin:
 
     # Decisions
 
-    def _decide_error(self, candidates: list[list[Any]] | None, now: float, **_: Any) -> str | None:
-        if not math.isfinite(now):
+    def _decide_error(
+        self, candidates: list[list[Any]] | None, now: float, unwanted: list[tuple[list[Any], dict[str, Any]]], **_: Any
+    ) -> str | None:
+        if not math.isfinite(now) or any(name not in self.spread for _, block in unwanted for name in block):
             return "InputError"
         if now < self.latest - SKEW:
             return "ClockError"
@@ -181,12 +193,15 @@ class Twin:
         demand: list[float],
         candidates: list[list[Any]] | None,
         now: float,
+        unwanted: list[tuple[list[Any], dict[str, list[int]]]],
         answer: list[Any],
     ) -> None:
         self.latest = max(self.latest, now)
         self._expire(now)
         for i, decision in enumerate(answer):
+            self.unwanted = unwanted[i]
             self._check_decision(decision, demand[i], None if candidates is None else candidates[i], now)
+            self._check_slate(decision, demand[i], now)
             self._forget()
             places, left = [], demand[i]
             for id_ in decision.nodes:
@@ -200,7 +215,8 @@ class Twin:
                     raise ViolationError(f"node {id_!r}: {node.reserved} kbit/s promised of {node.capacity}")
             if decision.nodes and left > 0.0 and demand[i] > 0.0:
                 raise ViolationError(f"decision {decision.id}: {left} of {demand[i]} kbit/s not covered")
-            self.promises[self.next_id] = Promise(now, self.clients.get(clients[i]), places)
+            spares = [Place(id_, self.nodes[id_].life, 0.0) for id_ in decision.alternatives]
+            self.promises[self.next_id] = Promise(now, self.clients.get(clients[i]), places, spares)
             self.next_id += 1
 
     def _check_decision(self, decision: Any, demand: float, candidates: list[Any] | None, now: float) -> None:
@@ -209,6 +225,8 @@ class Twin:
         slate = decision.nodes
         if len(set(slate)) != len(slate) or len(slate) > self.max_nodes or not 0.0 < decision.propensity <= 1.0:
             raise ViolationError(f"decision {decision}: no such slate or propensity")
+        for reason, n in decision.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + n
         strange = [id_ for id_ in slate if id_ not in self.nodes or (candidates is not None and id_ not in candidates)]
         refused = [id_ for id_ in slate if id_ in self.nodes and self._refusal(id_, demand, now)]
         if strange or refused:
@@ -218,10 +236,21 @@ class Twin:
         if candidates is not None:
             self._check_drops(decision, demand, candidates, now)
 
+    def _check_slate(self, decision: Any, demand: float, now: float) -> None:
+        for column, most in self.spread.items():
+            values = [self.nodes[id_].places.get(column) for id_ in decision.nodes]
+            if any(value is not None and values.count(value) > most for value in values) and len(values) > 1:
+                raise ViolationError(f"decision {decision.id}: {column} {values} of more than {most} nodes")
+        spares = list(decision.alternatives)
+        wrong = [id_ for id_ in spares if id_ in decision.nodes or self._refusal(id_, demand, now)]
+        order = [scores["utility"] for scores in decision.alternatives.values()]
+        if wrong or order != sorted(order, reverse=True) or (spares and not decision.nodes):
+            raise ViolationError(f"decision {decision.id}: {decision.alternatives} are no alternatives")
+
     def _check_drops(self, decision: Any, demand: float, candidates: list[Any], now: float) -> None:
         reasons = [self._refusal(id_, demand, now) for id_ in candidates]
-        dropped = {reason: reasons.count(reason) for reason in ("silent", "quarantined", "full") if reason in reasons}
-        if dropped != decision.dropped:
+        dropped = {reason: reasons.count(reason) for reason in reasons if reason}
+        if dropped != {reason: n for reason, n in decision.dropped.items() if reason != "spread"}:
             raise ViolationError(f"decision {decision.id}: expected {dropped} dropped, found {decision.dropped}")
         able = [self.nodes[id_] for id_, reason in zip(candidates, reasons, strict=True) if reason is None]
         alone = any(node.capacity - node.reserved >= demand for node in able)
@@ -234,7 +263,11 @@ class Twin:
             return "silent"
         if now < node.released:
             return "quarantined"
-        return "full" if demand > 0.0 and not node.capacity > node.reserved else None
+        if demand > 0.0 and not node.capacity > node.reserved:
+            return "full"
+        exclude, block = self.unwanted
+        is_blocked = id_ in exclude or any(node.places.get(column) in values for column, values in block.items())
+        return "blocked" if is_blocked else None
 
     def _expire(self, now: float) -> None:
         while self.next_hold < self.next_id:
@@ -274,7 +307,8 @@ class Twin:
         if nodes is None and any(len(places) > 1 for places in slates):
             return "InputError"
         if nodes is not None and any(
-            node not in [place.node for place in places] for node, places in zip(nodes, slates, strict=True)
+            node not in [place.node for place in (*places, *self.promises[id_].spares)]
+            for node, places, id_ in zip(nodes, slates, decisions, strict=True)
         ):
             return "UnknownDecisionError"
         answered = [self._place(id_, None if nodes is None else nodes[i]) for i, id_ in enumerate(decisions)]
@@ -283,8 +317,10 @@ class Twin:
         return "ClockError" if decisions and now < self.latest - SKEW else None
 
     def _place(self, decision: int, node: Any) -> Place:
-        places = self.promises[decision].places
-        return places[0] if node is None else next(place for place in places if place.node == node)
+        promise = self.promises[decision]
+        if node is None:
+            return promise.places[0]
+        return next(place for place in (*promise.places, *promise.spares) if place.node == node)
 
     def _observe(
         self,

@@ -8,19 +8,21 @@ from numpy.typing import NDArray
 from scheduler.columns import Schema
 from scheduler.kernels import candidates as kernels
 from scheduler.layout import (
-    FIRST_ROOM,
+    ARENA_END,
+    FIRST_PLACES,
     FREE_LIST,
-    LIST_CLASS,
+    LISTED,
     LISTS_END,
     NO_BARS,
     ROOM_CLASSES,
     IndexArrays,
     RetrievalWork,
 )
+from scheduler.room import MOST_ROWS, Room, next_size
 from scheduler.spec import Candidates
 
 FIRST_LISTS = 64
-"""Posting lists there is room for at first; the number doubles when used up."""
+"""Posting lists there is room for at first."""
 
 FIRST_ARENA = 1024
 """Slots that the posting lists have room for at first."""
@@ -45,23 +47,25 @@ class Index:
 
     Notes
     -----
-    Room grows by copying: all lists move, packed, to an arena of at least twice what they take, so that blocks given
-    back do not add up.
+    Room is added without moving what is there, so that no call takes long. Only where blocks given back have added up
+    to three times what the lists take do all move, packed, to another arena.
     """
 
     def __init__(self, spec: Candidates, request: Schema, node: Schema) -> None:
+        self._table, self._lists = Room((), np.int32, -1), Room((5,), np.int64)
+        self._arena, self._held = new_arena(len(spec.tiers)), Room((len(spec.tiers), 2), np.int32, -1)
         bounds = [spec.limit if tier.limit is None else tier.limit for tier in spec.tiers]
         self.arrays = IndexArrays(
             request=_columns([[request.key_columns[c] for c in tier.match] for tier in spec.tiers]),
             node=_columns([[node.key_columns[c] for c in tier.match.values()] for tier in spec.tiers]),
             limits=np.array(bounds, np.int32),
             limit=spec.limit,
-            table=np.full(2 * FIRST_LISTS, -1, np.int32),
-            lists=np.empty((FIRST_LISTS, 4), np.int64),
-            arena=np.empty(FIRST_ARENA, np.int32),
-            held=np.full((0, len(spec.tiers), 2), -1, np.int32),
+            table=self._table.grow(FIRST_PLACES + FIRST_LISTS),
+            lists=self._lists.grow(FIRST_LISTS),
+            arena=self._arena.grow(FIRST_ARENA),
+            held=self._held.grow(0),
             free=np.full(ROOM_CLASSES, -1, np.int64),
-            marks=np.array([0, 0, -1], np.int64),
+            marks=np.array([0, 0, -1, 0, FIRST_PLACES, FIRST_PLACES - 1], np.int64),
         )
         self._work = self.new_work()
 
@@ -76,8 +80,7 @@ class Index:
             (slots, n_keys) the fleet's keys, by slot.
         """
         if len(keys) > len(self.arrays.held):
-            more = np.full((len(keys) - len(self.arrays.held), *self.arrays.held.shape[1:]), -1, np.int32)
-            self.arrays = self.arrays._replace(held=np.concatenate([self.arrays.held, more]))
+            self.arrays = self.arrays._replace(held=self._held.grow(len(keys)))
         done = kernels.put(self.arrays, slots, keys, 0)
         while done < len(slots):
             self._grow()
@@ -120,18 +123,20 @@ class Index:
         """Make room where `put` found none."""
         old = self.arrays
         if old.marks[FREE_LIST] < 0 and old.marks[LISTS_END] == len(old.lists):
-            n = 2 * len(old.lists)
-            lists = np.concatenate([old.lists, np.empty_like(old.lists)])
-            self.arrays = old._replace(lists=lists, table=np.full(2 * n, -1, np.int32))
-            kernels.rehash(self.arrays)
+            n = next_size(len(old.lists))
+            self.arrays = old._replace(lists=self._lists.grow(n), table=self._table.grow(FIRST_PLACES + n))
+        elif old.marks[ARENA_END] <= 4 * old.marks[LISTED] + FIRST_ARENA:
+            self.arrays = old._replace(arena=self._arena.grow(2 * len(old.arena)))
         else:
-            sizes = old.lists[: old.marks[LISTS_END], LIST_CLASS]
-            rooms = FIRST_ROOM << sizes[sizes >= 0]
-            # A list that doubles needs its new room beside the old.
-            room = 2 * int(rooms.sum()) + 2 * int(rooms.max(initial=0))
-            arena = np.empty(max(room, FIRST_ARENA), np.int32)
+            self._arena = new_arena(old.limits.size)
+            arena = self._arena.grow(len(old.arena))
             kernels.repack(old, arena)
             self.arrays = old._replace(arena=arena)
+
+
+def new_arena(n_tiers: int) -> Room:
+    """Return room for posting lists: a list's block may be twice what it holds, and as much may wait to be used."""
+    return Room((), np.int32, rows=4 * max(n_tiers, 1) * MOST_ROWS)
 
 
 def _columns(tiers: list[list[int]]) -> NDArray[np.int32]:

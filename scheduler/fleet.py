@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scheduler.errors import InputError
 from scheduler.forest import Forest
 from scheduler.gate import Gate
 from scheduler.layout import FleetArrays
+from scheduler.room import Room
 from scheduler.table import Table
 
 Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
@@ -52,11 +53,14 @@ class Fleet:
     ) -> None:
         self._lock = Gate() if lock is None else lock
         self.table = Table(schema, "node ids", self._lock)
-        self._forest = forest
+        # What every candidate is asked for stands side by side, so that it comes with one cache line.
+        self._asked = Room((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0))
+        self._rows = Room((forest.node_words,), np.uint64)
+        self._generation = Room((), np.int32)
         self._capacity = capacity
         self._changed = changed
         self._removed = removed
-        self.arrays = self._extend(None)
+        self.arrays = self._grown()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -88,7 +92,7 @@ class Fleet:
         with self._lock:
             slots = self.table.upsert(ids, columns or {})
             if self.table.columns is not self.arrays.columns:
-                self.arrays = self._extend(self.arrays)
+                self.arrays = self._grown()
             arrays = self.arrays
             new = slots[arrays.expires[slots] == -np.inf]
             arrays.expires[new] = np.inf
@@ -128,27 +132,19 @@ class Fleet:
         with self._lock:
             self.arrays.released[self.table.slots(plain_list(ids, "node ids"))] = until
 
-    def _extend(self, old: FleetArrays | None) -> FleetArrays:
-        n = len(self.table.ids)
-        # What every candidate is asked for stands side by side, so that it comes with one cache line.
-        asked = np.zeros((n, 4))
-        asked[:] = (-np.inf, -np.inf, np.inf, 0.0)
-        arrays = FleetArrays(
+    def _grown(self) -> FleetArrays:
+        """Return room for as many nodes as the table has."""
+        n = len(self.table.columns.keys)
+        asked = self._asked.grow(n)
+        return FleetArrays(
             columns=self.table.columns,
-            rows=self._forest.empty_rows(n),
+            rows=self._rows.grow(n),
             expires=asked[:, 0],
             released=asked[:, 1],
-            generation=np.zeros(n, np.int32),
+            generation=self._generation.grow(n),
             capacity=asked[:, 2],
             reserved=asked[:, 3],
         )
-        if old is not None:
-            # The first are the columns, which the table has grown itself.
-            ours: tuple[NDArray[Any], ...] = arrays[1:]
-            theirs: tuple[NDArray[Any], ...] = old[1:]
-            for new, before in zip(ours, theirs, strict=True):
-                new[: len(before)] = before
-        return arrays
 
 
 def _check_time(name: str, time: float) -> None:

@@ -171,7 +171,7 @@ def candidate_slots(candidates: object, nodes: Table, n: int) -> NDArray[np.int3
     ordered = np.sort(slots, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if twice.any():
-        message = f"candidates: expected distinct ids, found {nodes.ids[ordered[:, 1:][twice][0]]!r} twice"
+        message = f"candidates: expected distinct ids, found {nodes.id_at(ordered[:, 1:][twice][0])!r} twice"
         raise InputError(message)
     return slots
 

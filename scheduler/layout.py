@@ -454,13 +454,17 @@ FIRST_ROOM: Final = 4
 ROOM_CLASSES: Final = 32
 """Sizes of posting lists: class ``c`` has room for ``FIRST_ROOM << c`` slots, far more than an int32 can name."""
 
-(LIST_KEY, LIST_START, LIST_SIZE, LIST_CLASS) = range(4)
-"""Columns of a posting list: its key, where it starts in the arena, slots held, size class of its room. Of a list
-not in use the start is the next one not in use, -1 for none, and the class is -1."""
+(LIST_KEY, LIST_START, LIST_SIZE, LIST_CLASS, LIST_NEXT) = range(5)
+"""Columns of a posting list: its key, where it starts in the arena, slots held, size class of its room, and the next
+list at its place of the table, -1 for none. Of a list not in use the start is the next one not in use, -1 for none, and
+the class is -1."""
 
-(ARENA_END, LISTS_END, FREE_LIST) = range(3)
-"""Marks of an index: where the arena and the lists were never used, and the first list that is free again, -1 for
-none."""
+(ARENA_END, LISTS_END, FREE_LIST, LISTED, PLACES, PLACE_MASK) = range(6)
+"""Marks of an index: where the arena and the lists were never used; the first list that is free again, -1 for none; the
+room of all lists in use; places of the table, and the power of two above them less one."""
+
+FIRST_PLACES: Final = 64
+"""Places of the table at first; each new list brings one more."""
 
 
 class IndexArrays(NamedTuple):
@@ -475,9 +479,10 @@ class IndexArrays(NamedTuple):
     limit
         Candidates of a request at most.
     table
-        (places,) int32, posting list by key: open addressing with linear probing, -1 where empty, at most half full.
+        (places,) int32, the first posting list of each place, -1 for none; the others follow by `LIST_NEXT`. Places are
+        added one by one and take over half of another's lists: linear hashing (Litwin, VLDB 1980).
     lists
-        (n_lists, 4) int64, see `LIST_KEY`; a key's bits stand in it as a signed integer.
+        (n_lists, 5) int64, see `LIST_KEY`; a key's bits stand in it as a signed integer.
     arena
         (room,) int32 slots; each list has a block of it.
     held
@@ -486,7 +491,7 @@ class IndexArrays(NamedTuple):
         (ROOM_CLASSES,) int64, first block free again by size class, counted in `FIRST_ROOM`, -1 for none; the first
         word of a free block is the next one.
     marks
-        (3,) int64, see `ARENA_END`.
+        (6,) int64, see `ARENA_END`.
     """
 
     request: NDArray[np.int32]

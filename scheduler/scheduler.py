@@ -360,7 +360,7 @@ class Scheduler:
         out = self._thread.single
         slots = self._run(entity, rows, bars, now, out)
         longest = self.model.spec.policy.max_nodes
-        found = [None if place < 0 else self.fleet.table.ids[slots[0, place]] for place in out.position[0].tolist()]
+        found = [None if place < 0 else self.fleet.table.id_at(slots[0, place]) for place in out.position[0].tolist()]
         slate = scored(found[:longest], out.values[0], out.utility[0], self.model.heads)
         spare = scored(found[longest:], out.values[0, longest:], out.utility[0, longest:], self.model.heads)
         return decision_at(out, 0, slate, spare, self.model.version)
@@ -375,7 +375,7 @@ class Scheduler:
         slots = self._run(entity, candidates, bars, now, out)
         nodes = np.full(out.position.shape, None)
         request, place = np.nonzero(out.position >= 0)
-        nodes[request, place] = self.fleet.table.ids[slots[request, out.position[request, place]]]
+        nodes[request, place] = self.fleet.table.ids_at(slots[request, out.position[request, place]])
         return out, nodes
 
     def _score(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float64]:

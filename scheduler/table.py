@@ -13,20 +13,24 @@ from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, plain_list
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.gate import Gate
 from scheduler.layout import MISSING_KEY, Entity
+from scheduler.room import STEP, Room, next_size
 
 OWN_ID = "id"
 """A category column of this name, taken from the table of clients or nodes, is the id itself."""
 
 FIRST_SLOTS = 64
-"""Slots of an empty table; it doubles when they are used up."""
+"""Slots of an empty table; it grows by itself, see `scheduler.room`."""
+
+SHARDS = 256
+"""Dicts that ids are spread over: one dict of a million ids stops for 50 ms when it grows, one of 4,000 for 0.2."""
 
 
 class Table:
     """Rows of typed columns under integer or string ids.
 
     Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
-    row's id unless it was set. Calls may come from several threads; whoever reads `columns` or `ids` meanwhile
-    holds the lock.
+    row's id unless it was set. Calls may come from several threads; whoever reads `columns` meanwhile holds
+    the lock.
 
     Parameters
     ----------
@@ -41,27 +45,40 @@ class Table:
     def __init__(self, schema: Schema, what: str, lock: Gate | None = None) -> None:
         self.schema = schema
         self.what = what
-        self.columns = _empty(schema, FIRST_SLOTS)
-        self.ids: NDArray[np.object_] = np.full(FIRST_SLOTS, None)
+        self._values, self._keys = Room((schema.width,), np.float64, np.nan), Room((schema.n_keys,), np.uint64)
+        self._ids: list[NDArray[np.object_]] = []
+        self.columns = self._grown(FIRST_SLOTS)
         own = schema.columns.get(OWN_ID)
         self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
         self._lock = Gate() if lock is None else lock
-        self._slots: dict[Id, int] = {}
+        self._slots: list[dict[Id, int]] = [{} for _ in range(SHARDS)]
         self._free: list[int] = []
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return self._count
 
     def __contains__(self, id_: object) -> bool:
-        return id_ in self._slots
+        return id_ in self._slots[hash(id_) % SHARDS]
 
     def __iter__(self) -> Iterator[Id]:
         with self._lock:
-            return iter(list(self._slots))
+            return iter([id_ for ids in self._ids for id_ in ids.tolist() if id_ is not None])
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""
-        return self._slots.get(id_)
+        return self._slots[hash(id_) % SHARDS].get(id_)
+
+    def id_at(self, slot: int) -> Id | None:
+        """Return the id in a slot, None where it is free."""
+        found: Id | None = self._ids[slot // STEP][slot % STEP]
+        return found
+
+    def ids_at(self, slots: NDArray[np.integer]) -> NDArray[np.object_]:
+        """Return the ids in (n,) slots, None where one is free."""
+        ids = self._ids
+        found = [ids[slot // STEP][slot % STEP] for slot in slots.tolist()]
+        return np.fromiter(found, np.object_, len(found))
 
     def slots(self, ids: Ids) -> NDArray[np.int32]:
         """Return the slot of each id, in the shape of ``ids``.
@@ -74,7 +91,8 @@ class Table:
         array = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
         flat = array.ravel().tolist()
         try:
-            found = np.fromiter(map(self._slots.__getitem__, flat), np.int32, len(flat))
+            shards = self._slots
+            found = np.array([shards[hash(id_) % SHARDS][id_] for id_ in flat], np.int32)
         except (KeyError, TypeError):
             unknown = next(id_ for id_ in flat if not self._holds(id_))
             message = f"{self.what}: expected some of the {len(self)} known, found {reprlib.repr(unknown)}"
@@ -105,8 +123,7 @@ class Table:
         encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
         own = Encoded(self.schema.codes(OWN_ID, keys)[:, None], keys) if self.knows_own_id else None
         with self._lock:
-            new = np.fromiter((name not in self._slots for name in names), np.bool_, len(names))
-            slots = np.fromiter(map(self._place, names), np.int32, len(names))
+            slots, new = self._place(names)
             self.columns.keys[slots, 0] = keys
             if own is not None:
                 self._write(OWN_ID, own.take(new), slots[new])
@@ -126,16 +143,17 @@ class Table:
         with self._lock:
             slots = self.slots(names)
             for id_, slot in zip(names, slots.tolist(), strict=True):
-                del self._slots[id_]
+                del self._slots[hash(id_) % SHARDS][id_]
+                self._ids[slot // STEP][slot % STEP] = None
                 self._free.append(slot)
-            self.ids[slots] = None
+            self._count -= len(names)
             self.columns.values[slots] = np.nan
             self.columns.keys[slots] = MISSING_KEY
         return slots
 
     def _holds(self, id_: object) -> bool:
         try:
-            return id_ in self._slots
+            return id_ in self
         except TypeError:  # not even hashable
             return False
 
@@ -151,15 +169,20 @@ class Table:
             raise InputError(message)
         return names, keys
 
-    def _place(self, id_: Id) -> int:
-        slot = self._slots.get(id_)
-        if slot is None:
-            slot = self._free.pop() if self._free else len(self._slots)
-            if slot >= len(self.ids):
-                self._grow(2 * len(self.ids))
-            self._slots[id_] = slot
-            self.ids[slot] = id_
-        return slot
+    def _place(self, names: list[Id]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return the slot of each id, a free one for those not held yet, and which those are."""
+        slots = np.array([self._slots[hash(id_) % SHARDS].get(id_, -1) for id_ in names], np.int32)
+        new = slots < 0
+        for i in np.flatnonzero(new).tolist():
+            id_ = names[i]
+            slot = self._free.pop() if self._free else self._count
+            while slot >= len(self.columns.keys):
+                self.columns = self._grown(next_size(len(self.columns.keys)))
+            self._slots[hash(id_) % SHARDS][id_] = slot
+            self._ids[slot // STEP][slot % STEP] = id_
+            self._count += 1
+            slots[i] = slot
+        return slots, new
 
     def _write(self, name: str, column: Encoded, slots: NDArray[np.int32]) -> None:
         at = self.schema.offsets[name]
@@ -167,13 +190,8 @@ class Table:
         if column.keys is not None:
             self.columns.keys[slots, self.schema.key_columns[name]] = column.keys
 
-    def _grow(self, n: int) -> None:
-        bigger = _empty(self.schema, n)
-        for new, old in zip(bigger, self.columns, strict=True):
-            new[: len(old)] = old
-        self.columns = bigger
-        self.ids = np.append(self.ids, np.full(n - len(self.ids), None))
-
-
-def _empty(schema: Schema, n: int) -> Entity:
-    return Entity(np.full((n, schema.width), np.nan), np.zeros((n, schema.n_keys), np.uint64))
+    def _grown(self, n: int) -> Entity:
+        """Return room for ``n`` rows in all."""
+        while n > STEP * len(self._ids):
+            self._ids.append(np.full(STEP, None))
+        return Entity(self._values.grow(n), self._keys.grow(n))

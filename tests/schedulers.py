@@ -38,7 +38,8 @@ def state(sched):
     """All that a call may change."""
     inside = vars(sched)
     fleet, clients = sched.fleet, sched.clients
-    parts = (*fleet.arrays.columns, *fleet.arrays[1:], fleet.table.ids, *clients.columns, clients.ids)
+    ids = [table.ids_at(np.arange(len(table.columns.keys))) for table in (fleet.table, clients)]
+    parts = (*fleet.arrays.columns, *fleet.arrays[1:], *ids, *clients.columns)
     parts += (*inside["_log"].arrays, *arrays(sched.history))
     return copy.deepcopy((parts, inside["_latest"], list(fleet.table), list(clients)))
 

@@ -21,10 +21,14 @@ from scheduler.layout import (
     FREE_LIST,
     LIST_CLASS,
     LIST_KEY,
+    LIST_NEXT,
     LIST_SIZE,
     LIST_START,
+    LISTED,
     LISTS_END,
     MISSING_KEY,
+    PLACE_MASK,
+    PLACES,
     IndexArrays,
     RetrievalWork,
 )
@@ -78,28 +82,56 @@ def is_tier_barred(index: IndexArrays, t: int, bars: np.ndarray, i: int, keys: n
 
 
 @inlined
-def locate(index: IndexArrays, key: int) -> int:
-    """Return the place of a key in the table, or the empty place where it would stand."""
-    last = index.table.size - 1
-    at = key & last
-    while index.table[at] >= 0 and index.lists[index.table[at], LIST_KEY] != key:
-        at = (at + 1) & last
-    return at
+def place_of(index: IndexArrays, key: int) -> int:
+    """Return a key's place in the table."""
+    at = key & index.marks[PLACE_MASK]
+    return at if at < index.marks[PLACES] else at & (index.marks[PLACE_MASK] >> 1)
+
+
+@inlined
+def find_list(index: IndexArrays, key: int) -> int:
+    """Return the posting list of a key, -1 for none."""
+    posting = index.table[place_of(index, key)]
+    while posting >= 0 and index.lists[posting, LIST_KEY] != key:
+        posting = np.int32(index.lists[posting, LIST_NEXT])
+    return posting
+
+
+@inlined
+def link(index: IndexArrays, posting: int) -> None:
+    """Enter a list into the table."""
+    at = place_of(index, index.lists[posting, LIST_KEY])
+    index.lists[posting, LIST_NEXT] = index.table[at]
+    index.table[at] = posting
 
 
 @kernel
-def unlink(index: IndexArrays, key: int) -> None:
-    """Take a key out of the table and close the gap: later keys of its run move up."""
-    last = index.table.size - 1
-    gap = locate(index, key)
-    at = (gap + 1) & last
-    while index.table[at] >= 0:
-        home = index.lists[index.table[at], LIST_KEY] & last
-        if (at - home) & last >= (at - gap) & last:
-            index.table[gap] = index.table[at]
-            gap = at
-        at = (at + 1) & last
-    index.table[gap] = -1
+def unlink(index: IndexArrays, posting: int) -> None:
+    """Take a list out of the table."""
+    at = place_of(index, index.lists[posting, LIST_KEY])
+    before, one = -1, np.int64(index.table[at])
+    while one != posting:
+        before, one = one, index.lists[one, LIST_NEXT]
+    if before < 0:
+        index.table[at] = index.lists[posting, LIST_NEXT]
+    else:
+        index.lists[before, LIST_NEXT] = index.lists[posting, LIST_NEXT]
+
+
+@kernel
+def add_place(index: IndexArrays) -> None:
+    """Add a place to the table; it takes over its lists from the one that had them until now."""
+    new = index.marks[PLACES]
+    if new > index.marks[PLACE_MASK]:
+        index.marks[PLACE_MASK] = 2 * index.marks[PLACE_MASK] + 1
+    old = new & (index.marks[PLACE_MASK] >> 1)
+    posting = np.int64(index.table[old])
+    index.table[old] = index.table[new] = -1
+    index.marks[PLACES] = new + 1
+    while posting >= 0:
+        following = index.lists[posting, LIST_NEXT]
+        link(index, posting)
+        posting = following
 
 
 @inlined
@@ -108,11 +140,13 @@ def take_block(index: IndexArrays, size: int) -> int:
     block = index.free[size]
     if block >= 0:
         index.free[size] = index.arena[block * FIRST_ROOM]
+        index.marks[LISTED] += FIRST_ROOM << size
         return block * FIRST_ROOM
     start = index.marks[ARENA_END]
     if start + (FIRST_ROOM << size) > index.arena.size:
         return -1
     index.marks[ARENA_END] = start + (FIRST_ROOM << size)
+    index.marks[LISTED] += FIRST_ROOM << size
     return start
 
 
@@ -121,11 +155,12 @@ def give_block(index: IndexArrays, start: int, size: int) -> None:
     """Give back a block of a size class."""
     index.arena[start] = index.free[size]
     index.free[size] = start // FIRST_ROOM
+    index.marks[LISTED] -= FIRST_ROOM << size
 
 
 @kernel
-def open_list(index: IndexArrays, at: int, key: int) -> int:
-    """Begin an empty list at an empty place of the table and return it, -1 where there is no room."""
+def open_list(index: IndexArrays, key: int) -> int:
+    """Begin an empty list of a key that has none and return it, -1 where there is no room."""
     free = index.marks[FREE_LIST]
     if free < 0 and index.marks[LISTS_END] == index.lists.shape[0]:
         return -1
@@ -137,18 +172,19 @@ def open_list(index: IndexArrays, at: int, key: int) -> int:
     else:
         free = index.marks[LISTS_END]
         index.marks[LISTS_END] = free + 1
+        add_place(index)
     index.lists[free, LIST_KEY] = key
     index.lists[free, LIST_START] = start
     index.lists[free, LIST_SIZE] = 0
     index.lists[free, LIST_CLASS] = 0
-    index.table[at] = free
+    link(index, free)
     return free
 
 
 @kernel
 def close_list(index: IndexArrays, posting: int) -> None:
     """Forget an empty list."""
-    unlink(index, index.lists[posting, LIST_KEY])
+    unlink(index, posting)
     give_block(index, index.lists[posting, LIST_START], index.lists[posting, LIST_CLASS])
     index.lists[posting, LIST_START] = index.marks[FREE_LIST]
     index.lists[posting, LIST_CLASS] = -1
@@ -173,10 +209,9 @@ def enlarge(index: IndexArrays, posting: int) -> bool:
 @inlined
 def add(index: IndexArrays, t: int, slot: int, key: int) -> bool:
     """Enter a node that tier ``t`` does not hold at the end of a key's list; False where there is no room."""
-    at = locate(index, key)
-    posting = index.table[at]
+    posting = find_list(index, key)
     if posting < 0:
-        posting = open_list(index, at, key)
+        posting = open_list(index, key)
         if posting < 0:
             return False
     n = index.lists[posting, LIST_SIZE]
@@ -248,14 +283,6 @@ def drop(index: IndexArrays, slots: np.ndarray) -> None:
         for t in range(index.limits.size):
             if index.held[slots[i], t, 0] >= 0:
                 remove(index, t, slots[i])
-
-
-@kernel
-def rehash(index: IndexArrays) -> None:
-    """Fill an empty table with the keys of the lists in use."""
-    for posting in range(index.marks[LISTS_END]):
-        if index.lists[posting, LIST_CLASS] >= 0:
-            index.table[locate(index, index.lists[posting, LIST_KEY])] = posting
 
 
 @kernel
@@ -403,7 +430,7 @@ def retrieve(
         key = tier_key(keys, i, index.request, t)
         if key == MISSING_KEY or is_tier_barred(index, t, bars, i, keys):
             continue
-        posting = index.table[locate(index, key)]
+        posting = find_list(index, key)
         if posting < 0:
             continue
         wanted = min(int(index.limits[t]), limit - n)

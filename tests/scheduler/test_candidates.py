@@ -12,14 +12,18 @@ from scheduler.columns import Schema, id_key, id_keys
 from scheduler.kernels.candidates import WHOLE, sample
 from scheduler.layout import (
     ARENA_END,
+    FIRST_PLACES,
     FIRST_ROOM,
     FREE_LIST,
     LIST_CLASS,
     LIST_KEY,
+    LIST_NEXT,
     LIST_SIZE,
     LIST_START,
+    LISTED,
     LISTS_END,
     MISSING_KEY,
+    PLACES,
 )
 from scheduler.spec import Candidates, Column, Tier
 
@@ -117,10 +121,24 @@ def chain(first, after):
     return links
 
 
+def listed(arrays):
+    """All lists of the table; each stands at the place that its key's lowest bits name."""
+    n, found = int(arrays.marks[PLACES]), []
+    high = 1 << (n - 1).bit_length()
+    for place in range(n):
+        posting = int(arrays.table[place])
+        while posting >= 0:
+            key = int(arrays.lists[posting, LIST_KEY])
+            assert place == (key % high if key % high < n else key % (high // 2))
+            found.append(posting)
+            posting = int(arrays.lists[posting, LIST_NEXT])
+    return found
+
+
 def check_arrays(world):
     """The lists hold each tier's groups and nothing else, and all that was ever taken is in use or free, once."""
     arrays = world.index.arrays
-    in_use = arrays.table[arrays.table >= 0].tolist()
+    in_use = listed(arrays)
     lists, blocks = {}, []
     for posting in in_use:
         start, n, size = arrays.lists[posting, [LIST_START, LIST_SIZE, LIST_CLASS]].tolist()
@@ -140,7 +158,8 @@ def check_arrays(world):
     assert sum(room for _, room in blocks) == arrays.marks[ARENA_END] <= len(arrays.arena)
     free = chain(int(arrays.marks[FREE_LIST]), lambda posting: arrays.lists[posting, LIST_START])
     assert sorted(free + in_use) == list(range(arrays.marks[LISTS_END]))
-    assert len(arrays.table) == 2 * len(arrays.lists)
+    assert arrays.marks[LISTED] == sum(FIRST_ROOM << size for size in arrays.lists[in_use, LIST_CLASS].tolist())
+    assert arrays.marks[PLACES] == FIRST_PLACES + arrays.marks[LISTS_END] <= len(arrays.table)
 
 
 places = st.tuples(st.sampled_from([1, 2, "1", None]), st.sampled_from(["n", "s", None]))
@@ -360,6 +379,6 @@ def test_filling_100_000_nodes_costs_python_a_few_calls_for_each_doubling():
     assert python_calls(index.put, slots, rows) < 10  # nothing has changed
     assert python_calls(index.retrieve, rows[:1000], 0, 0) < 10
     counts = np.unique(rows[:, 1], return_counts=True)[1]
-    sizes = index.arrays.lists[index.arrays.table[index.arrays.table >= 0], LIST_SIZE]
+    sizes = index.arrays.lists[listed(index.arrays), LIST_SIZE]
     assert sorted(sizes.tolist())[-21:] == [*sorted(counts.tolist()), n]
     assert index.arrays.arena.size < 12 * 3 * n

@@ -35,7 +35,14 @@ def at(fleet, *ids):
 
 def state(fleet):
     arrays = fleet.arrays
-    return copy.deepcopy((*arrays.columns, *arrays[1:], fleet.table.ids, np.array(list(fleet.table), object)))
+    return copy.deepcopy(
+        (
+            *arrays.columns,
+            *arrays[1:],
+            fleet.table.ids_at(np.arange(len(arrays.expires))),
+            np.array(list(fleet.table), object),
+        )
+    )
 
 
 def same(a, b):

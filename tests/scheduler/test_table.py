@@ -22,8 +22,14 @@ def new():
     return Table(SCHEMA, "node ids")
 
 
+def all_ids(table):
+    return table.ids_at(np.arange(len(table.columns.keys)))
+
+
 def state(table):
-    return copy.deepcopy((table.columns, table.ids, dict.fromkeys(table), [table.slot(i) for i in table], len(table)))
+    return copy.deepcopy(
+        (table.columns, all_ids(table), dict.fromkeys(table), [table.slot(i) for i in table], len(table))
+    )
 
 
 def same(a, b):
@@ -44,7 +50,8 @@ def test_columns_are_read_back_where_slots_say():
         [id_key("3"), id_key("x")],
         [id_key(-1), MISSING_KEY],
     ]
-    assert table.ids[slots].tolist() == [3, "3", -1]
+    assert table.ids_at(slots).tolist() == [3, "3", -1]
+    assert [table.id_at(slot) for slot in slots] == [3, "3", -1]
 
 
 def test_columns_not_named_stay_as_they_are():
@@ -178,8 +185,8 @@ class AgainstDict(RuleBasedStateMachine):
         assert len(set(slots.tolist())) == len(self.model)
         loads = self.table.columns.values[slots, SCHEMA.offsets["load"]]
         np.testing.assert_array_equal(loads, list(self.model.values()))
-        assert self.table.ids[slots].tolist() == list(self.model)
-        free = np.delete(np.arange(len(self.table.ids)), slots)
+        assert self.table.ids_at(slots).tolist() == list(self.model)
+        free = np.delete(np.arange(len(self.table.columns.keys)), slots)
         assert not self.table.columns.keys[free].any()
 
 

@@ -1,0 +1,84 @@
+"""Arrays whose rows are added one after another and never move: growing costs what is added, not what is there."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+MOST_ROWS = 1 << 24
+"""Rows that address space is set aside for: 17 million nodes with their rows of a forest are some 20 GB of 128,000."""
+
+STEP = 2_048
+"""Rows of a step of growth at most: to fill a node's 100 bytes of columns so often takes a tenth of a millisecond."""
+
+SMALL = 4 << 20
+"""Bytes from the start that stay on ordinary pages, as in numpy: one of 2 MB would be more than a small fleet needs."""
+
+LARGE_PAGE = 2 << 20
+"""Bytes of a large page, the first touch of which takes 0.2 to 2 ms."""
+
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
+
+class Room:
+    """Rows of one array, all of them at the same place for good.
+
+    Address space for many more rows is set aside, and the operating system hands out memory as it is touched. Where it
+    refuses so much, or more rows come than were set aside for, all move to where there is twice the room.
+
+    Parameters
+    ----------
+    width
+        Shape of a row.
+    dtype
+        Of the numbers.
+    fill
+        What new rows hold, broadcast to ``width``; zeros cost nothing.
+    rows
+        How many to set aside for.
+    """
+
+    def __init__(
+        self, width: tuple[int, ...], dtype: DTypeLike, fill: ArrayLike | None = None, *, rows: int = MOST_ROWS
+    ) -> None:
+        self._width, self._dtype, self._fill = width, np.dtype(dtype), fill
+        self._rows = self._reserve(rows, 1)
+        self._used = 0
+
+    def grow(self, n: int) -> NDArray[Any]:
+        """Return the first ``n`` rows, at least as many as before; those returned before are the same memory."""
+        if n > len(self._rows):
+            self._rows, old = self._reserve(2 * n, n), self._rows
+            self._rows[: self._used] = old[: self._used]
+        if self._fill is not None:
+            self._rows[self._used : n] = self._fill
+        self._used = n
+        return self._rows[:n]
+
+    def _reserve(self, rows: int, least: int) -> NDArray[Any]:
+        """Return zeros for so many rows, or for as many as there is address space for."""
+        row_bytes = int(np.prod(self._width)) * self._dtype.itemsize
+        # Arrays that grow together would all come to a new large page at the same row: they begin at different places.
+        skip = 37 * row_bytes * mmap.PAGESIZE % LARGE_PAGE
+        while True:
+            size = skip + max(rows * row_bytes, 1)
+            try:
+                memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+                break
+            except OSError:
+                if rows <= least:
+                    raise MemoryError from None
+                rows = max(rows // 2, least)
+        if size > SMALL and hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE, SMALL)
+        flat = np.frombuffer(memory, self._dtype, rows * row_bytes // self._dtype.itemsize, skip)
+        return flat.reshape(rows, *self._width)
+
+
+def next_size(n: int) -> int:
+    """Return how many rows to have after ``n``: twice as many, but no more than `STEP` at once."""
+    return n + min(n, STEP)
