@@ -15,6 +15,9 @@ from scheduler.layout import EXPLORES, LINK_LOGISTIC, PolicyArrays
 from scheduler.model import Model
 from scheduler.spec import Profile, Spec, seconds
 
+KEPT = ("max_nodes", "alternatives")
+"""What the decision log is laid out by, so that it stays as long as a scheduler lives."""
+
 
 def with_policy(model: Model, spec: Spec) -> Model:
     """Return a model under another spec's utility, policy, candidates and ledger.
@@ -35,6 +38,16 @@ def with_policy(model: Model, spec: Spec) -> Model:
         raise InputError(message)
     own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger")}
     return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own))
+
+
+def check_swap(old: Spec, new: Spec) -> None:
+    """Raise `InputError` unless a running scheduler can go from one spec to the other without losing its state."""
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in ("candidates", "ledger")}
+    pairs |= {f"policy.{name}": (getattr(old.policy, name), getattr(new.policy, name)) for name in KEPT}
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            message = f"spec {new.name}: expected the same {name} as in charge, {expected!r}, found {found!r}"
+            raise InputError(message)
 
 
 def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float64]) -> PolicyArrays:

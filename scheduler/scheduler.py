@@ -35,7 +35,7 @@ from scheduler.layout import (
 )
 from scheduler.model import Model
 from scheduler.outcomes import outcome_rows, tracked_values
-from scheduler.policy import compile_policy, with_policy
+from scheduler.policy import check_swap, compile_policy, with_policy
 from scheduler.spec import Spec
 from scheduler.table import Table
 
@@ -308,6 +308,28 @@ class Scheduler:
         """
         out = self._lock.reading(self._score, requests, candidates, moment(now))
         return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
+
+    def set_policy(self, spec: Spec) -> None:
+        """Decide by another spec's utility, exploration and spread limits from the next request on.
+
+        Fleet, history, reservations and open decisions stay as they are, and nothing is compiled.
+
+        Parameters
+        ----------
+        spec
+            Of the same fingerprint, candidates and ledger, and as many nodes in a slate and alternatives.
+
+        Raises
+        ------
+        InputError
+            If it is another kind of spec: make a new `Scheduler` of that. Nothing changed.
+        """
+        with self._lock:
+            model = with_policy(self.model, spec)
+            check_swap(self.model.spec, model.spec)
+            self.model, self._packed = model, None
+            self._policy = compile_policy(model.spec, model.features, model.calibration)
+            self._thread = _Thread(model, self._index)
 
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.

@@ -1,9 +1,10 @@
 """Utility, policy, candidates and ledger change without training: a scheduler takes another spec of the same rows."""
 
+import msgspec
 import pytest
 
 from scheduler import InputError, Scheduler
-from scheduler.spec import parse_spec
+from scheduler.spec import Candidates, Ledger, Policy, Utility, parse_spec
 from tests import models
 from tests.models import SPEC
 from tests.schedulers import COLUMNS, IDS
@@ -114,3 +115,61 @@ name = "any"
 def test_a_tier_without_a_limit_takes_what_earlier_tiers_have_left(model):
     sched = fleet(Scheduler(model, parse_spec(SPEC[: SPEC.index("[candidates]")] + NEAR_FIRST)))
     assert sched.decide(REQUEST, now=0.0).nodes == sched.decide(REQUEST, IDS, now=0.0).nodes
+
+
+def respec(model, **parts):
+    return msgspec.structs.replace(model.spec, **parts)
+
+
+def test_a_running_scheduler_takes_other_weights_and_keeps_its_state(model):
+    sched = fleet(Scheduler(models.changed(model, ledger=Ledger(capacity="uplink", demand="kbps"))))
+    before = sched.decide(REQUEST, IDS, now=0.0)
+    reserved = sched.fleet.arrays.reserved.copy()
+    turned = Utility(heads={name: -weight for name, weight in sched.model.spec.utility.heads.items()})
+    sched.set_policy(respec(sched.model, utility=turned))
+    assert sched.fleet.arrays.reserved.tolist() == reserved.tolist()
+    after = sched.decide(REQUEST, IDS, now=0.0)
+    assert after.nodes != before.nodes
+    values = sched.score({name: [value] for name, value in REQUEST.items()}, [list(after.nodes)], now=0.0)
+    failure, latency = values["failure"][0, 0], values["latency"][0, 0]
+    assert after.scores[0]["utility"] == pytest.approx(1_000 * failure + (1 - failure) * latency)
+    sched.observe(before.id, {"ok": False}, now=1.0)
+    assert sched.counters()["outcomes"] == 1
+
+
+def test_exploration_can_be_turned_on_and_off(model):
+    sched = fleet(Scheduler(model))
+    sched.set_policy(respec(model, policy=Policy(explore="epsilon", epsilon=1.0)))
+    assert sched.decide(REQUEST, IDS, now=0.0).propensity == pytest.approx(1 / len(IDS))
+    sched.set_policy(model.spec)
+    assert sched.decide(REQUEST, IDS, now=0.0).propensity == 1.0
+
+
+def test_spread_limits_can_be_turned_on(model):
+    start = models.changed(model, ledger=Ledger(capacity="uplink", demand="kbps"), policy=Policy(max_nodes=5))
+    sched = fleet(Scheduler(start))
+    assert sched.decide({**REQUEST, "kbps": 12_000.0}, IDS, now=0.0).nodes
+    sched = fleet(Scheduler(start))
+    sched.decide({"client_id": 17}, IDS, now=0.0)
+    sched.set_policy(respec(start, policy=Policy(max_nodes=5, spread={"isp": 1})))
+    d = sched.decide({**REQUEST, "kbps": 14_000.0}, IDS, now=0.0)
+    assert (d.nodes, d.reason) == ((), "origin:no_uplink")
+    assert d.dropped["spread"] > 0
+
+
+STRANGE = {
+    "slates": {"policy": Policy(max_nodes=2)},
+    "alternatives": {"policy": Policy(alternatives=1)},
+    "candidates": {"candidates": Candidates(limit=3)},
+    "ledger": {"ledger": Ledger(capacity="uplink", demand="kbps")},
+    "fingerprint": {"features": {}},
+}
+
+
+@pytest.mark.parametrize("parts", STRANGE.values(), ids=STRANGE)
+def test_a_running_scheduler_refuses_what_it_is_not_laid_out_for(model, parts):
+    sched = fleet(Scheduler(model))
+    before = sched.model
+    with pytest.raises(InputError, match="expected"):
+        sched.set_policy(respec(model, **parts))
+    assert sched.model is before
