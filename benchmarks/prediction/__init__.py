@@ -1,0 +1,1 @@
+"""Prediction of response times under the protocol of WS-DREAM's benchmark."""
