@@ -133,6 +133,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Where the artifact goes, as NAME-VERSION.")] = Path("models/artifacts"),
     seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Dask scheduler whose workers read, replay and fit, or local:N for N processes here."),
+    ] = None,
+    scratch: Annotated[
+        Path, typer.Option(help="Folder for a cluster's intermediate files, which all workers must see.")
+    ] = Path(".fogline/scratch"),
     promote: Annotated[
         bool, typer.Option("--promote", help="Make the new version champion whatever the comparison says.")
     ] = False,
@@ -156,6 +163,8 @@ def train(
         threads=threads,
         promote=promote,
         held_out=HoldOut(cold_nodes, cold_clients),
+        cluster=cluster,
+        scratch=scratch,
     )
     with _progress(json) as progress:
         result = train_and_register(data, find_spec(spec), options, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +77,45 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
     vocabulary = find_vocabulary(telemetry, spec)
     features = compile_features(spec, vocabulary)
     x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed, progress=progress)
-    slices = telemetry.slice[keep]
+    return assemble(spec, (validation, judged), features, vocabulary, x, _kept(telemetry, keep))
+
+
+class Kept(NamedTuple):
+    """What came of the rows that were kept: (n,) int32 slices, bool, and float32 for each outcome."""
+
+    slice: NDArray[np.int32]
+    ok: NDArray[np.bool_]
+    outcomes: dict[str, NDArray[np.float32]]
+
+
+def assemble(
+    spec: Spec,
+    bounds: tuple[int, int],
+    features: Features,
+    vocabulary: dict[str, tuple[Id, ...]],
+    x: NDArray[np.float32],
+    kept: Kept,
+) -> Dataset:
+    """Put replayed rows, in time order, and what came of them together, split in time.
+
+    Parameters
+    ----------
+    bounds
+        First slices that stop and calibrate, and that only judge.
+
+    Raises
+    ------
+    DataError
+        If there is no row to fit or to validate on.
+    """
+    validation, judged = bounds
+    slices = kept.slice
     order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
     split, judge = int((slices < validation).sum()), int((slices < judged).sum())
     if not 0 < split < judge < slices.size:
         found = f"{split}, {judge - split} and {slices.size - judge}"
         raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
-    targets, outcomes = head_targets(telemetry, spec, keep)
+    targets, outcomes = _targets(kept, spec)
     return Dataset(
         features,
         vocabulary,
@@ -124,27 +157,40 @@ def find_vocabulary(telemetry: Telemetry, spec: Spec) -> dict[str, tuple[Id, ...
         for name, column in columns.items():
             raw = own.get(name, table.columns.get(name))
             if column.type == "category" and isinstance(raw, Categories):
-                found[f"{side}.{name}"] = _by_frequency(raw)
+                found[f"{side}.{name}"] = by_frequency(raw.values, category_counts(raw))
     return found
 
 
-def _by_frequency(raw: Categories) -> tuple[Id, ...]:
-    counts = np.bincount(raw.codes[raw.codes >= 0], minlength=len(raw.values))
-    ranked = sorted(range(len(raw.values)), key=lambda i: (-counts[i], str(raw.values[i])))
-    return tuple(raw.values[i] for i in ranked[:MAX_CATEGORIES] if counts[i])
+def category_counts(raw: Categories) -> NDArray[np.int64]:
+    """Return how many rows have each value."""
+    return np.bincount(raw.codes[raw.codes >= 0], minlength=len(raw.values))
+
+
+def by_frequency(values: Sequence[Id], counts: NDArray[np.int64]) -> tuple[Id, ...]:
+    """Return the values that occur, most frequent first, at most `MAX_CATEGORIES`."""
+    ranked = sorted(range(len(values)), key=lambda i: (-counts[i], str(values[i])))
+    return tuple(values[i] for i in ranked[:MAX_CATEGORIES] if counts[i])
 
 
 def head_targets(
     telemetry: Telemetry, spec: Spec, keep: NDArray[np.bool_]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Return targets and outcomes of the rows to keep for each head, as `Dataset` has them."""
-    rows = np.column_stack([telemetry.outcomes[name][keep] for name in outcome_names(spec)])
-    ok = telemetry.ok[keep]
+    return _targets(_kept(telemetry, keep), spec)
+
+
+def _kept(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Kept:
+    outcomes = {name: values[keep] for name, values in telemetry.outcomes.items()}
+    return Kept(telemetry.slice[keep], telemetry.ok[keep], outcomes)
+
+
+def _targets(kept: Kept, spec: Spec) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    rows = np.column_stack([kept.outcomes[name] for name in outcome_names(spec)])
     targets, outcomes = {}, {}
     for name, head in spec.heads.items():
         y = tracked_values(spec, (head.target,), rows)[:, 0]
         if head.given_ok:
-            y[~ok] = np.nan
+            y[~kept.ok] = np.nan
         targets[name] = y
         # The link `log` predicts the outcome itself; the others what the target says.
         plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target

@@ -82,28 +82,12 @@ def fit_heads(
 
 
 def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: Progress | None) -> FittedHead:
-    head, y = spec.heads[name], dataset.targets[name]
-    usable = np.flatnonzero(~np.isnan(y))
-    fit, stop, judge = np.split(usable, np.searchsorted(usable, (dataset.split, dataset.judge)))
-    for what, rows in (("fit", fit), ("calibrate", stop), ("judge", judge)):
-        if not rows.size:
-            raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
-    if head.link == "logistic" and np.unique(y[fit]).size < 2:  # noqa: PLR2004
-        raise DataError(f"head {name}: expected failures and successes to fit on, found only {y[fit[0]]:g}")
-    if head.link == "log" and dataset.outcomes[name][usable].min() < 0.0:
-        least = dataset.outcomes[name][usable].min()
-        raise DataError(f"head {name}: expected outcomes of 0 or more for the link log, found {least:g}")
-    params = {
-        **DEFAULTS,
-        "objective": OBJECTIVES[head.link],
-        "seed": seed,
-        "num_threads": threads,
-        **spec.training.lightgbm,
-        **head.lightgbm,
-    }
+    rows = head_rows(name, dataset, spec)
+    params = {"num_threads": threads, **head_params(name, spec, seed)}
+    y = dataset.targets[name]
     names, categorical = list(dataset.features.names), list(dataset.features.categorical)
-    train = lgb.Dataset(dataset.x[fit], y[fit], feature_name=names, categorical_feature=categorical)
-    valid = lgb.Dataset(dataset.x[stop], y[stop], reference=train)
+    train = lgb.Dataset(dataset.x[rows.fit], y[rows.fit], feature_name=names, categorical_feature=categorical)
+    valid = lgb.Dataset(dataset.x[rows.stop], y[rows.stop], reference=train)
     rounds = spec.training.rounds
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
     if progress is not None:
@@ -111,10 +95,51 @@ def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progr
     booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
     if progress is not None:
         progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
+    return fitted_head(name, booster, dataset, rows, threads=threads)
+
+
+class HeadRows(NamedTuple):
+    """Rows of a dataset where a head's target was measured: to fit, to stop and calibrate on, to judge by."""
+
+    fit: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    judge: NDArray[np.int64]
+
+
+def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
+    """Return a head's rows; raises `DataError` as `fit_heads` does."""
+    head, y = spec.heads[name], dataset.targets[name]
+    usable = np.flatnonzero(~np.isnan(y))
+    rows = HeadRows(*np.split(usable, np.searchsorted(usable, (dataset.split, dataset.judge))))
+    for what, some in (("fit", rows.fit), ("calibrate", rows.stop), ("judge", rows.judge)):
+        if not some.size:
+            raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
+    if head.link == "logistic" and np.unique(y[rows.fit]).size < 2:  # noqa: PLR2004
+        raise DataError(f"head {name}: expected failures and successes to fit on, found only {y[rows.fit[0]]:g}")
+    if head.link == "log" and dataset.outcomes[name][usable].min() < 0.0:
+        least = dataset.outcomes[name][usable].min()
+        raise DataError(f"head {name}: expected outcomes of 0 or more for the link log, found {least:g}")
+    return rows
+
+
+def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a head, threads excepted."""
+    head = spec.heads[name]
+    return {
+        **DEFAULTS,
+        "objective": OBJECTIVES[head.link],
+        "seed": seed,
+        **spec.training.lightgbm,
+        **head.lightgbm,
+    }
+
+
+def fitted_head(name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, *, threads: int) -> FittedHead:
+    """Score the rows that a booster was not fitted on."""
     gain = booster.feature_importance("gain")
 
-    def scored(rows: NDArray[np.int64]) -> Rows:
-        raw = np.asarray(booster.predict(dataset.x[rows], raw_score=True, num_threads=threads), np.float64)
-        return Rows(raw, dataset.outcomes[name][rows].astype(np.float64))
+    def scored(some: NDArray[np.int64]) -> Rows:
+        raw = np.asarray(booster.predict(dataset.x[some], raw_score=True, num_threads=threads), np.float64)
+        return Rows(raw, dataset.outcomes[name][some].astype(np.float64))
 
-    return FittedHead(booster, scored(stop), scored(judge), fit.size, gain / max(gain.sum(), 1e-300))
+    return FittedHead(booster, scored(rows.stop), scored(rows.judge), rows.fit.size, gain / max(gain.sum(), 1e-300))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from scheduler.errors import ArtifactError, RegistryError
+from scheduler.errors import ArtifactError, InputError, RegistryError
 from scheduler.model import Model
 from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
@@ -17,7 +18,7 @@ from training.pictures import save_pictures
 from training.progress import Report, silent
 from training.publish import CHAMPION, Comparison, DataSet, Promotion, Registered, champion, promote, track
 from training.rounds import measured_rounds
-from training.train import TrainingSummary, train_model
+from training.train import TrainingSummary, train_model, write_model
 
 CONTEST = 20_000
 """Decisions in a comparison with the champion: enough to tell 1 % of the mean cost from noise on the measured sets,
@@ -45,6 +46,10 @@ class TrainingOptions(NamedTuple):
         Make the new version champion whatever the comparison says.
     held_out
         Nodes and clients that are left out of everything, tables and all.
+    cluster
+        Address of a Dask scheduler whose workers read, replay and fit; see `training.cluster.connect`.
+    scratch
+        Folder for a cluster's intermediate files, which all workers must see.
     """
 
     registry: str
@@ -54,6 +59,8 @@ class TrainingOptions(NamedTuple):
     threads: int = 0
     promote: bool = False
     held_out: HoldOut = HoldOut()
+    cluster: str | None = None
+    scratch: Path = Path(".fogline/scratch")
 
 
 class Contest(NamedTuple):
@@ -63,12 +70,21 @@ class Contest(NamedTuple):
     obstacle: str = ""
 
 
+class Workers(NamedTuple):
+    """What a cluster took: workers, the largest memory of one in bytes, and history entries let go for want of room."""
+
+    n: int
+    peak_bytes: int
+    evicted: int
+
+
 class TrainingResult(NamedTuple):
-    """What came of it: the training, the registered version, and whether it is the champion now."""
+    """What came of it: the training, the registered version, whether it is the champion now, and a cluster's part."""
 
     summary: TrainingSummary
     registered: Registered
     promotion: Promotion
+    workers: Workers | None = None
 
     @property
     def uri(self) -> str:
@@ -87,6 +103,7 @@ class TrainingResult(NamedTuple):
             "metrics": self.summary.metrics(),
             "promoted": self.promotion.moved,
             "reason": self.promotion.reason,
+            **({} if self.workers is None else {"workers": self.workers._asdict()}),
         }
 
 
@@ -102,10 +119,9 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
     RegistryError
         If the registry cannot be reached; the artifact is written all the same.
     """
-    telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
-    telemetry = hold_out(telemetry, options.held_out)
-    summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
-    registered = _register(data, spec, summary, options, len(telemetry))
+    trained = _train_on_cluster if options.cluster is not None else _train_here
+    summary, workers, telemetry = trained(data, spec, options, progress)
+    registered = _register(data, spec, summary, workers, options)
     contest = _contest(telemetry, spec, summary, options, progress)
     promotion = promote(
         registered.name,
@@ -115,10 +131,54 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
         force=options.promote,
         registry=options.registry,
     )
-    return TrainingResult(summary, registered, promotion)
+    return TrainingResult(summary, registered, promotion, workers)
 
 
-def _register(data: Path, spec: Spec, summary: TrainingSummary, options: TrainingOptions, n_rows: int) -> Registered:
+class _Trained(NamedTuple):
+    """A training's summary and workers, and the telemetry for a contest, which is read when it is asked for."""
+
+    summary: TrainingSummary
+    workers: Workers | None
+    telemetry: Callable[[], Telemetry]
+
+
+def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+    telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
+    telemetry = hold_out(telemetry, options.held_out)
+    summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
+    return _Trained(summary, None, lambda: telemetry)
+
+
+def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+    """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
+    from training.cluster import cluster_dataset, connect, peak_memory
+    from training.fit_cluster import fit_heads_on_cluster
+
+    if options.held_out != HoldOut():
+        raise InputError(f"cluster: expected no nodes or clients to hold out, found {options.held_out}")
+    with connect(str(options.cluster)) as client:
+        n = len(client.scheduler_info(n_workers=-1)["workers"])
+        made = cluster_dataset(
+            client,
+            data,
+            spec,
+            until=options.until,
+            seed=options.seed,
+            scratch=options.scratch,
+            progress=progress,
+        )
+        fitted = fit_heads_on_cluster(
+            client, made.dataset, spec, seed=options.seed, threads=options.threads, progress=progress
+        )
+        workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
+    summary = write_model(made.dataset, fitted, spec, options.out, made.read)
+    start = int(summary.window["first_calibrated_slice"])
+    return _Trained(summary, workers, lambda: read_telemetry(data, spec, start=start, until=options.until))
+
+
+def _register(
+    data: Path, spec: Spec, summary: TrainingSummary, workers: Workers | None, options: TrainingOptions
+) -> Registered:
     training = spec.training
     params = {
         "spec": spec.name,
@@ -129,9 +189,10 @@ def _register(data: Path, spec: Spec, summary: TrainingSummary, options: Trainin
         **{f"lightgbm.{name}": value for name, value in training.lightgbm.items()},
         **{f"{name}.trees": head.n_trees for name, head in summary.heads.items()},
         **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
+        **({} if workers is None else {"workers": workers.n}),
     }
     folder = data.resolve()
-    source = DataSet(folder.name, str(data), data_id(data), n_rows)
+    source = DataSet(folder.name, str(data), data_id(data), int(summary.window["rows"]))
     with TemporaryDirectory() as pictures:
         return track(
             summary.folder,
@@ -143,7 +204,7 @@ def _register(data: Path, spec: Spec, summary: TrainingSummary, options: Trainin
 
 
 def _contest(
-    telemetry: Telemetry, spec: Spec, summary: TrainingSummary, options: TrainingOptions, progress: Report
+    read: Callable[[], Telemetry], spec: Spec, summary: TrainingSummary, options: TrainingOptions, progress: Report
 ) -> Contest:
     """Let the new model and the champion decide the same requests of the last slices, under the spec's utility.
 
@@ -163,7 +224,7 @@ def _contest(
             obstacle=f"the champion was trained for other features (fingerprint {theirs}, now {ours}), "
             "so they cannot be compared"
         )
-    start = int(summary.window["first_judged_slice"])
+    start, telemetry = int(summary.window["first_judged_slice"]), read()
     before, n_slices = split_telemetry(telemetry, start)
     requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(telemetry.clients))))
     setting = Setting(spec, telemetry.clients, telemetry.nodes, options.seed)

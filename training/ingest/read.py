@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import COST, FAILED, Column, Spec
-from training.ingest.rules import COLUMN, OUTCOME, Facts, any_of, derive, reasons, rules
+from training.ingest.rules import COLUMN, MAX_SLICE, OUTCOME, Facts, any_of, derive, reasons, rules
 from training.ingest.tables import CLIENTS, NODES, categories, naming, read_entities, scan_telemetry
 from training.ingest.values import Columns, Entities, Telemetry
 
@@ -67,7 +67,8 @@ def read_telemetry(
     source = scan_telemetry(folder, spec, start, until)
     tell(1, _STEPS)
     with naming(*source.files):
-        survey = _survey(folder, source.frame, spec, clients, nodes)
+        survey = _survey(folder, source.frame, Facts(spec, _keys(clients), _keys(nodes)))
+        check_measured(folder, spec, survey.n_rows, survey.n_measured)
         tell(2, _STEPS)
         frame = _accepted(survey)
         tell(3, _STEPS)
@@ -80,6 +81,80 @@ def read_telemetry(
     return telemetry
 
 
+class Part(NamedTuple):
+    """Some slices of a telemetry directory, read by themselves.
+
+    Attributes
+    ----------
+    telemetry
+        Their accepted rows, maybe none.
+    n_measured
+        Rows with a value of the outcome that the cost is made of.
+    """
+
+    telemetry: Telemetry
+    n_measured: int
+
+
+def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None, middles: pl.DataFrame | None) -> Part:
+    """Read some slices of a telemetry directory as `read_telemetry` would in reading all.
+
+    Parameters
+    ----------
+    start, until
+        As for `read_telemetry`. Rows without a slice belong to the part without a start.
+    middles
+        Median times of all slices, from `slice_middles`; the rows next to a part's edge are checked against them.
+
+    Raises
+    ------
+    DataError
+        If a file, a column or a type is not what the spec says.
+    """
+    clients = read_entities(folder / CLIENTS, spec.request_columns("clients"))
+    nodes = read_entities(folder / NODES, spec.node_columns("nodes"))
+    source = scan_telemetry(folder, spec, start, until)
+    frame = source.frame
+    if start is not None:
+        frame = frame.filter(pl.col(spec.telemetry.slice.column).is_not_null())
+    with naming(*source.files):
+        survey = _survey(folder, frame, Facts(spec, _keys(clients), _keys(nodes), middles))
+        accepted = _accepted(survey)
+        rejected = _rejected(survey, survey.n_rows - accepted.height, None)
+    return Part(_arrays(accepted, survey, clients, nodes, rejected), survey.n_measured)
+
+
+def slice_middles(folder: Path, spec: Spec, *, start: int | None, until: int | None) -> pl.DataFrame | None:
+    """Return the median time of each slice, columns ``slice`` and ``time``; None where the spec has no time."""
+    if spec.telemetry.time is None:
+        return None
+    clients = read_entities(folder / CLIENTS, {})
+    nodes = read_entities(folder / NODES, {})
+    source = scan_telemetry(folder, spec, start, until)
+    with naming(*source.files):
+        facts = Facts(spec, _keys(clients), _keys(nodes))
+        return _middles(derive(source.frame, facts, source.frame.collect_schema()))
+
+
+def slice_counts(folder: Path, spec: Spec, until: int | None) -> dict[int, int]:
+    """Return how many rows each slice has, rejected ones included, in the order of slices."""
+    source = scan_telemetry(folder, spec, None, until)
+    slices = pl.col(spec.telemetry.slice.column).cast(pl.Int64)
+    with naming(*source.files):
+        known = source.frame.select(slice=slices).filter(pl.col("slice").is_between(0, MAX_SLICE))
+        counts = known.group_by("slice").len().collect(engine="streaming").sort("slice")
+    return dict(zip(counts["slice"].to_list(), counts["len"].to_list(), strict=True))
+
+
+def check_measured(folder: Path, spec: Spec, n_rows: int, n_measured: int) -> None:
+    """Raise `DataError` where there is no row, or none with the outcome that the cost is made of."""
+    if n_rows == 0:
+        raise DataError(f"{folder}: expected telemetry rows, found none in the slices asked for")
+    if n_measured == 0:
+        message = f"{folder}: outcome {spec.cost.success!r}: expected a value where a request succeeded"
+        raise DataError(f"{message}, found null in all {n_rows} rows")
+
+
 class _Survey(NamedTuple):
     """The rows with their derived columns, the rules, and what a first look found."""
 
@@ -88,12 +163,12 @@ class _Survey(NamedTuple):
     rules: dict[str, pl.Expr]
     spec: Spec
     n_rows: int
+    n_measured: int
 
 
-def _survey(folder: Path, raw: pl.LazyFrame, spec: Spec, clients: Entities, nodes: Entities) -> _Survey:
+def _survey(folder: Path, raw: pl.LazyFrame, facts: Facts) -> _Survey:
     schema = raw.collect_schema()
-    roles = spec.telemetry
-    facts = Facts(spec, _keys(clients), _keys(nodes))
+    spec, roles = facts.spec, facts.spec.telemetry
     for column, ids in ((roles.client, facts.clients), (roles.node, facts.nodes)):
         if schema[column].is_integer() != ids.dtype.is_integer() and schema[column] != pl.Null:
             message = f"{folder}: column {column!r}: expected ids of type {ids.dtype} as in its table, found "
@@ -101,13 +176,9 @@ def _survey(folder: Path, raw: pl.LazyFrame, spec: Spec, clients: Entities, node
     rows = derive(raw, facts, schema)
     found = raw.select(n=pl.len(), measured=pl.col(spec.cost.success).count()).collect(engine="streaming")
     n_rows, measured = found.row(0)
-    if n_rows == 0:
-        raise DataError(f"{folder}: expected telemetry rows, found none in the slices asked for")
-    if measured == 0:
-        message = f"{folder}: outcome {spec.cost.success!r}: expected a value where a request succeeded"
-        raise DataError(f"{message}, found null in all {n_rows} rows")
-    facts = facts._replace(middles=_middles(rows) if roles.time is not None else None)
-    return _Survey(rows, schema.names(), rules(facts), spec, n_rows)
+    if roles.time is not None and facts.middles is None:
+        facts = facts._replace(middles=_middles(rows))
+    return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured)
 
 
 def _keys(table: Entities) -> pl.Series:

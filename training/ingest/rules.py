@@ -17,7 +17,7 @@ from scheduler.spec import Column, Outcome, Spec
 
 OUTCOME, COLUMN = "@outcome ", "@column "
 
-_MAX_SLICE = 2**31 - 1
+MAX_SLICE = 2**31 - 1
 
 
 class Facts(NamedTuple):
@@ -37,7 +37,7 @@ def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame
     spec, roles = facts.spec, facts.spec.telemetry
     slices = pl.col(roles.slice.column).cast(pl.Int64)
     columns = [
-        pl.when(slices.is_between(0, _MAX_SLICE)).then(slices).cast(pl.Int32).alias("@slice"),
+        pl.when(slices.is_between(0, MAX_SLICE)).then(slices).cast(pl.Int32).alias("@slice"),
         _positions(roles.client, facts.clients).alias("@client"),
         _positions(roles.node, facts.nodes).alias("@node"),
         (pl.lit(value=True) if roles.ok is None else pl.col(roles.ok).cast(pl.Boolean)).alias("@ok"),
