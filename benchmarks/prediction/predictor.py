@@ -14,7 +14,7 @@ from benchmarks.prediction.protocol import LONGEST_S, Cells
 
 MEAN_SHARE = 0.75
 """The absolute error wants the median, the square the mean. Three quarters of the mean cost little of either; chosen
-on the first 12 slices of another seed's draws."""
+on another seed's draws of all slices."""
 
 ROWS = 300_000
 """Training cells the trees are fitted on, drawn evenly from the slices."""
