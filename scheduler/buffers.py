@@ -11,6 +11,7 @@ from scheduler.model import Model
 def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
     """Return scratch arrays for up to ``n`` candidates; those of retrieval go with an index."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
+    look_ups = program.n_parts.size + len(program.models)
     return Workspace(
         position=np.empty(n, np.int32),
         slot=np.empty(n, np.int32),
@@ -18,7 +19,13 @@ def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
         x_request=np.empty(program.request.size, np.float32),
         x_node=np.empty(program.node.size, np.float32),
         x_pair=np.empty((n, program.pair.size), np.float32),
-        pair=PairWork(np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(n), np.empty(n)),
+        pair=PairWork(
+            keys=np.empty(n, np.uint64),
+            found=np.empty((look_ups, n), np.int64),
+            sought=np.zeros(look_ups, np.bool_),
+            x=np.empty(n),
+            y=np.empty(n),
+        ),
         request_row=np.empty(forest.words, np.uint64),
         forest=forest.work(),
         raw=np.empty((n, heads), np.float32),

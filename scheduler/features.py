@@ -22,6 +22,7 @@ from scheduler.layout import (
     OP_MEAN,
     OP_NODE,
     OP_REQUEST,
+    OP_SHRUNK,
     OP_VARIANCE,
     PAIR,
     PARTS,
@@ -41,6 +42,7 @@ from scheduler.spec import (
     Feature,
     NodeColumn,
     RequestColumn,
+    Shrunk,
     Spec,
     Statistic,
     seconds,
@@ -109,6 +111,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         parts=parts,
         n_parts=n_parts,
         part_side=part_side,
+        chains=_chains(spec),
         models=_factor_models(spec),
         node_keys=np.unique(args[(owners == NODE) & (op != OP_NODE), 0]).astype(np.int32),
     )
@@ -121,7 +124,7 @@ def _side(vocabulary: Vocabulary, side: str) -> Vocabulary:
     return {name.removeprefix(prefix): v for name, v in vocabulary.items() if name.startswith(prefix)}
 
 
-def _encode(  # noqa: PLR0911 - one case an operation
+def _encode(  # noqa: C901, PLR0911 - one case an operation
     feature: Feature, spec: Spec, request: Schema, node: Schema
 ) -> tuple[int, tuple[int, ...], float]:
     """Return a feature's operation, arguments and scale."""
@@ -143,6 +146,8 @@ def _encode(  # noqa: PLR0911 - one case an operation
             return OP_DOT, (r[left], n[right], spec.request[left].size), 0.0
         case Statistic():
             return _STAT_OPS[feature.stat], _statistic_args(feature, spec), 0.0
+        case Shrunk(strength=strength):
+            return OP_SHRUNK, _shrunk_args(feature, spec), strength
         case Factor(of=of, part=part):
             return OP_FACTORS, (list(spec.factors).index(of), PARTS.index(part)), 0.0
 
@@ -157,12 +162,37 @@ def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
     if feature.value is None:
         return key, 0, 0
     value = history.values.index(feature.value)
-    weights = TIME_FLOATS + len(history.values) + value * len(history.half_lives) * STATS
     if feature.half_life is None:
         slowest = max(range(len(history.half_lives)), key=lambda h: seconds(history.half_lives[h]))
-        return key, TIME_FLOATS + value, weights + slowest * STATS
+        return key, TIME_FLOATS + value, _place(spec, value, slowest)
     half_life = history.half_lives.index(feature.half_life)
-    return key, weights + half_life * STATS, half_life
+    return key, _place(spec, value, half_life), half_life
+
+
+def _place(spec: Spec, value: int, half_life: int) -> int:
+    """Return where in a history row the statistics of a value and half-life begin."""
+    history = spec.history
+    return TIME_FLOATS + len(history.values) + (value * len(history.half_lives) + half_life) * STATS
+
+
+def _shrunk_args(feature: Shrunk, spec: Spec) -> tuple[int, int, int]:
+    """Return the number of the feature's chain of keys, the place of its statistics in a row, and its half-life's."""
+    chain = _chain_keys(spec).index(feature.keys)
+    half_life = spec.history.half_lives.index(feature.half_life)
+    return chain, _place(spec, spec.history.values.index(feature.value), half_life), half_life
+
+
+def _chain_keys(spec: Spec) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(f.keys for f in spec.features.values() if isinstance(f, Shrunk)))
+
+
+def _chains(spec: Spec) -> NDArray[np.int32]:
+    """Return the numbers of each chain's history keys; see `FeatureProgram`."""
+    keys, chains = list(spec.history.keys), _chain_keys(spec)
+    out = np.full((len(chains), max(map(len, chains), default=0)), -1, np.int32)
+    for row, chain in zip(out, chains, strict=True):
+        row[: len(chain)] = [keys.index(key) for key in chain]
+    return out
 
 
 def _owner(feature: Feature, spec: Spec) -> int:
@@ -172,6 +202,8 @@ def _owner(feature: Feature, spec: Spec) -> int:
             return REQUEST
         case NodeColumn():
             return NODE
+        case Shrunk(keys=keys) if all(_is_request(part) for key in keys for part in spec.history.keys[key]):
+            return REQUEST
         case Statistic(key=key, stat=stat):
             parts = spec.history.keys[key]
             if all(_is_request(part) for part in parts):

@@ -35,7 +35,8 @@ REQUEST, NODE, PAIR = range(3)
     OP_DISTANCE,
     OP_DOT,
     OP_FACTORS,
-) = range(13)
+    OP_SHRUNK,
+) = range(14)
 """Feature operations; `scheduler.features` says which arguments each takes."""
 
 WAYS: Final = 16
@@ -175,6 +176,8 @@ class FeatureProgram(NamedTuple):
     parts, n_parts, part_side
         (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
         from, and whether each is the request's or the node's.
+    chains
+        (n_chains, n) int32, history keys from fine to coarse that a mean is shrunk along; -1 past the last.
     models
         (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
         value that takes the residual, -1 for none.
@@ -192,6 +195,7 @@ class FeatureProgram(NamedTuple):
     parts: NDArray[np.int32]
     n_parts: NDArray[np.int32]
     part_side: NDArray[np.int32]
+    chains: NDArray[np.int32]
     models: NDArray[np.int32]
     node_keys: NDArray[np.int32]
 
@@ -326,13 +330,22 @@ class DecisionLog(NamedTuple):
 
 
 class PairWork(NamedTuple):
-    """Scratch for the pair features of a request's candidates: history keys and where they were found, numbers.
+    """Scratch for the pair features of a request's candidates: where they were looked up, and numbers.
 
-    ``keys`` uint64, ``found`` int64, ``x`` and ``y`` float64, each (n,).
+    Attributes
+    ----------
+    keys
+        (n,) uint64, keys of the look-up at hand.
+    found, sought
+        (n_look_ups, n) int64 slots of each history key, then of each factor model's nodes, and (n_look_ups,) bool,
+        which of them are there already.
+    x, y
+        (n,) float64.
     """
 
     keys: NDArray[np.uint64]
     found: NDArray[np.int64]
+    sought: NDArray[np.bool_]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 

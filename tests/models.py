@@ -132,23 +132,26 @@ node = "node_isp"
 rank = 2
 
 """
-FACTOR_FEATURES = """
+MORE_FEATURES = """
 expected = { op = "factors", of = "rtt" }
 expected_speed = { op = "factors", of = "carriers_speed" }
 client_bias = { op = "factors", of = "rtt", part = "client" }
 node_bias = { op = "factors", of = "rtt", part = "node" }
 fit = { op = "factors", of = "rtt", part = "pair" }
+shrunk = { op = "shrunk", keys = ["pair", "kind_node", "node"], value = "log1p(rtt_ms)", half_life = "1h" }
+shrunk_fast = { op = "shrunk", keys = ["pair", "node"], value = "failed", half_life = "1m", strength = 2 }
+shrunk_client = { op = "shrunk", keys = ["client", "isp"], value = "failed", half_life = "1m" }
 node_excess = { op = "history", key = "node", stat = "mean", value = "residual(rtt)", half_life = "1m" }
 
 [heads.failure]
 """
-WITH_FACTORS = (
+EXTENDED = (
     SPEC.replace('"log1p(speed)"]', '"log1p(speed)", "residual(rtt)"]')
     .replace("[history.keys]\n", '[history.keys]\nisp = ["request.isp"]\nnode_isp = ["node.isp"]\n')
     .replace("[features]\n", FACTORS + "[features]\n")
-    .replace("\n[heads.failure]\n", FACTOR_FEATURES)
+    .replace("\n[heads.failure]\n", MORE_FEATURES)
 )
-"""The same with two factor models, one of them of carriers, and what reads them."""
+"""The same with two factor models, one of them of carriers, and with shrunk means."""
 
 VOCABULARY = {
     "request.kind": ["live", "bulk"],

@@ -224,6 +224,18 @@ class History:
                 new = Entry(len(self.values), len(self.half_lives), now)
                 self.entries.setdefault(key, new).update(values, self.rates, now)
 
+    def shrunk(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
+        """From coarse to fine: each mean drawn towards the one before by its strength."""
+        found, strength = NAN, feature.get("strength", 5.0)
+        for key in reversed(feature["keys"]):
+            entry = self.entries.get(self.key(key, request, node))
+            v, h = self.values.index(feature["value"]), self.half_lives.index(feature["half_life"])
+            if entry is not None and entry.weight[v][h] > 0:
+                mean = float(entry.mean[v][h])
+                weight = float(entry.weight[v][h]) * math.exp2(-max(now - entry.seen, 0.0) * self.rates[h])
+                found = mean if math.isnan(found) else (weight * mean + strength * found) / (weight + strength)
+        return found
+
     def statistic(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         entry = self.entries.get(self.key(feature["key"], request, node))
         if entry is None:
@@ -258,10 +270,10 @@ def feature(spec: Mapping, one: Mapping, asked: Asked, codes: Callable) -> float
     op = one["op"]
     if op == "clock":
         return asked.now * (1.0 / seconds(one["period"])) % 1.0
-    if op == "history":
-        return asked.history.statistic(one, asked.request, asked.node, asked.now)
-    if op == "factors":
-        return asked.history.expected(one, asked.request, asked.node, asked.now)
+    known = asked.history
+    reads = {"history": known.statistic, "shrunk": known.shrunk, "factors": known.expected}
+    if op in reads:
+        return reads[op](one, asked.request, asked.node, asked.now)
     if op in ("request", "node"):
         side = asked.request if op == "request" else asked.node
         if spec[op][one["column"]].get("type") == "category":

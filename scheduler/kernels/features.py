@@ -27,6 +27,7 @@ from scheduler.layout import (
     OP_MEAN,
     OP_NODE,
     OP_REQUEST,
+    OP_SHRUNK,
     PART_CLIENT,
     PART_NODE,
     Entity,
@@ -71,6 +72,38 @@ def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int
         return history.rows[slot, at + 1]
     # OP_VARIANCE is the one left.
     return history.rows[slot, at + 2] / weight
+
+
+@inlined
+def shrink(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float, coarse: float) -> float:
+    """Return the mean of feature ``f`` in a slot, drawn towards a coarser one; that alone where nothing was seen.
+
+    The weights are those as of now, so that what has not been seen for long gives way.
+    """
+    if slot < 0:
+        return coarse
+    at = program.args[f, 1]
+    weight, mean = np.float64(history.rows[slot, at]), np.float64(history.rows[slot, at + 1])
+    if weight == 0.0:
+        return coarse
+    if np.isnan(coarse):
+        return mean
+    weight *= np.exp2(-max(now - history.seen[slot], 0.0) * history.rates[program.args[f, 2]])
+    return (weight * mean + program.scale[f] * coarse) / (weight + program.scale[f])
+
+
+@inlined
+def shrunk(
+    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+) -> float:
+    """Return feature ``f``, a mean shrunk along its chain of keys."""
+    chain = program.args[f, 0]
+    x = np.nan
+    for level in range(program.chains.shape[1] - 1, -1, -1):
+        k = program.chains[chain, level]
+        if k >= 0:
+            x = shrink(program, f, history, find(history, history_key(program, k, request, i, node, j)), now, x)
+    return x
 
 
 @inlined
@@ -155,6 +188,8 @@ def fill(
                 key = program.args[f, 0]
                 slot = find(history, history_key(program, key, request, i, node, j))
             x = statistic(program, f, history, slot, now)
+        elif op == OP_SHRUNK:
+            x = shrunk(program, f, request, i, node, j, history, now)
         elif op == OP_FACTORS:
             x = factor(program, f, request, i, node, j, history, now)
         else:
@@ -200,24 +235,26 @@ def fill_pairs(
     out
         (n, n_pair) float32, changed in place.
     """
-    key, client = -1, -1
+    for k in range(work.sought.size):
+        work.sought[k] = False
     for p in range(program.pair.size):
         f = program.pair[p]
         op = program.op[f]
         if op >= OP_MEAN and op <= OP_AGE:
-            if program.args[f, 0] != key:
-                key = program.args[f, 0]
-                _find_all(program, key, request, i, node, slots, history, work)
+            k = program.args[f, 0]
+            _find_all(program, k, request, i, node, slots, history, work)
             for c in range(slots.size):
-                out[c, p] = statistic(program, f, history, work.found[c], now)
+                out[c, p] = statistic(program, f, history, work.found[k, c], now)
+        elif op == OP_SHRUNK:
+            _shrink_all(program, f, request, i, node, slots, history, now, work)
+            for c in range(slots.size):
+                out[c, p] = work.x[c]
         elif op == OP_FACTORS:
-            m = program.args[f, 0]
-            if key != -2 - m:  # factor models count downwards, history keys upwards
-                key = -2 - m
-                client = find(history.factors, model_key(program, m, 0, request, i, node, 0))
-                _find_nodes(program, m, request, i, node, slots, history, work)
+            m, which = program.args[f, 0], program.args[f, 1]
+            client = find(history.factors, model_key(program, m, 0, request, i, node, 0))
+            at = _find_nodes(program, m, request, i, node, slots, history, work)
             for c in range(slots.size):
-                out[c, p] = factors.part(history.factors, m, program.args[f, 1], client, work.found[c], now)
+                out[c, p] = factors.part(history.factors, m, which, client, work.found[at, c], now)
         elif op == OP_DISTANCE:
             _distances(program, f, request, i, node, slots, work)
             for c in range(slots.size):
@@ -238,14 +275,40 @@ def _find_all(
     history: HistoryArrays,
     work: PairWork,
 ) -> None:
-    """Look up history key ``k`` of many nodes at once: all buckets are asked for first, then all rows."""
+    """Look up history key ``k`` of many nodes at once, but once: all buckets are asked for first, then all rows."""
+    if work.sought[k]:
+        return
+    work.sought[k] = True
     for c in range(slots.size):
         work.keys[c] = history_key(program, k, request, i, node, slots[c])
         prefetch_bucket(history, work.keys[c])
     for c in range(slots.size):
-        work.found[c] = find(history, work.keys[c])
-        if work.found[c] >= 0:
-            prefetch(history.rows, work.found[c])
+        work.found[k, c] = find(history, work.keys[c])
+        if work.found[k, c] >= 0:
+            prefetch(history.rows, work.found[k, c])
+
+
+@kernel
+def _shrink_all(
+    program: FeatureProgram,
+    f: int,
+    request: Entity,
+    i: int,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    now: float,
+    work: PairWork,
+) -> None:
+    """Write feature ``f`` of many nodes, a mean shrunk along its chain of keys, to ``work.x``."""
+    for c in range(slots.size):
+        work.x[c] = np.nan
+    for level in range(program.chains.shape[1] - 1, -1, -1):
+        k = program.chains[program.args[f, 0], level]
+        if k >= 0:
+            _find_all(program, k, request, i, node, slots, history, work)
+            for c in range(slots.size):
+                work.x[c] = shrink(program, f, history, work.found[k, c], now, work.x[c])
 
 
 @kernel
@@ -258,15 +321,20 @@ def _find_nodes(
     slots: np.ndarray,
     history: HistoryArrays,
     work: PairWork,
-) -> None:
-    """Look up many nodes in factor model ``m``, as `_find_all` does in history."""
+) -> int:
+    """Look up many nodes in factor model ``m``, as `_find_all` does in history; return the row of ``work.found``."""
+    at = program.n_parts.size + m
+    if work.sought[at]:
+        return at
+    work.sought[at] = True
     for c in range(slots.size):
         work.keys[c] = model_key(program, m, 1, request, i, node, slots[c])
         prefetch_bucket(history.factors, work.keys[c])
     for c in range(slots.size):
-        work.found[c] = find(history.factors, work.keys[c])
-        if work.found[c] >= 0:
-            prefetch(history.factors.rows, work.found[c])
+        work.found[at, c] = find(history.factors, work.keys[c])
+        if work.found[at, c] >= 0:
+            prefetch(history.factors.rows, work.found[at, c])
+    return at
 
 
 @kernel

@@ -21,6 +21,7 @@ from scheduler.spec.types import (
     NodeColumn,
     Profile,
     RequestColumn,
+    Shrunk,
     Spec,
     Statistic,
     Utility,
@@ -196,6 +197,8 @@ def _check_features(spec: Spec) -> None:
                 _duration(f"{where}.period", period)
             case Statistic():
                 _check_statistic(where, feature, spec)
+            case Shrunk():
+                _check_shrunk(where, feature, spec)
             case Factor(of=of):
                 _one_of(f"{where}.of", of, spec.factors)
             case _:
@@ -235,6 +238,16 @@ def _check_statistic(where: str, feature: Statistic, spec: Spec) -> None:
         _refuse(f"{where}.half_life", "a half-life of the history", feature.half_life)
     else:
         _one_of(f"{where}.half_life", feature.half_life, spec.history.half_lives)
+
+
+def _check_shrunk(where: str, feature: Shrunk, spec: Spec) -> None:
+    if len(set(feature.keys)) < max(len(feature.keys), 2):
+        _refuse(f"{where}.keys", "two or more, none twice", list(feature.keys))
+    for key in feature.keys:
+        _one_of(f"{where}.keys", key, spec.history.keys)
+    _one_of(f"{where}.value", feature.value, spec.history.values)
+    _one_of(f"{where}.half_life", feature.half_life, spec.history.half_lives)
+    _in_range(f"{where}.strength", feature.strength, 1e-6, 1e9)
 
 
 def _check_heads(spec: Spec) -> None:

@@ -142,7 +142,21 @@ class Factor(_Section, frozen=True, tag_field="op", tag="factors"):
     part: Literal["prediction", "client", "node", "pair"] = "prediction"
 
 
-Feature: TypeAlias = RequestColumn | NodeColumn | Clock | Statistic | Equal | Difference | Distance | Dot | Factor
+class Shrunk(_Section, frozen=True, tag_field="op", tag="shrunk"):
+    """A decayed mean under several keys, from fine to coarse: each is drawn towards the next by its ``strength``.
+
+    That is how many outcomes the coarser mean is worth.
+    """
+
+    keys: tuple[str, ...]
+    value: str
+    half_life: str
+    strength: float = 5.0
+
+
+Feature: TypeAlias = (
+    RequestColumn | NodeColumn | Clock | Statistic | Shrunk | Equal | Difference | Distance | Dot | Factor
+)
 
 
 class Factors(_Section, frozen=True):

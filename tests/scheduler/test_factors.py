@@ -20,7 +20,7 @@ measured = st.floats(-3e38, 3e38) | st.sampled_from([math.nan, 0.0, 1.0])
 steps = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), measured, st.floats(-1e9, 1e10)), max_size=40)
 
 
-def fresh(text=models.WITH_FACTORS):
+def fresh(text=models.EXTENDED):
     return new_history(models.spec(text)).factors
 
 
@@ -167,7 +167,7 @@ def test_models_of_one_table_know_nothing_of_each_other():
 
 
 def test_memory_is_bounded_and_a_client_never_shares_a_row_with_its_node():
-    text = models.WITH_FACTORS.replace("capacity = 1_024", "capacity = 16").replace(
+    text = models.EXTENDED.replace("capacity = 1_024", "capacity = 16").replace(
         "rank = 2\n", "rank = 2\ncapacity = 16\n"
     )
     factors = fresh(text)

@@ -16,8 +16,8 @@ from scheduler.layout import NODE, PAIR, REQUEST
 from scheduler.table import Table
 from tests import models, twins
 
-SPEC = models.spec(models.WITH_FACTORS)
-PLAIN = tomllib.loads(models.WITH_FACTORS)
+SPEC = models.spec(models.EXTENDED)
+PLAIN = tomllib.loads(models.EXTENDED)
 FEATURES = compile_features(SPEC, models.VOCABULARY)
 
 ids = st.sampled_from([1, 2, "1", "box", -5])
@@ -102,6 +102,9 @@ def test_owners_say_what_a_feature_follows():
         "client_bias": "request",
         "node_bias": "pair",  # its fast part fades while the node is silent
         "fit": "pair",
+        "shrunk": "pair",
+        "shrunk_fast": "pair",
+        "shrunk_client": "request",
         "node_excess": "node",
     }
 
@@ -167,3 +170,29 @@ def test_tracked_values_are_outcomes_or_their_logarithm(outcomes):
     np.testing.assert_array_equal(out[:, 0], column[:, 0])
     expected = [math.log1p(x) if x > -1 else math.nan for x in outcomes]
     np.testing.assert_array_equal(out[:, 1], np.array(expected, np.float32))
+
+
+def shrunk(outcomes, now, client=1):
+    """The mean of rtt under pair, kind x node and node, from outcomes of (client, kind, value) of one node."""
+    history = new_history(SPEC)
+    for asked, kind, value in outcomes:
+        x = np.array([value, 0.0, math.nan, math.nan])
+        request, node = one(FEATURES.request, {"id": asked, "kind": kind}), one(FEATURES.node, {"id": "box"})
+        learn(FEATURES.program, request, 0, node, 0, history, x, 0.0)
+    return rows({"id": client, "kind": "live"}, {"id": "box"}, history, now)[FEATURES.names.index("shrunk")]
+
+
+def test_a_new_client_starts_from_its_group_and_a_known_one_leaves_it():
+    others = [(2, "live", 4.0)] * 1_000 + [(2, "bulk", 8.0)] * 1_000
+    assert math.isnan(shrunk([], 0.0))
+    assert shrunk([(2, "bulk", 8.0)], 0.0) == 8
+    assert shrunk(others, 0.0) == pytest.approx(4, abs=0.02)
+    few, many = (shrunk(others + [(1, "live", 2.0)] * n, 0.0) for n in (5, 500))
+    assert few == pytest.approx(3, abs=0.02)  # five outcomes against a strength of five
+    assert many == pytest.approx(2, abs=0.05)
+
+
+def test_what_was_not_seen_for_long_gives_way_to_its_group():
+    outcomes = [(2, "live", 4.0)] * 1_000 + [(1, "live", 2.0)] * 20
+    assert shrunk(outcomes, 0.0) < 2.5
+    assert 3.5 < shrunk(outcomes, 6 * 3600.0) < 4

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler import SpecError, load_spec
 from scheduler.spec import Value, parse_spec, seconds, spec_from_json
-from tests.models import SPEC, WITH_FACTORS
+from tests.models import EXTENDED, SPEC
 
 SHIPPED = sorted((Path(__file__).parents[2] / "models" / "specs").glob("*.toml"))
 
@@ -220,7 +220,7 @@ def test_it_refuses_by_name(old, new, message):
         parse_spec(edited(old, new))
 
 
-IMPOSSIBLE_FACTORS = {
+IMPOSSIBLE_EXTENDED = {
     "residual of nothing": ('"residual(rtt)"]', '"residual(wtt)"]', "^history.values: .*rtt.*found 'wtt'"),
     "value of factors": ('value = "log1p(speed)"\n', 'value = "speed"\n', "^factors.carriers_speed.value: .*'speed'"),
     "factors of a residual": (
@@ -239,15 +239,37 @@ IMPOSSIBLE_FACTORS = {
     "half-life of factors": ('memory = "1h"', 'memory = "1x"', "^factors.rtt.memory: .*'1x'"),
     "capacity of factors": ("capacity = 1_024", "capacity = 1", "^factors.rtt.capacity: "),
     "feature of no factors": ('of = "carriers_speed"', 'of = "speed"', "^features.expected_speed.of: .*found 'speed'"),
+    "one key shrunk": ('["pair", "node"], value', '["pair"], value', "^features.shrunk_fast.keys: .*found ..pair.."),
+    "key shrunk twice": (
+        '["pair", "node"], value',
+        '["pair", "pair"], value',
+        "^features.shrunk_fast.keys: .*none twice",
+    ),
+    "key shrunk to nothing": (
+        '["pair", "node"], value',
+        '["pair", "nod"], value',
+        "^features.shrunk_fast.keys: .*'nod'",
+    ),
+    "strength": ("strength = 2", "strength = 0", "^features.shrunk_fast.strength: .*found 0"),
+    "value shrunk": (
+        'value = "failed", half_life = "1m", strength',
+        'value = "fail", half_life = "1m", strength',
+        "^features.shrunk_fast.value: .*'fail'",
+    ),
+    "half-life shrunk": (
+        'half_life = "1m", strength',
+        'half_life = "2m", strength',
+        "^features.shrunk_fast.half_life: .*'2m'",
+    ),
     "part of no factors": ('part = "pair"', 'part = "pairs"', "'pairs'"),
     "target of a residual": ('target = "failed"', 'target = "residual(rtt)"', "^heads.failure.target: .*only history"),
 }
 
 
-@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_FACTORS.values(), ids=IMPOSSIBLE_FACTORS)
-def test_it_refuses_factors_by_name(old, new, message):
+@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_EXTENDED.values(), ids=IMPOSSIBLE_EXTENDED)
+def test_it_refuses_by_name_in_the_extended_spec(old, new, message):
     with pytest.raises(SpecError, match=message):
-        parse_spec(edited(old, new, WITH_FACTORS))
+        parse_spec(edited(old, new, EXTENDED))
 
 
 SECTIONS = {
@@ -296,7 +318,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
         load_spec(path)
 
 
-@pytest.mark.parametrize("text", [SPEC, WITH_FACTORS, *(path.read_text() for path in SHIPPED)])
+@pytest.mark.parametrize("text", [SPEC, EXTENDED, *(path.read_text() for path in SHIPPED)])
 def test_json_brings_the_same_spec_back_in_the_same_order(text):
     spec = parse_spec(text)
     again = spec_from_json(spec.to_json())
@@ -344,7 +366,7 @@ def test_the_fingerprint_changes_with(old, new):
 
 
 def test_the_fingerprint_changes_with_factors():
-    one, other = WITH_FACTORS, edited('memory = "1h"', 'memory = "2h"', WITH_FACTORS)
+    one, other = EXTENDED, edited('memory = "1h"', 'memory = "2h"', EXTENDED)
     assert parse_spec(one).fingerprint() != parse_spec(other).fingerprint()
 
 
