@@ -20,6 +20,7 @@ from scheduler.spec import (
     Feature,
     NodeColumn,
     RequestColumn,
+    Shrunk,
     Spec,
     Statistic,
     Value,
@@ -82,13 +83,14 @@ def _is_residual(value: str | None) -> bool:
 def lane_spec(spec: Spec, lane: Lane) -> Spec:
     """Return the spec of what a part of a lane replays: its features, and of history what they read.
 
-    Factor models stay in the lane `WHOLE` alone, with all values and with the keys down to their clients' and nodes'.
+    Factor models and shrunk means stay in the lane `WHOLE` alone, with all values and with the keys down to theirs.
     """
     features = {name: spec.features[name] for name in lane.features}
     read = [feature for feature in features.values() if isinstance(feature, Statistic)]
     keys, values = {feature.key for feature in read}, {feature.value for feature in read}
     if lane.by == WHOLE:
         keys |= {key for model in spec.factors.values() for key in (model.client, model.node)}
+        keys |= {key for feature in features.values() if isinstance(feature, Shrunk) for key in feature.keys}
         values = set(spec.history.values)
         names = list(spec.history.keys)
         # Vectors begin with draws that depend on a key's place among the keys, so none before the last may go.

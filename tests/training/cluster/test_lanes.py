@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scheduler.features import compile_features
-from scheduler.spec import Factors, Statistic
+from scheduler.spec import Factors, Shrunk, Statistic
 from scheduler.spec.types import Factor
 from tests.evaluation_world import SPEC, telemetry
 from training.cluster.lanes import WHOLE, Lane, deal, lane_spec, plan_lanes
@@ -54,6 +54,17 @@ def test_keys_go_by_client_then_by_node_then_by_a_part_that_has_a_lane():
     assert "client_node_latency" in lanes["client"]
     assert {"node_failed_20m", "region_node_latency"} <= set(lanes["node"])
     assert lanes["request.isp"] == ("carriers_failed_20m", "carriers_latency_20m")
+
+
+def test_a_mean_shrunk_along_keys_of_several_lanes_is_replayed_by_one_worker_with_all_of_them():
+    (value, *_), (half_life, *_), keys = SPEC.history.values, SPEC.history.half_lives, tuple(SPEC.history.keys)
+    shrunk = Shrunk(keys=keys, value=value, half_life=half_life)
+    spec = msgspec.structs.replace(SPEC, features={**SPEC.features, "shrunk": shrunk})
+    whole = next(lane for lane in plan_lanes(spec, 5) if lane.by == WHOLE)
+    assert (whole.features, whole.n_parts) == (("shrunk",), 1)
+    own = lane_spec(spec, whole)
+    assert tuple(own.history.keys) == keys
+    compile_features(own, {})
 
 
 def test_what_factor_models_touch_is_replayed_by_one_worker_and_nothing_else_is():
