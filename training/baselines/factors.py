@@ -22,7 +22,7 @@ drop_stale(Path(__file__).parent, (Path(__file__), *SOURCES))
 
 HALF_LIFE, MEMORY = 4, 384
 """Slices after which fast biases fade by half, and after which silence has made all uncertain again. The gap closed on
-the evaluated slices of `seattle`, `wsdream2` and `hbrp` changes by less than 0.01 with a quarter or four times of
+the evaluated slices of `seattle`, `wsdream2` and `hbrp` changes by at most 0.012 with a quarter or about four times of
 either, and no setting was best on all three."""
 
 
