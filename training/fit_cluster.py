@@ -6,6 +6,7 @@ Rows lie with the caller, who hands them out again where workers are lost on the
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
@@ -29,6 +30,9 @@ ATTEMPTS = 3
 
 LOOK = 1.0
 """Seconds between two looks at whether the workers are still there."""
+
+NOTICE = 10
+"""Looks after a fit failed, before the failure is taken for one of the fit itself."""
 
 
 class WorkersLostError(FoglineError):
@@ -110,12 +114,21 @@ def _persistently(client: Client, fit: Callable[[], lgb.Booster]) -> lgb.Booster
                     if not before <= _workers(client):
                         break
         except Exception:
-            if before <= _workers(client):
+            if not _lost(client, before):
                 raise
         finally:
             pool.shutdown(wait=False)
         client.restart(timeout=60)
     raise WorkersLostError(f"cluster: expected workers to last through a fit, found some lost in {ATTEMPTS} attempts")
+
+
+def _lost(client: Client, before: set[str]) -> bool:
+    """Return whether workers are gone, of which a fit hears sooner than the scheduler."""
+    for _ in range(NOTICE):
+        if not before <= _workers(client):
+            return True
+        time.sleep(LOOK)
+    return False
 
 
 def _quiet() -> None:
