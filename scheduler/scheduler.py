@@ -285,8 +285,8 @@ class Scheduler:
             self._check_clock(times.min(initial=np.inf))
             self._move_clock(times.max(initial=-np.inf))
             values = tracked_values(spec, spec.history.values, measured)
-            choice.observe(self._state(), rows, places, values, times, self._thread.desk(0))
-            self._refresh_returned(rows, places)
+            if choice.observe(self._state(), rows, places, values, times, self._thread.desk(0)):
+                self._refresh_returned(rows, places)
 
     def score(
         self,
@@ -462,7 +462,7 @@ class Scheduler:
         self._index.drop(slots)
 
     def _refresh_returned(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-        """Refresh nodes that left between decision and outcome and came back, maybe to another slot."""
+        """Refresh nodes that left between decision and their very first outcome and came back, by a scan of all."""
         log, fleet = self._log.arrays, self.fleet.arrays
         left = fleet.generation[log.slot[rows, places]] != log.generation[rows, places]
         if left.any():

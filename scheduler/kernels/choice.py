@@ -444,6 +444,23 @@ def score_all(
 
 
 @kernel
+def refresh_returned(packed: Packed[State], node: Entity, j: int, desk: Packed[Workspace]) -> bool:
+    """Refresh the row of node ``j`` of the log, which left since, if it came back; False where it is unknown to where.
+
+    When it came back its row was made anew, and whatever entry the row read was marked with its slot.
+    """
+    state = opened(packed)
+    for k in state.program.node_keys:
+        entry = find(state.history, history_key(state.program, k, node, j, node, j))
+        slot = state.history.owners[entry] - 1 if entry >= 0 else -1
+        if slot < 0:
+            return False
+        if state.fleet.columns.keys[slot, 0] == node.keys[j, 0]:
+            refresh_node(packed, slot, desk)
+    return True
+
+
+@kernel
 def observe(
     packed: Packed[State],
     row: np.ndarray,
@@ -451,8 +468,10 @@ def observe(
     values: np.ndarray,
     now: np.ndarray,
     desk: Packed[Workspace],
-) -> None:
+) -> int:
     """Fold outcomes into history, give back their uplink and refresh their nodes, and those that history let go of.
+
+    Returns how many are of nodes that left and may have come back to a slot that nothing here tells of.
 
     Parameters
     ----------
@@ -467,12 +486,13 @@ def observe(
     fleet, log = state.fleet, state.log
     request = Entity(fleet.columns.values, log.request_keys)
     node = Entity(fleet.columns.values, log.node_keys)
-    x = work.x_outcome
+    x, n_lost = work.x_outcome, 0
     for i in range(row.size):
         r, s = row[i], place[i]
+        at = r * log.slot.shape[1] + s
         for v in range(x.size):
             x[v] = values[i, v]
-        learn(state.program, request, r, node, r * log.slot.shape[1] + s, state.history, x, now[i])
+        learn(state.program, request, r, node, at, state.history, x, now[i])
         if log.held[r, s] > 0.0:
             give_back(fleet, log, r, s)
         log.state[r, s] = ANSWERED
@@ -480,7 +500,10 @@ def observe(
         slot = log.slot[r, s]
         if fleet.generation[slot] == log.generation[r, s]:
             refresh_node(packed, slot, desk)
+        elif not refresh_returned(packed, node, at, desk):
+            n_lost += 1
         # What history let go of for this outcome, other nodes' rows may still tell of.
         for other in range(state.history.stale[0]):
             refresh_node(packed, state.history.stale[1 + other], desk)
         state.history.stale[0] = 0
+    return n_lost

@@ -37,3 +37,28 @@ def test_a_row_forgets_what_history_forgot(small_history):
         live = sched.fleet.arrays.expires > -np.inf
         np.testing.assert_array_equal(sched.fleet.arrays.rows[live], fresh_rows(sched)[live])
     assert sched.counters()["history_evicted"] > 1_000
+
+
+def test_the_row_of_a_node_that_came_back_to_another_slot_follows_without_a_scan(model, monkeypatch):
+    sched, ok = Scheduler(model), {"ok": True, "rtt_ms": 900.0}
+    sched.fleet.upsert([1, 2], {"isp": [7, 8]})
+    first, late = (sched.decide({"client_id": 5}, [1], now=0.0) for _ in range(2))
+    sched.observe(first.id, {"ok": True, "rtt_ms": 3.0}, now=1.0)
+    old = sched.fleet.table.slot(1)
+    sched.fleet.remove([1])
+    sched.fleet.upsert([3, 1], {"isp": [7, 7]})
+    assert sched.fleet.table.slot(1) != old
+    monkeypatch.setattr(Scheduler, "_refresh_returned", None)
+    sched.observe(late.id, ok, now=2.0)
+    np.testing.assert_array_equal(sched.fleet.arrays.rows[:4], fresh_rows(sched)[:4])
+
+
+def test_the_first_outcome_of_all_finds_the_node_that_came_back(model):
+    sched = Scheduler(model)
+    sched.fleet.upsert([1, 2], {"isp": [7, 8]})
+    late, later = (sched.decide({"client_id": 5}, [1], now=0.0) for _ in range(2))
+    sched.fleet.remove([1])
+    sched.fleet.upsert([3, 1], {"isp": [7, 7]})
+    for d in (late, later):
+        sched.observe(d.id, {"ok": True, "rtt_ms": 900.0}, now=2.0)
+        np.testing.assert_array_equal(sched.fleet.arrays.rows[:4], fresh_rows(sched)[:4])
