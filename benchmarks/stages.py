@@ -16,6 +16,7 @@ from scheduler.intake import request_row, request_rows
 from scheduler.kernels import choice, forest, slate
 from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
+from scheduler.kernels.explore import draw
 from scheduler.kernels.features import fill, fill_pairs
 from scheduler.kernels.packed import opened
 from scheduler.layout import DROPS, NO_BARS
@@ -61,7 +62,7 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
         others = work.leading[: slate.followers(policy, n, work)]
         for c in range(n):
             work.able[c] = slate.assemble(policy, fleet, demand, c, others, work, work.slate)[0] > 0
-        pick, _ = choice.draw(policy, n, uniform(state.seed, i, 0), work)
+        pick, _ = draw(policy, n, uniform(state.seed, i, 0), True, work)  # noqa: FBT003
         total += work.utility[pick]
     return total
 

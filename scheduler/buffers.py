@@ -32,6 +32,8 @@ def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
         values=np.empty((n, heads)),
         utility=np.empty(n),
         chance=np.empty(n),
+        bonus=np.zeros(n),
+        is_new=np.zeros(n, np.bool_),
         slate=np.empty(policy.max_nodes, np.int32),
         leading=np.empty(n if policy.spread else policy.max_nodes, np.int32),
         spare=np.empty(policy.alternatives, np.int32),

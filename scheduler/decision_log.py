@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns import Ids, id_keys, plain_list
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
 from scheduler.features import Features
-from scheduler.layout import ANSWERED, NEXT_ID, DecisionLog
+from scheduler.layout import ANSWERED, N_EXPLORED, NEXT_ID, DecisionLog
 
 
 class DecisionRing:
@@ -38,7 +38,7 @@ class DecisionRing:
             generation=np.zeros((size, places), np.int32),
             state=np.zeros((size, places), np.int8),
             held=np.zeros((size, places)),
-            counters=np.zeros(5, np.int64),
+            counters=np.zeros(N_EXPLORED + 1, np.int64),
         )
 
     def find(

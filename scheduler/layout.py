@@ -219,12 +219,12 @@ NO_BARS: Final = np.empty((0, 0, 2), np.uint64)
 (LINK_LOGISTIC, LINK_LOG, LINK_IDENTITY) = range(3)
 LINKS: Final = ("logistic", "log", "identity")
 
-(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX) = range(3)
-EXPLORES: Final = ("none", "epsilon", "softmax")
+(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX, EXPLORE_INVERSE_GAP, EXPLORE_BONUS) = range(5)
+EXPLORES: Final = ("none", "epsilon", "softmax", "inverse_gap", "bonus")
 
-(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN) = range(5)
+(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED) = range(6)
 """Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
-expired, decisions overwritten before all their outcomes came."""
+expired, decisions overwritten before all their outcomes came, decisions for another than the best."""
 
 OPEN, ANSWERED, SPARE = 1, 2, 3
 """State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
@@ -276,8 +276,17 @@ class PolicyArrays(NamedTuple):
         (n_profiles, n) int32 and uint64: key columns of the request and what they must equal, -1 for no more.
     price, demand
         Columns of node and request values, -1 for none.
-    explore, epsilon, temperature
+    explore, epsilon, temperature, width
         How to draw.
+    budget, guard
+        Share of the decisions that may be for another than the best; utility by which it may be worse.
+    vetting, vetted
+        Share of the draws for candidates of which fewer than so many outcomes are known.
+    known_by, vetted_by
+        History keys that tell how many are known, for the bonus and for vetting; -1 where nobody asks.
+    weights_at, fade
+        (n_values,) int32, places in a history row of the slowest weight of each value, and 1 / its half-life in
+        seconds.
     hold
         Seconds a reservation lasts.
     spread
@@ -297,6 +306,15 @@ class PolicyArrays(NamedTuple):
     explore: int
     epsilon: float
     temperature: float
+    width: float
+    budget: float
+    guard: float
+    vetting: float
+    vetted: float
+    known_by: int
+    vetted_by: int
+    weights_at: NDArray[np.int32]
+    fade: float
     hold: float
     spread: NDArray[np.int32]
 
@@ -315,7 +333,7 @@ class DecisionLog(NamedTuple):
     slot, generation, state, held
         (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
-        (5,) int64, see `NEXT_ID`.
+        (6,) int64, see `NEXT_ID`.
     """
 
     id: NDArray[np.int64]
@@ -384,8 +402,10 @@ class Workspace(NamedTuple):
         Scratch of the forest's own kernel.
     raw, values
         (n, n_heads) float32 raw scores and float64 calibrated values.
-    utility, chance
+    utility, chance, bonus
         (n,) float64.
+    is_new
+        (n,) bool: whether the candidate is to be vetted.
     slate
         (max_nodes,) int32, a slate in the making.
     leading
@@ -411,6 +431,8 @@ class Workspace(NamedTuple):
     values: NDArray[np.float64]
     utility: NDArray[np.float64]
     chance: NDArray[np.float64]
+    bonus: NDArray[np.float64]
+    is_new: NDArray[np.bool_]
     slate: NDArray[np.int32]
     leading: NDArray[np.int32]
     spare: NDArray[np.int32]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns import id_key
 from scheduler.errors import InputError
 from scheduler.features import Features
-from scheduler.layout import EXPLORES, LINK_LOGISTIC, PolicyArrays
+from scheduler.layout import EXPLORES, LINK_LOGISTIC, STATS, TIME_FLOATS, PolicyArrays
 from scheduler.model import Model
 from scheduler.spec import Profile, Spec, seconds
 
@@ -68,6 +68,7 @@ def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float
         for w, (column, value) in enumerate(one.when.items()):
             when_column[p, w] = features.request.key_columns[column]
             when_key[p, w] = id_key(value)
+    policy, keys, (weights_at, half_life) = spec.policy, list(spec.history.keys), _slowest_weights(spec)
     failures = np.flatnonzero(calibration[:, 0] == LINK_LOGISTIC)
     ledger = spec.ledger
     return PolicyArrays(
@@ -81,11 +82,28 @@ def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float
         when_key=when_key,
         price=-1 if utility.price is None else features.node.offsets[utility.price],
         demand=-1 if ledger is None else features.request.offsets[ledger.demand],
-        explore=EXPLORES.index(spec.policy.explore),
-        epsilon=float(spec.policy.epsilon),
-        temperature=float(spec.policy.temperature),
+        explore=EXPLORES.index(policy.explore),
+        epsilon=float(policy.epsilon),
+        temperature=float(policy.temperature),
+        width=float(policy.width),
+        budget=float(policy.budget),
+        guard=np.inf if policy.guard is None else float(policy.guard),
+        vetting=float(policy.vetting),
+        vetted=float(policy.vetted),
+        known_by=keys.index(policy.known_by) if policy.explore == "bonus" else -1,
+        vetted_by=keys.index(policy.vetted_by) if policy.vetting > 0 else -1,
+        weights_at=weights_at,
+        fade=1.0 / half_life,
         hold=seconds(ledger.hold) if ledger is not None else np.inf,
         spread=np.array(
-            [(features.node.key_columns[name], most) for name, most in spec.policy.spread.items()], np.int32
+            [(features.node.key_columns[name], most) for name, most in policy.spread.items()], np.int32
         ).reshape(-1, 2),
     )
+
+
+def _slowest_weights(spec: Spec) -> tuple[NDArray[np.int32], float]:
+    """Return where a history row holds each value's weight of the longest half-life, and that half-life in seconds."""
+    n_values, half_lives = len(spec.history.values), [seconds(text) for text in spec.history.half_lives]
+    slowest = int(np.argmax(half_lives))
+    places = TIME_FLOATS + n_values + (np.arange(n_values) * len(half_lives) + slowest) * STATS
+    return places.astype(np.int32), half_lives[slowest]

@@ -23,6 +23,7 @@ from scheduler.kernels import choice
 from scheduler.kernels.packed import Packed
 from scheduler.layout import (
     N_EXPIRED,
+    N_EXPLORED,
     N_FORGOTTEN,
     N_OUTCOMES,
     NEXT_ID,
@@ -348,10 +349,11 @@ class Scheduler:
         other.fleet.remove(ids)
 
     def counters(self) -> dict[str, int]:
-        """Return how much was decided, observed, expired, forgotten and held."""
+        """Return how much was decided, explored, observed, expired, forgotten and held."""
         counters = self._log.arrays.counters
         return {
             "decisions": int(counters[NEXT_ID]),
+            "explored": int(counters[N_EXPLORED]),
             "outcomes": int(counters[N_OUTCOMES]),
             "expired": int(counters[N_EXPIRED]),
             "forgotten": int(counters[N_FORGOTTEN]),

@@ -1,4 +1,4 @@
-"""From candidates to a slate: filters, utilities, exploration with exact propensities, reservation."""
+"""From candidates to a slate: filters, utilities, choice, reservation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from scheduler.kernels import forest, locks
 from scheduler.kernels.candidates import is_barred, retrieve
 from scheduler.kernels.draws import uniform
+from scheduler.kernels.explore import draw, look_up, may_explore
 from scheduler.kernels.features import fill, fill_pairs, history_key, learn
 from scheduler.kernels.history import find
 from scheduler.kernels.jit import inlined, kernel
@@ -21,12 +22,11 @@ from scheduler.layout import (
     DROP_QUARANTINED,
     DROP_SILENT,
     DROP_SPREAD,
-    EXPLORE_EPSILON,
-    EXPLORE_SOFTMAX,
     EXPLORED,
     LINK_LOG,
     LINK_LOGISTIC,
     N_EXPIRED,
+    N_EXPLORED,
     N_FORGOTTEN,
     N_OUTCOMES,
     NEXT_HOLD,
@@ -178,42 +178,6 @@ def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, work: Wo
 
 
 @kernel
-def draw(policy: PolicyArrays, n: int, u: float, work: Workspace) -> tuple[int, int]:
-    """Return the candidate drawn with ``u`` in [0, 1) and the best one, and write every candidate's chance.
-
-    Only those that can begin a slate are drawn; -1 and -1 where none can.
-    """
-    top, n_able = -1, 0
-    for c in range(n):
-        if work.able[c]:
-            n_able += 1
-            if top < 0 or work.utility[c] > work.utility[top]:
-                top = c
-    if top < 0:
-        return -1, -1
-    chance = work.chance
-    total = 0.0
-    for c in range(n):
-        if not work.able[c]:
-            chance[c] = 0.0
-        elif policy.explore == EXPLORE_SOFTMAX:
-            gap = work.utility[c] - work.utility[top]
-            chance[c] = np.exp(gap / policy.temperature) if gap < 0.0 else 1.0
-        elif policy.explore == EXPLORE_EPSILON:
-            chance[c] = policy.epsilon / n_able + (1.0 - policy.epsilon if c == top else 0.0)
-        else:
-            chance[c] = 1.0 if c == top else 0.0
-        total += chance[c]
-    for c in range(n):
-        chance[c] /= total
-    for c in range(n):
-        u -= chance[c]
-        if u < 0.0:
-            return c, top
-    return top, top  # rounding left a sliver of u
-
-
-@kernel
 def expire(fleet: FleetArrays, log: DecisionLog, hold: float, now: float) -> None:
     """Give back the uplink of reservations that have lasted longer than ``hold`` seconds."""
     size = log.id.size
@@ -313,6 +277,7 @@ def still_free(fleet: FleetArrays, n: int, work: Workspace, dropped: np.ndarray)
             continue
         if left < c:
             work.position[left], work.slot[left], work.utility[left] = work.position[c], slot, work.utility[c]
+            work.bonus[left], work.is_new[left] = work.bonus[c], work.is_new[c]
             copy_row(work.values, left, work.values, c)
         left += 1
     return left
@@ -345,10 +310,12 @@ def choose(
         others = work.leading[: followers(policy, n, work) if demand > 0.0 else 0]
         for c in range(n):
             work.able[c] = assemble(policy, fleet, demand, c, others, work, slate)[0] > 0
-        pick, top = draw(policy, n, uniform(state.seed, decision, 0), work)
+        explores = may_explore(policy, state.log, decision)
+        pick, top = draw(policy, n, uniform(state.seed, decision, 0), explores, work)
         out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
         if pick >= 0:
             out.propensity[i] = work.chance[pick]
+            state.log.counters[N_EXPLORED] += pick != top
         if pick >= 0 or others.size > 0:
             first = pick if pick >= 0 else others[0]
             length, out.dropped[i, DROP_SPREAD] = assemble(policy, fleet, demand, first, others, work, slate)
@@ -407,6 +374,7 @@ def decide(
         if n > 0:
             score(packed, request, i, n, now, desk)
             utilities(policy, fleet, profile(policy, request, i), n, work)
+            look_up(state, request, i, n, now, work)
         locks.acquire(state.locks)
         choose(state, request, i, decision, n, demand, now, work, out)
         locks.release(state.locks)

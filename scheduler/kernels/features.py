@@ -242,7 +242,7 @@ def fill_pairs(
         op = program.op[f]
         if op >= OP_MEAN and op <= OP_AGE:
             k = program.args[f, 0]
-            _find_all(program, k, request, i, node, slots, history, work)
+            find_all(program, k, request, i, node, slots, history, work)
             for c in range(slots.size):
                 out[c, p] = statistic(program, f, history, work.found[k, c], now)
         elif op == OP_SHRUNK:
@@ -265,7 +265,7 @@ def fill_pairs(
 
 
 @kernel
-def _find_all(
+def find_all(
     program: FeatureProgram,
     k: int,
     request: Entity,
@@ -306,7 +306,7 @@ def _shrink_all(
     for level in range(program.chains.shape[1] - 1, -1, -1):
         k = program.chains[program.args[f, 0], level]
         if k >= 0:
-            _find_all(program, k, request, i, node, slots, history, work)
+            find_all(program, k, request, i, node, slots, history, work)
             for c in range(slots.size):
                 work.x[c] = shrink(program, f, history, work.found[k, c], now, work.x[c])
 
@@ -322,7 +322,7 @@ def _find_nodes(
     history: HistoryArrays,
     work: PairWork,
 ) -> int:
-    """Look up many nodes in factor model ``m``, as `_find_all` does in history; return the row of ``work.found``."""
+    """Look up many nodes in factor model ``m``, as `find_all` does in history; return the row of ``work.found``."""
     at = program.n_parts.size + m
     if work.sought[at]:
         return at

@@ -281,9 +281,8 @@ def _check_rest(spec: Spec) -> None:
         _typed("ledger.demand", spec.ledger.demand, spec.request, ("number",))
         _duration("ledger.hold", spec.ledger.hold)
     _check_evaluation(spec)
+    _check_exploration(spec)
     policy, training = spec.policy, spec.training
-    _in_range("policy.epsilon", policy.epsilon, 0, 1)
-    _in_range("policy.temperature", policy.temperature, 1e-9, 1e12)
     _in_range("policy.max_nodes", policy.max_nodes, 1, 16)
     _in_range("policy.alternatives", policy.alternatives, 0, 64)
     for column, most in policy.spread.items():
@@ -295,6 +294,22 @@ def _check_rest(spec: Spec) -> None:
     _in_range("training.rows", training.rows, 100, 1e10)
     _in_range("training.rounds", training.rounds, 1, 1e6)
     _in_range("training.patience", training.patience, 1, 1e6)
+
+
+def _check_exploration(spec: Spec) -> None:
+    policy = spec.policy
+    _in_range("policy.epsilon", policy.epsilon, 0, 1)
+    _in_range("policy.temperature", policy.temperature, 1e-9, 1e12)
+    _in_range("policy.width", policy.width, 0, 1e12)
+    _in_range("policy.budget", policy.budget, 0, 1)
+    if policy.guard is not None:
+        _in_range("policy.guard", policy.guard, 0, 1e12)
+    _in_range("policy.vetting", policy.vetting, 0, 1)
+    _in_range("policy.vetted", policy.vetted, 1, 1e9)
+    if policy.explore == "bonus":
+        _one_of("policy.known_by", policy.known_by, spec.history.keys)
+    if policy.vetting > 0:
+        _one_of("policy.vetted_by", policy.vetted_by, spec.history.keys)
 
 
 def _check_evaluation(spec: Spec) -> None:

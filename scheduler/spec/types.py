@@ -278,13 +278,26 @@ class Ledger(_Section, frozen=True):
 class Policy(_Section, frozen=True):
     """How a node is chosen from utilities: the best one, or with some exploration.
 
+    ``explore`` is the rule; ``epsilon`` and ``temperature`` belong to their rules, ``width`` to the bonus, which is
+    ``width / sqrt(1 + count)`` with the faded count of outcomes under the history key ``known_by``. Whatever the rule,
+    at most the share ``budget`` of the decisions is for another node than the best, none for one that is worse than the
+    best by more than ``guard``, and the share ``vetting`` is drawn evenly among nodes with fewer than ``vetted``
+    outcomes under the history key ``vetted_by``.
+
     ``spread`` says for node categories how many nodes of a slate may have the same value. Of ``alternatives`` so many
     come with a decision, the best first, for the case that the slate's nodes refuse.
     """
 
-    explore: Literal["none", "epsilon", "softmax"] = "none"
+    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "bonus"] = "none"
     epsilon: float = 0.0
     temperature: float = 1.0
+    width: float = 0.0
+    known_by: str = "pair"
+    budget: float = 1.0
+    guard: float | None = None
+    vetting: float = 0.0
+    vetted: int = 20
+    vetted_by: str = "node"
     max_nodes: int = 1
     spread: dict[str, int] = {}
     alternatives: int = 0

@@ -1,0 +1,175 @@
+"""Rules of exploration, vetting, guard and budget against a plain twin, and how often each candidate is drawn."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from scheduler import Scheduler
+from scheduler.kernels.draws import uniform
+from scheduler.kernels.explore import draw
+from tests import models
+
+IDS = list(range(6))
+REQUEST = {"client_id": 1, "kind": "live", "isp": 8}
+HOUR = 3_600.0
+
+
+def exploring(model, seed=3, **policy):
+    """A scheduler that knows 0, 1, 2 ... outcomes of nodes 0, 1, 2 ..., all from client 1 at time 0."""
+    sched = Scheduler(models.exploring(model, **policy), seed=seed)
+    sched.fleet.upsert(IDS, {"load": np.linspace(0, 1, len(IDS)), "uplink": np.linspace(500, 6_000, len(IDS))})
+    for node in IDS:
+        for _ in range(node):
+            d = sched.decide(REQUEST, [node], now=0.0)
+            sched.observe(d.id, {"ok": True, "rtt_ms": 20.0 + node}, now=0.0)
+    return sched
+
+
+def utilities(sched, now):
+    """Utility of each node, asked for one by one."""
+    return [sched.decide(REQUEST, [i], now=now).scores[0]["utility"] for i in IDS]
+
+
+def chances(policy, utility, counts, able=None):
+    """By the words of the manual, each candidate's chance."""
+    n = len(utility)
+    able = [True] * n if able is None else able
+    top = max((c for c in range(n) if able[c]), key=lambda c: utility[c])
+    gap = [0.0 if utility[top] == u else utility[top] - u for u in utility]
+    guard = math.inf if policy.guard is None else policy.guard
+    free = [c for c in range(n) if able[c] and gap[c] <= guard]
+    chance = dict.fromkeys(range(n), 0.0)
+    if policy.explore == "softmax":
+        weight = {c: math.exp(-gap[c] / policy.temperature) for c in free}
+        chance |= {c: weight[c] / sum(weight.values()) for c in free}
+    elif policy.explore == "inverse_gap":
+        chance |= {c: 1 / (len(free) + gap[c] / policy.temperature) for c in free if c != top}
+        chance[top] = 1 - sum(chance.values())
+    else:
+        bonus = [policy.width / math.sqrt(1 + count) if policy.explore == "bonus" else 0.0 for count in counts]
+        epsilon = policy.epsilon if policy.explore == "epsilon" else 0.0
+        lead = max(free, key=lambda c: (utility[c] + bonus[c], c == top, -c))
+        chance |= {c: epsilon / len(free) + (1 - epsilon) * (c == lead) for c in free}
+    new = [c for c in free if counts[c] < policy.vetted]
+    if policy.vetting and new:
+        for c in range(n):
+            chance[c] = (1 - policy.vetting) * chance[c] + policy.vetting * (c in new) / len(new)
+    return [chance[c] for c in range(n)]
+
+
+RULES = {
+    "none": {},
+    "epsilon": {"explore": "epsilon", "epsilon": 0.3},
+    "softmax": {"explore": "softmax", "temperature": 2.0},
+    "inverse gap": {"explore": "inverse_gap", "temperature": 1.0},
+    "bonus": {"explore": "bonus", "width": 20.0},
+}
+BOUNDS = {
+    "free": {},
+    "guarded": {"guard": 2.0},
+    "vetting": {"vetting": 0.2, "vetted": 3},
+    "both": {"guard": 2.0, "vetting": 0.2, "vetted": 3},
+}
+DRAWS = 100_000
+
+
+@pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_nodes_are_drawn_as_often_as_the_logged_propensity_says(model, rule, bounds):
+    sched = exploring(model, **rule, **bounds)
+    now = HOUR  # the slowest weight has faded by half
+    utility = utilities(sched, now)
+    chance = chances(sched.model.spec.policy, utility, [i / 2 for i in IDS])
+    before = sched.counters()["explored"]
+    ds = sched.decide_batch({k: [v] * DRAWS for k, v in REQUEST.items()}, np.tile(IDS, (DRAWS, 1)), now=now)
+    nodes = ds.nodes[:, 0].astype(int)
+    np.testing.assert_allclose(ds.propensity, np.array(chance)[nodes], rtol=1e-9)
+    for i, p in enumerate(chance):
+        assert abs((nodes == i).mean() - p) <= 5 * math.sqrt(p * (1 - p) / DRAWS) + 1e-12
+    explored = nodes != int(np.argmax(utility))
+    assert (ds.reason == explored).all()
+    assert sched.counters()["explored"] - before == explored.sum()
+
+
+numbers = st.floats(-1e6, 1e6) | st.sampled_from([0.0, -1e300, 1e300, -math.inf, math.inf])
+policies = st.fixed_dictionaries(
+    {
+        "explore": st.sampled_from(["none", "epsilon", "softmax", "inverse_gap", "bonus"]),
+        "epsilon": st.floats(0, 1),
+        "temperature": st.sampled_from([1e-9, 1.0, 1e12]) | st.floats(1e-9, 1e12),
+        "width": st.floats(0, 1e12),
+        "guard": st.none() | st.floats(0, 1e12),
+        "vetting": st.floats(0, 1),
+        "vetted": st.integers(1, 50),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    policy=policies,
+    candidates=st.lists(st.tuples(numbers, st.booleans(), st.floats(0, 100)), min_size=1, max_size=12),
+    u=st.floats(0, 1, exclude_max=True),
+)
+def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
+    sched = Scheduler(models.exploring(model, **policy))
+    policy, arrays = sched.model.spec.policy, vars(sched)["_policy"]
+    work = vars(sched)["_thread"].desk(len(candidates)).content
+    utility, able, counts = zip(*candidates, strict=True)
+    n = len(candidates)
+    work.utility[:n], work.able[:n] = utility, able
+    work.bonus[:n] = policy.width / np.sqrt(1 + np.array(counts)) if policy.explore == "bonus" else 0.0
+    work.is_new[:n] = np.array(counts) < policy.vetted
+    pick, top = draw(arrays, n, u, True, work)  # noqa: FBT003
+    if not any(able):
+        assert (pick, top) == (-1, -1)
+        return
+    expected = chances(policy, utility, counts, able)
+    np.testing.assert_allclose(work.chance[:n], expected, rtol=1e-9, atol=1e-12)
+    assert able[pick]
+    assert utility[top] == max(u for u, is_able in zip(utility, able, strict=True) if is_able)
+    assert pick == top or not utility[top] - utility[pick] > arrays.guard
+    assert work.chance[pick] > 0
+    assert draw(arrays, n, u, False, work) == (top, top)  # noqa: FBT003
+    assert work.chance[:n].tolist() == [float(c == top) for c in range(n)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    budget=st.sampled_from([0.0, 0.02, 0.3, 1.0]) | st.floats(0, 1),
+    rule=st.sampled_from(list(RULES.values())),
+    vetting=st.sampled_from([0.0, 0.5]),
+)
+def test_no_run_of_decisions_explores_beyond_its_budget(model, budget, rule, vetting):
+    sched = exploring(model, **rule, budget=budget, vetting=vetting, vetted=100)
+    for _ in range(20):
+        ds = sched.decide_batch({k: [v] * 25 for k, v in REQUEST.items()}, np.tile(IDS, (25, 1)), now=1.0)
+        counters = sched.counters()
+        assert counters["explored"] <= budget * counters["decisions"]
+        assert ((ds.propensity > 0) & (ds.propensity <= 1)).all()
+    if rule.get("epsilon") and budget:
+        assert counters["explored"] >= 0.5 * min(budget, 0.2) * counters["decisions"] - 1
+
+
+def test_beyond_the_budget_the_best_is_certain(model):
+    sched = exploring(model, explore="epsilon", epsilon=1.0, budget=0.0)
+    d = sched.decide(REQUEST, IDS, now=1.0)
+    assert (d.propensity, d.reason) == (1.0, "best")
+
+
+def test_a_draw_can_be_repeated_from_seed_and_id(model):
+    sched = exploring(model, seed=8, explore="softmax", temperature=2.0, vetting=0.1)
+    chance = np.cumsum(chances(sched.model.spec.policy, utilities(sched, 1.0), IDS))
+    for _ in range(200):
+        d = sched.decide(REQUEST, IDS, now=1.0)
+        assert d.nodes[0] == IDS[int(np.searchsorted(chance, uniform(8, d.id, 0), side="right"))]
+
+
+def test_what_was_learned_of_a_pair_shrinks_its_bonus_and_a_node_is_vetted_until_known(model):
+    sched = exploring(model, explore="bonus", width=1e9, vetting=1e-3, vetted=4)
+    assert {sched.decide(REQUEST, IDS, now=0.0).nodes[0] for _ in range(20)} <= {0, 1, 2, 3}
+    assert sched.decide(REQUEST, IDS, now=0.0).nodes == (0,)  # of which least is known
+    assert sched.decide({**REQUEST, "client_id": 2}, [4, 5], now=0.0).propensity == 1.0  # known, if to others
