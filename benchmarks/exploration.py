@@ -1,0 +1,162 @@
+"""What exploration costs and brings: ``python -m benchmarks.exploration DATA MODEL --spec NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from scheduler.layout import HistoryArrays
+from scheduler.model import Model
+from scheduler.spec import Policy, Spec
+from training.baselines import Learned, Random, Setting
+from training.comparison import ORACLE, RANDOM, Comparison
+from training.evaluate import evaluate, split_telemetry
+from training.holdout import GROUPS, HoldOut, cold_start
+from training.ingest import Telemetry, read_telemetry
+from training.rounds import measured_rounds
+from training.shipped import find_spec
+
+RULES: dict[str, dict[str, Any]] = {
+    "none": {"explore": "none"},
+    "epsilon 0.01": {"explore": "epsilon", "epsilon": 0.01},
+    "epsilon 0.05": {"explore": "epsilon", "epsilon": 0.05},
+    "epsilon 0.05, guard 50": {"explore": "epsilon", "epsilon": 0.05, "guard": 50.0},
+    "epsilon 0.05, budget 0.02": {"explore": "epsilon", "epsilon": 0.05, "budget": 0.02},
+    "softmax 2": {"explore": "softmax", "temperature": 2.0},
+    "softmax 10": {"explore": "softmax", "temperature": 10.0},
+    "inverse gap 0.01": {"explore": "inverse_gap", "temperature": 0.01},
+    "inverse gap 0.1": {"explore": "inverse_gap", "temperature": 0.1},
+    "bonus 20": {"explore": "bonus", "width": 20.0},
+    "bonus 100": {"explore": "bonus", "width": 100.0},
+    "bonus 100, guard 20": {"explore": "bonus", "width": 100.0, "guard": 20.0},
+    "vetting 0.01": {"explore": "none", "vetting": 0.01},
+    "vetting 0.05": {"explore": "none", "vetting": 0.05},
+    "vetting 0.05, guard 50": {"explore": "none", "vetting": 0.05, "guard": 50.0},
+}
+"""Utilities of the shipped specs of measured data are in milliseconds, and so are temperatures, widths and guards."""
+
+
+class Warmed(Learned):
+    """The model under some policy; what came before fills one history, which all copy."""
+
+    def __init__(self, setting: Setting, model: Model, known: list[HistoryArrays]) -> None:
+        super().__init__(setting, model)
+        self._known = known
+
+    def warm(self, telemetry: Telemetry) -> None:
+        """Push telemetry through history, or take what another one made of it."""
+        if not self._known:
+            super().warm(telemetry)
+            self._known.append(_copied(self._scheduler.history))
+        else:
+            _fill(self._scheduler.history, self._known[0])
+            self._scheduler.refresh()
+
+    @property
+    def explored(self) -> float:
+        """Share of the decisions that were for another node than the best."""
+        counters = self._scheduler.counters()
+        return counters["explored"] / counters["decisions"]
+
+
+def _copied(arrays: Any) -> Any:
+    return arrays.copy() if isinstance(arrays, np.ndarray) else type(arrays)(*map(_copied, arrays))
+
+
+def _fill(to: Any, source: Any) -> None:
+    for one, other in zip(to, source, strict=True):
+        if isinstance(one, np.ndarray):
+            one[...] = other
+        else:
+            _fill(one, other)
+
+
+def compared(
+    telemetry: Telemetry, model: Model, spec: Spec, options: argparse.Namespace
+) -> tuple[list[Comparison], dict[str, list[float]]]:
+    """Let the model decide the same requests under each rule, seed by seed; also the shares explored."""
+    among = None
+    if options.cold:
+        telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), options.cold, options.start)
+    before, _ = split_telemetry(telemetry, options.start)
+    known: list[HistoryArrays] = []
+    runs, explored = [], {name: [] for name in options.only}
+    for seed in range(options.seeds):
+        setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+        rules = {}
+        for name in options.only:
+            changed = msgspec.structs.replace(spec, policy=Policy(**RULES[name]))
+            rules[name] = Warmed(setting._replace(spec=changed), model, known)
+        rounds = measured_rounds(
+            telemetry,
+            spec,
+            start=options.start,
+            requests=options.requests,
+            candidates=options.candidates,
+            seed=seed,
+            among=among,
+        )
+        runs.append(evaluate(rounds, {RANDOM: Random(setting), **rules}, spec, before))
+        for name, rule in rules.items():
+            explored[name].append(rule.explored)
+    return runs, explored
+
+
+def added(runs: list[Comparison], name: str, reference: str) -> dict[str, float]:
+    """Return a rule's regret against the oracle and how much more it is than the reference's, seed by seed."""
+    found: dict[str, float] = {}
+    for figure in ("mean", "mean_log"):
+        values = {n: np.array([getattr(run.policies[n], figure) for run in runs]) for n in (name, reference, ORACLE)}
+        more = values[name] - values[reference]
+        found[figure] = float((values[name] - values[ORACLE]).mean())
+        found[f"{figure}_added"] = float(more.mean())
+        found[f"{figure}_spread"] = float(more.std(ddof=1)) if len(runs) > 1 else float("nan")
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=about)
+    parser.add_argument("data", type=Path, help="telemetry directory")
+    parser.add_argument("model", type=Path, help="folder of a model trained on slices before the first to decide")
+    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
+    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
+    parser.add_argument("--requests", type=int, help="requests of a client in a slice; default: the spec's")
+    parser.add_argument("--candidates", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cold", choices=GROUPS, default="", help="only decisions among what training held out")
+    parser.add_argument(
+        "--only", nargs="+", choices=RULES, default=list(RULES), help="rules, the first to compare with"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    options.start = options.spec.evaluation.start if options.start is None else options.start
+    options.requests = options.requests or options.spec.evaluation.requests
+    if options.start is None:
+        parser.error(f"the spec {options.spec.name} names no slice to start from: give --from")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    model = Model.load(options.model)
+    runs, explored = compared(read_telemetry(options.data, options.spec), model, options.spec, options)
+    print(f"{sum(run.n for run in runs):,} decisions each, {options.seeds} seeds\n")
+    print("| rule | explored | regret | more than the first | log regret | more than the first |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    found = {}
+    for name in options.only:
+        found[name] = row = added(runs, name, options.only[0]) | {"explored": float(np.mean(explored[name]))}
+        cells = [f"{row[f]:.4g} | {row[f + '_added']:+.3g} ± {row[f + '_spread']:.1g}" for f in ("mean", "mean_log")]
+        print(f"| {name} | {row['explored']:.2%} | {' | '.join(cells)} |")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
