@@ -106,22 +106,19 @@ def scored(
 ) -> Scored:
     """Return nodes with their scores from head values (n, n_heads) and utilities (n,); None for an id is no node."""
     names = (*heads, "utility")
-    return [
-        (id_, dict(zip(names, (*values[s].tolist(), float(utility[s])), strict=True)))
-        for s, id_ in enumerate(ids)
-        if id_ is not None
-    ]
+    rows = zip(ids, values.tolist(), utility.tolist(), strict=True)
+    return [(id_, dict(zip(names, (*row, last), strict=True))) for id_, row, last in rows if id_ is not None]
 
 
 def decision_at(found: Decisions | DecisionArrays, i: int, slate: Scored, spare: Scored, version: str) -> Decision:
     """Return row ``i`` of what the kernel wrote as one decision for the given slate and alternatives."""
     return Decision(
-        id=int(found.id[i]),
+        id=found.id.item(i),
         nodes=tuple([id_ for id_, _ in slate]),
         scores=tuple([scores for _, scores in slate]),
         alternatives=dict(spare),
-        propensity=float(found.propensity[i]),
-        reason=REASONS[found.reason[i]],
+        propensity=found.propensity.item(i),
+        reason=REASONS[found.reason.item(i)],
         dropped={name: n for name, n in zip(DROPS, found.dropped[i].tolist(), strict=True) if n},
         model_version=version,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Ids, id_keys, plain_list
+from scheduler.columns import Ids, id_keys, n_distinct, plain_list
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
 from scheduler.features import Features
 from scheduler.layout import ANSWERED, N_EXPLORED, NEXT_ID, DecisionLog
@@ -66,20 +66,25 @@ class DecisionRing:
         places = self._only_places(rows) if nodes is None else self._places(rows, nodes)
         answered = self.arrays.state[rows, places] == ANSWERED
         pairs = rows * self.arrays.slot.shape[1] + places
-        if answered.any() or len(np.unique(pairs)) != len(pairs):
+        if answered.any() or n_distinct(pairs) != len(pairs):
             again = ids[answered] if answered.any() else ids
             message = f"decision {again[0]}: expected one outcome for each node, found another"
             raise DuplicateOutcomeError(message)
         return rows, places
 
     def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        size, last = self.arrays.id.size, int(self.arrays.counters[NEXT_ID]) - 1
+        first = max(last - size, -1) + 1
+        if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:
+            known = (decisions >= first) & (decisions <= last)
+            if known.all():  # in one pass; what is wrong is named below
+                return decisions % size
         items = plain_list(decisions, "decisions")
         wrong = [item for item in items if not isinstance(item, int) or isinstance(item, bool)]
         if wrong:
             message = f"decision: expected an integer id, found {reprlib.repr(wrong[0])}"
             raise InputError(message)
-        size, last = self.arrays.id.size, int(self.arrays.counters[NEXT_ID]) - 1
-        unknown = [item for item in items if not max(last - size, -1) < item <= last]
+        unknown = [item for item in items if not first <= item <= last]
         if unknown:
             message = f"decision: expected one of the last {size}, found {unknown[0]}"
             raise UnknownDecisionError(message)

@@ -89,8 +89,9 @@ class Fleet:
         """
         if expires is not None:
             _check_time("expires", expires)
+        rows = self.table.check(ids, columns or {})
         with self._lock:
-            slots = self.table.upsert(ids, columns or {})
+            slots = self.table.put(rows)
             if self.table.columns is not self.arrays.columns:
                 self.arrays = self._grown()
             arrays = self.arrays
@@ -98,9 +99,10 @@ class Fleet:
             arrays.expires[new] = np.inf
             if expires is not None:
                 arrays.expires[slots] = expires
-            if self._capacity is not None:
-                uplink = arrays.columns.values[slots, self.table.schema.offsets[self._capacity]]
-                arrays.capacity[slots] = np.nan_to_num(uplink, nan=0.0)
+            told = slots if self._capacity in (columns or {}) else new
+            if self._capacity is not None and told.size:
+                uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
+                arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
             self._changed(slots)
 
     def remove(self, ids: Ids) -> None:

@@ -33,7 +33,9 @@ def moments(now: object, n: int) -> NDArray[np.float64]:
     if times.shape not in ((), (n,)) or not (np.abs(times) <= LAST_TIME).all():
         message = f"now: expected one or {n} finite times in seconds, found {reprlib.repr(now)}"
         raise InputError(message)
-    return np.array(np.broadcast_to(times, (n,)))
+    out = np.empty(n)
+    out[:] = times
+    return out
 
 
 def column_of_one(values: object, what: str) -> dict[str, list[object]]:

@@ -39,12 +39,17 @@ def tracked(spec: Spec, values: tuple[str, ...]) -> Tracked:
 
 
 def tracked_values(spec: Spec, values: tuple[str, ...], outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values, written as in a spec such as ``log1p(cost)``, of outcome rows; see `values_at`."""
+    return values_at(tracked(spec, values), outcomes)
+
+
+def values_at(places: Tracked, outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return values of outcome rows.
 
     Parameters
     ----------
-    values
-        As written in a spec, such as ``log1p(cost)``.
+    places
+        From `tracked`.
     outcomes
         (n, n_outcomes) in the order of `outcome_names`.
 
@@ -52,8 +57,8 @@ def tracked_values(spec: Spec, values: tuple[str, ...], outcomes: NDArray[np.flo
     -------
     (n, n_values) float32, NaN where not measured, and for residuals, which are known only when history learns.
     """
-    out = np.empty((len(outcomes), len(values)), np.float32)
-    track(*tracked(spec, values), np.ascontiguousarray(outcomes, np.float32), out)
+    out = np.empty((len(outcomes), len(places.columns)), np.float32)
+    track(*places, np.ascontiguousarray(outcomes, np.float32), out)
     return out
 
 
@@ -118,7 +123,9 @@ def _succeeded(spec: Spec, measured: Mapping[str, object], n: int) -> NDArray[np
     if not (ok.dtype == np.bool_ or ok.size == 0) or ok.shape not in ((), (n,)):
         message = f"outcome ok: expected true or false ({n} of them), found {reprlib.repr(measured[OK])}"
         raise InputError(message)
-    return np.broadcast_to(ok.astype(np.bool_), (n,))
+    out = np.empty(n, np.bool_)
+    out[:] = ok
+    return out
 
 
 def _column(spec: Spec, name: str, values: object, n: int) -> NDArray[np.float32]:
@@ -135,4 +142,4 @@ def _column(spec: Spec, name: str, values: object, n: int) -> NDArray[np.float32
         found = column[bad].flat[0]
         message = f"outcome {name!r}: expected a finite number from {low:g} to {high:g}, found {found}"
         raise InputError(message)
-    return np.broadcast_to(column, (n,))
+    return column

@@ -35,7 +35,7 @@ from scheduler.layout import (
     Workspace,
 )
 from scheduler.model import Model
-from scheduler.outcomes import outcome_rows, tracked_values
+from scheduler.outcomes import outcome_rows, tracked, values_at
 from scheduler.policy import check_swap, compile_policy, with_policy
 from scheduler.spec import Spec
 from scheduler.table import Table
@@ -123,6 +123,7 @@ class Scheduler:
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
         self._policy = compile_policy(spec, features, model.calibration)
+        self._tracked = tracked(spec, spec.history.values)
         self._thread = _Thread(model, self._index)
         self._packed: Packed[State] | None = None
         self.clients = Table(features.request, "client ids", self._lock)
@@ -278,14 +279,14 @@ class Scheduler:
         nodes
             (n,) which node of each slate; needed only where slates have several.
         """
+        ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
+        n = ids.size if isinstance(ids, np.ndarray) else len(ids)
+        times = moments(now, n)
+        values = values_at(self._tracked, outcome_rows(self.model.spec, n, outcomes))
         with self._lock:
-            spec = self.model.spec
-            rows, places = self._log.find(decisions, nodes)
-            times = moments(now, len(rows))
-            measured = outcome_rows(spec, len(rows), outcomes)
+            rows, places = self._log.find(ids, nodes)
             self._check_clock(times.min(initial=np.inf))
             self._move_clock(times.max(initial=-np.inf))
-            values = tracked_values(spec, spec.history.values, measured)
             if choice.observe(self._state(), rows, places, values, times, self._thread.desk(0)):
                 self._refresh_returned(rows, places)
 
@@ -383,11 +384,11 @@ class Scheduler:
         entity = request_row(request, self.model.spec.telemetry.client, self.clients)
         out = self._thread.single
         slots = self._run(entity, rows, bars, now, out)
-        longest = self.model.spec.policy.max_nodes
-        found = [None if place < 0 else self.fleet.table.id_at(slots[0, place]) for place in out.position[0].tolist()]
-        slate = scored(found[:longest], out.values[0], out.utility[0], self.model.heads)
-        spare = scored(found[longest:], out.values[0, longest:], out.utility[0, longest:], self.model.heads)
-        return decision_at(out, 0, slate, spare, self.model.version)
+        longest, id_at = self.model.spec.policy.max_nodes, self.fleet.table.id_at
+        found = [None if place < 0 else id_at(slots.item(0, place)) for place in out.position[0].tolist()]
+        nodes = scored(found, out.values[0], out.utility[0], self.model.heads)
+        n = len(found[:longest]) - found[:longest].count(None)
+        return decision_at(out, 0, nodes[:n], nodes[n:], self.model.version)
 
     def _decide_batch(
         self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float

@@ -5,11 +5,12 @@ from __future__ import annotations
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, plain_list
+from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, n_distinct, plain_list
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.gate import Gate
 from scheduler.layout import MISSING_KEY, Entity
@@ -24,6 +25,14 @@ FIRST_SLOTS = 64
 SHARDS = 1_024
 """Dicts that ids are spread over: one dict of a million ids stops for 50 ms when it grows, one of a thousand for 0.02.
 Ids spread evenly, so all grow at about the same time, and a call of 64 nodes may meet 64 of them."""
+
+
+class Rows(NamedTuple):
+    """Checked ids, their keys, and their columns by name."""
+
+    names: list[Id]
+    keys: NDArray[np.uint64]
+    columns: dict[str, Encoded]
 
 
 class Table:
@@ -120,16 +129,25 @@ class Table:
             If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range.
             Nothing has changed then.
         """
+        rows = self.check(ids, columns)
+        with self._lock:
+            return self.put(rows)
+
+    def check(self, ids: Ids, columns: Mapping[str, object]) -> Rows:
+        """Return what `upsert` would write, without the lock; raises like it."""
         names, keys = self._check_ids(ids)
         encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
-        own = Encoded(self.schema.codes(OWN_ID, keys)[:, None], keys) if self.knows_own_id else None
-        with self._lock:
-            slots, new = self._place(names)
-            self.columns.keys[slots, 0] = keys
-            if own is not None:
-                self._write(OWN_ID, own.take(new), slots[new])
-            for name, column in encoded.items():
-                self._write(name, column, slots)
+        return Rows(names, keys, encoded)
+
+    def put(self, rows: Rows) -> NDArray[np.int32]:
+        """Write what `check` returned and return the slots; the caller holds the lock."""
+        names, keys, columns = rows
+        slots, new = self._place(names)
+        self.columns.keys[slots[new], 0] = keys[new]
+        if self.knows_own_id:
+            self._write(OWN_ID, Encoded(self.schema.codes(OWN_ID, keys[new])[:, None], keys[new]), slots[new])
+        for name, column in columns.items():
+            self._write(name, column, slots)
         return slots
 
     def remove(self, ids: Ids) -> NDArray[np.int32]:
@@ -160,11 +178,11 @@ class Table:
 
     def _check_ids(self, ids: Ids) -> tuple[list[Id], NDArray[np.uint64]]:
         names = plain_list(ids, self.what)
-        keys = id_keys(names)
+        keys = id_keys(ids if isinstance(ids, np.ndarray) else names)
         if (keys == MISSING_KEY).any():
             message = f"{self.what}: expected ids, found a missing one at {int((keys == MISSING_KEY).argmax())}"
             raise InputError(message)
-        if len(set(names)) != len(names):
+        if n_distinct(keys) != len(keys) and len(set(names)) != len(names):
             twice = Counter(names).most_common(1)[0][0]
             message = f"{self.what}: expected distinct ids, found {twice!r} twice"
             raise InputError(message)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from scheduler.kernels import factors
-from scheduler.kernels.history import find, mix, prefetch_bucket, update
+from scheduler.kernels.history import find, mix, prefetch_bucket, prefetch_entry, update
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
 from scheduler.kernels.sphere import distance_km
@@ -155,7 +155,7 @@ def plain(program: FeatureProgram, f: int, request: Entity, i: int, node: Entity
     return total
 
 
-@kernel
+@inlined
 def fill(
     program: FeatureProgram,
     owned: np.ndarray,
@@ -349,6 +349,24 @@ def _distances(
         work.y[n] = node.values[slots[n], d]
     for n in range(slots.size):
         work.x[n] = distance_km(lat, lon, work.x[n], work.y[n])
+
+
+@inlined
+def ask_for_buckets(
+    program: FeatureProgram, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays
+) -> None:
+    """Ask for the buckets that `learn` will look in; well before `ask_for_entries`."""
+    for k in range(program.n_parts.size):
+        prefetch_bucket(history, history_key(program, k, request, i, node, j))
+
+
+@inlined
+def ask_for_entries(
+    program: FeatureProgram, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays
+) -> None:
+    """Ask for the entries that `learn` will change, where there are such yet."""
+    for k in range(program.n_parts.size):
+        prefetch_entry(history, history_key(program, k, request, i, node, j))
 
 
 @inlined

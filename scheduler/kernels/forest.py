@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray, njit
 
 from scheduler.forest_layout import FANOUT, LANES, LINE, RANKED, TILE, ForestNames, ForestTables, ForestWork
-from scheduler.kernels.jit import kernel
+from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.lanes import address, count_below, ranks, touch, zeros_above
 from scheduler.kernels.lines import add_lines
 
@@ -44,7 +44,7 @@ def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
             out[w] &= f.masks[row, w]
 
 
-@kernel
+@inlined
 def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (node_words,), the leaves reachable once the node features `x` are known."""
     for w in range(len(out)):

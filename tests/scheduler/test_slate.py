@@ -34,8 +34,8 @@ def scheduler(model, **policy):
     return sched
 
 
-def utilities(sched, ids, demand):
-    values = sched.score({"client_id": [1], "kbps": [demand]}, [ids], now=0.0)
+def utilities(sched, ids, demand, now=0.0):
+    values = sched.score({"client_id": [1], "kbps": [demand]}, [ids], now=now)
     failure, latency = values["failure"][0], values["latency"][0]
     return dict(zip(ids, (-1_000 * failure - latency * (1 - failure)).tolist(), strict=True))
 
@@ -88,9 +88,9 @@ def test_propensities_count_only_the_nodes_that_can_begin_a_slate_under_the_limi
     housed, ids, demand, longest, spread
 ):
     sched = scheduler(housed, max_nodes=longest, spread=spread, explore="epsilon", epsilon=1.0)
-    utility = utilities(sched, ids, demand)
-    slates = {tuple(slate) for i in ids if (slate := greedy(i, utility, demand, longest, spread)[0])}
     for n in range(20):  # each hold is over when the next request comes
+        utility = utilities(sched, ids, demand, 61.0 * n)  # the clock is a feature
+        slates = {tuple(slate) for i in ids if (slate := greedy(i, utility, demand, longest, spread)[0])}
         d = sched.decide({"client_id": 1, "kbps": demand}, ids, now=61.0 * n)
         assert d.nodes in slates or not slates
         assert d.propensity == pytest.approx(1 / len(slates) if slates else 1.0)
