@@ -20,6 +20,7 @@ from scheduler.gate import Gate
 from scheduler.history import new_history
 from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_row, request_rows
 from scheduler.kernels import choice
+from scheduler.kernels.features import fill_candidates
 from scheduler.kernels.packed import Packed
 from scheduler.layout import (
     N_EXPIRED,
@@ -311,6 +312,26 @@ class Scheduler:
         out = self._lock.reading(self._score, requests, candidates, moment(now))
         return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
 
+    def features(
+        self,
+        requests: Mapping[str, Any],
+        candidates: Sequence[Sequence[Id]] | NDArray[Any],
+        *,
+        now: float,
+    ) -> NDArray[np.float32]:
+        """Return what the model would see of each candidate, without deciding anything.
+
+        Parameters
+        ----------
+        requests, candidates
+            As for `decide_batch`.
+
+        Returns
+        -------
+        (n, n_candidates, n_features) float32, columns as in ``model.features.names``, NaN where a row is padded.
+        """
+        return self._lock.reading(self._features, requests, candidates, moment(now))
+
     def set_policy(self, spec: Spec) -> None:
         """Decide by another spec's utility, exploration and spread limits from the next request on.
 
@@ -414,6 +435,14 @@ class Scheduler:
         if exclude is None and block is None:
             return NO_BARS
         return barred(exclude, block, self.model.features.node, n)
+
+    def _features(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float32]:
+        features = self.model.features
+        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
+        slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
+        out = np.full((*slots.shape, len(features.names)), np.nan, np.float32)
+        fill_candidates(features.program, entity, self.fleet.arrays.columns, slots, self._history, now, out)
+        return out
 
     def _run(
         self, requests: Entity, candidates: object, bars: NDArray[np.uint64], now: float, out: DecisionArrays

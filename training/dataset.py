@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ with a row of masks in the forest."""
 
 
 class Dataset(NamedTuple):
-    """Feature rows with their targets, in time order.
+    """Feature rows with their targets: those to fit, those that stop and calibrate, those that judge.
 
     Attributes
     ----------
@@ -125,6 +125,24 @@ def assemble(
         slices[order],
         split,
         judge,
+    )
+
+
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """Return the rows of two datasets of the same features that are split at the same slices."""
+    cuts = [np.split(np.arange(len(d.x)), (d.split, d.judge)) for d in (first, second)]
+    order = np.concatenate([np.concatenate([a, len(first.x) + b]) for a, b in zip(*cuts, strict=True)])
+
+    def both(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([a, b])[order]
+
+    return first._replace(
+        x=both(first.x, second.x),
+        targets={name: both(y, second.targets[name]) for name, y in first.targets.items()},
+        outcomes={name: both(y, second.outcomes[name]) for name, y in first.outcomes.items()},
+        slices=both(first.slices, second.slices),
+        split=first.split + second.split,
+        judge=first.judge + second.judge,
     )
 
 

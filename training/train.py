@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,10 +15,11 @@ from scheduler.model import Model, calibration_table, head_values
 from scheduler.spec import Spec
 from training.artifact import content_version, write_artifact
 from training.calibrate import Link, Reliability, calibrate, head_metrics, reliability
-from training.dataset import Dataset, build_dataset
+from training.dataset import Dataset, build_dataset, joined
 from training.fit import FittedHead, Rows, fit_heads
 from training.ingest import Telemetry
 from training.progress import Report, silent
+from training.rehearsal import rehearse
 
 GOLDEN_ROWS = 64
 """Real feature rows kept in an artifact, beside the corner cases made from them."""
@@ -99,6 +101,11 @@ def train_model(
     """
     dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
     fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
+    if spec.training.rehearse > 0.0:
+        with TemporaryDirectory() as folder:
+            first = write_model(dataset, fitted, spec, Path(folder), read_window(telemetry)).model
+        dataset = joined(dataset, rehearse(telemetry, spec, first, seed=seed, progress=progress))
+        fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
     return write_model(dataset, fitted, spec, out, read_window(telemetry))
 
 

@@ -213,6 +213,31 @@ def fill_row(
 
 
 @kernel
+def fill_candidates(
+    program: FeatureProgram,
+    request: Entity,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    now: float,
+    out: np.ndarray,
+) -> None:
+    """Write whole rows of all candidates of all requests; padding stays as it is.
+
+    Parameters
+    ----------
+    slots
+        (n, n_candidates) int32 rows of ``node``, below 0 as padding.
+    out
+        (n, n_candidates, n_features) float32, changed in place.
+    """
+    for i in range(slots.shape[0]):
+        for c in range(slots.shape[1]):
+            if slots[i, c] >= 0:
+                fill_row(program, request, i, node, slots[i, c], history, now, out[i, c])
+
+
+@kernel
 def fill_pairs(
     program: FeatureProgram,
     request: Entity,

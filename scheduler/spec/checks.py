@@ -289,6 +289,7 @@ def _check_rest(spec: Spec) -> None:
         _typed("policy.spread", column, spec.node, ("category",))
         _in_range(f"policy.spread.{column}", most, 1, 16)
     _in_range("training.reveal", training.reveal, 0, 1)
+    _in_range("training.rehearse", training.rehearse, 0, 1)
     _in_range("training.burn_in", training.burn_in, 0, 0.9)
     _in_range("training.validation", training.validation, 0.01, 0.9)
     _in_range("training.rows", training.rows, 100, 1e10)

@@ -310,9 +310,12 @@ class Training(_Section, frozen=True):
     serving, where only the chosen node's outcome is seen. ``burn_in`` is the share of the slices that only
     feed history, ``validation`` the share of the last ones kept for early stopping, calibration and metrics.
     At most ``rows`` rows are kept of all slices after the burn-in, those fitted and those held out together.
+    ``rehearse`` is the share of the slices, the last ones, that a first model serves, so that the model is fitted on
+    what it will see when it serves; 0 for none.
     """
 
     reveal: float = 1.0
+    rehearse: float = 0.0
     burn_in: float = 0.05
     validation: float = 0.2
     rows: int = 2_000_000

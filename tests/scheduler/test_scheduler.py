@@ -146,6 +146,7 @@ def test_scores_are_those_of_the_model_on_rows_from_scratch(sched, model):
     for row, slot in zip(rows, sched.fleet.table.slots(IDS), strict=True):
         fill_row(features.program, client, c, nodes, slot, sched.history, now, row)
     assert not np.isnan(rows).all(axis=1).any()
+    np.testing.assert_array_equal(sched.features({"client_id": [17]}, [IDS], now=now)[0], rows)
     found = sched.score({"client_id": [17]}, [IDS], now=now)
     for head, expected in model.predict(rows).items():
         np.testing.assert_allclose(found[head][0], expected, rtol=2e-5)

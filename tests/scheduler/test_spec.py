@@ -289,6 +289,7 @@ SECTIONS = {
     "key of vetting": ('[policy]\nvetting = 0.1\nvetted_by = "host"', "^policy.vetted_by: .*'host'"),
     "slate": ("[policy]\nmax_nodes = 0", "^policy.max_nodes: "),
     "reveal": ("[training]\nreveal = -0.1", "^training.reveal: "),
+    "rehearse": ("[training]\nrehearse = 1.5", "^training.rehearse: "),
     "burn-in": ("[training]\nburn_in = 1.0", "^training.burn_in: "),
     "validation": ("[training]\nvalidation = 0.0", "^training.validation: "),
     "rows": ("[training]\nrows = 0", "^training.rows: "),

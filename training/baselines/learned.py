@@ -49,11 +49,8 @@ class Learned:
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Return the columns that the scheduler decides for."""
-        clients, nodes = self._setting.clients.ids, self._setting.nodes.ids
         self._report(question)
-        request = {name: _values(column) for name, column in question.request.items()}
-        request[self._setting.spec.telemetry.client] = clients[question.client]
-        decisions = self._scheduler.decide_batch(request, _ids(nodes, question.candidates), now=question.time)
+        decisions = self._scheduler.decide_batch(*self._asked(question), now=question.time)
         first = decisions.position[:, 0]
         served = first >= 0
         self.n_origin += int((~served).sum())
@@ -82,6 +79,16 @@ class Learned:
         """Return by head what was expected of every pick so far, NaN where the origin served."""
         values = np.concatenate(self._values)
         return {name: values[:, h] for h, name in enumerate(self._scheduler.model.heads)}
+
+    def features(self, question: Question) -> NDArray[np.float32]:
+        """Return the feature rows of all candidates as the scheduler sees them, (n, n_candidates, n_features)."""
+        return self._scheduler.features(*self._asked(question), now=question.time)
+
+    def _asked(self, question: Question) -> tuple[dict[str, Any], NDArray[Any]]:
+        """Return requests and candidates as the scheduler takes them."""
+        request: dict[str, Any] = {name: _values(column) for name, column in question.request.items()}
+        request[self._setting.spec.telemetry.client] = self._setting.clients.ids[question.client]
+        return request, _ids(self._setting.nodes.ids, question.candidates)
 
     def _report(self, question: Question) -> None:
         """Tell the fleet what the candidates reported last."""
