@@ -34,9 +34,12 @@ RULES: dict[str, dict[str, Any]] = {
     "bonus 20": {"explore": "bonus", "width": 20.0},
     "bonus 100": {"explore": "bonus", "width": 100.0},
     "bonus 100, guard 20": {"explore": "bonus", "width": 100.0, "guard": 20.0},
+    "bonus 300": {"explore": "bonus", "width": 300.0},
+    "bonus 1000": {"explore": "bonus", "width": 1000.0},
     "vetting 0.01": {"explore": "none", "vetting": 0.01},
     "vetting 0.05": {"explore": "none", "vetting": 0.05},
     "vetting 0.05, guard 50": {"explore": "none", "vetting": 0.05, "guard": 50.0},
+    "vetting pairs 0.05": {"explore": "none", "vetting": 0.05, "vetted_by": "pair", "vetted": 2},
 }
 """Utilities of the shipped specs of measured data are in milliseconds, and so are temperatures, widths and guards."""
 
