@@ -1,4 +1,4 @@
-"""All benchmarks: ``python -m benchmarks [forest|scheduler|all] [--json FILE]``."""
+"""All benchmarks: ``python -m benchmarks [forest|scheduler|all] [--nodes N ...] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def forest() -> dict[str, Any]:
         return json.loads(out.read_text())
 
 
-def scheduler() -> dict[str, Any]:
-    """Measure the scheduler, print its tables and return its report."""
+def scheduler(sizes: list[int] | None = None) -> dict[str, Any]:
+    """Measure the scheduler over fleets of some sizes, print its tables and return its report."""
     from benchmarks import scheduler as figures  # noqa: PLC0415 - numba and lightgbm only where they are measured
 
-    report = figures.run()
+    report = figures.run(tuple(sizes or figures.SIZES))
     figures.show(report)
     return report
 
@@ -33,9 +33,15 @@ def scheduler() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="?", choices=("forest", "scheduler", "all"), default="all")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        nargs="+",
+        help="sizes of the scheduler's fleets, 20,000 at least: smaller ones run out of uplink",
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    parts = {"forest": forest, "scheduler": scheduler}
+    parts = {"forest": forest, "scheduler": lambda: scheduler(options.nodes)}
     report = {name: run() for name, run in parts.items() if options.what in {name, "all"}}
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")

@@ -61,7 +61,8 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
             continue
         others = work.leading[: slate.followers(policy, n, work)]
         for c in range(n):
-            work.able[c] = slate.assemble(policy, fleet, demand, c, others, work, work.slate)[0] > 0
+            alone = fleet.capacity[work.slot[c]] - fleet.reserved[work.slot[c]] >= demand
+            work.able[c] = alone or slate.assemble(policy, fleet, demand, c, others, work, work.slate)[0] > 0
         pick, _ = draw(policy, n, uniform(state.seed, i, 0), True, work)  # noqa: FBT003
         total += work.utility[pick]
     return total
