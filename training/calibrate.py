@@ -17,6 +17,7 @@ from sklearn.metrics import (
     brier_score_loss,
     log_loss,
     mean_absolute_error,
+    mean_pinball_loss,
     roc_auc_score,
     root_mean_squared_error,
 )
@@ -74,6 +75,37 @@ def calibrate(link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64]
     if not np.isfinite(fitted).all() or fitted[1] <= 0.0:
         return Calibration(link=link, intercept=constant, slope=0.0)
     return Calibration(link=link, intercept=fitted[0], slope=fitted[1])
+
+
+def calibrate_quantile(
+    link: Link, quantile: float, raw: NDArray[np.float64], outcome: NDArray[np.float64]
+) -> Calibration:
+    """Move a head so that a share ``quantile`` of new outcomes does not exceed its value.
+
+    Split conformal prediction: the step is the ceil((n + 1) quantile)-th smallest of n distances between outcome and
+    score, taken in the space of the link. With calibration rows exchangeable with new ones the share is at least
+    ``quantile``, and at most 1 / (n + 1) above it where no two distances are equal (Romano, Patterson, Candès:
+    Conformalized quantile regression, NeurIPS 2019).
+
+    Parameters
+    ----------
+    raw, outcome
+        As for `calibrate`.
+    """
+    level = np.log(np.maximum(outcome, NOTHING)) if link == "log" else outcome
+    steps = np.sort(level - raw)
+    place = min(int(np.ceil((steps.size + 1) * quantile)), steps.size)
+    return Calibration(link=link, intercept=float(steps[place - 1]), slope=1.0)
+
+
+def quantile_metrics(quantile: float, predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> dict[str, float]:
+    """Return how good quantiles are: the share of outcomes they cover, and their proper score, the pinball loss."""
+    return {
+        "n": float(outcome.size),
+        "mean": float(outcome.mean()),
+        "coverage": float((outcome <= predicted).mean()),
+        "pinball": float(mean_pinball_loss(outcome, predicted, alpha=quantile)),
+    }
 
 
 def reliability(predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> Reliability:

@@ -125,9 +125,10 @@ def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
 def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
     """Return LightGBM's parameters for a head, threads excepted."""
     head = spec.heads[name]
+    mean = {"objective": OBJECTIVES[head.link]}
     return {
         **DEFAULTS,
-        "objective": OBJECTIVES[head.link],
+        **(mean if head.quantile is None else {"objective": "quantile", "alpha": head.quantile}),
         "seed": seed,
         **spec.training.lightgbm,
         **head.lightgbm,

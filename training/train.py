@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from scheduler.artifact import Calibration
 from scheduler.model import Model, calibration_table, head_values
-from scheduler.spec import Spec
+from scheduler.spec import Head, Spec
 from training.artifact import content_version, write_artifact
-from training.calibrate import Link, Reliability, calibrate, head_metrics, reliability
+from training.calibrate import (
+    Reliability,
+    calibrate,
+    calibrate_quantile,
+    head_metrics,
+    quantile_metrics,
+    reliability,
+)
 from training.dataset import Dataset, build_dataset, joined
 from training.fit import FittedHead, Rows, fit_heads
 from training.ingest import Telemetry
@@ -130,19 +137,24 @@ def write_model(
     out, read
         As for `train_model`; what `read_window` says of the telemetry behind the dataset.
     """
-    heads = {name: _summary(dataset, spec.heads[name].link, head) for name, head in fitted.items()}
+    heads = {name: _summary(dataset, spec.heads[name], head) for name, head in fitted.items()}
     window = read | _fitted_window(dataset)
     folder = _write(out, spec, dataset, fitted, heads, window)
     return TrainingSummary(folder, Model.load(folder), heads, window)
 
 
-def _summary(dataset: Dataset, link: Link, head: FittedHead) -> HeadSummary:
-    calibration = calibrate(link, *head.calibration)
-    predicted = _values(calibration, head.judge)
+def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
+    if meant.quantile is None:
+        calibration = calibrate(meant.link, *head.calibration)
+    else:
+        calibration = calibrate_quantile(meant.link, meant.quantile, *head.calibration)
+    predicted, outcome = _values(calibration, head.judge), head.judge.outcome
     return HeadSummary(
         calibration=calibration,
-        metrics=head_metrics(link, predicted, head.judge.outcome),
-        reliability=reliability(predicted, head.judge.outcome),
+        metrics=head_metrics(meant.link, predicted, outcome)
+        if meant.quantile is None
+        else quantile_metrics(meant.quantile, predicted, outcome),
+        reliability=reliability(predicted, outcome),
         importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
         n_rows=head.n_rows,
         n_trees=head.booster.num_trees(),

@@ -260,6 +260,8 @@ def _check_heads(spec: Spec) -> None:
             _refuse(f"heads.{name}.link", "logistic for failed, and for nothing else", head.link)
         if head.link == "log" and not value.log1p:
             _refuse(f"heads.{name}.target", "log1p(...) with the link log", head.target)
+        if head.quantile is not None and (head.link == "logistic" or not 0.0 < head.quantile < 1.0):
+            _refuse(f"heads.{name}.quantile", "between 0 and 1, of a head with the link log or identity", head.quantile)
         if head.given_ok and value.outcome == FAILED:
             _refuse(f"heads.{name}.given_ok", "false for a head that predicts failure", head.given_ok)
     failures = [name for name, head in spec.heads.items() if head.link == "logistic"]

@@ -216,12 +216,14 @@ class Head(_Section, frozen=True):
 
     ``logistic`` is for ``failed``; ``log`` fits ``log1p(outcome)`` and is corrected to predict the mean of
     the outcome itself; ``identity`` predicts the mean of the target as written. ``given_ok`` trains on
-    successes.
+    successes. With a ``quantile`` a head predicts what so large a share of outcomes does not exceed, in place of the
+    mean.
     """
 
     target: str
     link: Literal["logistic", "log", "identity"]
     given_ok: bool = False
+    quantile: float | None = None
     unit: str = ""
     lightgbm: Params = {}
 
@@ -368,6 +370,9 @@ class Spec(_Section, frozen=True, kw_only=True):
         if self.factors:
             parts["factors"] = self.factors
         heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
+        quantiles = {name: h.quantile for name, h in self.heads.items() if h.quantile is not None}
+        if quantiles:
+            parts["quantiles"] = quantiles
         # Dict order is kept, not sorted: the order of features is the order of the row's columns.
         return hashlib.sha256(msgspec.json.encode([parts, heads])).hexdigest()[:16]
 

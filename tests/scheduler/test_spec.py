@@ -170,6 +170,16 @@ IMPOSSIBLE = {
         'link = "logistic"\ngiven_ok = true',
         "^heads.failure.given_ok: ",
     ),
+    "quantile of a failure": (
+        'link = "logistic"',
+        'link = "logistic"\nquantile = 0.5',
+        "^heads.failure.quantile: ",
+    ),
+    "quantile": (
+        "given_ok = true",
+        "given_ok = true\nquantile = 1.0",
+        "^heads.latency.quantile: ",
+    ),
     "two failures": (
         "[heads.failure]\n",
         '[heads.again]\ntarget = "failed"\nlink = "logistic"\n[heads.failure]\n',

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scheduler.model import calibration_table, head_values
-from training.calibrate import BINS, calibrate, head_metrics, reliability
+from training.calibrate import BINS, calibrate, calibrate_quantile, head_metrics, quantile_metrics, reliability
 
 N = 20_000
 
@@ -151,3 +151,30 @@ def test_a_perfect_prediction_has_no_calibration_error():
 
 def test_the_bias_of_outcomes_that_are_all_zero_is_not_defined():
     assert math.isnan(head_metrics("log", np.ones(5), np.zeros(5))["bias"])
+
+
+@pytest.mark.parametrize("link", ["log", "identity"])
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_a_quantile_covers_its_share_of_new_outcomes_however_wrong_the_scores_are(link, quantile):
+    rng, raw = np.random.default_rng(5), raw_scores()
+    outcome = np.exp(2.0 + 0.7 * raw + rng.normal(scale=0.5, size=N))
+    half = N // 2
+    found = calibrate_quantile(link, quantile, 3.0 + raw[:half], outcome[:half])
+    predicted = values(found, 3.0 + raw[half:])
+    covered = quantile_metrics(quantile, predicted, outcome[half:])["coverage"]
+    assert covered == pytest.approx(quantile, abs=4 * math.sqrt(quantile * (1 - quantile) / half) * math.sqrt(2))
+
+
+def test_a_quantile_of_few_rows_is_the_smallest_that_is_safe():
+    found = calibrate_quantile("identity", 0.5, np.zeros(4), np.array([4.0, 1.0, 3.0, 2.0]))
+    assert (found.intercept, found.slope) == (3.0, 1.0)  # the third of four: ceil(5 / 2)
+    assert calibrate_quantile("identity", 0.9, np.zeros(2), np.array([1.0, 2.0])).intercept == 2.0
+
+
+def test_quantile_metrics_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(6)
+    predicted, outcome = rng.normal(size=100), rng.normal(size=100)
+    found = quantile_metrics(0.8, predicted, outcome)
+    losses = [0.8 * (y - p) if y > p else 0.2 * (p - y) for p, y in zip(predicted, outcome, strict=True)]
+    assert found["pinball"] == pytest.approx(sum(losses) / 100)
+    assert found["coverage"] == sum(y <= p for p, y in zip(predicted, outcome, strict=True)) / 100

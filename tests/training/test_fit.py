@@ -68,6 +68,19 @@ def test_without_early_stopping_the_rounds_are_the_bound():
     assert fit(parts=spec(rounds=3))["latency"].booster.num_trees() == 3
 
 
+def test_a_quantile_is_fitted_where_a_head_asks_for_one():
+    latency = msgspec.structs.replace(SPEC.heads["latency"], quantile=0.9)
+    data = dataset()
+    high, mean = (
+        fit(data, spec(heads={"latency": head}))["latency"].booster.predict(data.x[:SPLIT])
+        for head in (latency, SPEC.heads["latency"])
+    )
+    y = data.targets["latency"][:SPLIT]
+    below = [(y <= raw)[~np.isnan(y)].mean() for raw in (high, mean)]
+    assert 0.85 < below[0] < 0.95
+    assert below[1] < 0.65
+
+
 def test_the_same_seed_gives_the_same_model():
     bagging = spec(lightgbm={**LIGHTGBM, "bagging_fraction": 0.5, "bagging_freq": 1})
     one, two, other = (texts(fit(parts=bagging, seed=seed)) for seed in (1, 1, 2))
