@@ -1,4 +1,4 @@
-"""What `import scheduler` loads and how long it takes, each seen from a fresh interpreter."""
+"""What `import scheduler` loads and does, each seen from a fresh interpreter. That little is what keeps it short."""
 
 import subprocess
 import sys
@@ -8,7 +8,19 @@ import pytest
 OFFLINE = ("lightgbm", "matplotlib", "mlflow", "pandas", "polars", "sklearn", "training")
 
 LOADED = "import sys, scheduler; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-SECONDS = "import time; t = time.perf_counter(); import scheduler; print(time.perf_counter() - t)"
+COMPILED = """
+import pkgutil
+from importlib import import_module
+from numba.core import event
+from numba.core.dispatcher import Dispatcher
+with event.install_recorder("numba:compile") as compiled:
+    import scheduler
+import scheduler.kernels as package
+modules = [import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
+kernels = [kernel for module in modules for kernel in vars(module).values() if isinstance(kernel, Dispatcher)]
+assert kernels
+print(len(compiled.buffer), sum(len(kernel.signatures) for kernel in kernels))
+"""
 
 
 def fresh(code: str) -> str:
@@ -29,7 +41,10 @@ def test_import_scheduler_does_not_load(package, loaded):
     assert package not in loaded
 
 
-def test_import_scheduler_takes_under_a_second_and_a_half_once_warm():
-    """The one wall-clock bound among the tests: it is a promise to those who embed the package."""
-    fresh(SECONDS)
-    assert min(float(fresh(SECONDS)) for _ in range(3)) < 1.5
+def test_import_scheduler_compiles_no_kernel():
+    """Nor does it load compiled code: kernels do both when they are first called."""
+    assert fresh(COMPILED).split() == ["0", "0"]
+
+
+def test_import_scheduler_starts_no_thread():
+    assert fresh("import threading, scheduler; print(threading.active_count())").strip() == "1"
