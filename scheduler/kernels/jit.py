@@ -3,6 +3,7 @@
 All release the GIL and are cached on disk. None may allocate: reference counting is left out, because numba counts
 each array taken out of a NamedTuple, inside loops too, and those atomic additions cost a third of a replay's time.
 Division by zero gives infinity or NaN, as in numpy: a check for it would keep a loop from becoming vector instructions.
+With ``NUMBA_DISABLE_JIT=1`` kernels are plain Python, where numpy is told to be as silent: hashes overflow on purpose.
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from numba import njit
+import numpy as np
+from numba import config, njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def kernel(function: F) -> F:
     """Compile a function that is called with arrays and NamedTuples of them, and allocates nothing."""
-    return njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload]
+    return _compiled(function)
 
 
 def inlined(function: F) -> F:
     """Compile a small kernel into its callers: passing a NamedTuple of arrays copies 7 words or more for each."""
-    return njit(cache=True, nogil=True, error_model="numpy", forceinline=True, _nrt=False)(function)  # type: ignore[call-overload]
+    return _compiled(function, forceinline=True)
+
+
+def _compiled(function: F, **options: bool) -> F:
+    if config.DISABLE_JIT:
+        return np.errstate(all="ignore")(function)
+    return njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)(function)  # type: ignore[call-overload]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from scheduler.kernels.jit import inlined
 
 EARTH_RADIUS_KM = 6371.0088
@@ -29,7 +31,7 @@ Q3, Q4 = -6.88283971605453293030e-01, 7.70381505559019352791e-02
 @inlined
 def sine_squared(x: float) -> float:
     """Return sin(x) ** 2, which repeats every half turn."""
-    x -= math.pi * math.floor(x / math.pi + 0.5)
+    x -= math.pi * np.floor(x / math.pi + 0.5)  # `math.floor` gives an integer, which NaN has none of
     y = x * x
     s = S6 + y * (S7 + y * (S8 + y * (S9 + y * S10)))
     s = x * (S0 + y * (S1 + y * (S2 + y * (S3 + y * (S4 + y * (S5 + y * s))))))

@@ -1,0 +1,54 @@
+"""With the JIT off kernels are plain Python: open to a debugger, silent, and with the same answers."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from scheduler import Model
+from scheduler.kernels.draws import uniform
+from scheduler.kernels.sphere import distance_km
+from tests import models, schedulers
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAIN = (
+    "import json, sys; from tests.scheduler.test_without_jit import answers; print(json.dumps(answers(*sys.argv[1:])))"
+)
+
+
+def answers(folder):
+    """What a model's kernels say, in plain values: a model with every operation, learning between decisions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sched = schedulers.new(Model.load(folder), ledger=schedulers.LEDGER)
+        said = []
+        for now in range(3):
+            decision = sched.decide({"client_id": 17, "kind": "live", "kbps": 500.0}, now=float(now))
+            sched.observe(decision.id, schedulers.OK, now=now + 0.5)
+            said.append([list(decision.nodes), decision.propensity, list(decision.scores), decision.dropped])
+        scores = sched.score({"client_id": ["tv", "unknown"]}, [[1, 2], ["box", 3]], now=4.0)
+        said.append({head: of.tolist() for head, of in scores.items()})
+        nowhere = [distance_km(0.0, 0.0, x, 0.0) for x in (math.nan, math.inf)]
+        return [*said, [str(km) for km in nowhere], distance_km(1.0, 2.0, -3.0, 179.0), uniform(2**63 - 1, 5, 7)]
+
+
+def close(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    return a == pytest.approx(b, rel=1e-12) if isinstance(a, float) else a == b
+
+
+@pytest.mark.slow
+def test_without_the_jit_kernels_say_the_same_and_warn_of_nothing(tmp_path):
+    folder = models.write_small(tmp_path / "small", models.EXTENDED)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", PLAIN, folder]
+    ran = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+    assert close(json.loads(ran.stdout), answers(folder))
