@@ -6,9 +6,10 @@ Rows lie with the caller, who hands them out again where workers are lost on the
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,15 @@ ATTEMPTS = 3
 LOOK = 1.0
 """Seconds between two looks at whether the workers are still there."""
 
+RETURN = 60
+"""Seconds for workers to be back after a restart. One loads LightGBM and Dask first, which takes a second or two."""
+
 NOTICE = 10
 """Looks after a fit failed, before the failure is taken for one of the fit itself."""
 
 
 class WorkersLostError(FoglineError):
-    """Workers were lost in every attempt to fit a head."""
+    """Workers were lost in every attempt to fit a head, or did not come back."""
 
 
 def fit_heads_on_cluster(
@@ -57,7 +61,7 @@ def fit_heads_on_cluster(
     DataError
         As `training.fit.fit_heads`.
     WorkersLostError
-        If workers were lost in every attempt.
+        If workers were lost in every attempt, or do not come back within `RETURN` seconds of a restart.
     """
     fitted = {}
     for done, name in enumerate(spec.heads):
@@ -104,8 +108,7 @@ def _persistently(client: Client, fit: Callable[[], lgb.Booster]) -> lgb.Booster
     """
     for _ in range(ATTEMPTS):
         before = _workers(client)
-        pool = ThreadPoolExecutor(1)
-        running = pool.submit(fit)
+        running = _started(fit)
         try:
             while True:
                 try:
@@ -116,10 +119,30 @@ def _persistently(client: Client, fit: Callable[[], lgb.Booster]) -> lgb.Booster
         except Exception:
             if not _lost(client, before):
                 raise
-        finally:
-            pool.shutdown(wait=False)
-        client.restart(timeout=60)
+        _restart(client, len(before))
     raise WorkersLostError(f"cluster: expected workers to last through a fit, found some lost in {ATTEMPTS} attempts")
+
+
+def _started(fit: Callable[[], lgb.Booster]) -> Future[lgb.Booster]:
+    """Fit in a thread that may go on for ever: where lost workers leave it waiting, Python can still end."""
+    running: Future[lgb.Booster] = Future()
+
+    def run() -> None:
+        try:
+            running.set_result(fit())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+            running.set_exception(error)
+
+    threading.Thread(target=run, name="fit on the cluster", daemon=True).start()
+    return running
+
+
+def _restart(client: Client, n: int) -> None:
+    try:
+        client.restart(timeout=RETURN)
+    except TimeoutError as error:
+        expected = f"cluster: expected {n} workers back within {RETURN} s of a restart"
+        raise WorkersLostError(f"{expected}, found {len(_workers(client))}") from error
 
 
 def _lost(client: Client, before: set[str]) -> bool:

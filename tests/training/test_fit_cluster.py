@@ -11,11 +11,12 @@ import pytest
 
 from tests.evaluation_world import SPEC, telemetry
 from tests.small_world import UNTIL, fogline
+from training import fit_cluster
 from training.cluster import connect
 from training.cluster.workers import PATIENCE
 from training.dataset import build_dataset
 from training.fit import fit_heads
-from training.fit_cluster import best_round, fit_heads_on_cluster
+from training.fit_cluster import WorkersLostError, best_round, fit_heads_on_cluster
 from training.folds import prediction_loss
 from training.ingest import read_telemetry
 
@@ -44,16 +45,40 @@ def dataset(small_world):
 
 @pytest.mark.slow
 def test_a_cluster_fits_as_well_as_one_machine_and_outlives_a_killed_worker(dataset, small_world):
-    spec = with_training(small_world.spec, rounds=200, patience=10)
+    spec = with_training(small_world.spec, rounds=60, patience=10)
     seeds = [prediction_loss(fit_heads(dataset, spec, seed=seed, threads=1), spec) for seed in range(3)]
     with connect("local:2") as client:
         pid = next(iter(client.run(os.getpid).values()))
-        killing = threading.Timer(2.0, os.kill, (pid, signal.SIGKILL))
-        killing.start()
-        fitted = fit_heads_on_cluster(client, dataset, spec, seed=0, threads=1)
+        killing = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+
+        def kill_in_the_second_head(_, done, __):
+            if done == 1:
+                killing.start()
+
+        fitted = fit_heads_on_cluster(client, dataset, spec, seed=0, threads=1, progress=kill_in_the_second_head)
         killing.join()
     assert fitted.keys() == spec.heads.keys()
     assert prediction_loss(fitted, spec) == pytest.approx(np.mean(seeds), abs=0.02)
+
+
+def test_workers_that_do_not_come_back_are_a_named_error():
+    class Lost:
+        """A client whose workers are gone after the first look."""
+
+        looks = 0
+
+        def scheduler_info(self, n_workers):
+            self.looks += 1
+            return {"workers": {"tcp://a:1": n_workers} if self.looks == 1 else {}}
+
+        def restart(self, timeout):
+            raise TimeoutError(timeout)
+
+    def fit():
+        raise OSError("Connection reset by peer")
+
+    with pytest.raises(WorkersLostError, match="expected 1 workers back within 60 s of a restart, found 0"):
+        fit_cluster._persistently(Lost(), fit)  # noqa: SLF001 - no cluster of this machine loses its nannies
 
 
 @pytest.mark.slow
