@@ -14,7 +14,7 @@ demo: $(READY) ## telemetry, training, registration, decisions and a report on a
 	$(BIN)/fogline demo
 
 test: $(READY) ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-fast: $(READY) ## the tests that are not marked slow
 	$(BIN)/pytest -m "not slow" -n 2
@@ -24,7 +24,7 @@ check: $(READY) ## lint, format, types, import contracts, all tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 bench: $(READY) ## benchmarks
 	$(BIN)/python -m benchmarks
