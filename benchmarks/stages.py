@@ -11,7 +11,6 @@ from numba import njit
 
 from scheduler import Scheduler
 from scheduler.buffers import new_outputs
-from scheduler.decision import decision_at, scored
 from scheduler.intake import request_row, request_rows
 from scheduler.kernels import choice, forest, slate
 from scheduler.kernels.candidates import retrieve
@@ -99,10 +98,10 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     parts = vars(scheduler)
     index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"]
-    desk, out = mine.desk(0), mine.single
-    entity, heads = request_row(request, "client_id", scheduler.clients), scheduler.model.heads
+    desk, single = mine.desk(0), mine.single
+    entity, found = request_row(request, "client_id", scheduler.clients), np.arange(512, dtype=np.int32)[None]
     nothing, given = np.empty((1, 0), np.int32), True
-    decision = scheduler.decide(request, now=latest)
+    scheduler.decide(request, now=latest)
     state = scheduler._state()  # noqa: SLF001
     steps: dict[str, Callable[[], object]] = {
         "request to row": lambda: request_row(request, "client_id", scheduler.clients),
@@ -116,11 +115,9 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
             given,
             latest,
             desk,
-            out,
+            single.arrays,
         ),
-        "row to Decision": lambda: decision_at(
-            out, 0, scored(list(decision.nodes), out.values[0], out.utility[0], heads), [], "0"
-        ),
+        "row to Decision": lambda: single.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}
     for name, step in steps.items():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scheduler.buffers import new_outputs, new_workspace
 from scheduler.candidates import Index
 from scheduler.columns import Id, Ids, plain_list
-from scheduler.decision import Decision, Decisions, decision_at, scored
+from scheduler.decision import Answer, Decision, Decisions
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet
@@ -64,7 +64,8 @@ class _Thread(threading.local):
         self._model = model
         self._retrieval = index.new_work()
         self._desk = self._new_desk(index.arrays.limit)
-        self.single = new_outputs(model, 1)
+        policy = model.spec.policy
+        self.single = Answer(policy.max_nodes, policy.alternatives, model.heads)
 
     def desk(self, n: int) -> Packed[Workspace]:
         """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
@@ -403,13 +404,9 @@ class Scheduler:
     ) -> Decision:
         self._check_clock(now)
         entity = request_row(request, self.model.spec.telemetry.client, self.clients)
-        out = self._thread.single
-        slots = self._run(entity, rows, bars, now, out)
-        longest, id_at = self.model.spec.policy.max_nodes, self.fleet.table.id_at
-        found = [None if place < 0 else id_at(slots.item(0, place)) for place in out.position[0].tolist()]
-        nodes = scored(found, out.values[0], out.utility[0], self.model.heads)
-        n = len(found[:longest]) - found[:longest].count(None)
-        return decision_at(out, 0, nodes[:n], nodes[n:], self.model.version)
+        single = self._thread.single
+        slots = self._run(entity, rows, bars, now, single.arrays)
+        return single.read(slots, self.fleet.table.id_at, self.model.version)
 
     def _decide_batch(
         self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float
