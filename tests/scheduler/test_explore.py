@@ -73,7 +73,7 @@ BOUNDS = {
     "vetting": {"vetting": 0.2, "vetted": 3},
     "both": {"guard": 2.0, "vetting": 0.2, "vetted": 3},
 }
-DRAWS = 20_000
+DRAWS = 100_000
 
 
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
