@@ -40,7 +40,9 @@ __all__ = [
     "read_artifact",
 ]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1, which is still read, knew no variances: neither of leaves nor in golden rows."""
+
 MANIFEST, SPEC, GOLDEN = "manifest.json", "spec.json", "golden.npz"
 
 MAX_MANIFEST_BYTES: Final = 2**24
@@ -54,11 +56,16 @@ Category = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """From a head's raw score to its value: the inverse of ``link`` at ``intercept + slope * raw``."""
+    """From a head's raw score to its value: the inverse of ``link`` at ``intercept + slope * raw``.
+
+    The variance of the raw score is ``uncertainty`` times the sum of leaf variances to the ``power``; 0 where unknown.
+    """
 
     link: Literal["logistic", "log", "identity"]
     intercept: float = 0.0
     slope: float = 1.0
+    uncertainty: float = 0.0
+    power: float = 1.0
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,12 +100,15 @@ class Golden(NamedTuple):
         (n, trees of all heads) int32, heads in the spec's order.
     raw, values
         (n, n_heads) float64, scores before and after calibration.
+    variance
+        (n, n_heads) float64, sums of leaf variances.
     """
 
     rows: NDArray[np.float32]
     leaves: NDArray[np.int32]
     raw: NDArray[np.float64]
     values: NDArray[np.float64]
+    variance: NDArray[np.float64]
 
 
 class Contents(NamedTuple):
@@ -196,7 +206,7 @@ def read_artifact(folder: str | Path) -> Contents:
         path = folder / head_files(head)[0]
         _check_archive(path, files[path.name])
         trees.append(load_trees(_Named(files[path.name], path)))
-    golden = _read_golden(folder / GOLDEN, files[GOLDEN])
+    golden = _read_golden(folder / GOLDEN, files[GOLDEN], manifest.format)
     _check_golden(folder / GOLDEN, golden, manifest, sum(one.n_trees for one in trees))
     return Contents(manifest, spec, tuple(trees), golden)
 
@@ -248,8 +258,8 @@ def _bytes(path: Path, limit: int) -> bytes:
 def _decode(path: Path, data: bytes) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=_Format).format
-        if version != FORMAT:
-            _refuse(path, f"an artifact of format {FORMAT}", version)
+        if version not in (1, FORMAT):
+            _refuse(path, f"an artifact of format 1 or {FORMAT}", version)
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _refuse(path, "a manifest", f"one that cannot be read ({error})")
@@ -317,16 +327,17 @@ def _check_header(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None:
         _refuse(f"{path}: {member.filename}", f"{member.file_size} bytes of numbers", f"{dtype} of shape {shape}")
 
 
-def _read_golden(path: Path, data: bytes) -> Golden:
+def _read_golden(path: Path, data: bytes, version: int) -> Golden:
     _check_archive(path, data)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         _refuse(path, "an npz archive", f"one that cannot be read ({error})")
-    if sorted(arrays) != sorted(Golden._fields):
-        _refuse(path, f"the arrays {', '.join(sorted(Golden._fields))}", ", ".join(sorted(arrays)) or "none")
-    return Golden(**arrays)
+    expected = set(Golden._fields) - ({"variance"} if version == 1 else set())
+    if set(arrays) != expected:
+        _refuse(path, f"the arrays {', '.join(sorted(expected))}", ", ".join(sorted(arrays)) or "none")
+    return Golden(**{"variance": np.zeros(arrays["raw"].shape), **arrays})
 
 
 def _check_golden(path: Path, golden: Golden, manifest: Manifest, n_trees: int) -> None:
@@ -338,6 +349,7 @@ def _check_golden(path: Path, golden: Golden, manifest: Manifest, n_trees: int) 
         ("leaves", np.int32, n_trees),
         ("raw", np.float64, n_heads),
         ("values", np.float64, n_heads),
+        ("variance", np.float64, n_heads),
     ):
         array = getattr(golden, name)
         if array.dtype != dtype or array.shape != (n, width):

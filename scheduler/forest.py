@@ -196,10 +196,31 @@ class Forest(NamedTuple):
         InputError
             Another shape or dtype, or an index outside `rows`.
         """
+        return self._score(request_row, rows, indices, X_pair, self.n_heads)
+
+    def score_with_variance(
+        self,
+        request_row: NDArray[np.uint64],
+        rows: NDArray[np.uint64],
+        indices: NDArray[np.integer],
+        X_pair: ArrayLike,  # noqa: N803
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Raw scores as `score` gives them, and their variances, both of shape (n, n_heads), in one pass."""
+        both = self._score(request_row, rows, indices, X_pair, 2 * self.n_heads)
+        return both[:, : self.n_heads], both[:, self.n_heads :]
+
+    def _score(
+        self,
+        request_row: NDArray[np.uint64],
+        rows: NDArray[np.uint64],
+        indices: NDArray[np.integer],
+        X_pair: ArrayLike,  # noqa: N803
+        n_sums: int,
+    ) -> NDArray[np.float32]:
         x = _matrix(X_pair, "X_pair", len(self.pair))
         self._check_score(request_row, rows, indices, len(x))
-        out = np.empty((len(x), self.n_heads), np.float32)
-        outside = kernels.packed_score(self.block, request_row, rows, indices, x, out)
+        out = np.empty((len(x), n_sums), np.float32)
+        outside = kernels.packed_score(self.block, request_row, rows, indices, x, self.n_heads, out)
         if outside >= 0:
             message = f"indices: expected 0 to {len(rows) - 1}, found {indices[outside]}"
             raise InputError(message)
@@ -246,9 +267,32 @@ class Forest(NamedTuple):
         InputError
             Another shape, or values that are no numbers.
         """
+        return self._sums(X, self.names)
+
+    def variance(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+        """Variances of raw scores of full feature rows: those of the leaves, summed like values.
+
+        Parameters
+        ----------
+        X
+            Shape (n, n_features); NaN is missing.
+
+        Returns
+        -------
+        ndarray
+            Shape (n, n_heads), 0 where a head's trees have none.
+
+        Raises
+        ------
+        InputError
+            Another shape, or values that are no numbers.
+        """
+        return self._sums(X, self.names._replace(value=self.names.variance))
+
+    def _sums(self, X: ArrayLike, names: ForestNames) -> NDArray[np.float64]:  # noqa: N803
         x = _matrix(X, "X", self.n_features)
         out = np.empty((len(x), self.n_heads), np.float64)
-        kernels.predict(self.tables, self.names, x, np.empty(self.words, np.uint64), out)
+        kernels.predict(self.tables, names, x, np.empty(self.words, np.uint64), out)
         return out
 
     def _check_score(

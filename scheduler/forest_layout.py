@@ -51,7 +51,7 @@ class ForestTables(NamedTuple):
         Column of each used feature, shape (n_used,).
     request_features, node_features, pair_features
         Pairs (place in the owner's feature vector, number of the used feature).
-    leaf_value
+    leaf_value, leaf_variance
         float32, shape (n_positions, word_bits), by the number of zero bits above the leaf's bit.
     line_head, line_groups
         For each line (8 words) of a row its head, and how many groups of 4 positions hold trees.
@@ -76,6 +76,7 @@ class ForestTables(NamedTuple):
     leaf_value: NDArray[np.float32]
     line_head: NDArray[np.int64]
     line_groups: NDArray[np.int64]
+    leaf_variance: NDArray[np.float32]
     node_words: int
     word_bits: int
 
@@ -87,14 +88,15 @@ class ForestNames(NamedTuple):
     ----------
     position, head
         Of each tree, shape (n_trees,).
-    leaf, value
-        Number and double value of a leaf, shaped as `ForestTables.leaf_value`.
+    leaf, value, variance
+        Number, and double value and variance of a leaf, shaped as `ForestTables.leaf_value`.
     """
 
     position: NDArray[np.int64]
     head: NDArray[np.int64]
     leaf: NDArray[np.int32]
     value: NDArray[np.float64]
+    variance: NDArray[np.float64]
 
 
 class ForestWork(NamedTuple):
@@ -111,7 +113,7 @@ class ForestWork(NamedTuple):
     pair_at
         Byte of each pair feature's row in a line of `pair_masks`, shape (RANKED, pair features).
     sums
-        Shape (n_heads, TILE).
+        Shape (2 n_heads, TILE): of values, then of variances.
     """
 
     node_at: NDArray[np.int64]
@@ -137,6 +139,7 @@ FIELDS: Final = (
     ("leaf_value", np.float32, 2),
     ("line_head", np.int64, 1),
     ("line_groups", np.int64, 1),
+    ("leaf_variance", np.float32, 2),
 )
 """Arrays of `ForestTables` in order. Packed in one block, each has a line of the header: first word and shape; the
 line after them holds `node_words` and `word_bits`."""

@@ -28,7 +28,7 @@ from scheduler.layout import LINK_LOG, LINK_LOGISTIC, LINKS, FeatureT
 from scheduler.spec import NodeColumn, RequestColumn, Spec
 from scheduler.trees import CATEGORICAL
 
-__all__ = ["Model", "calibration_table", "head_values"]
+__all__ = ["Model", "calibration_table", "head_slopes", "head_values", "uncertainty_table"]
 
 RAW_TOLERANCE = 1e-9
 """Golden raw scores are sums of the same doubles in the same order; this allows for another order."""
@@ -56,6 +56,8 @@ class Model:
         All heads in that order.
     calibration
         (n_heads, 3) float64: link code (see `scheduler.layout.LINKS`), intercept, slope. Read-only.
+    uncertainty
+        (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power. Read-only.
     manifest
         All that the artifact says about itself.
     """
@@ -68,6 +70,7 @@ class Model:
     heads: tuple[str, ...]
     forest: Forest
     calibration: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
     manifest: Manifest
 
     @classmethod
@@ -124,6 +127,7 @@ class Model:
             heads=tuple(manifest.heads),
             forest=forest,
             calibration=table,
+            uncertainty=uncertainty_table(manifest.heads.values()),
             manifest=manifest,
         )
 
@@ -146,14 +150,39 @@ class Model:
         InputError
             Another shape, or values that are no numbers.
         """
+        values = head_values(self.forest.predict(self._rows(X)), self.calibration)
+        return {head: values[:, h] for h, head in enumerate(self.heads)}
+
+    def predict_error(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
+        """Return for each head how far its values are likely off, as (n,) standard errors in the head's unit.
+
+        They are of the expected value, not of single outcomes, and 0 where the artifact knows none.
+
+        Parameters
+        ----------
+        X
+            As for `predict`.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        """
+        x = self._rows(X)
+        factor, power = self.uncertainty.T
+        with np.errstate(over="ignore"):
+            raw = np.sqrt(factor * self.forest.variance(x) ** power)
+            values = head_values(self.forest.predict(x), self.calibration)
+            errors = raw * head_slopes(values, self.calibration)
+        return {head: errors[:, h] for h, head in enumerate(self.heads)}
+
+    def _rows(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         x = np.asarray(X)
         if x.dtype.kind not in "fiub" or x.ndim != 2 or x.shape[1] != len(self.features.names):  # noqa: PLR2004
             message = f"X: expected numbers of shape (n, {len(self.features.names)}), found {x.dtype} of {x.shape}"
             raise InputError(message)
         with np.errstate(over="ignore"):
-            x = x.astype(FeatureT)
-        values = head_values(self.forest.predict(x), self.calibration)
-        return {head: values[:, h] for h, head in enumerate(self.heads)}
+            return x.astype(FeatureT)
 
 
 def calibration_table(heads: Iterable[Calibration]) -> NDArray[np.float64]:
@@ -161,6 +190,19 @@ def calibration_table(heads: Iterable[Calibration]) -> NDArray[np.float64]:
     table = np.array([(LINKS.index(c.link), c.intercept, c.slope) for c in heads], np.float64).reshape(-1, 3)
     table.flags.writeable = False
     return table
+
+
+def uncertainty_table(heads: Iterable[Calibration]) -> NDArray[np.float64]:
+    """Return (n_heads, 2) factors and powers, read-only."""
+    table = np.array([(c.uncertainty, c.power) for c in heads], np.float64).reshape(-1, 2)
+    table.flags.writeable = False
+    return table
+
+
+def head_slopes(values: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how fast calibrated values change with the raw score, both (n, n_heads)."""
+    logistic, log = calibration[:, 0] == LINK_LOGISTIC, calibration[:, 0] == LINK_LOG
+    return np.asarray(calibration[:, 2] * np.where(logistic, values * (1.0 - values), np.where(log, values, 1.0)))
 
 
 def head_values(raw: NDArray[np.float64], calibration: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -234,6 +276,9 @@ def _check_calibration(path: str, heads: dict[str, Calibration]) -> None:
         if not (np.isfinite(head.intercept) and np.isfinite(head.slope)):
             message = f"{path}: heads.{name}: expected a finite intercept and slope, found {head}"
             raise ArtifactError(message)
+        if not (0.0 <= head.uncertainty < np.inf and 0.0 <= head.power < np.inf):
+            message = f"{path}: heads.{name}: expected an uncertainty and power of 0 or more, found {head}"
+            raise ArtifactError(message)
 
 
 def _check_golden(
@@ -257,6 +302,7 @@ def _check_golden(
     for name, found, expected, tolerance in (
         ("raw", raw, golden.raw, RAW_TOLERANCE),
         ("values", head_values(raw, calibration), golden.values, VALUE_TOLERANCE),
+        ("variance", forest.variance(golden.rows), golden.variance, RAW_TOLERANCE),
     ):
         bad = np.argwhere(~np.isclose(found, expected, rtol=tolerance, atol=tolerance))
         if len(bad):

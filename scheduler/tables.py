@@ -40,7 +40,7 @@ def empty_work(tables: ForestTables) -> ForestWork:
         zeros=np.zeros(TILE, np.int64),
         touch_at=np.zeros(TILE * len(tables.line_head), np.int64),
         pair_at=np.zeros((RANKED, len(tables.pair_features)), np.int64),
-        sums=empty_rows(n_heads, TILE // 2).view(np.float32),
+        sums=empty_rows(2 * n_heads, TILE // 2).view(np.float32),
     )
 
 
@@ -99,7 +99,7 @@ def build_tables(
     n_levels, level_start, bounds = _search_trees([feature.bounds for feature in features])
     masks, pair_masks, rank_row = _unique_rows([feature.masks for feature in features], is_pair, words)
     rank_start = np.cumsum([0] + [len(feature.masks) for feature in features])
-    leaf, value = _leaf_tables(shapes, position, word_bits, len(line_head) * per_line)
+    leaf, value, variance = _leaf_tables(shapes, position, word_bits, len(line_head) * per_line)
 
     number = {int(column): k for k, column in enumerate(used)}
     tables = ForestTables(
@@ -118,11 +118,12 @@ def build_tables(
         leaf_value=value.astype(np.float32),
         line_head=line_head,
         line_groups=line_groups,
+        leaf_variance=variance.astype(np.float32),
         node_words=8 * node_lines,
         word_bits=word_bits,
     )
     block, tables = pack(tables)
-    return block, tables, ForestNames(position, head.astype(np.int64), leaf, value)
+    return block, tables, ForestNames(position, head.astype(np.int64), leaf, value, variance)
 
 
 def _round_up(n: int, step: int) -> int:
@@ -142,7 +143,8 @@ class _Shape:
         nodes = slice(trees.node_start[tree], trees.node_start[tree + 1])
         self.first = int(trees.node_start[tree])
         self.feature = trees.feature[nodes].tolist()
-        self.value = trees.leaf_value[trees.leaf_start[tree] : trees.leaf_start[tree + 1]]
+        leaves = slice(trees.leaf_start[tree], trees.leaf_start[tree + 1])
+        self.value, self.variance = trees.leaf_value[leaves], trees.leaf_variance[leaves]
         self.n_leaves = len(self.value)
         self.order: list[int] = []
         left, right = trees.left[nodes].tolist(), trees.right[nodes].tolist()
@@ -213,14 +215,15 @@ def _leaf_tables(
     position: NDArray[np.int64],
     word_bits: int,
     n_positions: int,
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
     leaf = np.zeros((n_positions, word_bits), np.int32)
-    value = np.zeros((n_positions, word_bits), np.float64)
+    value, variance = np.zeros((2, n_positions, word_bits))
     for shape, place in zip(shapes, position, strict=True):
         columns = word_bits - 1 - np.arange(shape.n_leaves)
         leaf[place, columns] = shape.order
         value[place, columns] = shape.value[shape.order]
-    return leaf, value
+        variance[place, columns] = shape.variance[shape.order]
+    return leaf, value, variance
 
 
 class _Feature:

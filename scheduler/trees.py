@@ -25,7 +25,8 @@ DEFAULT_LEFT = 2
 MISSING_SHIFT = 2
 MISSING_NONE, MISSING_ZERO, MISSING_NAN = 0, 1, 2
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1 had no `leaf_variance`; it reads as zeros, which is what nothing known is."""
 
 
 class Trees(NamedTuple):
@@ -52,6 +53,8 @@ class Trees(NamedTuple):
         Children, shape (n_splits,).
     leaf_value
         Raw score of each leaf, shape (n_leaves,).
+    leaf_variance
+        Variance of each leaf's value, shape (n_leaves,); summed over the trees, of the raw score. All 0 where unknown.
     cat_start, cat_bits
         Set `s` holds category `c` when bit `c % 32` of `cat_bits[cat_start[s] + c // 32]` is set; its members
         go left. Shapes (n_sets + 1,) and (n_words,).
@@ -68,6 +71,7 @@ class Trees(NamedTuple):
     leaf_value: NDArray[np.float64]
     cat_start: NDArray[np.int32]
     cat_bits: NDArray[np.uint32]
+    leaf_variance: NDArray[np.float64]
 
     @property
     def n_trees(self) -> int:
@@ -88,6 +92,7 @@ _COLUMNS = {
     "leaf_value": (np.float64, 1),
     "cat_start": (np.int32, 1),
     "cat_bits": (np.uint32, 1),
+    "leaf_variance": (np.float64, 1),
 }
 
 
@@ -147,14 +152,15 @@ def load_trees(file: str | Path | IO[bytes]) -> Trees:
         message = f"{name}: expected an npz archive of trees, found a wrong checksum of {damaged}"
         raise ArtifactError(message)
     version = arrays.pop("format", None)
-    if version is None or version.shape != () or version != FORMAT:
+    if version is None or version.shape != () or version not in (1, FORMAT):
         found = "none" if version is None else version
-        message = f"{name}: expected trees of format {FORMAT}, found {found}"
+        message = f"{name}: expected trees of format 1 or {FORMAT}, found {found}"
         raise ArtifactError(message)
-    if set(arrays) != set(_COLUMNS):
-        message = f"{name}: expected the arrays {sorted(_COLUMNS)}, found {sorted(arrays)}"
+    expected = set(_COLUMNS) - ({"leaf_variance"} if version == 1 else set())
+    if set(arrays) != expected:
+        message = f"{name}: expected the arrays {sorted(expected)}, found {sorted(arrays)}"
         raise ArtifactError(message)
-    trees = Trees(**arrays)
+    trees = Trees(**{"leaf_variance": np.zeros(arrays["leaf_value"].shape), **arrays})
     check_trees(trees, name, ArtifactError)
     return trees
 
@@ -214,6 +220,8 @@ def _sizes(trees: Trees) -> str:
     ):
         if not _is_offsets(getattr(trees, key), total, step):
             return f"expected {key} to rise from 0 to {total}, found {getattr(trees, key)}"
+    if len(trees.leaf_variance) != len(trees.leaf_value):
+        return f"expected {len(trees.leaf_value)} values of leaf_variance, found {len(trees.leaf_variance)}"
     if len(trees.node_start) != len(trees.leaf_start):
         return f"expected {trees.n_trees} trees in leaf_start as in node_start, found {len(trees.leaf_start) - 1}"
     return _leaf_counts(trees)
@@ -235,6 +243,9 @@ def _values(trees: Trees) -> str:
     is_wrong = ~(np.abs(trees.leaf_value) <= limit)
     if np.any(is_wrong):
         return f"expected finite leaf values within {limit:g}, found {trees.leaf_value[is_wrong][0]}"
+    is_wrong = ~((trees.leaf_variance >= 0.0) & (trees.leaf_variance <= limit))
+    if np.any(is_wrong):
+        return f"expected leaf variances from 0 to {limit:g}, found {trees.leaf_variance[is_wrong][0]}"
     if np.any(np.isnan(trees.threshold)):
         return "expected numbers as thresholds, found NaN"
     if np.any(trees.decision >> MISSING_SHIFT > MISSING_NAN):

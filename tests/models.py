@@ -12,6 +12,7 @@ from scheduler import Model, Spec
 from scheduler.artifact import Calibration
 from scheduler.spec import Policy, parse_spec
 from training.artifact import write_artifact
+from training.export import trees_from_lightgbm
 
 SPEC = """
 name = "small"
@@ -159,8 +160,8 @@ VOCABULARY = {
     "node.isp": ["mobile", 7, 8],
 }
 CALIBRATION = {
-    "failure": Calibration(link="logistic", intercept=-0.5, slope=1.2),
-    "latency": Calibration(link="log", intercept=3.0, slope=0.5),
+    "failure": Calibration(link="logistic", intercept=-0.5, slope=1.2, uncertainty=0.1, power=0.5),
+    "latency": Calibration(link="log", intercept=3.0, slope=0.5, uncertainty=0.02, power=1.5),
 }
 CATEGORICAL = [0, 4]
 
@@ -197,6 +198,13 @@ def boosters(text: str = SPEC) -> dict[str, lgb.Booster]:
     }
 
 
+def variances(text: str = SPEC) -> dict[str, np.ndarray]:
+    """A variance for each leaf, as training would find one."""
+    random = np.random.default_rng(5)
+    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters(text).items()}
+    return {head: random.exponential(size=n) for head, n in sizes.items()}
+
+
 def write_small(folder: Path, text: str = SPEC) -> Path:
     return write_artifact(
         folder,
@@ -207,6 +215,7 @@ def write_small(folder: Path, text: str = SPEC) -> Path:
         metrics={},
         window={},
         golden_rows=feature_rows(16, 2, text),
+        variance=variances(text),
     )
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["content_version", "golden_rows", "libraries", "write_artifact"]
 
+NONE_KNOWN: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+"""Variances of the leaves of heads of which nobody found them."""
+
 LIBRARIES = ("fogline", "lightgbm", "msgspec", "numba", "numpy", "onnx", "polars", "scikit-learn")
 
 _EXTREMES = (
@@ -73,6 +77,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     metrics: Mapping[str, float],
     window: Mapping[str, float | str],
     golden_rows: ArrayLike,
+    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
     version: str | None = None,
 ) -> Path:
     """Write the artifact of a trained model, verify it as a scheduler would, and move it into place.
@@ -96,6 +101,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     golden_rows
         Some real feature rows, shape (n, n_features), n > 0; rows with missing and extreme values, and on
         thresholds, are made from them.
+    variance
+        Variance of each leaf of a head, see `training.uncertainty.leaf_variances`; none are known of heads left out.
     version
         Name of the version; by default `content_version`.
 
@@ -116,10 +123,10 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     folder = Path(folder)
     _check_heads(spec, boosters, calibration)
     if version is None:
-        version = content_version(spec, boosters, calibration, vocabulary)
+        version = content_version(spec, boosters, calibration, vocabulary, variance)
     check_name(version, "version")
     heads = {head: calibration[head] for head in spec.heads}
-    trees = {head: trees_from_lightgbm(boosters[head]) for head in heads}
+    trees = {head: _trees(boosters[head], variance.get(head)) for head in heads}
     golden = _golden(compile_features(spec, vocabulary), boosters, trees, heads, golden_rows)
     with _staged(folder) as stage:
         _write(stage / SPEC, spec.to_json())
@@ -152,6 +159,7 @@ def content_version(
     boosters: Mapping[str, lgb.Booster],
     calibration: Mapping[str, Calibration],
     vocabulary: Vocabulary,
+    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
 ) -> str:
     """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
 
@@ -163,10 +171,15 @@ def content_version(
     """
     digest = hashlib.sha256(spec.to_json())
     for head in spec.heads:
-        for name, array in trees_from_lightgbm(boosters[head])._asdict().items():
+        for name, array in _trees(boosters[head], variance.get(head))._asdict().items():
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     digest.update(msgspec.json.encode([[calibration[head] for head in spec.heads], vocabulary]))
     return digest.hexdigest()[:12]
+
+
+def _trees(booster: lgb.Booster, variance: NDArray[np.float64] | None) -> Trees:
+    trees = trees_from_lightgbm(booster)
+    return trees if variance is None else trees._replace(leaf_variance=variance)
 
 
 def libraries() -> dict[str, str]:
@@ -229,12 +242,14 @@ def _golden(
     heads: Mapping[str, Calibration],
     rows: ArrayLike,
 ) -> Golden:
-    """Ask LightGBM itself for leaves and raw scores."""
+    """Ask LightGBM itself for leaves and raw scores; variances are those of the leaves it names."""
     x = golden_rows(features, list(trees.values()), rows)
     leaves = [np.reshape(boosters[h].predict(x, pred_leaf=True), (len(x), one.n_trees)) for h, one in trees.items()]
     raw = np.stack([boosters[h].predict(x, raw_score=True) for h in trees], axis=1).astype(np.float64)
     values = head_values(raw, calibration_table(heads.values()))
-    return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values)
+    named = zip(trees.values(), leaves, strict=True)
+    variance = [one.leaf_variance[one.leaf_start[:-1] + np.asarray(leaf, np.int64)].sum(axis=1) for one, leaf in named]
+    return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values, np.stack(variance, axis=1))
 
 
 def _check_heads(spec: Spec, boosters: Mapping[str, lgb.Booster], calibration: Mapping[str, Calibration]) -> None:

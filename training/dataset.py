@@ -42,6 +42,9 @@ class Dataset(NamedTuple):
         (n,) int32.
     split, judge
         Rows from ``split`` on are for early stopping and calibration, those from ``judge`` on for metrics alone.
+    again
+        (n,) float32 for each head: the next outcome of the same client and node, within the same of these three parts;
+        NaN where there is none. None where nobody looked.
     """
 
     features: Features
@@ -52,6 +55,7 @@ class Dataset(NamedTuple):
     slices: NDArray[np.int32]
     split: int
     judge: int
+    again: dict[str, NDArray[np.float32]] | None = None
 
 
 def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Report = silent) -> Dataset:
@@ -77,15 +81,35 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
     vocabulary = find_vocabulary(telemetry, spec)
     features = compile_features(spec, vocabulary)
     x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed, progress=progress)
-    return assemble(spec, (validation, judged), features, vocabulary, x, _kept(telemetry, keep))
+    kept = _kept(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
+    return assemble(spec, (validation, judged), features, vocabulary, x, kept)
 
 
 class Kept(NamedTuple):
-    """What came of the rows that were kept: (n,) int32 slices, bool, and float32 for each outcome."""
+    """What came of the rows that were kept: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
 
     slice: NDArray[np.int32]
     ok: NDArray[np.bool_]
     outcomes: dict[str, NDArray[np.float32]]
+    again: dict[str, NDArray[np.float32]] | None = None
+
+
+def _next_outcomes(
+    telemetry: Telemetry, spec: Spec, bounds: tuple[int, int], keep: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float32]]:
+    """Return for each head, of the rows to keep, what came next of the same client and node before the next bound."""
+    part = np.searchsorted(bounds, telemetry.slice, side="right")
+    pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
+    order = np.argsort(pair, kind="stable")
+    _, outcomes = head_targets(telemetry, spec, np.ones(len(telemetry), np.bool_))
+    found = {}
+    for name, values in outcomes.items():
+        at = order[~np.isnan(values[order])]
+        same = pair[at[1:]] == pair[at[:-1]]
+        again = np.full(len(telemetry), np.nan, np.float32)
+        again[at[:-1][same]] = values[at[1:][same]]
+        found[name] = again[keep]
+    return found
 
 
 def assemble(
@@ -125,6 +149,7 @@ def assemble(
         slices[order],
         split,
         judge,
+        None if kept.again is None else {name: y[order] for name, y in kept.again.items()},
     )
 
 
@@ -143,7 +168,12 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
         slices=both(first.slices, second.slices),
         split=first.split + second.split,
         judge=first.judge + second.judge,
+        again=None if first.again is None else {name: both(y, _again(second, name)) for name, y in first.again.items()},
     )
+
+
+def _again(dataset: Dataset, name: str) -> NDArray[np.float32]:
+    return np.full(len(dataset.x), np.nan, np.float32) if dataset.again is None else dataset.again[name]
 
 
 def split_slices(slices: NDArray[np.int32], spec: Spec) -> tuple[int, int, int]:

@@ -219,4 +219,5 @@ def _join(trees: Sequence[_Tree], n_features: int) -> Trees:
         leaf_value=every("leaf_value", np.float64),
         cat_start=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
         cat_bits=every("cat_bits", np.uint32),
+        leaf_variance=np.zeros(sum(len(tree.leaf_value) for tree in trees)),
     )

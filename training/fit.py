@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Spec
+from scheduler.trees import Trees
 from training.dataset import Dataset
+from training.export import trees_from_lightgbm
+from training.uncertainty import Rows, leaf_variances, score_variances
 
 OBJECTIVES = {"logistic": "binary", "log": "l2", "identity": "l2"}
 """The link `log` is fitted by least squares on log1p: robust against the long tail of latencies, and the mean that
@@ -31,13 +34,6 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how far it is, and how far it goes."""
 
 
-class Rows(NamedTuple):
-    """Raw scores of rows and what came of them, both (n,) float64; outcomes in the unit of the head's value."""
-
-    raw: NDArray[np.float64]
-    outcome: NDArray[np.float64]
-
-
 class FittedHead(NamedTuple):
     """A fitted head.
 
@@ -45,6 +41,8 @@ class FittedHead(NamedTuple):
     ----------
     booster
         The LightGBM model, cut at its best round.
+    trees
+        The same with the variances of its leaves.
     calibration, judge
         Rows to calibrate it on, and later ones to judge it by.
     n_rows
@@ -54,6 +52,7 @@ class FittedHead(NamedTuple):
     """
 
     booster: lgb.Booster
+    trees: Trees
     calibration: Rows
     judge: Rows
     n_rows: int
@@ -95,7 +94,7 @@ def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progr
     booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
     if progress is not None:
         progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
-    return fitted_head(name, booster, dataset, rows, threads=threads)
+    return fitted_head(name, booster, dataset, rows, spec, threads=threads)
 
 
 class HeadRows(NamedTuple):
@@ -135,12 +134,19 @@ def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
     }
 
 
-def fitted_head(name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, *, threads: int) -> FittedHead:
-    """Score the rows that a booster was not fitted on."""
-    gain = booster.feature_importance("gain")
+def fitted_head(
+    name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, spec: Spec, *, threads: int
+) -> FittedHead:
+    """Find the variances of a booster's leaves, and score the rows that it was not fitted on."""
+    gain, logistic = booster.feature_importance("gain"), spec.heads[name].link == "logistic"
+    trees, x, y = trees_from_lightgbm(booster), dataset.x[rows.fit], dataset.targets[name][rows.fit]
+    trees = trees._replace(leaf_variance=leaf_variances(booster, trees, x, y, logistic=logistic, threads=threads))
 
     def scored(some: NDArray[np.int64]) -> Rows:
-        raw = np.asarray(booster.predict(dataset.x[some], raw_score=True, num_threads=threads), np.float64)
-        return Rows(raw, dataset.outcomes[name][some].astype(np.float64))
+        x, outcome = dataset.x[some], dataset.outcomes[name][some].astype(np.float64)
+        raw = np.asarray(booster.predict(x, raw_score=True, num_threads=threads), np.float64)
+        again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
+        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
 
-    return FittedHead(booster, scored(rows.stop), scored(rows.judge), rows.fit.size, gain / max(gain.sum(), 1e-300))
+    share = gain / max(gain.sum(), 1e-300)
+    return FittedHead(booster, trees, scored(rows.stop), scored(rows.judge), rows.fit.size, share)

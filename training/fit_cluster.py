@@ -70,7 +70,7 @@ def fit_heads_on_cluster(
         booster = _persistently(client, lambda name=name, rows=rows: _fit(client, name, dataset, spec, rows, seed))  # type: ignore[misc]
         n = best_round(booster, dataset.x[rows.stop], dataset.targets[name][rows.stop], spec, name)
         cut = lgb.Booster(model_str=booster.model_to_string(num_iteration=n))
-        fitted[name] = fitted_head(name, cut, dataset, rows, threads=threads)
+        fitted[name] = fitted_head(name, cut, dataset, rows, spec, threads=threads)
     progress("fit on the cluster", len(spec.heads), len(spec.heads))
     return fitted
 

@@ -133,7 +133,7 @@ def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
 
 
 def _relative_loss(link: str, head: FittedHead) -> float:
-    raw, outcome = head.judge
+    raw, outcome = head.judge.raw, head.judge.outcome
     if link == "logistic":
         rate = float(np.clip(outcome.mean(), 1e-9, 1.0 - 1e-9))
         constant = -(rate * math.log(rate) + (1.0 - rate) * math.log(1.0 - rate))

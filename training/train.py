@@ -23,10 +23,11 @@ from training.calibrate import (
     reliability,
 )
 from training.dataset import Dataset, build_dataset, joined
-from training.fit import FittedHead, Rows, fit_heads
+from training.fit import FittedHead, fit_heads
 from training.ingest import Telemetry
 from training.progress import Report, silent
 from training.rehearsal import rehearse
+from training.uncertainty import Rows, find_errors, fit_spread, spread_metrics
 
 GOLDEN_ROWS = 64
 """Real feature rows kept in an artifact, beside the corner cases made from them."""
@@ -144,16 +145,21 @@ def write_model(
 
 
 def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
+    rows = head.calibration
     if meant.quantile is None:
-        calibration = calibrate(meant.link, *head.calibration)
+        calibration = calibrate(meant.link, rows.raw, rows.outcome)
     else:
-        calibration = calibrate_quantile(meant.link, meant.quantile, *head.calibration)
+        calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
+    spread = fit_spread(find_errors(calibration, rows))
     predicted, outcome = _values(calibration, head.judge), head.judge.outcome
-    return HeadSummary(
-        calibration=calibration,
-        metrics=head_metrics(meant.link, predicted, outcome)
+    metrics = (
+        head_metrics(meant.link, predicted, outcome)
         if meant.quantile is None
-        else quantile_metrics(meant.quantile, predicted, outcome),
+        else quantile_metrics(meant.quantile, predicted, outcome)
+    )
+    return HeadSummary(
+        calibration=spread.into(calibration),
+        metrics=metrics | spread_metrics(meant.link, spread, find_errors(calibration, head.judge)),
         reliability=reliability(predicted, outcome),
         importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
         n_rows=head.n_rows,
@@ -183,7 +189,8 @@ def _write(
 ) -> Path:
     boosters = {name: head.booster for name, head in fitted.items()}
     calibration = {name: head.calibration for name, head in heads.items()}
-    version = content_version(spec, boosters, calibration, dataset.vocabulary)
+    variance = {name: head.trees.leaf_variance for name, head in fitted.items()}
+    version = content_version(spec, boosters, calibration, dataset.vocabulary, variance)
     folder = out / f"{spec.name}-{version}"
     if folder.is_dir():
         Model.load(folder)  # raises where what stands there is not that model
@@ -198,5 +205,6 @@ def _write(
         metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
         window=window,
         golden_rows=dataset.x[rows],
+        variance=variance,
         version=version,
     )

@@ -65,12 +65,14 @@ def score(
     work: ForestWork,
     out: np.ndarray,
 ) -> None:
-    """Write raw scores of candidates into `out`, shape (n, n_heads).
+    """Write raw scores of candidates into `out`, shape (n, n_heads), or (n, 2 n_heads) for their variances as well.
 
     `request` is a row of `request_row`; `rows[indices[c]]` a row of `node_row`; `x_pair`, shape (n, pair features),
     the pair features of each candidate; `work` a `ForestWork`, overwritten. Leaf values are added as float32,
-    in the order of the forest's positions, so that a score does not depend on the other candidates.
+    in the order of the forest's positions, so that a score does not depend on the other candidates. Variances are
+    those of the leaves, added likewise.
     """
+    n_heads, n_sums = work.sums.shape[0] // 2, out.shape[1]
     n_touch = _place_touches(f, indices, 0, work.touch_at)
     for start in range(0, len(indices), TILE):
         count = min(TILE, len(indices) - start)
@@ -80,7 +82,7 @@ def score(
             n_touch = 0
         _place_nodes(f, indices, start, work.node_at)
         _place_touches(f, indices, start + TILE, work.touch_at)
-        work.sums[:] = 0
+        work.sums[:n_sums] = 0
         add_lines(
             request,
             rows,
@@ -96,10 +98,12 @@ def score(
             f.line_groups,
             work.touch_at,
             (count + LANES - 1) // LANES,
-            work.sums,
+            work.sums[:n_heads],
+            f.leaf_variance,
+            work.sums[n_heads:n_sums],
         )
         for c in range(count):
-            for h in range(out.shape[1]):
+            for h in range(n_sums):
                 out[start + c, h] = work.sums[h, c]
 
 
@@ -252,8 +256,9 @@ def unpack(block: np.ndarray) -> ForestTables:
         leaf_value=_matrix(block, 12, np.float32),
         line_head=_vector(block, 13, np.int64),
         line_groups=_vector(block, 14, np.int64),
-        node_words=np.int64(block[8 * 15]),
-        word_bits=np.int64(block[8 * 15 + 1]),
+        leaf_variance=_matrix(block, 15, np.float32),
+        node_words=np.int64(block[8 * 16]),
+        word_bits=np.int64(block[8 * 16 + 1]),
     )
 
 
@@ -278,6 +283,7 @@ def packed_score(
     rows: np.ndarray,
     indices: np.ndarray,
     x_pair: np.ndarray,
+    n_heads: int,
     out: np.ndarray,
 ) -> int:
     """`score` for a packed forest, with scratch of its own; the place of the first index outside `rows`, or -1."""
@@ -293,7 +299,7 @@ def packed_score(
         zeros=places[TILE : 2 * TILE],
         touch_at=places[2 * TILE :],
         pair_at=np.empty((RANKED, len(f.pair_features)), np.int64),
-        sums=np.empty((out.shape[1], TILE), np.float32),
+        sums=np.empty((2 * n_heads, TILE), np.float32),
     )
     score(f, request, rows, indices, x_pair, work, out)
     return -1

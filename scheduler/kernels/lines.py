@@ -25,24 +25,28 @@ def _plain_numbers(node: Any, node_at: Any, known: Any, masks: Any, pair_at: Any
 def _plain_add_lines(
     request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any, node_lines: Any,
     bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
+    variances: Any, spreads: Any,
 ) -> None:  # fmt: skip
     del touch_at  # a hint, which changes nothing
+    tables = [(values, sums), (variances, spreads)][: 1 + (len(spreads) > 0)]
     for line in range(len(line_head)):
         rows, starts = (node, node_at) if line < node_lines else (base, base_at)
         known = request[8 * line : 8 * line + 8]
         for c in range(LANES * vectors):
             start = int(starts[c]) + LINE * line
             numbers = _plain_numbers(rows, start, known, pair_masks[line], pair_at[c].tolist(), int(bits))
-            total = sums[line_head[line], c]
-            for place in range(GROUP * line_groups[line]):
-                total = np.float32(total + values[line * 512 // bits + place, numbers[place] % bits])
-            sums[line_head[line], c] = total
+            for table, totals in tables:
+                total = totals[line_head[line], c]
+                for place in range(GROUP * line_groups[line]):
+                    total = np.float32(total + table[line * 512 // bits + place, numbers[place] % bits])
+                totals[line_head[line], c] = total
 
 
 @or_plain(_plain_add_lines)
 def add_lines(
     typing: Any, request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any,
     node_lines: Any, bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
+    variances: Any, spreads: Any,
 ) -> Any:  # fmt: skip
     """Add to `sums` the leaf values of 16 * vectors candidates, line after line of their rows.
 
@@ -70,11 +74,13 @@ def add_lines(
         Sixteenths of candidates, at most 4.
     sums
         Changed in place, shape (n_heads, 64).
+    variances, spreads
+        `ForestTables.leaf_variance`, and where to add them up likewise; of shape (0, 64) to leave them alone.
     """
     del typing, node_lines, bits, vectors  # integers, and numba's context
     arrays = (request, node, node_at, base, base_at, pair_masks, pair_at)
-    check_contiguous(*arrays, values, line_head, line_groups, touch_at, sums)
-    signature = types.void(*arrays, INT, INT, values, line_head, line_groups, touch_at, INT, sums)
+    check_contiguous(*arrays, values, line_head, line_groups, touch_at, sums, variances, spreads)
+    signature = types.void(*arrays, INT, INT, values, line_head, line_groups, touch_at, INT, sums, variances, spreads)
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = Code(context, builder, signature, args)
@@ -107,7 +113,8 @@ class _Lines:
         code, builder = self.code, self.code.builder
         request, node, node_at, base, base_at, masks, pairs = (code.start(number) for number in range(7))
         values, heads, groups, touches = (code.start(number) for number in range(9, 13))
-        sums = code.start(14)
+        sums, variances, spreads = (code.start(number) for number in (14, 15, 16))
+        has_spreads = builder.icmp_signed(">", code.size(16, 0), I64(0))
         line_masks, head_bytes = builder.mul(code.size(5, 1), I64(LINE)), builder.mul(code.size(14, 1), I64(4))
         with code.loop(code.size(10, 0)) as loop:
             line = loop.index
@@ -120,13 +127,18 @@ class _Lines:
             self.pairs_at, self.node = pairs, node
             self.touch_at = code.place(touches, line, 8 * TILE)
             code.unroll(code.size(6, 1), self._numbers)
-            head_at = builder.add(sums, builder.mul(code.item(heads, line), head_bytes))
+            head_at = builder.mul(code.item(heads, line), head_bytes)
+            n_groups = code.item(groups, line)
             with code.loop(code.args[13]) as vectors:
                 self._turn(code.place(self.numbers_at, vectors.index, LANES * self.lanes))
-                values_at = code.place(values, line, self.lanes * self.bits * 4)
+                table_bytes = self.lanes * self.bits * 4
+                sum_at = builder.add(head_at, builder.mul(vectors.index, I64(LINE)))
                 self.late = builder.mul(vectors.index, I64(self.lanes // GROUP))
                 self.late = builder.add(self.late, I64(4 * (LANES - self.lanes // GROUP)))
-                self._add(values_at, code.item(groups, line), code.place(head_at, vectors.index, LINE))
+                self._add(code.place(values, line, table_bytes), n_groups, builder.add(sums, sum_at), touches=True)
+                with builder.if_then(has_spreads):
+                    at = code.place(variances, line, table_bytes)
+                    self._add(at, n_groups, builder.add(spreads, sum_at), touches=False)
 
     def _touch(self, number: Any) -> None:
         """Ask for a line of the next tile's rows."""
@@ -172,13 +184,14 @@ class _Lines:
     def _pick(self, first: Any, second: Any, lanes: list[int]) -> Any:
         return self.code.builder.shuffle_vector(first, second, ir.Constant(vector(I32, LANES), lanes))
 
-    def _add(self, values_at: Any, n_groups: Any, sums_at: Any) -> None:
+    def _add(self, values_at: Any, n_groups: Any, sums_at: Any, *, touches: bool) -> None:
         """Add the leaf values of groups of 4 trees, tree after tree, to 16 sums."""
         code, builder = self.code, self.code.builder
         kind = vector(F32, LANES)
 
         def add_group(group: Any, total: Any) -> Any:
-            self._touch(builder.add(self.late, group))
+            if touches:
+                self._touch(builder.add(self.late, group))
             four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
             tree_at = code.place(values_at, group, GROUP * self.bits * 4)
             for k in range(GROUP):

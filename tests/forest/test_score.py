@@ -10,10 +10,11 @@ from numba import config
 from numba.core.errors import TypingError
 
 from scheduler.errors import InputError
+from scheduler.forest import Forest
 from scheduler.kernels import forest as kernels
 from tests.forest import twin
 from tests.forest.models import booster_of, random_model, random_owners, random_rows, trained
-from training.export import forest_from_lightgbm
+from training.export import forest_from_lightgbm, trees_from_lightgbm
 
 
 def in_order(texts, x, owners):
@@ -51,6 +52,33 @@ def test_scores_are_float32_sums_in_a_fixed_order(seed, max_leaves, n_features, 
     got = forest.score(request, rows, indices, full[:, owners["pair"]])
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, in_order(texts, full, owners))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 3), st.integers(0, 150))
+@settings(max_examples=30, deadline=None)
+def test_variances_are_sums_over_trees_of_the_leaf_that_lightgbm_names(seed, max_leaves, n_heads, n):
+    rng = np.random.default_rng(seed)
+    boosters = [booster_of(random_model(rng, int(rng.integers(1, 40)), max_leaves, 6)) for _ in range(n_heads)]
+    owners = random_owners(rng, 6)
+    heads = [with_variances(rng, trees_from_lightgbm(booster)) for booster in boosters]
+    forest = Forest.build(heads, **owners)
+    x = random_rows(rng, 30, 6, "".join(booster.model_to_string() for booster in boosters))
+    indices, full = candidates(rng, x, owners, n)
+    call = forest.request_row(x[0, owners["request"]]), forest.node_rows(x[:, owners["node"]]), indices
+    scores, variances = forest.score_with_variance(*call, full[:, owners["pair"]])
+    np.testing.assert_array_equal(scores, forest.score(*call, full[:, owners["pair"]]))
+    expected = np.zeros((n, n_heads))
+    for h, (booster, trees) in enumerate(zip(boosters, heads, strict=True)):
+        named = booster.predict(full, pred_leaf=True).reshape(n, trees.n_trees) if n else np.empty((0, trees.n_trees))
+        expected[:, h] = trees.leaf_variance[trees.leaf_start[:-1] + named.astype(int)].sum(axis=1)
+    np.testing.assert_allclose(variances, expected, rtol=1e-5)
+    np.testing.assert_allclose(forest.variance(full), expected, rtol=1e-12)
+
+
+def with_variances(rng, trees):
+    """The trees with a variance for each leaf, some of them none or huge."""
+    n = len(trees.leaf_value)
+    return trees._replace(leaf_variance=rng.choice([0.0, 1e-30, 1.0, 1e30], n) * rng.random(n))
 
 
 @pytest.fixture(scope="module")

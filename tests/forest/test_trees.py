@@ -22,7 +22,7 @@ def trees():
 
 def stored(trees, **changes):
     """An npz archive of `trees` with some arrays changed, or left out for None."""
-    arrays = {"format": np.int32(1)} | trees._asdict() | changes
+    arrays = {"format": np.int32(2)} | trees._asdict() | changes
     file = io.BytesIO()
     np.savez(file, **{key: value for key, value in arrays.items() if value is not None})
     file.seek(0)
@@ -35,6 +35,12 @@ def test_stored_trees_come_back_equal(trees, tmp_path):
     for key, array in load_trees(path)._asdict().items():
         np.testing.assert_array_equal(array, getattr(trees, key))
         assert array.dtype == getattr(trees, key).dtype
+
+
+def test_trees_stored_before_leaves_had_variances_read_as_knowing_none(trees):
+    old = load_trees(stored(trees, format=np.int32(1), leaf_variance=None))
+    np.testing.assert_array_equal(old.leaf_variance, np.zeros(len(trees.leaf_value)))
+    np.testing.assert_array_equal(old.leaf_value, trees.leaf_value)
 
 
 def test_equal_trees_give_equal_files(trees, tmp_path):
@@ -53,8 +59,14 @@ def swapped(array, i, value):
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda _: {"format": None}, "expected trees of format 1, found none"),
-        (lambda _: {"format": np.int32(2)}, "expected trees of format 1, found 2"),
+        (lambda _: {"format": None}, "expected trees of format 1 or 2, found none"),
+        (lambda _: {"format": np.int32(3)}, "expected trees of format 1 or 2, found 3"),
+        (lambda _: {"format": np.int32(1)}, "expected the arrays"),
+        (lambda _: {"leaf_variance": None}, "expected the arrays"),
+        (lambda t: {"leaf_variance": t.leaf_variance[:-1]}, "values of leaf_variance, found"),
+        (lambda t: {"leaf_variance": t.leaf_variance - 1}, "expected leaf variances from 0 to"),
+        (lambda t: {"leaf_variance": t.leaf_variance * np.nan}, "expected leaf variances from 0 to .* found nan"),
+        (lambda t: {"leaf_variance": t.leaf_variance + np.inf}, "expected leaf variances from 0 to .* found inf"),
         (lambda _: {"feature": None}, "expected the arrays"),
         (lambda _: {"extra": np.zeros(1)}, "expected the arrays"),
         (lambda t: {"leaf_value": t.leaf_value.astype(np.float32)}, "expected leaf_value as float64"),

@@ -25,6 +25,7 @@ from scheduler.errors import ArtifactError, InputError, RegistryError
 from scheduler.layout import LINK_IDENTITY, LINK_LOG, LINK_LOGISTIC
 from scheduler.model import Model, calibration_table, head_values
 from tests.artifacts import boosters, edit_manifest, rows, spec, write_tiny
+from training.export import trees_from_lightgbm
 
 FILES = [MANIFEST, *file_names(["failure", "latency"])]
 
@@ -192,8 +193,45 @@ def test_a_large_file_is_refused_unread(folder, monkeypatch):
 
 
 def test_another_format_version_is_named(folder):
-    (folder / MANIFEST).write_text('{"format": 2, "anything": "else"}')
-    refused(folder, MANIFEST, "format 1", "found 2")
+    (folder / MANIFEST).write_text('{"format": 3, "anything": "else"}')
+    refused(folder, MANIFEST, "format 1 or 2", "found 3")
+
+
+def test_an_artifact_of_format_1_is_read_as_knowing_no_variances(folder):
+    golden = read_artifact(folder).golden
+    np.savez(folder / GOLDEN, **{name: array for name, array in golden._asdict().items() if name != "variance"})
+    for head in ("failure", "latency"):
+        path = folder / f"{head}.forest.npz"
+        with np.load(path) as arrays:
+            kept = {name: arrays[name] for name in arrays.files if name not in ("leaf_variance", "format")}
+        np.savez(path, format=np.int32(1), **kept)
+    rehash(folder, format=1)
+    model = Model.load(folder)
+    np.testing.assert_array_equal(model.predict_error(rows(8))["latency"], np.zeros(8))
+    rehash(folder, format=2)
+    refused(folder, GOLDEN, "variance")
+
+
+def test_errors_of_predictions_are_those_of_leaves_through_calibration_and_link(tmp_path):
+    calibration = {
+        "failure": Calibration(link="logistic", intercept=-0.5, slope=1.5, uncertainty=0.3, power=0.5),
+        "latency": Calibration(link="log", intercept=0.25, slope=0.5, uncertainty=2.0, power=1.0),
+    }
+    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters().items()}
+    variance = {head: np.random.default_rng(1).random(n) for head, n in sizes.items()}
+    folder = write_tiny(tmp_path / "a", calibration=calibration, variance=variance)
+    model, x = Model.load(folder), rows(20, 7)
+    found, values = model.predict_error(x), model.predict(x)
+    for head, slope in (
+        ("failure", 1.5 * values["failure"] * (1 - values["failure"])),
+        ("latency", 0.5 * values["latency"]),
+    ):
+        trees, one = trees_from_lightgbm(boosters()[head]), calibration[head]
+        leaf = boosters()[head].predict(x, pred_leaf=True).astype(int) + trees.leaf_start[:-1]
+        raw = one.uncertainty * variance[head][leaf].sum(axis=1) ** one.power
+        np.testing.assert_allclose(found[head], slope * np.sqrt(raw), rtol=1e-12)
+    change_golden(folder, variance=read_artifact(folder).golden.variance * 1.001)
+    refused(folder, GOLDEN, "variance of row 0", "expected")
 
 
 def test_a_key_that_the_format_does_not_have_is_refused(folder):
@@ -225,7 +263,7 @@ def test_names_that_are_paths_are_refused(folder, name):
             {"vocabulary": {"request.isp": ("red",)}},
             ("failure.forest.npz", "categories of request_isp below 1"),
         ),
-        ({"format": 3}, ("format 1", "found 3")),
+        ({"format": 3}, ("format 1 or 2", "found 3")),
     ],
 )
 def test_a_manifest_that_disagrees_with_the_files_is_refused(folder, changes, words):

@@ -13,6 +13,7 @@ from scheduler.errors import ArtifactError, InputError
 from scheduler.model import Model
 from tests.artifacts import CALIBRATION, VOCABULARY, boosters, rows, spec, write_tiny
 from training.artifact import content_version
+from training.export import trees_from_lightgbm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +67,7 @@ def test_a_version_names_the_content():
         {"boosters": boosters(5)},
         {"vocabulary": {**VOCABULARY, "node.isp": [20, 10, "blue"]}},
         {"calibration": {**CALIBRATION, "latency": Calibration(link="log", intercept=0.3)}},
+        {"variance": {"latency": np.ones(len(trees_from_lightgbm(boosters()["latency"]).leaf_value))}},
     ):
         assert content_version(**(parts | change)) != version
 

@@ -13,8 +13,9 @@ from scheduler.errors import DataError
 from tests.evaluation_world import SPEC, telemetry
 from training import folds as under_test
 from training.dataset import build_dataset
-from training.fit import FittedHead, Rows
+from training.fit import FittedHead
 from training.folds import Judge, prediction_loss, time_folds
+from training.uncertainty import Rows
 
 TINY = msgspec.structs.replace(
     SPEC,
@@ -109,7 +110,7 @@ def test_the_loss_is_one_for_the_best_constant_and_nought_for_the_truth():
     def loss(failure, log_latency):
         heads = {"failure": (failure, outcome), "latency": (log_latency, latency)}
         fitted = {
-            name: FittedHead(None, None, Rows(np.asarray(raw, float), y), 4, np.zeros(1))
+            name: FittedHead(None, None, None, Rows(np.asarray(raw, float), y, None, None), 4, np.zeros(1))
             for name, (raw, y) in heads.items()
         }
         return prediction_loss(fitted, SPEC)
