@@ -36,12 +36,21 @@ RULES: dict[str, dict[str, Any]] = {
     "bonus 100, guard 20": {"explore": "bonus", "width": 100.0, "guard": 20.0},
     "bonus 300": {"explore": "bonus", "width": 300.0},
     "bonus 1000": {"explore": "bonus", "width": 1000.0},
+    "leaves 0.1": {"explore": "bonus", "doubt": "leaves", "width": 0.1},
+    "leaves 0.3": {"explore": "bonus", "doubt": "leaves", "width": 0.3},
+    "leaves 1": {"explore": "bonus", "doubt": "leaves", "width": 1.0},
+    "thompson 20": {"explore": "thompson", "width": 20.0},
+    "thompson 100": {"explore": "thompson", "width": 100.0},
+    "thompson leaves 0.1": {"explore": "thompson", "doubt": "leaves", "width": 0.1},
+    "thompson leaves 0.3": {"explore": "thompson", "doubt": "leaves", "width": 0.3},
+    "thompson leaves 1": {"explore": "thompson", "doubt": "leaves", "width": 1.0},
     "vetting 0.01": {"explore": "none", "vetting": 0.01},
     "vetting 0.05": {"explore": "none", "vetting": 0.05},
     "vetting 0.05, guard 50": {"explore": "none", "vetting": 0.05, "guard": 50.0},
     "vetting pairs 0.05": {"explore": "none", "vetting": 0.05, "vetted_by": "pair", "vetted": 2},
 }
-"""Utilities of the shipped specs of measured data are in milliseconds, and so are temperatures, widths and guards."""
+"""Utilities of the shipped specs of measured data are in milliseconds, and so are temperatures, guards and widths, but
+widths of ``leaves``, which are standard errors."""
 
 
 class Warmed(Learned):

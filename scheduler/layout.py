@@ -219,8 +219,8 @@ NO_BARS: Final = np.empty((0, 0, 2), np.uint64)
 (LINK_LOGISTIC, LINK_LOG, LINK_IDENTITY) = range(3)
 LINKS: Final = ("logistic", "log", "identity")
 
-(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX, EXPLORE_INVERSE_GAP, EXPLORE_BONUS) = range(5)
-EXPLORES: Final = ("none", "epsilon", "softmax", "inverse_gap", "bonus")
+(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX, EXPLORE_INVERSE_GAP, EXPLORE_BONUS, EXPLORE_THOMPSON) = range(6)
+EXPLORES: Final = ("none", "epsilon", "softmax", "inverse_gap", "bonus", "thompson")
 
 (NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED) = range(6)
 """Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
@@ -266,6 +266,8 @@ class PolicyArrays(NamedTuple):
     ----------
     calibration
         (n_heads, 3) float64: link, intercept and slope.
+    uncertainty
+        (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power.
     given_ok
         (n_heads,) bool: the value counts with the probability of success.
     failure
@@ -283,7 +285,9 @@ class PolicyArrays(NamedTuple):
     vetting, vetted
         Share of the draws for candidates of which fewer than so many outcomes are known.
     known_by, vetted_by
-        History keys that tell how many are known, for the bonus and for vetting; -1 where nobody asks.
+        History keys that tell how many are known, for the doubt and for vetting; -1 where nobody asks.
+    by_leaves
+        Whether the doubt comes from the variances of leaves.
     weights_at, fade
         (n_values,) int32, places in a history row of the slowest weight of each value, and 1 / its half-life in
         seconds.
@@ -294,6 +298,7 @@ class PolicyArrays(NamedTuple):
     """
 
     calibration: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
     given_ok: NDArray[np.bool_]
     failure: int
     weights: NDArray[np.float64]
@@ -312,6 +317,7 @@ class PolicyArrays(NamedTuple):
     vetting: float
     vetted: float
     known_by: int
+    by_leaves: bool
     vetted_by: int
     weights_at: NDArray[np.int32]
     fade: float
@@ -401,9 +407,10 @@ class Workspace(NamedTuple):
     forest
         Scratch of the forest's own kernel.
     raw, values
-        (n, n_heads) float32 raw scores and float64 calibrated values.
-    utility, chance, bonus
-        (n,) float64.
+        (n, n_heads) float32 raw scores and float64 calibrated values; (n, 2 n_heads) scores where the policy asks for
+        the variances of leaves, which follow them.
+    utility, chance, doubt
+        (n,) float64; the doubt is what a bonus adds to the utility, or its standard deviation.
     is_new
         (n,) bool: whether the candidate is to be vetted.
     slate
@@ -431,7 +438,7 @@ class Workspace(NamedTuple):
     values: NDArray[np.float64]
     utility: NDArray[np.float64]
     chance: NDArray[np.float64]
-    bonus: NDArray[np.float64]
+    doubt: NDArray[np.float64]
     is_new: NDArray[np.bool_]
     slate: NDArray[np.int32]
     leading: NDArray[np.int32]

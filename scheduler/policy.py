@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from scheduler.columns import id_key
 from scheduler.errors import InputError
-from scheduler.features import Features
 from scheduler.layout import EXPLORES, LINK_LOGISTIC, STATS, TIME_FLOATS, PolicyArrays
 from scheduler.model import Model
 from scheduler.spec import Profile, Spec, seconds
@@ -50,15 +49,22 @@ def check_swap(old: Spec, new: Spec) -> None:
             raise InputError(message)
 
 
-def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float64]) -> PolicyArrays:
-    """Return the policy of a spec over a model's heads.
+def compile_policy(model: Model) -> PolicyArrays:
+    """Return the policy of a model's spec over its heads.
 
-    Parameters
-    ----------
-    calibration
-        (n_heads, 3) link code, intercept and slope, heads in the spec's order.
+    Raises
+    ------
+    InputError
+        If it asks for the doubt of leaves, of which the artifact knows nothing.
     """
+    spec, features, calibration = model.spec, model.features, model.calibration
     utility = spec.utility
+    if spec.policy.doubts == "leaves" and not model.uncertainty[:, 0].any():
+        message = (
+            f"policy.doubt: expected 'count', because {model.name}-{model.version} was trained without variances of "
+            "leaves, found 'leaves'"
+        )
+        raise InputError(message)
     profiles = (*utility.profiles, Profile(when={}))
     weights = [[p.heads.get(name, utility.heads.get(name, 0.0)) for name in spec.heads] for p in profiles]
     width = max(1, *(len(p.when) for p in profiles))
@@ -73,6 +79,7 @@ def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float
     ledger = spec.ledger
     return PolicyArrays(
         calibration=calibration,
+        uncertainty=model.uncertainty,
         given_ok=np.array([head.given_ok for head in spec.heads.values()]),
         failure=int(failures[0]) if failures.size else -1,
         weights=np.array(weights, np.float64),
@@ -90,7 +97,8 @@ def compile_policy(spec: Spec, features: Features, calibration: NDArray[np.float
         guard=np.inf if policy.guard is None else float(policy.guard),
         vetting=float(policy.vetting),
         vetted=float(policy.vetted),
-        known_by=keys.index(policy.known_by) if policy.explore == "bonus" else -1,
+        known_by=keys.index(policy.known_by) if policy.doubts == "count" else -1,
+        by_leaves=policy.doubts == "leaves",
         vetted_by=keys.index(policy.vetted_by) if policy.vetting > 0 else -1,
         weights_at=weights_at,
         fade=1.0 / half_life,

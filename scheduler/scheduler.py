@@ -124,7 +124,7 @@ class Scheduler:
         self._index = Index(spec.candidates, features.request, features.node)
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
-        self._policy = compile_policy(spec, features, model.calibration)
+        self._policy = compile_policy(model)
         self._tracked = tracked(spec, spec.history.values)
         self._thread = _Thread(model, self._index)
         self._packed: Packed[State] | None = None
@@ -351,8 +351,8 @@ class Scheduler:
         with self._lock:
             model = with_policy(self.model, spec)
             check_swap(self.model.spec, model.spec)
+            self._policy = compile_policy(model)
             self.model, self._packed = model, None
-            self._policy = compile_policy(model.spec, model.features, model.calibration)
             self._thread = _Thread(model, self._index)
 
     def warm_up(self) -> None:

@@ -149,9 +149,9 @@ def score(packed: Packed[State], request: Entity, i: int, n: int, now: float, de
 
 @kernel
 def calibrate(calibration: np.ndarray, raw: np.ndarray, out: np.ndarray) -> None:
-    """Turn raw scores (n, n_heads) into expected values of the heads' targets."""
+    """Turn raw scores, first of all in each row, into expected values (n, n_heads) of the heads' targets."""
     for c in range(raw.shape[0]):
-        for h in range(raw.shape[1]):
+        for h in range(out.shape[1]):
             z = calibration[h, 1] + calibration[h, 2] * np.float64(raw[c, h])
             if calibration[h, 0] == LINK_LOGISTIC:
                 z = 1.0 / (1.0 + np.exp(-z))
@@ -292,7 +292,7 @@ def still_free(fleet: FleetArrays, n: int, work: Workspace, dropped: np.ndarray)
             continue
         if left < c:
             work.position[left], work.slot[left], work.utility[left] = work.position[c], slot, work.utility[c]
-            work.bonus[left], work.is_new[left] = work.bonus[c], work.is_new[c]
+            work.doubt[left], work.is_new[left] = work.doubt[c], work.is_new[c]
             copy_row(work.values, left, work.values, c)
         left += 1
     return left
@@ -390,8 +390,9 @@ def decide(
         n = admit(fleet, slots[i], bars, i, demand, now, work, out.dropped[i])
         if n > 0:
             score(packed, request, i, n, now, desk)
-            utilities(policy, fleet, profile(policy, request, i), n, work)
-            look_up(state, request, i, n, now, work)
+            p = profile(policy, request, i)
+            utilities(policy, fleet, p, n, work)
+            look_up(state, request, i, p, n, now, work)
         locks.acquire(state.locks)
         choose(state, request, i, decision, n, demand, now, work, out)
         locks.release(state.locks)

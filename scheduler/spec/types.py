@@ -280,8 +280,10 @@ class Ledger(_Section, frozen=True):
 class Policy(_Section, frozen=True):
     """How a node is chosen from utilities: the best one, or with some exploration.
 
-    ``explore`` is the rule; ``epsilon`` and ``temperature`` belong to their rules, ``width`` to the bonus, which is
-    ``width / sqrt(1 + count)`` with the faded count of outcomes under the history key ``known_by``. Whatever the rule,
+    ``explore`` is the rule; ``epsilon`` and ``temperature`` belong to their rules, ``width`` and ``doubt`` to ``bonus``
+    and ``thompson``. The doubt about a candidate, which the one adds to its utility and the other takes for the
+    utility's standard deviation, is ``width / sqrt(1 + count)`` with the faded count of outcomes under the history key
+    ``known_by``; or, by ``leaves``, ``width`` standard errors of the utility by the forest's leaves. Whatever the rule,
     at most the share ``budget`` of the decisions is for another node than the best, none for one that is worse than the
     best by more than ``guard``, and the share ``vetting`` is drawn evenly among nodes with fewer than ``vetted``
     outcomes under the history key ``vetted_by``.
@@ -290,10 +292,11 @@ class Policy(_Section, frozen=True):
     come with a decision, the best first, for the case that the slate's nodes refuse.
     """
 
-    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "bonus"] = "none"
+    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "bonus", "thompson"] = "none"
     epsilon: float = 0.0
     temperature: float = 1.0
     width: float = 0.0
+    doubt: Literal["count", "leaves"] = "count"
     known_by: str = "pair"
     budget: float = 1.0
     guard: float | None = None
@@ -303,6 +306,11 @@ class Policy(_Section, frozen=True):
     max_nodes: int = 1
     spread: dict[str, int] = {}
     alternatives: int = 0
+
+    @property
+    def doubts(self) -> str | None:
+        """Return where the rule takes its doubt from, None where it has none."""
+        return self.doubt if self.explore in ("bonus", "thompson") else None
 
 
 class Training(_Section, frozen=True):

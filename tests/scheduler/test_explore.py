@@ -1,15 +1,19 @@
 """Rules of exploration, vetting, guard and budget against a plain twin, and how often each candidate is drawn."""
 
+import dataclasses
 import math
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy.special import ndtr
 
 from scheduler import Scheduler
+from scheduler.errors import InputError
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.explore import draw
+from scheduler.model import head_values
 from tests import models
 
 IDS = list(range(6))
@@ -33,6 +37,25 @@ def utilities(sched, now):
     return [sched.decide(REQUEST, [i], now=now).scores[0]["utility"] for i in IDS]
 
 
+def greatest(utility, deviation, free, top, n=20_001):
+    """By Riemann's sum over 20,001 places, the chance of each to be the greatest of independent normals."""
+    free = [c for c in free if c == top or utility[top] - utility[c] <= 5 * math.hypot(deviation[top], deviation[c])]
+    widest = max(deviation[c] for c in free)
+    if len(free) == 1 or widest == 0:
+        return {top: 1.0}
+    deviation = {c: max(deviation[c], widest / 1024) for c in free}
+    chance = {}
+    for c in free:
+        z = np.linspace(-8.0, 8.0, n)
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+        for other in free:
+            if other != c:
+                away = (utility[c] - utility[other] + deviation[c] * z) / deviation[other]
+                density *= ndtr(away)
+        chance[c] = density.sum()
+    return {c: p / sum(chance.values()) for c, p in chance.items()}
+
+
 def chances(policy, utility, counts, able=None):
     """By the words of the manual, each candidate's chance."""
     n = len(utility)
@@ -48,6 +71,8 @@ def chances(policy, utility, counts, able=None):
     elif policy.explore == "inverse_gap":
         chance |= {c: 1 / (len(free) + gap[c] / policy.temperature) for c in free if c != top}
         chance[top] = 1 - sum(chance.values())
+    elif policy.explore == "thompson":
+        chance |= greatest(utility, [policy.width / math.sqrt(1 + count) for count in counts], free, top)
     else:
         bonus = [policy.width / math.sqrt(1 + count) if policy.explore == "bonus" else 0.0 for count in counts]
         epsilon = policy.epsilon if policy.explore == "epsilon" else 0.0
@@ -66,7 +91,10 @@ RULES = {
     "softmax": {"explore": "softmax", "temperature": 2.0},
     "inverse gap": {"explore": "inverse_gap", "temperature": 1.0},
     "bonus": {"explore": "bonus", "width": 20.0},
+    "thompson": {"explore": "thompson", "width": 5.0},
 }
+IDEAL = {"thompson": 0.01}
+"""How far chances may lie from those of an integral that is computed better."""
 BOUNDS = {
     "free": {},
     "guarded": {"guard": 2.0},
@@ -86,7 +114,9 @@ def test_nodes_are_drawn_as_often_as_the_logged_propensity_says(model, rule, bou
     before = sched.counters()["explored"]
     ds = sched.decide_batch({k: [v] * DRAWS for k, v in REQUEST.items()}, np.tile(IDS, (DRAWS, 1)), now=now)
     nodes = ds.nodes[:, 0].astype(int)
-    np.testing.assert_allclose(ds.propensity, np.array(chance)[nodes], rtol=1e-9)
+    np.testing.assert_allclose(ds.propensity, np.array(chance)[nodes], 1e-9, IDEAL.get(rule.get("explore"), 0.0))
+    for i in np.unique(nodes):  # draws follow what is logged, without error
+        (chance[i],) = np.unique(ds.propensity[nodes == i])
     for i, p in enumerate(chance):
         assert abs((nodes == i).mean() - p) <= 5 * math.sqrt(p * (1 - p) / DRAWS) + 1e-12
     explored = nodes != int(np.argmax(utility))
@@ -121,7 +151,7 @@ def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     utility, able, counts = zip(*candidates, strict=True)
     n = len(candidates)
     work.utility[:n], work.able[:n] = utility, able
-    work.bonus[:n] = policy.width / np.sqrt(1 + np.array(counts)) if policy.explore == "bonus" else 0.0
+    work.doubt[:n] = policy.width / np.sqrt(1 + np.array(counts)) if policy.explore == "bonus" else 0.0
     work.is_new[:n] = np.array(counts) < policy.vetted
     pick, top = draw(arrays, n, u, True, work)  # noqa: FBT003
     if not any(able):
@@ -135,6 +165,121 @@ def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     assert work.chance[pick] > 0
     assert draw(arrays, n, u, False, work) == (top, top)  # noqa: FBT003
     assert work.chance[:n].tolist() == [float(c == top) for c in range(n)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    candidates=st.lists(
+        st.tuples(st.floats(-20, 20) | numbers, st.booleans(), st.just(0.0) | st.floats(0.1, 10) | st.just(1e100)),
+        min_size=1,
+        max_size=12,
+    ),
+    guard=st.none() | st.floats(0, 20),
+    u=st.floats(0, 1, exclude_max=True),
+)
+def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, guard, u):
+    sched = Scheduler(models.exploring(model, explore="thompson", width=1.0, guard=guard))
+    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].desk(len(candidates)).content
+    utility, able, doubt = (list(part) for part in zip(*candidates, strict=True))
+    n = len(candidates)
+    work.utility[:n], work.able[:n], work.doubt[:n], work.is_new[:n] = utility, able, doubt, False
+    pick, top = draw(arrays, n, u, True, work)  # noqa: FBT003
+    chance = work.chance[:n]
+    if not any(able):
+        assert (pick, top) == (-1, -1)
+        return
+    assert able[pick]
+    assert chance[pick] > 0
+    assert chance.sum() == pytest.approx(1.0)
+    assert (chance >= 0).all()
+    assert not any(p > 0 and utility[top] - utility[c] > arrays.guard for c, p in enumerate(chance))
+    if all(abs(x) <= 20 for x in utility) and all(0.1 <= x <= 10 for x in doubt):
+        free = [c for c in range(n) if able[c] and utility[top] - utility[c] <= arrays.guard]
+        ideal = greatest(utility, doubt, free, top, n=2_001)
+        np.testing.assert_allclose(chance, [ideal.get(c, 0.0) for c in range(n)], atol=0.1)
+
+
+def test_equals_have_equal_chances_however_sure_they_are(model):
+    sched = Scheduler(models.exploring(model, explore="thompson", width=1.0))
+    work = vars(sched)["_thread"].desk(4).content
+
+    def found(utility, doubt):
+        work.utility[:4], work.able[:4], work.doubt[:4] = utility, True, doubt
+        draw(vars(sched)["_policy"], 4, 0.5, True, work)  # noqa: FBT003
+        return work.chance[:4].tolist()
+
+    assert found([3.0] * 4, [2.0] * 4) == pytest.approx([0.25] * 4)
+    assert found([3.0] * 4, [0.0] * 4) == [1.0, 0.0, 0.0, 0.0]
+    assert found([9.0, 8.0, 7.0, 6.0], [0.0] * 4) == [1.0, 0.0, 0.0, 0.0]
+    # Of two normals around one value each is the greater half of the time, whatever their deviations.
+    assert found([3.0, 3.0, -100.0, -100.0], [2.0, 0.5, 1.0, 1.0]) == pytest.approx([0.5, 0.5, 0.0, 0.0], abs=5e-3)
+    assert found([1e300] * 4, [1.0] * 4)[0] == 1.0  # where deviations are lost
+
+
+def standard_error(sched, raw, variance):
+    """Of a utility of two heads without load and money, by small steps of each raw score."""
+
+    def utility(raw):
+        values = head_values(np.array([raw]), sched.model.calibration)[0]
+        weights = sched.model.spec.utility.heads
+        return weights["failure"] * values[0] + weights["latency"] * (1 - values[0]) * values[1]
+
+    total = 0.0
+    for h, (factor, power) in enumerate(sched.model.uncertainty):
+        step = np.where(np.arange(2) == h, 1e-5, 0.0)
+        slope = (utility(raw + step) - utility(raw - step)) / 2e-5
+        total += slope**2 * factor * variance[h] ** power
+    return math.sqrt(total)
+
+
+DOUBTFUL = {"client_id": 1, "kind": "other", "isp": 8}
+"""Of the default profile, in which money and load weigh nothing."""
+
+
+def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility(model):
+    sched = exploring(model, explore="thompson", doubt="leaves", width=0.3)
+    work = vars(sched)["_thread"].desk(len(IDS)).content
+    sched.decide(DOUBTFUL, IDS, now=HOUR)
+    raw, doubts = work.raw[: len(IDS)].astype(float), work.doubt[: len(IDS)].copy()
+    assert (raw[:, 2:] > 0).all()
+    expected = [0.3 * standard_error(sched, one[:2], one[2:]) for one in raw]
+    widest = max(expected)
+    np.testing.assert_allclose(doubts, np.maximum(expected, widest / 1024), rtol=1e-4)
+
+
+@pytest.mark.parametrize("explore", ["thompson", "bonus"])
+def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
+    sched = exploring(model, explore=explore, doubt="leaves", width=0.5)
+    work = vars(sched)["_thread"].desk(len(IDS)).content
+    utility, doubt = [], []
+    for node in IDS:
+        utility.append(sched.decide(DOUBTFUL, [node], now=HOUR).scores[0]["utility"])
+        doubt.append(float(work.doubt[0]))
+    n = 20_000
+    ds = sched.decide_batch({k: [v] * n for k, v in DOUBTFUL.items()}, np.tile(IDS, (n, 1)), now=HOUR)
+    nodes = ds.nodes[:, 0].astype(int)
+    if explore == "bonus":
+        assert set(nodes) == {int(np.argmax(np.add(utility, doubt)))}
+        return
+    top = int(np.argmax(utility))
+    ideal = greatest(utility, doubt, IDS, top, n=4_001)
+    assert len(set(nodes)) > 1
+    for node in set(nodes):
+        p = ds.propensity[nodes == node][0]
+        assert p == pytest.approx(ideal[node], abs=0.02)
+        assert abs((nodes == node).mean() - p) <= 5 * math.sqrt(p * (1 - p) / n)
+
+
+def test_a_model_without_variances_cannot_doubt_by_leaves(model):
+    plain = dataclasses.replace(model, uncertainty=np.zeros((2, 2)))
+    doubting = models.exploring(plain, explore="bonus", doubt="leaves", width=1.0)
+    with pytest.raises(InputError, match=r"expected 'count', because small-.* found 'leaves'"):
+        Scheduler(doubting)
+    sched = Scheduler(plain)
+    with pytest.raises(InputError, match="trained without variances"):
+        sched.set_policy(doubting.spec)
+    assert sched.model is plain
+    Scheduler(models.exploring(plain, doubt="leaves"))  # whose rule has no doubt
 
 
 @settings(max_examples=30, deadline=None)
