@@ -51,8 +51,8 @@ def complete(
 
     Returns
     -------
-    (n_services, n_clients). For a known cell it is what the least squares of its service give without this
-    slice's value of it (Sherman and Morrison, 1950).
+    (n_services, n_clients). For a known cell it is what the least squares of its service and of its client give
+    without this slice's value of it.
     """
     weight, total = past[0] + known, past[1] + values
     middle = total.sum() / weight.sum()
@@ -68,7 +68,8 @@ def complete(
         _solve(count_t, rest_t, factors.services, ridges, factors.clients)
     out = np.empty_like(weight)
     own = count - count_past, count * rest - count_past * rest_past
-    _predict(count, rest, factors.clients, ridges_services, (known, *own), out)
+    inverses = _inverses(count_t, rest_t, factors.services, ridges)
+    _predict((count, rest), factors, inverses, ridges_services, (known, *own), out)
     return out + middle
 
 
@@ -118,21 +119,72 @@ def _solve(count, rest, others, ridges, out):
 
 
 @njit(cache=True)
-def _predict(count, rest, others, ridges, own, out):
-    """Predict all cells, known ones without their own share of weight and weighted value."""
-    known, weight, value = own
-    gram = np.empty((ridges.size, ridges.size))
-    solved = np.empty(ridges.size)
-    x = np.empty(ridges.size)
+def _inverses(count, rest, others, ridges):
+    """Return the inverse of each row's normal equations: (n_rows, n, n)."""
+    n = ridges.size
+    out = np.empty((count.shape[0], n, n))
+    gram, right = np.empty((n, n)), np.empty(n)
     for i in range(count.shape[0]):
-        _normal(count[i], rest[i], others, ridges, gram, solved)
+        _normal(count[i], rest[i], others, ridges, gram, right)
+        _invert(gram, out[i])
+    return out
+
+
+@njit(cache=True)
+def _invert(lower, out):
+    """Invert a matrix given by its Cholesky factor."""
+    n = lower.shape[0]
+    for k in range(n):
+        column = out[k]
+        column[:] = 0.0
+        column[k] = 1.0
+        _forward(lower, column)
+        for i in range(n - 1, -1, -1):
+            for m in range(i + 1, n):
+                column[i] -= lower[m, i] * column[m]
+            column[i] /= lower[i, i]
+
+
+@njit(cache=True)
+def _without(solved, inverse, x, weight, value, out):
+    """Solve least squares without one row x of this weight and weighted value (Sherman and Morrison, 1950)."""
+    n = x.size
+    leverage = fitted = 0.0
+    for k in range(n):
+        u = 0.0
+        for m in range(n):
+            u += inverse[k, m] * x[m]
+        out[k] = u
+        leverage += x[k] * u
+        fitted += x[k] * solved[k]
+    step = (weight * fitted - value) / (1.0 - weight * leverage)
+    for k in range(n):
+        out[k] = solved[k] + step * out[k]
+
+
+@njit(cache=True)
+def _predict(rows, factors, inverses, ridges, own, out):
+    """Predict all cells; known ones without their own share of weight and weighted value on either side."""
+    count, rest = rows
+    known, weight, value = own
+    services, clients = factors
+    n = ridges.size
+    gram, inverse = np.empty((n, n)), np.empty((n, n))
+    solved, of_service, of_client, x = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for i in range(count.shape[0]):
+        _normal(count[i], rest[i], clients, ridges, gram, solved)
+        _invert(gram, inverse)
         for j in range(count.shape[1]):
-            x[:] = others[j]
-            x[0] = 1.0
-            p = np.dot(x, solved)
+            of_service[:], of_client[:] = solved, clients[j]
             if known[i, j]:
-                _forward(gram, x)
-                leverage = np.dot(x, x)
-                p -= leverage * (value[i, j] - weight[i, j] * others[j, 0])
-                p /= 1.0 - weight[i, j] * leverage
-            out[i, j] = p + others[j, 0]
+                w, v = weight[i, j], value[i, j]
+                x[:] = services[i]
+                x[0] = 1.0
+                _without(clients[j], inverses[j], x, w, v - w * services[i, 0], of_client)
+                x[:] = clients[j]
+                x[0] = 1.0
+                _without(solved, inverse, x, w, v - w * clients[j, 0], of_service)
+            p = of_service[0] + of_client[0]
+            for k in range(1, n):
+                p += of_service[k] * of_client[k]
+            out[i, j] = p

@@ -39,8 +39,17 @@ def test_the_errors_are_those_of_the_protocol():
     assert figures == pytest.approx((0.75, 0.375, np.sqrt(5 / 4), 0.25, 0.85))
 
 
+def _solved(weight, total, others, ridges, middle):
+    """Least squares of one row, as plain as can be."""
+    seen = weight > 0
+    count = weight[seen] / (1 + SATURATION * weight[seen])
+    x = np.c_[np.ones(seen.sum()), others[seen, 1:]]
+    y = total[seen] / weight[seen] - middle - others[seen, 0]
+    return np.linalg.solve(x.T * count @ x + np.diag(ridges), x.T * count @ y)
+
+
 @pytest.mark.slow
-def test_a_known_cell_is_predicted_as_if_its_service_had_been_solved_without_it():
+def test_a_known_cell_is_predicted_as_if_service_and_client_had_been_solved_without_it():
     rng = np.random.default_rng(1)
     known = rng.random(SHAPE) < 0.4
     values = np.where(known, rng.normal(1.0, 1.0, SHAPE), 0.0)
@@ -49,21 +58,18 @@ def test_a_known_cell_is_predicted_as_if_its_service_had_been_solved_without_it(
     factors = new_factors(SHAPE, 3, rng)
     got = complete(factors, (weight, total), values, known, 2.0, 2)
     middle = (total + values).sum() / (weight + known).sum()
-    clients = factors.clients
+    services, clients = factors
     for i, j in np.argwhere(known)[:40]:
-        w, t = weight[i] + known[i], total[i] + values[i]
-        w[j], t[j] = weight[i, j], total[i, j]
-        seen = w > 0
-        count = w[seen] / (1 + SATURATION * w[seen])
-        x = np.c_[np.ones(seen.sum()), clients[seen, 1:]]
-        y = t[seen] / w[seen] - middle - clients[seen, 0]
-        ridge = np.diag([BIAS_RIDGE, 2.0, 2.0, 2.0])
-        solved = np.linalg.solve(x.T * count @ x + ridge, x.T * count @ y)
-        assert got[i, j] == pytest.approx(middle + clients[j, 0] + np.r_[1.0, clients[j, 1:]] @ solved, rel=1e-8)
+        w, t = weight + known, total + values
+        w[i, j], t[i, j] = weight[i, j], total[i, j]
+        service = _solved(w[i], t[i], clients, [BIAS_RIDGE, 2.0, 2.0, 2.0], middle)
+        client = _solved(w[:, j], t[:, j], services, [2.0] * 4, middle)
+        expected = middle + service[0] + client[0] + service[1:] @ client[1:]
+        assert got[i, j] == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.slow
-def test_no_input_of_a_training_cell_holds_the_cells_own_value_but_through_its_client():
+def test_no_input_of_a_training_cell_holds_the_cells_own_value_but_through_a_former_solution():
     known = [train for train, _ in world()]
     place, other = known[2].at[0], known[2].at[1]
     changed = [*known[:2], Cells(known[2].at, known[2].seconds.copy()), *known[3:]]
