@@ -42,8 +42,8 @@ COMPLETIONS = {
     "plain_middle": Completion("plain", 10, 0.6, 40.0),
     "plain_fast": Completion("plain", 8, 0.4, 20.0),
 }
-"""Chosen on another seed's draws. The logarithm tells medians, plain seconds tell means; together the three slow ones of
-means and roots lower the square's error at density 0.05 by 0.4 %."""
+"""Chosen on another seed's draws. The logarithm tells medians, plain seconds tell means; the three slow ones of means
+and roots lower the square's error at density 0.05 by 0.4 %."""
 
 PAIR_DECAYS = (0.5, 0.8, 0.97)
 
