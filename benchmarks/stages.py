@@ -17,7 +17,7 @@ from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.explore import draw
 from scheduler.kernels.features import fill, fill_pairs
-from scheduler.kernels.packed import opened
+from scheduler.kernels.packed import Packed, opened
 from scheduler.layout import DROPS, NO_BARS
 from scheduler.outcomes import outcome_rows, tracked_values
 
@@ -99,24 +99,14 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
     parts = vars(scheduler)
     index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"]
     desk, single = mine.desk(0), mine.single
-    entity, found = request_row(request, "client_id", scheduler.clients), np.arange(512, dtype=np.int32)[None]
-    nothing, given = np.empty((1, 0), np.int32), True
     scheduler.decide(request, now=latest)
-    state = scheduler._state()  # noqa: SLF001
+    state, entity, found = scheduler._state(), desk.content.request, desk.content.found  # noqa: SLF001
+    nothing = Packed(desk.content._replace(found=np.empty((1, 0), np.int32)))
     steps: dict[str, Callable[[], object]] = {
-        "request to row": lambda: request_row(request, "client_id", scheduler.clients),
+        "request to row": lambda: request_row(request, "client_id", scheduler.clients, entity),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: choice.decide(
-            state,
-            entity,
-            NO_BARS,
-            nothing,
-            given,
-            latest,
-            desk,
-            single.arrays,
-        ),
+        "call decide with no candidates": lambda: choice.decide_one(state, NO_BARS, latest, nothing),
         "row to Decision": lambda: single.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}

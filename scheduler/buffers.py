@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scheduler.layout import DROPS, DecisionArrays, PairWork, RetrievalWork, Workspace
+from scheduler.layout import DROPS, DecisionArrays, Entity, PairWork, RetrievalWork, Workspace
 from scheduler.model import Model
 
 
-def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
-    """Return scratch arrays for up to ``n`` candidates; those of retrieval go with an index."""
+def new_workspace(
+    model: Model, n: int, retrieval: RetrievalWork, found: NDArray[np.int32], out: DecisionArrays
+) -> Workspace:
+    """Return scratch arrays for up to ``n`` candidates; those of retrieval, and ``found``, go with an index."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
+    columns = model.features.request
     look_ups = program.n_parts.size + len(program.models)
     return Workspace(
         position=np.empty(n, np.int32),
@@ -39,6 +43,9 @@ def new_workspace(model: Model, n: int, retrieval: RetrievalWork) -> Workspace:
         spare=np.empty(policy.alternatives, np.int32),
         x_outcome=np.empty(len(model.spec.history.values)),
         retrieval=retrieval,
+        request=Entity(np.empty((1, columns.width)), np.empty((1, columns.n_keys), np.uint64)),
+        found=found,
+        out=out,
     )
 
 

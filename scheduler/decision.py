@@ -112,6 +112,10 @@ class Decisions(NamedTuple):
         )
 
 
+_UTILITY = 2
+"""Place of the first utility in an `Answer`, after id and propensity."""
+
+
 class Answer:
     """Room for one decision, read as plain numbers in one step: asking numpy for each by itself took 2 us.
 
@@ -129,8 +133,11 @@ class Answer:
     """
 
     def __init__(self, max_nodes: int, n_alternatives: int, heads: tuple[str, ...]) -> None:
-        self._max_nodes, self._heads = max_nodes, heads
+        self._max_nodes, self._heads, self._width = max_nodes, heads, len(heads)
         self._places = n = max_nodes + n_alternatives
+        self._values = _UTILITY + n
+        self._position = self._values + n * len(heads)
+        self._dropped = self._position + n
         self._form = Struct(f"=qd{n}d{n * len(heads)}d{n}i{len(DROPS)}iB")  # widest first: all are aligned
         self._block = bytearray(self._form.size)
         shapes = (1,), (1,), (1, n), (1, n, len(heads)), (1, n), (1, len(DROPS)), (1,)
@@ -146,22 +153,35 @@ class Answer:
     def read(self, slots: NDArray[np.int32], id_at: Callable[[int], Id | None], version: str) -> Decision:
         """Return the decision; ``slots`` (1, n_candidates) are its candidates', ``id_at`` gives the id of one."""
         found = self._form.unpack_from(self._block)
-        n, width = self._places, len(self._heads)
-        at = 2 + n + n * width
-        ids = [None if place < 0 else id_at(slots.item(0, place)) for place in found[at : at + n]]
-        rows = [found[2 + n + s * width : 2 + n + (s + 1) * width] for s in range(n)]
-        length = self._max_nodes - ids[: self._max_nodes].count(None)
-        scored = _scored(ids, rows, found[2 : 2 + n], self._heads)
+        slate = self._nodes(found, 0, self._max_nodes, slots, id_at)
+        spare = self._nodes(found, self._max_nodes, self._places, slots, id_at)
+        dropped = found[self._dropped : -1]
         return Decision(
-            id=found[0],
-            nodes=tuple([id_ for id_, _ in scored[:length]]),
-            scores=tuple([scores for _, scores in scored[:length]]),
-            alternatives=dict(scored[length:]),
-            propensity=found[1],
-            reason=REASONS[found[-1]],
-            dropped=_named(found[at + n : -1]),
-            model_version=version,
+            found[0],
+            tuple([id_ for id_, _ in slate]),
+            tuple([scores for _, scores in slate]),
+            dict(spare),
+            found[1],
+            REASONS[found[-1]],
+            _named(dropped) if any(dropped) else {},
+            version,
         )
+
+    def _nodes(
+        self, found: tuple[Any, ...], first: int, end: int, slots: NDArray[np.int32], id_at: Callable[[int], Id | None]
+    ) -> list[tuple[Id, dict[str, float]]]:
+        """Return the nodes of some places with their scores; the first place without a node ends them."""
+        nodes = []
+        for s in range(first, end):
+            place = found[self._position + s]
+            id_ = None if place < 0 else id_at(slots.item(0, place))
+            if id_ is None:
+                break
+            at = self._values + s * self._width
+            scores = dict(zip(self._heads, found[at : at + self._width], strict=True))
+            scores["utility"] = found[_UTILITY + s]
+            nodes.append((id_, scores))
+        return nodes
 
 
 def _scored(

@@ -389,8 +389,39 @@ class RetrievalWork(NamedTuple):
     drawn: NDArray[np.int32]
 
 
+class DecisionArrays(NamedTuple):
+    """What decisions come out as; row ``i`` belongs to request ``i``.
+
+    Attributes
+    ----------
+    id
+        (n,) int64.
+    position
+        (n, places) int32, places in the candidate list: of the slate, -1 past its end, and from place max_nodes on of
+        the alternatives, likewise.
+    values
+        (n, places, n_heads) float64, calibrated head values of both.
+    utility
+        (n, places) float64.
+    propensity
+        (n,) float64, probability with which this slate was drawn.
+    reason
+        (n,) uint8, see `REASONS`.
+    dropped
+        (n, len(DROPS)) int32.
+    """
+
+    id: NDArray[np.int64]
+    position: NDArray[np.int32]
+    values: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    propensity: NDArray[np.float64]
+    reason: NDArray[np.uint8]
+    dropped: NDArray[np.int32]
+
+
 class Workspace(NamedTuple):
-    """Scratch arrays of one decision, by candidate; overwritten by each.
+    """Scratch arrays of one decision, by candidate, and room for one request and its answer; overwritten by each.
 
     Attributes
     ----------
@@ -423,6 +454,9 @@ class Workspace(NamedTuple):
         (n_values,) float64, the tracked values of one outcome.
     retrieval
         Scratch of retrieval.
+    request, found, out
+        One row each: a request that is decided by itself, (1, n_candidates) int32 slots of its candidates, and what it
+        comes out as.
     """
 
     position: NDArray[np.int32]
@@ -445,37 +479,9 @@ class Workspace(NamedTuple):
     spare: NDArray[np.int32]
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
-
-
-class DecisionArrays(NamedTuple):
-    """What decisions come out as; row ``i`` belongs to request ``i``.
-
-    Attributes
-    ----------
-    id
-        (n,) int64.
-    position
-        (n, places) int32, places in the candidate list: of the slate, -1 past its end, and from place max_nodes on of
-        the alternatives, likewise.
-    values
-        (n, places, n_heads) float64, calibrated head values of both.
-    utility
-        (n, places) float64.
-    propensity
-        (n,) float64, probability with which this slate was drawn.
-    reason
-        (n,) uint8, see `REASONS`.
-    dropped
-        (n, len(DROPS)) int32.
-    """
-
-    id: NDArray[np.int64]
-    position: NDArray[np.int32]
-    values: NDArray[np.float64]
-    utility: NDArray[np.float64]
-    propensity: NDArray[np.float64]
-    reason: NDArray[np.uint8]
-    dropped: NDArray[np.int32]
+    request: Entity
+    found: NDArray[np.int32]
+    out: DecisionArrays
 
 
 MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE = 16, 32, 48, 64, 80, 96

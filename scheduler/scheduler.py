@@ -50,6 +50,9 @@ REMEMBERED = 65_536
 WARM_NODES = 2_048
 """Nodes of a warm-up: so many that every table and index has to grow."""
 
+WARM_CALLS = 32
+"""Decisions of a warm-up: Python adapts its own instructions to what they meet over the first dozen calls."""
+
 
 class _Thread(threading.local):
     """What a thread decides in; each thread that asks finds its own.
@@ -63,9 +66,10 @@ class _Thread(threading.local):
     def __init__(self, model: Model, index: Index) -> None:
         self._model = model
         self._retrieval = index.new_work()
-        self._desk = self._new_desk(index.arrays.limit)
+        self._found = np.empty((1, index.arrays.limit), np.int32)
         policy = model.spec.policy
         self.single = Answer(policy.max_nodes, policy.alternatives, model.heads)
+        self._desk = self._new_desk(index.arrays.limit)
 
     def desk(self, n: int) -> Packed[Workspace]:
         """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
@@ -74,7 +78,7 @@ class _Thread(threading.local):
         return self._desk
 
     def _new_desk(self, n: int) -> Packed[Workspace]:
-        return Packed(new_workspace(self._model, n, self._retrieval))
+        return Packed(new_workspace(self._model, n, self._retrieval, self._found, self.single.arrays))
 
 
 class Scheduler:
@@ -358,18 +362,21 @@ class Scheduler:
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
 
-        A throw-away scheduler of the same model makes every kind of call; nothing of this one changes.
+        A throw-away scheduler of the same model makes every kind of call; nothing of this one changes. What it knows of
+        its nodes is read once, so that it is in the processor's caches as far as they reach.
         """
         client, other = self.model.spec.telemetry.client, Scheduler(self.model, remember=8)
         ids = list(range(WARM_NODES))
         other.fleet.upsert(ids, dict.fromkeys(other.fleet.table.schema.key_columns, ids))
-        for candidates in (None, ids[:2]):
+        other.clients.upsert([0], {})
+        for candidates in [None] * WARM_CALLS + [ids[:2]]:
             decision = other.decide({client: 0}, candidates, now=0.0)
             other.observe(decision.id, {"ok": False}, now=0.0, node=decision.nodes[0])
         other.decide_batch({client: [0]}, now=0.0)
         other.score({client: [0]}, [ids[:2]], now=0.0)
         other.refresh()
         other.fleet.remove(ids)
+        self._lock.reading(self._read_nodes, client)
 
     def counters(self) -> dict[str, int]:
         """Return how much was decided, explored, observed, expired, forgotten and held."""
@@ -403,10 +410,17 @@ class Scheduler:
         self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, bars: NDArray[np.uint64], now: float
     ) -> Decision:
         self._check_clock(now)
-        entity = request_row(request, self.model.spec.telemetry.client, self.clients)
-        single = self._thread.single
-        slots = self._run(entity, rows, bars, now, single.arrays)
-        return single.read(slots, self.fleet.table.id_at, self.model.version)
+        thread = self._thread
+        desk, table = thread.desk(0), self.fleet.table
+        work = desk.content
+        request_row(request, self.model.spec.telemetry.client, self.clients, work.request)
+        if rows is None:
+            slots = work.found
+            self._move_clock(now)
+            choice.decide_one(self._state(), bars, now, desk)
+        else:
+            slots = self._run(work.request, rows, bars, now, work.out)
+        return thread.single.read(slots, table.id_at, self.model.version)
 
     def _decide_batch(
         self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float
@@ -420,6 +434,14 @@ class Scheduler:
         request, place = np.nonzero(out.position >= 0)
         nodes[request, place] = self.fleet.table.ids_at(slots[request, out.position[request, place]])
         return out, nodes
+
+    def _read_nodes(self, client: str) -> None:
+        """Score every node for a made-up client, and forget it."""
+        entity = request_rows({client: [0]}, client, self.clients)
+        slots, limit = np.flatnonzero(self.fleet.arrays.expires > -np.inf).astype(np.int32), self._index.arrays.limit
+        out = np.empty((1, limit, len(self.model.heads)))
+        for first in range(0, slots.size, limit):
+            choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk(0), out)
 
     def _score(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float64]:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)

@@ -398,6 +398,16 @@ def decide(
         locks.release(state.locks)
 
 
+@kernel
+def decide_one(packed: Packed[State], bars: np.ndarray, now: float, desk: Packed[Workspace]) -> None:
+    """Decide the one request in a workspace, among candidates from the index, into the workspace; see `decide`.
+
+    Three arguments where `decide` unpacks twenty arrays, which took 1.4 us.
+    """
+    work, given = opened(desk), False
+    decide(packed, work.request, bars, work.found, given, now, desk, work.out)
+
+
 @inlined
 def blank(out: DecisionArrays, i: int) -> None:
     """Make decision ``i`` an empty slate, certain, with nothing dropped."""
