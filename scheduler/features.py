@@ -21,6 +21,7 @@ from scheduler.layout import (
     OP_LAST,
     OP_MEAN,
     OP_NODE,
+    OP_REGIME,
     OP_REQUEST,
     OP_SHRUNK,
     OP_VARIANCE,
@@ -31,6 +32,7 @@ from scheduler.layout import (
     TIME_FLOATS,
     FeatureProgram,
 )
+from scheduler.regime_layout import REGIME_PARTS
 from scheduler.spec import (
     CLIENT,
     Clock,
@@ -41,6 +43,7 @@ from scheduler.spec import (
     Factor,
     Feature,
     NodeColumn,
+    Regime,
     RequestColumn,
     Shrunk,
     Spec,
@@ -113,6 +116,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         part_side=part_side,
         chains=_chains(spec),
         models=_factor_models(spec),
+        regimes=_regimes(spec),
         node_keys=np.unique(args[(owners == NODE) & (op != OP_NODE), 0]).astype(np.int32),
     )
     categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
@@ -150,6 +154,8 @@ def _encode(  # noqa: C901, PLR0911 - one case an operation
             return OP_SHRUNK, _shrunk_args(feature, spec), strength
         case Factor(of=of, part=part):
             return OP_FACTORS, (list(spec.factors).index(of), PARTS.index(part)), 0.0
+        case Regime(of=of, part=part):
+            return OP_REGIME, (list(spec.regimes).index(of), REGIME_PARTS.index(part)), 0.0
 
 
 def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
@@ -163,10 +169,15 @@ def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
         return key, 0, 0
     value = history.values.index(feature.value)
     if feature.half_life is None:
-        slowest = max(range(len(history.half_lives)), key=lambda h: seconds(history.half_lives[h]))
-        return key, TIME_FLOATS + value, _place(spec, value, slowest)
+        return key, TIME_FLOATS + value, _slowest_weight(spec, value)
     half_life = history.half_lives.index(feature.half_life)
     return key, _place(spec, value, half_life), half_life
+
+
+def _slowest_weight(spec: Spec, value: int) -> int:
+    """Return where in a history row the weight of a value stands that says whether it was ever measured."""
+    half_lives = spec.history.half_lives
+    return _place(spec, value, max(range(len(half_lives)), key=lambda h: seconds(half_lives[h])))
 
 
 def _place(spec: Spec, value: int, half_life: int) -> int:
@@ -195,13 +206,15 @@ def _chains(spec: Spec) -> NDArray[np.int32]:
     return out
 
 
-def _owner(feature: Feature, spec: Spec) -> int:
+def _owner(feature: Feature, spec: Spec) -> int:  # noqa: PLR0911 - one case an operation
     """Return whose change a feature follows; see `compile_features`."""
     match feature:
         case RequestColumn() | Clock() | Factor(part="client"):
             return REQUEST
         case NodeColumn():
             return NODE
+        case Regime(of=of, part="age" | "ended"):
+            return REQUEST if all(map(_is_request, spec.history.keys[spec.regimes[of].group])) else PAIR
         case Shrunk(keys=keys) if all(_is_request(part) for key in keys for part in spec.history.keys[key]):
             return REQUEST
         case Statistic(key=key, stat=stat):
@@ -241,6 +254,16 @@ def _factor_models(spec: Spec) -> NDArray[np.int32]:
         )
         for name, model in spec.factors.items()
     ]
+    return np.array(rows, np.int32).reshape(-1, 4)
+
+
+def _regimes(spec: Spec) -> NDArray[np.int32]:
+    """Return what each kind of regime reads; see `FeatureProgram`."""
+    keys, values = list(spec.history.keys), spec.history.values
+    rows = []
+    for kind in spec.regimes.values():
+        value = values.index(kind.value)
+        rows.append((value, keys.index(kind.group), keys.index(kind.member), _slowest_weight(spec, value)))
     return np.array(rows, np.int32).reshape(-1, 4)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.layout import LINE_FLOATS, STATS, TIME_FLOATS, VECTOR, WAYS, FactorArrays, HistoryArrays
-from scheduler.spec import Factors, Spec, seconds
+from scheduler.regime_layout import SPANS, RegimeArrays
+from scheduler.spec import Factors, Regimes, Spec, seconds
 
 
 def new_history(spec: Spec) -> HistoryArrays:
@@ -27,6 +28,7 @@ def new_history(spec: Spec) -> HistoryArrays:
         rates=np.array([1.0 / seconds(h) for h in spec.history.half_lives]),
         counters=np.zeros(2, np.int64),
         factors=new_factors(spec.factors.values()),
+        regimes=new_regimes(spec.regimes.values()),
         owners=np.zeros(slots, np.int32),
         stale=np.zeros(1 + len(spec.history.keys), np.int32),
     )
@@ -46,6 +48,23 @@ def new_factors(factors: Iterable[Factors]) -> FactorArrays:
         rank=np.array([model.rank for model in models], np.int32),
         rates=np.array(rates).reshape(-1, 2),
         levels=np.zeros((len(models), 4)),
+    )
+
+
+def new_regimes(regimes: Iterable[Regimes]) -> RegimeArrays:
+    """Return regimes of which nothing is known; groups of all kinds share one table."""
+    kinds = list(regimes)
+    slots = _slots(sum(kind.capacity for kind in kinds))
+    rows = _aligned(slots, TIME_FLOATS + SPANS + 1)
+    numbers = [(seconds(kind.length), kind.same, kind.tolerance) for kind in kinds]
+    return RegimeArrays(
+        keys=np.zeros(slots, np.uint64),
+        seen=rows.view(np.float64)[:, 0],
+        rows=rows,
+        counters=np.zeros(2, np.int64),
+        edges=np.zeros((slots, SPANS)),
+        numbers=np.array(numbers).reshape(-1, 3),
+        shape=np.array([kind.shape for kind in kinds], np.int32),
     )
 
 

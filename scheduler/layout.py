@@ -11,6 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.regime_layout import RegimeArrays
+
 FeatureT = np.float32
 """Features are float32: half the memory of a training matrix, and what ONNX Runtime compares. Thresholds stay
 float64 and the comparison is done in float64, so no precision is lost against LightGBM."""
@@ -36,7 +38,8 @@ REQUEST, NODE, PAIR = range(3)
     OP_DOT,
     OP_FACTORS,
     OP_SHRUNK,
-) = range(14)
+    OP_REGIME,
+) = range(15)
 """Feature operations; `scheduler.features` says which arguments each takes."""
 
 WAYS: Final = 16
@@ -133,6 +136,8 @@ class HistoryArrays(NamedTuple):
         (2,) int64: entries held, entries let go to make room.
     factors
         Factor models.
+    regimes
+        Regimes.
     owners
         (slots,) int32, 1 + the fleet slot whose kept forest row reads the entry, 0 for none.
     stale
@@ -145,6 +150,7 @@ class HistoryArrays(NamedTuple):
     rates: NDArray[np.float64]
     counters: NDArray[np.int64]
     factors: FactorArrays
+    regimes: RegimeArrays
     owners: NDArray[np.int32]
     stale: NDArray[np.int32]
 
@@ -181,6 +187,9 @@ class FeatureProgram(NamedTuple):
     models
         (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
         value that takes the residual, -1 for none.
+    regimes
+        (n_kinds, 4) int32, for each kind of regime its value, the history keys of group and member, and where in a
+        history row the weight stands that says whether there was a last value.
     node_keys
         History keys that node features read, int32.
     """
@@ -197,6 +206,7 @@ class FeatureProgram(NamedTuple):
     part_side: NDArray[np.int32]
     chains: NDArray[np.int32]
     models: NDArray[np.int32]
+    regimes: NDArray[np.int32]
     node_keys: NDArray[np.int32]
 
 

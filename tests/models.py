@@ -132,8 +132,26 @@ client = "isp"
 node = "node_isp"
 rank = 2
 
+[regimes.calm]
+value = "log1p(rtt_ms)"
+tolerance = 0.5
+length = "2m"
+shape = 3
+same = 0.25
+capacity = 64
+
+[regimes.carrier]
+value = "failed"
+group = "node_isp"
+member = "node"
+
 """
 MORE_FEATURES = """
+fresh = { op = "regime", of = "calm", part = "fresh" }
+regime_age = { op = "regime", of = "calm", part = "age" }
+regime_ended = { op = "regime", of = "calm", part = "ended" }
+carrier_fresh = { op = "regime", of = "carrier", part = "fresh" }
+carrier_age = { op = "regime", of = "carrier", part = "age" }
 expected = { op = "factors", of = "rtt" }
 expected_speed = { op = "factors", of = "carriers_speed" }
 client_bias = { op = "factors", of = "rtt", part = "client" }
@@ -152,7 +170,7 @@ EXTENDED = (
     .replace("[features]\n", FACTORS + "[features]\n")
     .replace("\n[heads.failure]\n", MORE_FEATURES)
 )
-"""The same with two factor models, one of them of carriers, and with shrunk means."""
+"""The same with two factor models, one of them of carriers, with regimes, and with shrunk means."""
 
 VOCABULARY = {
     "request.kind": ["live", "bulk"],

@@ -31,6 +31,7 @@ HEADINGS = {
     types.Column: "`[request]` and `[node]`",
     types.History: "`[history]`",
     types.Factors: "`[factors]`",
+    types.Regimes: "`[regimes]`",
     types.Head: "`[heads]`",
     types.Utility: "`[utility]`",
     types.Profile: "`[[utility.profiles]]`",

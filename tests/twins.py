@@ -175,6 +175,76 @@ class Factors:
         return surprise
 
 
+class Group:
+    """What is known of when a group last changed: spans of time with their chances, the oldest first."""
+
+    def __init__(self, kind: Mapping, now: float) -> None:
+        self.kind = kind
+        self.seen = now
+        self.edges = [now] * 32
+        self.chances = [F32(0)] * 31 + [F32(1)]
+
+    def began(self, span: int) -> float:
+        end = self.edges[span]
+        return end if span == 0 else self.edges[span - 1] + 0.5 * (end - self.edges[span - 1])
+
+    def gone(self, began: float, now: float) -> float:
+        share = max(now - began, 0.0) / seconds(self.kind.get("length", "1h"))
+        total = 1.0
+        for _ in range(self.kind.get("shape", 1)):
+            total *= share
+        return total
+
+    def lasts(self, began: float, now: float) -> float:
+        return math.exp2(-max(self.gone(began, now) - self.gone(began, self.seen), 0.0))
+
+    def after(self, span: int, time: float) -> float:
+        end = self.edges[span]
+        if end <= time:
+            return 0.0
+        width = end - self.edges[span - 1] if span > 0 else 0.0
+        return min((end - time) / width, 1.0) if width > 0 else 1.0
+
+    def part(self, which: str, seen: float, now: float) -> float:
+        now, spans = max(now, self.seen), range(32)
+        if which == "age":
+            return sum(float(self.chances[s]) * (now - self.began(s)) for s in spans)
+        if which == "ended":
+            return sum(float(self.chances[s]) * (1.0 - self.lasts(self.began(s), now)) for s in spans)
+        stale = sum(float(self.chances[s]) * self.after(s, seen) for s in reversed(spans))
+        return NAN if math.isnan(seen) else max(1.0 - stale, 0.0)
+
+    def advance(self, now: float) -> None:
+        new = 0.0
+        for span, chance in enumerate(map(float, self.chances)):
+            left = self.lasts(self.began(span), now)
+            new += chance * (1.0 - left)
+            self.chances[span] = F32(chance * left)
+        width = seconds(self.kind.get("length", "1h")) / 16
+        if math.floor(now / width) > math.floor(self.edges[-1] / width):
+            oldest = F32(self.chances[0] + self.chances[1])
+            self.chances = [oldest, *self.chances[2:], F32(0)]
+            self.edges = [*self.edges[1:], now]
+        self.chances[-1] = F32(float(self.chances[-1]) + new)
+        self.edges[-1] = self.seen = now
+
+    def weigh(self, seen: float, *, changed: bool) -> None:
+        same, total = self.kind.get("same", 0.1), 0.0
+        for span in range(32):
+            after = self.after(span, seen)
+            likely = after * (1.0 - same) + (1.0 - after) * 1e-3 if changed else after * same + 1.0 - after
+            self.chances[span] = F32(float(self.chances[span]) * likely)
+            total += float(self.chances[span])
+        self.chances = [F32(float(chance) / total) for chance in self.chances]
+
+    def learn(self, x: float, last: float, seen: float, now: float) -> None:
+        now = max(now, self.seen)
+        if now > self.seen:
+            self.advance(now)
+        if not math.isnan(last):
+            self.weigh(seen, changed=abs(x - last) > self.kind.get("tolerance", 0.0))
+
+
 class History:
     """Entries by key: a name and the raw ids and categories it is made of."""
 
@@ -185,6 +255,8 @@ class History:
         self.keys = spec["history"]["keys"]
         self.entries: dict[Hashable, Entry] = {}
         self.factors = {name: Factors(model) for name, model in spec.get("factors", {}).items()}
+        self.kinds = spec.get("regimes", {})
+        self.groups: dict[Hashable, Group] = {}
 
     def key(self, name: str, request: Mapping, node: Mapping) -> Hashable:
         parts = []
@@ -218,11 +290,36 @@ class History:
             residual = factors.learn(*sides, values[self.values.index(factors.model["value"])], now)
             if f"residual({name})" in self.values:
                 values[self.values.index(f"residual({name})")] = residual
+        for name, kind in self.kinds.items():
+            self.regroup(name, kind, self.keyed(kind, request, node), values[self.values.index(kind["value"])], now)
         for name in self.keys:
             key = self.key(name, request, node)
             if key is not None:
                 new = Entry(len(self.values), len(self.half_lives), now)
                 self.entries.setdefault(key, new).update(values, self.rates, now)
+
+    def keyed(self, kind: Mapping, request: Mapping, node: Mapping) -> tuple[Hashable, Entry | None]:
+        """The key of a group, and what is known of the member."""
+        group = self.key(kind.get("group", "client"), request, node)
+        return group, self.entries.get(self.key(kind.get("member", "pair"), request, node))
+
+    def regroup(self, name: str, kind: Mapping, keyed: tuple[Hashable, Entry | None], x: float, now: float) -> None:
+        group, member = keyed
+        if math.isnan(x) or group is None:
+            return
+        if (name, group) not in self.groups:
+            self.groups[name, group] = Group(kind, now)
+            return
+        v = self.values.index(kind["value"])
+        last, seen = (NAN, NAN) if member is None else (member.last[v], member.seen)
+        self.groups[name, group].learn(x, last, seen, now)
+
+    def regime(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
+        """What is known of the last change in a group."""
+        group, member = self.keyed(self.kinds[feature["of"]], request, node)
+        known = self.groups.get((feature["of"], group))
+        seen = NAN if member is None else member.seen
+        return NAN if known is None else known.part(feature["part"], seen, now)
 
     def shrunk(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         """From coarse to fine: each mean drawn towards the one before by its strength."""
@@ -271,7 +368,7 @@ def feature(spec: Mapping, one: Mapping, asked: Asked, codes: Callable) -> float
     if op == "clock":
         return asked.now * (1.0 / seconds(one["period"])) % 1.0
     known = asked.history
-    reads = {"history": known.statistic, "shrunk": known.shrunk, "factors": known.expected}
+    reads = {"history": known.statistic, "shrunk": known.shrunk, "factors": known.expected, "regime": known.regime}
     if op in reads:
         return reads[op](one, asked.request, asked.node, asked.now)
     if op in ("request", "node"):

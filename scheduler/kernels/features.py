@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from scheduler.kernels import factors
+from scheduler.kernels import factors, regimes
 from scheduler.kernels.history import find, mix, prefetch_bucket, prefetch_entry, update
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
@@ -26,15 +26,19 @@ from scheduler.layout import (
     OP_LAST,
     OP_MEAN,
     OP_NODE,
+    OP_REGIME,
     OP_REQUEST,
     OP_SHRUNK,
     PART_CLIENT,
     PART_NODE,
+    TIME_FLOATS,
     Entity,
+    FactorArrays,
     FeatureProgram,
     HistoryArrays,
     PairWork,
 )
+from scheduler.regime_layout import REGIME_FRESH
 
 
 @inlined
@@ -127,6 +131,32 @@ def factor(
 
 
 @inlined
+def group_key(program: FeatureProgram, g: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return under which key regimes of kind ``g`` hold the group of request ``i`` and node ``j``."""
+    return factors.entity_key(history_key(program, program.regimes[g, 1], request, i, node, j), g)
+
+
+@inlined
+def last_seen(history: HistoryArrays, slot: int) -> float:
+    """Return when the last outcome of an entry came; NaN for slot -1."""
+    return history.seen[slot] if slot >= 0 else np.nan
+
+
+@inlined
+def regime(
+    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+) -> float:
+    """Return feature ``f``, what is known of the last change in a group."""
+    g, which = program.args[f, 0], program.args[f, 1]
+    seen = np.nan
+    if which == REGIME_FRESH:
+        member = history_key(program, program.regimes[g, 2], request, i, node, j)
+        seen = last_seen(history, find(history, member))
+    slot = find(history.regimes, group_key(program, g, request, i, node, j))
+    return regimes.part(history.regimes, g, which, slot, seen, now)
+
+
+@inlined
 def plain(program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, now: float) -> float:
     """Return feature ``f`` of request ``i`` and node ``j``, for all operations but statistics."""
     op = program.op[f]
@@ -192,6 +222,8 @@ def fill(
             x = shrunk(program, f, request, i, node, j, history, now)
         elif op == OP_FACTORS:
             x = factor(program, f, request, i, node, j, history, now)
+        elif op == OP_REGIME:
+            x = regime(program, f, request, i, node, j, history, now)
         else:
             x = plain(program, f, request, i, node, j, now)
         out[f if scatter else n] = x
@@ -280,6 +312,10 @@ def fill_pairs(
             at = _find_nodes(program, m, request, i, node, slots, history, work)
             for c in range(slots.size):
                 out[c, p] = factors.part(history.factors, m, which, client, work.found[at, c], now)
+        elif op == OP_REGIME:
+            _regimes(program, f, request, i, node, slots, history, now, work)
+            for c in range(slots.size):
+                out[c, p] = work.x[c]
         elif op == OP_DISTANCE:
             _distances(program, f, request, i, node, slots, work)
             for c in range(slots.size):
@@ -306,11 +342,18 @@ def find_all(
     work.sought[k] = True
     for c in range(slots.size):
         work.keys[c] = history_key(program, k, request, i, node, slots[c])
-        prefetch_bucket(history, work.keys[c])
-    for c in range(slots.size):
-        work.found[k, c] = find(history, work.keys[c])
-        if work.found[k, c] >= 0:
-            prefetch(history.rows, work.found[k, c])
+    _look_up(history, slots.size, work, k)
+
+
+@kernel
+def _look_up(table: HistoryArrays | FactorArrays, n: int, work: PairWork, at: int) -> None:
+    """Write the slots of the first keys in ``work`` to row ``at`` of ``work.found``, and ask for their rows."""
+    for c in range(n):
+        prefetch_bucket(table, work.keys[c])
+    for c in range(n):
+        work.found[at, c] = find(table, work.keys[c])
+        if work.found[at, c] >= 0:
+            prefetch(table.rows, work.found[at, c])
 
 
 @kernel
@@ -354,12 +397,33 @@ def _find_nodes(
     work.sought[at] = True
     for c in range(slots.size):
         work.keys[c] = model_key(program, m, 1, request, i, node, slots[c])
-        prefetch_bucket(history.factors, work.keys[c])
-    for c in range(slots.size):
-        work.found[at, c] = find(history.factors, work.keys[c])
-        if work.found[at, c] >= 0:
-            prefetch(history.factors.rows, work.found[at, c])
+    _look_up(history.factors, slots.size, work, at)
     return at
+
+
+@kernel
+def _regimes(
+    program: FeatureProgram,
+    f: int,
+    request: Entity,
+    i: int,
+    node: Entity,
+    slots: np.ndarray,
+    history: HistoryArrays,
+    now: float,
+    work: PairWork,
+) -> None:
+    """Write regime feature ``f`` of many nodes to ``work.x``; a group that many share is looked up once."""
+    g, which = program.args[f, 0], program.args[f, 1]
+    if which == REGIME_FRESH:
+        find_all(program, program.regimes[g, 2], request, i, node, slots, history, work)
+    known, slot = np.uint64(MISSING_KEY), -1
+    for c in range(slots.size):
+        key = group_key(program, g, request, i, node, slots[c])
+        if key != known:
+            known, slot = key, find(history.regimes, key)
+        seen = last_seen(history, work.found[program.regimes[g, 2], c]) if which == REGIME_FRESH else np.nan
+        work.x[c] = regimes.part(history.regimes, g, which, slot, seen, now)
 
 
 @kernel
@@ -405,7 +469,7 @@ def learn(
     values: np.ndarray,
     now: float,
 ) -> None:
-    """Fold an outcome's tracked values into the factor models, then into every history key of its request and node.
+    """Fold an outcome's tracked values into factor models, regimes, then every history key of its request and node.
 
     Parameters
     ----------
@@ -420,5 +484,12 @@ def learn(
         residual = factors.update(history.factors, m, left, right, values[program.models[m, 0]], now)
         if program.models[m, 3] >= 0:
             values[program.models[m, 3]] = residual
+    for g in range(program.regimes.shape[0]):
+        value = program.regimes[g, 0]
+        slot = find(history, history_key(program, program.regimes[g, 2], request, i, node, j))
+        known = slot >= 0 and history.rows[slot, program.regimes[g, 3]] > 0.0
+        last = np.float64(history.rows[slot, TIME_FLOATS + value]) if known else np.nan
+        key = group_key(program, g, request, i, node, j)
+        regimes.update(history.regimes, g, key, values[value], last, last_seen(history, slot), now)
     for k in range(program.n_parts.size):
         update(history, history_key(program, k, request, i, node, j), values, now)

@@ -12,6 +12,7 @@ import numpy as np
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
 from scheduler.layout import LARGEST, MISSING_KEY, STATS, TIME_FLOATS, WAYS, FactorArrays, HistoryArrays
+from scheduler.regime_layout import RegimeArrays
 
 
 @inlined
@@ -25,7 +26,7 @@ def mix(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @inlined
-def find(history: HistoryArrays | FactorArrays, key: np.uint64) -> int:
+def find(history: HistoryArrays | FactorArrays | RegimeArrays, key: np.uint64) -> int:
     """Return the slot of a key, or -1 where the table does not hold it."""
     if key == np.uint64(MISSING_KEY):
         return -1
@@ -41,7 +42,7 @@ def find(history: HistoryArrays | FactorArrays, key: np.uint64) -> int:
 
 
 @inlined
-def claim(history: HistoryArrays | FactorArrays, key: np.uint64, now: float) -> int:
+def claim(history: HistoryArrays | FactorArrays | RegimeArrays, key: np.uint64, now: float) -> int:
     """Return the slot of a key, taking a free or the oldest slot of its bucket for a new one.
 
     Changes the table when the key is new.
@@ -65,7 +66,7 @@ def claim(history: HistoryArrays | FactorArrays, key: np.uint64, now: float) -> 
 
 
 @kernel
-def _start(history: HistoryArrays | FactorArrays, slot: int, key: np.uint64, now: float) -> None:
+def _start(history: HistoryArrays | FactorArrays | RegimeArrays, slot: int, key: np.uint64, now: float) -> None:
     """Begin an entry in a slot: no weight."""
     history.keys[slot] = key
     history.seen[slot] = now

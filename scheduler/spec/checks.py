@@ -20,6 +20,7 @@ from scheduler.spec.types import (
     Factor,
     NodeColumn,
     Profile,
+    Regime,
     RequestColumn,
     Shrunk,
     Spec,
@@ -49,6 +50,7 @@ def check_spec(spec: Spec) -> None:
         _check_outcomes,
         _check_history,
         _check_factors,
+        _check_regimes,
         _check_features,
         _check_heads,
         _check_rest,
@@ -174,6 +176,20 @@ def _check_factors(spec: Spec) -> None:
         _in_range(f"{where}.capacity", model.capacity, 16, 2**31)
 
 
+def _check_regimes(spec: Spec) -> None:
+    for name, kind in spec.regimes.items():
+        where = f"regimes.{name}"
+        _check_value(f"{where}.value", kind.value, spec)
+        _one_of(f"{where}.value", kind.value, spec.history.values)
+        _one_of(f"{where}.group", kind.group, spec.history.keys)
+        _one_of(f"{where}.member", kind.member, spec.history.keys)
+        _in_range(f"{where}.tolerance", kind.tolerance, 0, 1e12)
+        _duration(f"{where}.length", kind.length)
+        _in_range(f"{where}.shape", kind.shape, 1, 16)
+        _in_range(f"{where}.same", kind.same, 0.001, 0.999)
+        _in_range(f"{where}.capacity", kind.capacity, 16, 2**31)
+
+
 def _check_part(where: str, part: str, spec: Spec) -> None:
     if part in (CLIENT, NODE):
         return
@@ -201,6 +217,8 @@ def _check_features(spec: Spec) -> None:
                 _check_shrunk(where, feature, spec)
             case Factor(of=of):
                 _one_of(f"{where}.of", of, spec.factors)
+            case Regime(of=of):
+                _one_of(f"{where}.of", of, spec.regimes)
             case _:
                 _check_pair(where, feature, spec)
 

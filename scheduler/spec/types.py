@@ -154,8 +154,15 @@ class Shrunk(_Section, frozen=True, tag_field="op", tag="shrunk"):
     strength: float = 5.0
 
 
+class Regime(_Section, frozen=True, tag_field="op", tag="regime"):
+    """What the regimes ``of`` say of the last change in a group; see `Regimes`."""
+
+    of: str
+    part: Literal["fresh", "age", "ended"]
+
+
 Feature: TypeAlias = (
-    RequestColumn | NodeColumn | Clock | Statistic | Shrunk | Equal | Difference | Distance | Dot | Factor
+    RequestColumn | NodeColumn | Clock | Statistic | Shrunk | Equal | Difference | Distance | Dot | Factor | Regime
 )
 
 
@@ -175,6 +182,25 @@ class Factors(_Section, frozen=True):
     half_life: str = "1h"
     memory: str = "4d"
     capacity: int = 65_536
+
+
+class Regimes(_Section, frozen=True):
+    """Groups of which all members change their value at once, and keep it in between.
+
+    ``group`` and ``member`` are keys of the history. A value within ``tolerance`` of the one before is the same.
+    Half of all regimes last less than ``length``; with ``shape`` 1 whatever their age, with more the more equally long.
+    ``same`` is the probability that a member has the same value after a change. ``capacity`` is about how many groups
+    fit, as in `History`.
+    """
+
+    value: str
+    group: str = CLIENT
+    member: str = "pair"
+    tolerance: float = 0.0
+    length: str = "1h"
+    shape: int = 1
+    same: float = 0.1
+    capacity: int = 16_384
 
 
 class History(_Section, frozen=True):
@@ -355,6 +381,7 @@ class Spec(_Section, frozen=True, kw_only=True):
     node: dict[str, Column] = {}
     history: History
     factors: dict[str, Factors] = {}
+    regimes: dict[str, Regimes] = {}
     features: dict[str, Feature]
     heads: dict[str, Head]
     utility: Utility
@@ -369,7 +396,7 @@ class Spec(_Section, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
     def fingerprint(self) -> str:
-        """Return a hash of what fixes a feature row and its meaning: columns, history, factors, features, cost, heads.
+        """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
         Weights, tiers, policy and training settings may change without changing the fingerprint.
         """
@@ -377,6 +404,8 @@ class Spec(_Section, frozen=True, kw_only=True):
         parts = {name: getattr(self, name) for name in names}
         if self.factors:
             parts["factors"] = self.factors
+        if self.regimes:
+            parts["regimes"] = self.regimes
         heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
         quantiles = {name: h.quantile for name, h in self.heads.items() if h.quantile is not None}
         if quantiles:

@@ -106,6 +106,11 @@ def test_owners_say_what_a_feature_follows():
         "shrunk_fast": "pair",
         "shrunk_client": "request",
         "node_excess": "node",
+        "fresh": "pair",
+        "regime_age": "request",
+        "regime_ended": "request",
+        "carrier_fresh": "pair",
+        "carrier_age": "pair",
     }
 
 

@@ -249,6 +249,24 @@ IMPOSSIBLE_EXTENDED = {
     "half-life of factors": ('memory = "1h"', 'memory = "1x"', "^factors.rtt.memory: .*'1x'"),
     "capacity of factors": ("capacity = 1_024", "capacity = 1", "^factors.rtt.capacity: "),
     "feature of no factors": ('of = "carriers_speed"', 'of = "speed"', "^features.expected_speed.of: .*found 'speed'"),
+    "value of regimes": (
+        'value = "failed"\ngroup',
+        'value = "failure"\ngroup',
+        "^regimes.carrier.value: .*'failure'",
+    ),
+    "group of regimes": ('group = "node_isp"', 'group = "asn"', "^regimes.carrier.group: .*found 'asn'"),
+    "member of regimes": ('member = "node"', 'member = "asn"', "^regimes.carrier.member: .*found 'asn'"),
+    "tolerance": ("tolerance = 0.5", "tolerance = -0.5", "^regimes.calm.tolerance: .*found -0.5"),
+    "length": ('length = "2m"', 'length = "2"', "^regimes.calm.length: .*'2'"),
+    "shape": ("shape = 3", "shape = 17", "^regimes.calm.shape: .*found 17"),
+    "same": ("same = 0.25", "same = 1", "^regimes.calm.same: .*found 1"),
+    "capacity of regimes": ("capacity = 64", "capacity = 1", "^regimes.calm.capacity: .*found 1"),
+    "feature of no regimes": (
+        'of = "calm", part = "fresh"',
+        'of = "rtt", part = "fresh"',
+        "^features.fresh.of: .*'rtt'",
+    ),
+    "part of no regimes": ('of = "calm", part = "fresh"', 'of = "calm", part = "new"', "'new'"),
     "one key shrunk": ('["pair", "node"], value', '["pair"], value', "^features.shrunk_fast.keys: .*found ..pair.."),
     "key shrunk twice": (
         '["pair", "node"], value',
@@ -385,6 +403,11 @@ def test_the_fingerprint_changes_with(old, new):
 
 def test_the_fingerprint_changes_with_factors():
     one, other = EXTENDED, edited('memory = "1h"', 'memory = "2h"', EXTENDED)
+    assert parse_spec(one).fingerprint() != parse_spec(other).fingerprint()
+
+
+def test_the_fingerprint_changes_with_regimes():
+    one, other = EXTENDED, edited('length = "2m"', 'length = "3m"', EXTENDED)
     assert parse_spec(one).fingerprint() != parse_spec(other).fingerprint()
 
 

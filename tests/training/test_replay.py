@@ -151,7 +151,8 @@ def test_an_outcome_never_reaches_its_own_row_nor_one_of_the_same_moment():
     for row in rows:
         row["arrival"] = row["time"]
     found = replay(telemetry(clients, nodes, rows), SPEC, FEATURES, new_history(SPEC))
-    statistics = [f for f, x in enumerate(PLAIN["features"].values()) if x["op"] in ("history", "shrunk", "factors")]
+    learned = ("history", "shrunk", "factors", "regime")
+    statistics = [f for f, x in enumerate(PLAIN["features"].values()) if x["op"] in learned]
     assert np.isnan(found[:, statistics]).all()
 
 

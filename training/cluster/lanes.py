@@ -19,6 +19,7 @@ from scheduler.spec import (
     Equal,
     Feature,
     NodeColumn,
+    Regime,
     RequestColumn,
     Shrunk,
     Spec,
@@ -66,9 +67,14 @@ def plan_lanes(spec: Spec, n_parts: int) -> tuple[Lane, ...]:
 def _lane_of(feature: Feature, spec: Spec, lanes: dict[str, list[str]]) -> str:
     if isinstance(feature, _PLAIN):
         return CLIENT
-    if not isinstance(feature, Statistic) or _is_residual(feature.value):
+    parts: tuple[str, ...] = ()
+    if isinstance(feature, Regime):  # whoever sees all outcomes of a group sees all of its members' as well
+        kind = spec.regimes[feature.of]
+        parts = tuple(p for p in spec.history.keys[kind.group] if p in spec.history.keys[kind.member])
+    elif isinstance(feature, Statistic) and not _is_residual(feature.value):
+        parts = spec.history.keys[feature.key]
+    if not parts:
         return WHOLE
-    parts = spec.history.keys[feature.key]
     for part in (CLIENT, NODE, *lanes):
         if part in parts:
             return part
@@ -88,6 +94,9 @@ def lane_spec(spec: Spec, lane: Lane) -> Spec:
     features = {name: spec.features[name] for name in lane.features}
     read = [feature for feature in features.values() if isinstance(feature, Statistic)]
     keys, values = {feature.key for feature in read}, {feature.value for feature in read}
+    regimes = {f.of: spec.regimes[f.of] for f in features.values() if isinstance(f, Regime)}
+    keys |= {key for kind in regimes.values() for key in (kind.group, kind.member)}
+    values |= {kind.value for kind in regimes.values()}
     if lane.by == WHOLE:
         keys |= {key for model in spec.factors.values() for key in (model.client, model.node)}
         keys |= {key for feature in features.values() if isinstance(feature, Shrunk) for key in feature.keys}
@@ -104,7 +113,7 @@ def lane_spec(spec: Spec, lane: Lane) -> Spec:
         capacity=_capacity(spec.history.capacity, lane.n_parts),
     )
     factors = spec.factors if lane.by == WHOLE else {}
-    return msgspec.structs.replace(spec, features=features, history=history, factors=factors)
+    return msgspec.structs.replace(spec, features=features, history=history, factors=factors, regimes=regimes)
 
 
 def _capacity(entries: int, n_parts: int) -> int:

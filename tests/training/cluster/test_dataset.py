@@ -12,7 +12,7 @@ from distributed import Client
 
 from scheduler.errors import DataError
 from tests.small_world import UNTIL
-from tests.training.cluster.test_lanes import with_factors
+from tests.training.cluster.test_lanes import with_factors, with_regimes
 from training.cluster import cluster_dataset, connect
 from training.cluster import windows as under_test
 from training.dataset import build_dataset
@@ -73,6 +73,12 @@ def test_what_is_drawn_at_random_is_what_one_machine_draws(here, small_world, mo
 def test_factor_models_see_all_outcomes(here, small_world, monkeypatch):
     made, expected = both(here, small_world.data, with_factors(small_world.spec), monkeypatch)
     assert np.isfinite(made.x[:, made.features.names.index("level")]).any()
+    assert_same(made, expected)
+
+
+def test_regimes_see_all_outcomes_of_their_group(here, small_world, monkeypatch):
+    made, expected = both(here, small_world.data, with_regimes("node", small_world.spec), monkeypatch)
+    assert np.isfinite(made.x[:, made.features.names.index("fresh")]).any()
     assert_same(made, expected)
 
 

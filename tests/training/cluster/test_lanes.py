@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scheduler.features import compile_features
-from scheduler.spec import Factors, Shrunk, Statistic
+from scheduler.spec import Factors, Regime, Regimes, Shrunk, Statistic
 from scheduler.spec.types import Factor
 from tests.evaluation_world import SPEC, telemetry
 from training.cluster.lanes import WHOLE, Lane, deal, lane_spec, plan_lanes
@@ -27,6 +27,15 @@ def with_factors(spec=SPEC):
     factors = {"level": Factors(value=value)}
     features = {**spec.features, "level": Factor(of="level"), "pair_residual": statistic}
     return msgspec.structs.replace(spec, history=history, factors=factors, features=features)
+
+
+def with_regimes(group, spec=SPEC):
+    keys = {**spec.history.keys, "client": ("client",), "node": ("node",)}
+    pair = next(name for name, parts in keys.items() if set(parts) == {"client", "node"})
+    kind = Regimes(value=spec.history.values[0], group=group, member=pair)
+    features = {**spec.features, **{part: Regime(of="calm", part=part) for part in ("fresh", "age", "ended")}}
+    history = msgspec.structs.replace(spec.history, keys=keys)
+    return msgspec.structs.replace(spec, history=history, regimes={"calm": kind}, features=features)
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -75,6 +84,16 @@ def test_what_factor_models_touch_is_replayed_by_one_worker_and_nothing_else_is(
     whole = lane_spec(with_factors(), lanes[-1])
     assert whole.factors.keys() == {"level"}
     assert whole.history.keys.keys() == {"client", "node", "pair"}
+
+
+@pytest.mark.parametrize("group", ["client", "node"])
+def test_regimes_go_by_what_group_and_member_share(group):
+    spec = with_regimes(group)
+    lane = next(lane for lane in plan_lanes(spec, 5) if "fresh" in lane.features)
+    assert (lane.by, lane.n_parts) == (group, 5)
+    own = lane_spec(spec, lane)
+    assert own.regimes == spec.regimes
+    compile_features(own, {})
 
 
 @pytest.mark.parametrize("by", ["client", "node", "request.isp", "node.isp", "request.kind", WHOLE])
