@@ -97,7 +97,7 @@ def compile_policy(model: Model) -> PolicyArrays:
         guard=np.inf if policy.guard is None else float(policy.guard),
         vetting=float(policy.vetting),
         vetted=float(policy.vetted),
-        known_by=keys.index(policy.known_by) if policy.doubts == "count" else -1,
+        known_by=keys.index(policy.known_by) if policy.doubts else -1,
         by_leaves=policy.doubts == "leaves",
         vetted_by=keys.index(policy.vetted_by) if policy.vetting > 0 else -1,
         weights_at=weights_at,

@@ -46,12 +46,14 @@ def look_up(state: State, request: Entity, i: int, p: int, n: int, now: float, w
     Weights are those of profile ``p``.
     """
     policy = state.policy
-    if policy.by_leaves:
-        deviations(policy, p, n, work)
-    elif policy.known_by >= 0:
+    if policy.known_by >= 0:
         count(state, policy.known_by, request, i, n, now, work, work.doubt)
+        if policy.by_leaves:
+            deviations(policy, p, n, work, work.chance)
         for c in range(n):
-            work.doubt[c] = policy.width / np.sqrt(1.0 + work.doubt[c])
+            whole = policy.width * (work.chance[c] if policy.by_leaves else 1.0)
+            # What has no utility has no doubt either.
+            work.doubt[c] = min(whole / np.sqrt(1.0 + work.doubt[c]), MOST_DOUBT) if whole >= 0.0 else 0.0
     if policy.vetted_by >= 0:
         count(state, policy.vetted_by, request, i, n, now, work, work.chance)
         for c in range(n):
@@ -59,8 +61,8 @@ def look_up(state: State, request: Entity, i: int, p: int, n: int, now: float, w
 
 
 @kernel
-def deviations(policy: PolicyArrays, p: int, n: int, work: Workspace) -> None:
-    """Write ``width`` standard errors of each candidate's utility under weight profile ``p``.
+def deviations(policy: PolicyArrays, p: int, n: int, work: Workspace, out: np.ndarray) -> None:
+    """Write the standard error of each candidate's utility under weight profile ``p``.
 
     Heads err independently, and to first order (the delta method) through link, weight and chance of success.
     """
@@ -82,9 +84,7 @@ def deviations(policy: PolicyArrays, p: int, n: int, work: Workspace) -> None:
             elif calibration[h, 0] == LINK_LOG:
                 step *= values[h]
             total += step * step * known[h, 0] * np.float64(work.raw[c, n_heads + h]) ** known[h, 1]
-        doubt = policy.width * np.sqrt(total)
-        # What has no utility has no doubt either.
-        work.doubt[c] = min(doubt, MOST_DOUBT) if doubt >= 0.0 else 0.0
+        out[c] = np.sqrt(total)
 
 
 @kernel

@@ -327,7 +327,7 @@ def _check_exploration(spec: Spec) -> None:
         _in_range("policy.guard", policy.guard, 0, 1e12)
     _in_range("policy.vetting", policy.vetting, 0, 1)
     _in_range("policy.vetted", policy.vetted, 1, 1e9)
-    if policy.doubts == "count":
+    if policy.doubts:
         _one_of("policy.known_by", policy.known_by, spec.history.keys)
     if policy.vetting > 0:
         _one_of("policy.vetted_by", policy.vetted_by, spec.history.keys)

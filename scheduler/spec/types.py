@@ -309,7 +309,7 @@ class Policy(_Section, frozen=True):
     ``explore`` is the rule; ``epsilon`` and ``temperature`` belong to their rules, ``width`` and ``doubt`` to ``bonus``
     and ``thompson``. The doubt about a candidate, which the one adds to its utility and the other takes for the
     utility's standard deviation, is ``width / sqrt(1 + count)`` with the faded count of outcomes under the history key
-    ``known_by``; or, by ``leaves``, ``width`` standard errors of the utility by the forest's leaves. Whatever the rule,
+    ``known_by``; by ``leaves`` that times the standard error of the utility by the forest's leaves. Whatever the rule,
     at most the share ``budget`` of the decisions is for another node than the best, none for one that is worse than the
     best by more than ``guard``, and the share ``vetting`` is drawn evenly among nodes with fewer than ``vetted``
     outcomes under the history key ``vetted_by``.

@@ -236,13 +236,13 @@ DOUBTFUL = {"client_id": 1, "kind": "other", "isp": 8}
 """Of the default profile, in which money and load weigh nothing."""
 
 
-def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility(model):
+def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_more_is_known(model):
     sched = exploring(model, explore="thompson", doubt="leaves", width=0.3)
     work = vars(sched)["_thread"].desk(len(IDS)).content
     sched.decide(DOUBTFUL, IDS, now=HOUR)
     raw, doubts = work.raw[: len(IDS)].astype(float), work.doubt[: len(IDS)].copy()
     assert (raw[:, 2:] > 0).all()
-    expected = [0.3 * standard_error(sched, one[:2], one[2:]) for one in raw]
+    expected = [0.3 * standard_error(sched, one[:2], one[2:]) / math.sqrt(1 + i / 2) for i, one in enumerate(raw)]
     widest = max(expected)
     np.testing.assert_allclose(doubts, np.maximum(expected, widest / 1024), rtol=1e-4)
 
