@@ -54,7 +54,7 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
         forest.score(state.tables, work.request_row, fleet.rows, work.slot[:n], work.x_pair[:n], work.forest, raw)
         if last == 4:
             continue
-        choice.calibrate(policy.calibration, raw, work.values[:n])
+        choice.calibrate(policy.calibration, raw, work.pair.x[:n], work.values[:n])
         choice.utilities(policy, fleet, choice.profile(policy, request, i), n, work)
         if last == 5:
             continue

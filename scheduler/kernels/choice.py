@@ -8,6 +8,7 @@ from scheduler.kernels import forest, locks
 from scheduler.kernels.candidates import is_barred, retrieve
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.explore import draw, look_up, may_explore
+from scheduler.kernels.exponential import exp
 from scheduler.kernels.features import ask_for_buckets, ask_for_entries, fill, fill_pairs, history_key, learn
 from scheduler.kernels.history import find, prefetch_bucket
 from scheduler.kernels.jit import inlined, kernel
@@ -144,20 +145,27 @@ def score(packed: Packed[State], request: Entity, i: int, n: int, now: float, de
     fill_pairs(program, request, i, columns, work.slot[:n], state.history, now, work.pair, work.x_pair)
     request_row, slots, x_pair, raw = work.request_row, work.slot[:n], work.x_pair[:n], work.raw[:n]
     forest.score(state.tables, request_row, rows, slots, x_pair, work.forest, raw)
-    calibrate(state.policy.calibration, raw, work.values[:n])
+    calibrate(state.policy.calibration, raw, work.pair.x[:n], work.values[:n])
 
 
 @kernel
-def calibrate(calibration: np.ndarray, raw: np.ndarray, out: np.ndarray) -> None:
-    """Turn raw scores, first of all in each row, into expected values (n, n_heads) of the heads' targets."""
-    for c in range(raw.shape[0]):
-        for h in range(out.shape[1]):
-            z = calibration[h, 1] + calibration[h, 2] * np.float64(raw[c, h])
-            if calibration[h, 0] == LINK_LOGISTIC:
-                z = 1.0 / (1.0 + np.exp(-z))
-            elif calibration[h, 0] == LINK_LOG:
-                z = np.exp(z)
-            out[c, h] = z
+def calibrate(calibration: np.ndarray, raw: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    """Turn raw scores, first of all in each row, into expected values (n, n_heads) of the heads' targets.
+
+    ``x`` is scratch of n numbers: side by side they are calculated as vectors.
+    """
+    for h in range(out.shape[1]):
+        link, intercept, slope = calibration[h, 0], calibration[h, 1], calibration[h, 2]
+        for c in range(x.size):
+            x[c] = intercept + slope * np.float64(raw[c, h])
+        if link == LINK_LOGISTIC:
+            for c in range(x.size):
+                x[c] = 1.0 / (1.0 + exp(-x[c]))
+        elif link == LINK_LOG:
+            for c in range(x.size):
+                x[c] = exp(x[c])
+        for c in range(x.size):
+            out[c, h] = x[c]
 
 
 @kernel
@@ -177,19 +185,28 @@ def profile(policy: PolicyArrays, request: Entity, i: int) -> int:
 @kernel
 def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, work: Workspace) -> None:
     """Write the utility of the workspace's first ``n`` candidates under weight profile ``p``."""
+    values, utility = work.values, work.utility
     for c in range(n):
-        slot = work.slot[c]
-        success = 1.0 - work.values[c, policy.failure] if policy.failure >= 0 else 1.0
-        total = 0.0
-        for h in range(policy.given_ok.size):
-            share = success if policy.given_ok[h] else 1.0
-            total += policy.weights[p, h] * share * work.values[c, h]
-        if policy.load[p] != 0.0:
-            total += policy.load[p] * fleet.reserved[slot] / max(fleet.capacity[slot], 1.0)
-        if policy.price >= 0 and policy.money[p] != 0.0:
-            total += policy.money[p] * fleet.columns.values[slot, policy.price]
+        utility[c] = 0.0
+    for h in range(policy.given_ok.size):
+        weight = policy.weights[p, h]
+        if policy.given_ok[h] and policy.failure >= 0:
+            for c in range(n):
+                utility[c] += weight * (1.0 - values[c, policy.failure]) * values[c, h]
+        else:
+            for c in range(n):
+                utility[c] += weight * values[c, h]
+    if policy.load[p] != 0.0:
+        for c in range(n):
+            slot = work.slot[c]
+            utility[c] += policy.load[p] * fleet.reserved[slot] / max(fleet.capacity[slot], 1.0)
+    if policy.price >= 0 and policy.money[p] != 0.0:
+        for c in range(n):
+            utility[c] += policy.money[p] * fleet.columns.values[work.slot[c], policy.price]
+    for c in range(n):
         # A missing price or a forest gone mad must not win by comparing false with everything.
-        work.utility[c] = total if not np.isnan(total) else -np.inf
+        if np.isnan(utility[c]):
+            utility[c] = -np.inf
 
 
 @kernel
