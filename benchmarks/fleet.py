@@ -96,9 +96,9 @@ N_CLIENTS = 1_000
 N_TREES, N_LEAVES = 100, 31
 
 
-def make_model(seed: int = 0) -> Model:
+def make_model(seed: int = 0, text: str = SPEC) -> Model:
     """Fit two heads on made-up rows and return the verified model."""
-    spec = parse_spec(SPEC)
+    spec = parse_spec(text)
     vocabulary = {
         "request.isp": tuple(range(ISPS)),
         "node.isp": tuple(range(ISPS)),

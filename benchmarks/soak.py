@@ -36,8 +36,9 @@ from scheduler import Model, Scheduler
 from scheduler.artifact import Calibration
 from scheduler.columns import id_key
 from scheduler.features import compile_features
+from scheduler.index_layout import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END
 from scheduler.kernels.history import mix
-from scheduler.layout import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END, N_WORDS, TIME_FLOATS
+from scheduler.layout import N_WORDS, TIME_FLOATS
 from scheduler.spec import parse_spec, seconds
 from training.artifact import write_artifact
 

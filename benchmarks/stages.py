@@ -40,7 +40,7 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
         if last == 0:
             continue
         demand = request.values[i, policy.demand]
-        n = choice.admit(fleet, slots[:n], bars, i, demand, now, work, dropped)
+        n = choice.admit(fleet, state.postings, slots[:n], bars, i, demand, now, work, dropped)
         if last == 1:
             continue
         fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003

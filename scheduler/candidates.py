@@ -5,33 +5,39 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Schema
-from scheduler.kernels import candidates as kernels
-from scheduler.layout import (
-    ARENA_END,
+from scheduler.columns import Schema, Sets
+from scheduler.index_layout import (
     FIRST_PLACES,
+    FIRST_ROOM,
     FREE_LIST,
-    LISTED,
+    KEY_WORDS,
     LISTS_END,
-    NO_BARS,
     ROOM_CLASSES,
     IndexArrays,
-    RetrievalWork,
+    SetArrays,
 )
+from scheduler.kernels import candidates as kernels
+from scheduler.kernels import sets as set_kernels
+from scheduler.layout import NO_BARS, RetrievalWork
 from scheduler.room import MOST_ROWS, Room, next_size
-from scheduler.spec import Candidates
+from scheduler.spec import Candidates, Tier
 
 FIRST_LISTS = 64
 """Posting lists there is room for at first."""
 
 FIRST_ARENA = 1024
-"""Slots that the posting lists have room for at first."""
+"""Words that posting lists and sets have room for at first; a power of two times `FIRST_ROOM`."""
+
+MOST_WORDS = 1 << 32
+"""Words that address space is set aside for where nodes have sets: 16 GB, for half a billion pairs of node and
+category."""
 
 
 class Index:
-    """Posting lists of one fleet for each tier of a spec.
+    """Posting lists of one fleet for each tier of a spec, and the sets of categories that nodes hold.
 
-    A node costs 8 bytes a tier and its share of posting lists, 4 to 16 bytes a tier while they are full or filling.
+    A node costs 8 bytes a tier, 16 where there are set columns, and its share of posting lists, 4 to 16 bytes a tier
+    while they are full or filling.
 
     Parameters
     ----------
@@ -47,22 +53,30 @@ class Index:
 
     Notes
     -----
-    Room is added without moving what is there, so that no call takes long. Only where blocks given back have added up
-    to three times what the lists take do all move, packed, to another arena.
+    Room is added without moving what is there, so that no call takes long.
     """
 
     def __init__(self, spec: Candidates, request: Schema, node: Schema) -> None:
+        n_tiers, n_sets = len(spec.tiers), len(node.sets)
+        rows = 4 * max(n_tiers, 1) * MOST_ROWS if n_sets == 0 else MOST_WORDS
         self._table, self._lists = Room((), np.int32, -1), Room((5,), np.int64)
-        self._arena, self._held = new_arena(len(spec.tiers)), Room((len(spec.tiers), 2), np.int32, -1)
+        self._arena, self._tags = Room((), np.int32, rows=rows), Room((), np.int8, rows=rows // FIRST_ROOM)
+        self._held, self._bases = Room((n_tiers, 2), np.int32, -1), Room((n_tiers,), np.uint64)
+        self._heads = Room((n_sets, 3), np.int32, (-1, -1, 0))
         bounds = [spec.limit if tier.limit is None else tier.limit for tier in spec.tiers]
+        arena, matched = self._arena.grow(FIRST_ARENA), [_matched(tier, node) for tier in spec.tiers]
         self.arrays = IndexArrays(
-            request=_columns([[request.key_columns[c] for c in tier.match] for tier in spec.tiers]),
-            node=_columns([[node.key_columns[c] for c in tier.match.values()] for tier in spec.tiers]),
+            request=_columns([[request.key_columns[left] for left, _ in pairs] for pairs in matched]),
+            node=_columns([[node.key_columns[c] for _, c in pairs if c not in node.sets] for pairs in matched]),
+            barred=_columns([[node.barrable[c] for _, c in pairs] for pairs in matched]),
             limits=np.array(bounds, np.int32),
             limit=spec.limit,
+            sets=_set_arrays(spec, node, self._heads.grow(0), self._bases.grow(0)),
             table=self._table.grow(FIRST_PLACES + FIRST_LISTS),
             lists=self._lists.grow(FIRST_LISTS),
-            arena=self._arena.grow(FIRST_ARENA),
+            arena=arena,
+            words=arena.view(np.int64),
+            tags=self._tags.grow(FIRST_ARENA // FIRST_ROOM),
             held=self._held.grow(0),
             free=np.full(ROOM_CLASSES, -1, np.int64),
             marks=np.array([0, 0, -1, 0, FIRST_PLACES, FIRST_PLACES - 1], np.int64),
@@ -79,12 +93,37 @@ class Index:
         keys
             (slots, n_keys) the fleet's keys, by slot.
         """
-        if len(keys) > len(self.arrays.held):
-            self.arrays = self.arrays._replace(held=self._held.grow(len(keys)))
+        n, arrays = len(keys), self.arrays
+        if n > len(arrays.held):
+            sets = arrays.sets._replace(heads=self._heads.grow(n), bases=self._bases.grow(n))
+            self.arrays = arrays._replace(held=self._held.grow(n), sets=sets)
         done = kernels.put(self.arrays, slots, keys, 0)
         while done < len(slots):
             self._grow()
             done = kernels.put(self.arrays, slots, keys, done)
+
+    def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
+        """Give nodes that were entered other sets of a column, (n,) distinct slots and as many sets."""
+        keys = sets.keys.view(np.int64)
+        set_kernels.keep(self.arrays, column, slots, sets.starts, keys)
+        self.add(column, np.repeat(slots, np.diff(sets.starts)), sets.keys)
+
+    def add(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Add categories to sets of a column: (n,) slots of nodes that were entered, and keys."""
+        done = set_kernels.add(self.arrays, column, slots, keys.view(np.int64), 0)
+        while done < len(slots):
+            self._grow()
+            done = set_kernels.add(self.arrays, column, slots, keys.view(np.int64), done)
+
+    def discard(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Take categories out of sets of a column, as `add`."""
+        set_kernels.discard(self.arrays, column, slots, keys.view(np.int64))
+
+    def holds(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which sets of a column have the categories, as `add`."""
+        out = np.empty(len(slots), np.bool_)
+        set_kernels.holds(self.arrays, column, slots, keys.view(np.int64), out)
+        return out
 
     def drop(self, slots: NDArray[np.int32]) -> None:
         """Take nodes out, (n,) slots; those that never entered are left alone."""
@@ -120,23 +159,32 @@ class Index:
         return RetrievalWork(seen=np.empty(places, np.int32), drawn=np.empty(kernels.WHOLE * limit, np.int32))
 
     def _grow(self) -> None:
-        """Make room where `put` found none."""
+        """Make room where a kernel found none."""
         old = self.arrays
         if old.marks[FREE_LIST] < 0 and old.marks[LISTS_END] == len(old.lists):
             n = next_size(len(old.lists))
             self.arrays = old._replace(lists=self._lists.grow(n), table=self._table.grow(FIRST_PLACES + n))
-        elif old.marks[ARENA_END] <= 4 * old.marks[LISTED] + FIRST_ARENA:
-            self.arrays = old._replace(arena=self._arena.grow(2 * len(old.arena)))
         else:
-            self._arena = new_arena(old.limits.size)
-            arena = self._arena.grow(len(old.arena))
-            kernels.repack(old, arena)
-            self.arrays = old._replace(arena=arena)
+            arena, tags = self._arena.grow(2 * len(old.arena)), self._tags.grow(2 * len(old.tags))
+            self.arrays = old._replace(arena=arena, words=arena.view(np.int64), tags=tags)
 
 
-def new_arena(n_tiers: int) -> Room:
-    """Return room for posting lists: a list's block may be twice what it holds, and as much may wait to be used."""
-    return Room((), np.int32, rows=4 * max(n_tiers, 1) * MOST_ROWS)
+def _matched(tier: Tier, node: Schema) -> list[tuple[str, str]]:
+    """Return a tier's columns of requests and nodes, a set column last."""
+    return sorted(tier.match.items(), key=lambda pair: pair[1] in node.sets)
+
+
+def _set_arrays(spec: Candidates, node: Schema, heads: NDArray[np.int32], bases: NDArray[np.uint64]) -> SetArrays:
+    """Return which tiers ask for which set columns; see `SetArrays`."""
+    asked = [next((node.sets[c] for c in tier.match.values() if c in node.sets), -1) for tier in spec.tiers]
+    tiers = [[t for t, s in enumerate(asked) if s == of] for of in node.sets.values()]
+    return SetArrays(
+        column=np.array(asked, np.int32),
+        tiers=_columns(tiers),
+        width=np.array([KEY_WORDS + len(of) for of in tiers], np.int32),
+        heads=heads,
+        bases=bases,
+    )
 
 
 def _columns(tiers: list[list[int]]) -> NDArray[np.int32]:

@@ -6,6 +6,8 @@ import hashlib
 import math
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -93,6 +95,21 @@ def id_key(value: object) -> int:
     raise InputError(message)
 
 
+def present_keys(values: object, what: str) -> NDArray[np.uint64]:
+    """Return the keys of categories none of which may be missing; ``what`` names them in messages.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or neither an integer of 64 bits nor a string.
+    """
+    keys = id_keys(values)
+    if (keys == MISSING_KEY).any():
+        message = f"{what}: expected categories, found a missing one at {int((keys == MISSING_KEY).argmax())}"
+        raise InputError(message)
+    return keys
+
+
 def as_numbers(raw: object, what: str) -> NDArray[np.float64]:
     """Return numbers as float64, None as NaN; ``what`` names them in messages.
 
@@ -149,6 +166,21 @@ class Encoded(NamedTuple):
     keys: NDArray[np.uint64] | None
 
 
+class Sets(NamedTuple):
+    """Sets of categories: (n + 1,) int64 starts, and the (n_categories,) uint64 keys of one set after another.
+
+    The keys of each are sorted as int64, as kernels read them.
+    """
+
+    starts: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+
+
+def _set_numbers(columns: Mapping[str, Column]) -> dict[str, int]:
+    """Return the number of each column of sets."""
+    return {name: s for s, name in enumerate(name for name, c in columns.items() if c.type == "categories")}
+
+
 class Schema:
     """Where each column stands in an `Entity`, and how its raw values become numbers.
 
@@ -158,10 +190,18 @@ class Schema:
         The spec's columns of one side, in order.
     vocabulary
         The model's categories by column; a column it lacks has no codes, only keys.
+
+    Attributes
+    ----------
+    columns
+        Those with one value a row.
+    sets
+        The number of each column of sets of categories, which are kept by the index.
     """
 
     def __init__(self, columns: Mapping[str, Column], vocabulary: Vocabulary) -> None:
-        self.columns = dict(columns)
+        self.sets = _set_numbers(columns)
+        self.columns = {name: column for name, column in columns.items() if name not in self.sets}
         self.offsets: dict[str, int] = {}
         self.key_columns: dict[str, int] = {}
         self.width = 0
@@ -180,6 +220,17 @@ class Schema:
                 order = np.argsort(keys)
                 self._codes[name] = keys[order], order.astype(np.float64)
 
+    def with_sets(self, columns: Mapping[str, Column]) -> Schema:
+        """Return the same columns with the sets of categories among others."""
+        schema = copy(self)
+        schema.sets = _set_numbers(columns)
+        return schema
+
+    @property
+    def barrable(self) -> dict[str, int]:
+        """The number that `BAR_COLUMN` gives each column of categories; sets come after all others."""
+        return self.key_columns | {name: self.n_keys + s for name, s in self.sets.items()}
+
     def encode(self, name: str, raw: object, n: int) -> Encoded:
         """Return ``n`` raw values of a column as numbers and keys.
 
@@ -190,7 +241,7 @@ class Schema:
         """
         column = self.columns.get(name)
         if column is None:
-            message = f"column: expected one of {', '.join(self.columns) or '(none)'}, found {name!r}"
+            message = f"column: expected one of {', '.join([*self.columns, *self.sets]) or '(none)'}, found {name!r}"
             raise InputError(message)
         if column.type == "category":
             keys = id_keys(raw)
@@ -201,6 +252,24 @@ class Schema:
         self._check_shape(name, values.shape, (n, column.size))
         self._check_range(name, values)
         return Encoded(values, None)
+
+    def encode_sets(self, name: str, raw: object, n: int) -> Sets:
+        """Return ``n`` sets of a column, each a list of categories, None for an empty one.
+
+        Raises
+        ------
+        InputError
+            If there are not ``n``, one is no list, or a category is missing or neither integer nor string.
+        """
+        what = f"column {name!r}"
+        rows = plain_list(list(raw) if isinstance(raw, np.ndarray) and raw.ndim > 1 else raw, what)
+        self._check_shape(name, (len(rows),), (n,))
+        items = [[] if row is None else plain_list(row, what) for row in rows]
+        counts = np.fromiter(map(len, items), np.int64, n)
+        keys = present_keys(list(chain.from_iterable(items)), what)
+        row = np.repeat(np.arange(n), counts)
+        order = np.lexsort((keys.view(np.int64), row))
+        return Sets(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), keys[order])
 
     def encode_one(self, name: str, value: Id) -> tuple[float, int]:
         """Return the model's code (NaN for an unknown one) and the key of one category value."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Ids, Schema, plain_list
+from scheduler.columns import Id, Ids, Schema, Sets, plain_list, present_keys
 from scheduler.errors import InputError
 from scheduler.forest import Forest
 from scheduler.gate import Gate
@@ -17,8 +17,37 @@ from scheduler.layout import FleetArrays
 from scheduler.room import Room
 from scheduler.table import Table
 
+
+class SetColumns(Protocol):
+    """Keeps the sets of categories that nodes hold, by the number of their column, as `scheduler.candidates.Index`."""
+
+    def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
+        """Give nodes other sets, (n,) distinct slots and as many sets."""
+
+    def add(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Add categories to sets, (n,) slots and keys."""
+
+    def discard(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        """Take categories out of sets, (n,) slots and keys."""
+
+    def holds(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which sets have the categories, (n,) slots and keys."""
+        ...
+
+
 Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
 """Told the slots of nodes that were changed or removed, with the fleet's lock held."""
+
+
+class Hooks(NamedTuple):
+    """Called after nodes were added or changed, and after nodes were removed."""
+
+    changed: Hook = lambda _: None
+    removed: Hook = lambda _: None
+
+
+NO_HOOKS = Hooks()
+"""Nobody is told."""
 
 
 class Fleet:
@@ -37,8 +66,10 @@ class Fleet:
         missing has none.
     lock
         Held while the fleet changes.
-    changed, removed
-        Called after nodes were added or changed, and after nodes were removed.
+    hooks
+        Told of changes.
+    sets
+        Keeps the sets of nodes; without it set columns are refused.
     """
 
     def __init__(
@@ -48,8 +79,8 @@ class Fleet:
         capacity: str | None = None,
         *,
         lock: Gate | None = None,
-        changed: Hook = lambda _: None,
-        removed: Hook = lambda _: None,
+        hooks: Hooks = NO_HOOKS,
+        sets: SetColumns | None = None,
     ) -> None:
         self._lock = Gate() if lock is None else lock
         self.table = Table(schema, "node ids", self._lock)
@@ -58,8 +89,8 @@ class Fleet:
         self._rows = Room((forest.node_words,), np.uint64)
         self._generation = Room((), np.int32)
         self._capacity = capacity
-        self._changed = changed
-        self._removed = removed
+        self._changed, self._removed = hooks
+        self._sets = sets
         self.arrays = self._grown()
 
     def __len__(self) -> int:
@@ -76,8 +107,8 @@ class Fleet:
         ids
             (n,) distinct integers or strings.
         columns
-            Raw values by node column of the spec, each (n,), a vector (n, size); those not named stay as
-            they are.
+            Raw values by node column of the spec, each (n,), a vector (n, size), sets of categories as n lists, None
+            for an empty one; those not named stay as they are.
         expires
             When the nodes count as silent unless heard of again, in seconds. By default known nodes keep
             their time and new ones never do.
@@ -89,7 +120,10 @@ class Fleet:
         """
         if expires is not None:
             _check_time("expires", expires)
-        rows = self.table.check(ids, columns or {})
+        sets = {name: raw for name, raw in (columns or {}).items() if name in self.table.schema.sets}
+        rows = self.table.check(ids, {name: raw for name, raw in (columns or {}).items() if name not in sets})
+        encode = self.table.schema.encode_sets
+        held = [(*self._set_column(c), encode(c, raw, len(rows.names))) for c, raw in sets.items()]
         with self._lock:
             slots = self.table.put(rows)
             if self.table.columns is not self.arrays.columns:
@@ -104,6 +138,8 @@ class Fleet:
                 uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
                 arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
             self._changed(slots)
+            for keeper, number, encoded in held:
+                keeper.replace(number, slots, encoded)
 
     def remove(self, ids: Ids) -> None:
         """Forget nodes; their reservations go with them.
@@ -122,6 +158,39 @@ class Fleet:
             arrays.reserved[slots] = 0.0
             self._removed(slots)
 
+    def add(self, ids: Ids, column: str, values: Ids) -> None:
+        """Add to the sets of nodes, such as contents that they hold from now on.
+
+        Parameters
+        ----------
+        ids
+            (n,) node ids; one that gets several values comes as often.
+        column
+            A node column of sets.
+        values
+            (n,) a category for each; one that the node holds already is no error.
+
+        Raises
+        ------
+        InputError
+            If a node is not held (`UnknownNodeError`), the column has no sets, a value is missing or neither integer
+            nor string, or there are not as many values as ids. Nothing changed.
+        """
+        keeper, number, names, keys = self._pairs(ids, column, values)
+        with self._lock:
+            keeper.add(number, self.table.slots(names), keys)
+
+    def discard(self, ids: Ids, column: str, values: Ids) -> None:
+        """Take values out of the sets of nodes; as `add`, and one that the node does not hold is no error."""
+        keeper, number, names, keys = self._pairs(ids, column, values)
+        with self._lock:
+            keeper.discard(number, self.table.slots(names), keys)
+
+    def holds(self, ids: Ids, column: str, values: Ids) -> NDArray[np.bool_]:
+        """Return whether the nodes' sets have the values, (n,); parameters and errors as of `add`."""
+        keeper, number, names, keys = self._pairs(ids, column, values)
+        return self._lock.reading(lambda: keeper.holds(number, self.table.slots(names), keys))
+
     def heard(self, ids: Ids, *, expires: float) -> None:
         """Take heartbeats: the nodes live until ``expires`` in seconds; raises like `remove`."""
         _check_time("expires", expires)
@@ -133,6 +202,22 @@ class Fleet:
         _check_time("until", until)
         with self._lock:
             self.arrays.released[self.table.slots(plain_list(ids, "node ids"))] = until
+
+    def _pairs(self, ids: Ids, column: str, values: Ids) -> tuple[SetColumns, int, list[Id], NDArray[np.uint64]]:
+        """Return who keeps a set column, its number, nodes of which some may be unknown, and keys of categories."""
+        keeper, number = self._set_column(column)
+        names, categories = plain_list(ids, "node ids"), plain_list(values, "values")
+        if len(names) != len(categories):
+            message = f"values: expected {len(names)}, one for each node id, found {len(categories)}"
+            raise InputError(message)
+        return keeper, number, names, present_keys(categories, f"column {column!r}")
+
+    def _set_column(self, column: object) -> tuple[SetColumns, int]:
+        known = self.table.schema.sets
+        if self._sets is None or column not in list(known):
+            message = f"column: expected one of sets, {', '.join(known) or '(none)'}, found {column!r}"
+            raise InputError(message)
+        return self._sets, known[str(column)]
 
     def _grown(self) -> FleetArrays:
         """Return room for as many nodes as the table has."""

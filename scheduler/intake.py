@@ -196,10 +196,10 @@ def barred(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.
         message = f"block: expected values by node column, found {reprlib.repr(block)}"
         raise InputError(message)
     for name, rows in (block or {}).items():
-        if name not in nodes.key_columns:
-            message = f"block: expected one of {', '.join(nodes.key_columns) or '(none)'}, found {name!r}"
+        if name not in nodes.barrable:
+            message = f"block: expected one of {', '.join(nodes.barrable) or '(none)'}, found {name!r}"
             raise InputError(message)
-        columns[f"block {name!r}"] = (nodes.key_columns[name], rows)
+        columns[f"block {name!r}"] = (nodes.barrable[name], rows)
     parts = [_bar_rows(what, column, rows, n) for what, (column, rows) in columns.items()]
     return np.concatenate(parts, axis=1) if parts else NO_BARS
 

@@ -1,6 +1,6 @@
 """What kernels see: dtypes, constants and NamedTuples of arrays.
 
-Kernels import nothing but this module. Arrays are owned by the classes around them; a kernel changes only
+Kernels import nothing but this module and its parts. Arrays are owned by the classes around them; a kernel changes only
 what its docstring says it changes.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.index_layout import IndexArrays
 from scheduler.regime_layout import RegimeArrays
 
 FeatureT = np.float32
@@ -221,7 +222,7 @@ not want it; the first that holds counts. Or it would have followed in the slate
 
 BAR_COLUMN, BAR_KEY = range(2)
 """What a request does not want, in (n, n_bars, 2) uint64: a key column of nodes (0 is their id) and the key in it. The
-key `MISSING_KEY` is padding."""
+key `MISSING_KEY` is padding. Numbers past the key columns are set columns, in which one with the key is enough."""
 
 NO_BARS: Final = np.empty((0, 0, 2), np.uint64)
 """For requests that want any node."""
@@ -504,64 +505,6 @@ N_WORDS: Final = 112
 
 READING, WRITING = range(2)
 """What a thread counts of itself: how many of its calls read now, and write."""
-
-
-FIRST_ROOM: Final = 4
-"""Room of a new posting list, in slots; it doubles when used up, so every block of the arena is a multiple of it."""
-
-ROOM_CLASSES: Final = 32
-"""Sizes of posting lists: class ``c`` has room for ``FIRST_ROOM << c`` slots, far more than an int32 can name."""
-
-(LIST_KEY, LIST_START, LIST_SIZE, LIST_CLASS, LIST_NEXT) = range(5)
-"""Columns of a posting list: its key, where it starts in the arena, slots held, size class of its room, and the next
-list at its place of the table, -1 for none. Of a list not in use the start is the next one not in use, -1 for none, and
-the class is -1."""
-
-(ARENA_END, LISTS_END, FREE_LIST, LISTED, PLACES, PLACE_MASK) = range(6)
-"""Marks of an index: where the arena and the lists were never used; the first list that is free again, -1 for none; the
-room of all lists in use; places of the table, and the power of two above them less one."""
-
-FIRST_PLACES: Final = 64
-"""Places of the table at first; each new list brings one more."""
-
-
-class IndexArrays(NamedTuple):
-    """Posting lists: for each tier and each combination of categories the slots of the nodes that have it.
-
-    Attributes
-    ----------
-    request, node
-        (n_tiers, n) int32, key columns that make a tier's key, of requests and of nodes; -1 past the last.
-    limits
-        (n_tiers,) int32, candidates of each tier at most.
-    limit
-        Candidates of a request at most.
-    table
-        (places,) int32, the first posting list of each place, -1 for none; the others follow by `LIST_NEXT`. Places are
-        added one by one and take over half of another's lists: linear hashing (Litwin, VLDB 1980).
-    lists
-        (n_lists, 5) int64, see `LIST_KEY`; a key's bits stand in it as a signed integer.
-    arena
-        (room,) int32 slots; each list has a block of it.
-    held
-        (slots, n_tiers, 2) int32, in which list a node stands and at which place of it; list -1 for none.
-    free
-        (ROOM_CLASSES,) int64, first block free again by size class, counted in `FIRST_ROOM`, -1 for none; the first
-        word of a free block is the next one.
-    marks
-        (6,) int64, see `ARENA_END`.
-    """
-
-    request: NDArray[np.int32]
-    node: NDArray[np.int32]
-    limits: NDArray[np.int32]
-    limit: int
-    table: NDArray[np.int32]
-    lists: NDArray[np.int64]
-    arena: NDArray[np.int32]
-    held: NDArray[np.int32]
-    free: NDArray[np.int64]
-    marks: NDArray[np.int64]
 
 
 class State(NamedTuple):

@@ -19,7 +19,7 @@ KEPT = ("max_nodes", "alternatives")
 
 
 def with_policy(model: Model, spec: Spec) -> Model:
-    """Return a model under another spec's utility, policy, candidates and ledger.
+    """Return a model under another spec's utility, policy, candidates, sets of categories and ledger.
 
     Raises
     ------
@@ -35,13 +35,14 @@ def with_policy(model: Model, spec: Spec) -> Model:
             f"spec {spec.name}: expected the fingerprint of {model.name}-{model.version}, {expected}, found {found}"
         )
         raise InputError(message)
-    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger")}
-    return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own))
+    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger", "node")}
+    features = model.features._replace(node=model.features.node.with_sets(spec.node))
+    return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own), features=features)
 
 
 def check_swap(old: Spec, new: Spec) -> None:
     """Raise `InputError` unless a running scheduler can go from one spec to the other without losing its state."""
-    pairs = {name: (getattr(old, name), getattr(new, name)) for name in ("candidates", "ledger")}
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in ("candidates", "ledger", "node")}
     pairs |= {f"policy.{name}": (getattr(old.policy, name), getattr(new.policy, name)) for name in KEPT}
     for name, (expected, found) in pairs.items():
         if expected != found:

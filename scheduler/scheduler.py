@@ -15,7 +15,7 @@ from scheduler.columns import Id, Ids, plain_list
 from scheduler.decision import Answer, Decision, Decisions
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, Hooks
 from scheduler.gate import Gate
 from scheduler.history import new_history
 from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_row, request_rows
@@ -92,8 +92,8 @@ class Scheduler:
     model
         What predicts; see `Model.load`.
     spec
-        Gives utility, policy, candidates and ledger in place of the model's own spec, so that they may change
-        without training; of the same fingerprint.
+        Gives utility, policy, candidates, sets of categories and ledger in place of the model's own spec, so that they
+        may change without training; of the same fingerprint.
     seed
         Fixes every random draw, 0 to 2**63 - 1.
     remember
@@ -102,7 +102,7 @@ class Scheduler:
     Attributes
     ----------
     fleet
-        The nodes: ``upsert``, ``remove``, ``heard``, ``quarantine``; see `Fleet`.
+        The nodes: ``upsert``, ``remove``, ``heard``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
     clients
         What is known of clients, so that a request needs only its client's id: ``upsert``, ``remove``.
 
@@ -138,8 +138,8 @@ class Scheduler:
             model.forest,
             spec.ledger.capacity if spec.ledger else None,
             lock=self._lock,
-            changed=self._nodes_changed,
-            removed=self._nodes_removed,
+            hooks=Hooks(changed=self._nodes_changed, removed=self._nodes_removed),
+            sets=self._index,
         )
 
     def decide(
@@ -165,7 +165,8 @@ class Scheduler:
         exclude
             Ids of nodes that must not serve, such as one that has just refused; unknown ones are no error.
         block
-            By category column of nodes the values that must not serve, such as carriers.
+            By category column of nodes the values that must not serve, such as carriers; of a set column one of them
+            in a node's set is enough.
 
         Returns
         -------
@@ -345,7 +346,8 @@ class Scheduler:
         Parameters
         ----------
         spec
-            Of the same fingerprint, candidates and ledger, and as many nodes in a slate and alternatives.
+            Of the same fingerprint, candidates, sets of categories and ledger, and as many nodes in a slate and
+            alternatives.
 
         Raises
         ------

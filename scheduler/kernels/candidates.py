@@ -1,37 +1,17 @@
-"""Posting lists in arrays: enter, move and remove nodes, and retrieve a request's candidates.
-
-A list has a block of the arena with room for a power of two times `FIRST_ROOM` slots. When full it moves to a block of
-twice the room; when three quarters are empty it gives back its upper half. Blocks given back are taken again by their
-size. So each change of a node costs the same, however many nodes there are.
-"""
+"""The index of nodes by tier: enter, move and remove nodes, and retrieve a request's candidates."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from scheduler.index_layout import LIST_KEY, LIST_SIZE, LIST_START, IndexArrays
 from scheduler.kernels.draws import SPREAD, uniform
 from scheduler.kernels.history import mix
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
-from scheduler.layout import (
-    ARENA_END,
-    BAR_COLUMN,
-    BAR_KEY,
-    FIRST_ROOM,
-    FREE_LIST,
-    LIST_CLASS,
-    LIST_KEY,
-    LIST_NEXT,
-    LIST_SIZE,
-    LIST_START,
-    LISTED,
-    LISTS_END,
-    MISSING_KEY,
-    PLACE_MASK,
-    PLACES,
-    IndexArrays,
-    RetrievalWork,
-)
+from scheduler.kernels.postings import append, find_list, take_out
+from scheduler.kernels.sets import drop_sets, is_held, put_set
+from scheduler.layout import BAR_COLUMN, BAR_KEY, MISSING_KEY, RetrievalWork
 
 AHEAD = 16
 """Nodes by which the rows of `put` and `drop` are asked for before they are read."""
@@ -58,11 +38,16 @@ def tier_key(keys: np.ndarray, i: int, columns: np.ndarray, t: int) -> int:
 
 
 @inlined
-def is_barred(bars: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
+def is_barred(index: IndexArrays, bars: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
     """Whether request ``i`` does not want the node in a slot of the fleet's ``keys``."""
     for b in range(bars.shape[1]):
-        key = bars[i, b, BAR_KEY]
-        if key != np.uint64(MISSING_KEY) and keys[slot, np.int64(bars[i, b, BAR_COLUMN])] == key:
+        column, key = np.int64(bars[i, b, BAR_COLUMN]), bars[i, b, BAR_KEY]
+        if key == np.uint64(MISSING_KEY):
+            continue
+        if column < keys.shape[1]:
+            if keys[slot, column] == key:
+                return True
+        elif is_held(index, slot, column - keys.shape[1], np.int64(key)):
             return True
     return False
 
@@ -70,8 +55,8 @@ def is_barred(bars: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
 @kernel
 def is_tier_barred(index: IndexArrays, t: int, bars: np.ndarray, i: int, keys: np.ndarray) -> bool:
     """Whether request ``i`` does not want any node of tier ``t``, because of a category that all of them have."""
-    for c in range(index.node.shape[1]):
-        column = index.node[t, c]
+    for c in range(index.barred.shape[1]):
+        column = index.barred[t, c]
         if column < 0:
             break
         key = keys[i, index.request[t, c]]
@@ -82,164 +67,29 @@ def is_tier_barred(index: IndexArrays, t: int, bars: np.ndarray, i: int, keys: n
 
 
 @inlined
-def place_of(index: IndexArrays, key: int) -> int:
-    """Return a key's place in the table."""
-    at = key & index.marks[PLACE_MASK]
-    return at if at < index.marks[PLACES] else at & (index.marks[PLACE_MASK] >> 1)
-
-
-@inlined
-def find_list(index: IndexArrays, key: int) -> int:
-    """Return the posting list of a key, -1 for none."""
-    posting = index.table[place_of(index, key)]
-    while posting >= 0 and index.lists[posting, LIST_KEY] != key:
-        posting = np.int32(index.lists[posting, LIST_NEXT])
-    return posting
-
-
-@inlined
-def link(index: IndexArrays, posting: int) -> None:
-    """Enter a list into the table."""
-    at = place_of(index, index.lists[posting, LIST_KEY])
-    index.lists[posting, LIST_NEXT] = index.table[at]
-    index.table[at] = posting
-
-
-@kernel
-def unlink(index: IndexArrays, posting: int) -> None:
-    """Take a list out of the table."""
-    at = place_of(index, index.lists[posting, LIST_KEY])
-    before, one = -1, np.int64(index.table[at])
-    while one != posting:
-        before, one = one, index.lists[one, LIST_NEXT]
-    if before < 0:
-        index.table[at] = index.lists[posting, LIST_NEXT]
-    else:
-        index.lists[before, LIST_NEXT] = index.lists[posting, LIST_NEXT]
-
-
-@kernel
-def add_place(index: IndexArrays) -> None:
-    """Add a place to the table; it takes over its lists from the one that had them until now."""
-    new = index.marks[PLACES]
-    if new > index.marks[PLACE_MASK]:
-        index.marks[PLACE_MASK] = 2 * index.marks[PLACE_MASK] + 1
-    old = new & (index.marks[PLACE_MASK] >> 1)
-    posting = np.int64(index.table[old])
-    index.table[old] = index.table[new] = -1
-    index.marks[PLACES] = new + 1
-    while posting >= 0:
-        following = index.lists[posting, LIST_NEXT]
-        link(index, posting)
-        posting = following
-
-
-@inlined
-def take_block(index: IndexArrays, size: int) -> int:
-    """Return the start of a block of a size class, -1 where the arena has none left."""
-    block = index.free[size]
-    if block >= 0:
-        index.free[size] = index.arena[block * FIRST_ROOM]
-        index.marks[LISTED] += FIRST_ROOM << size
-        return block * FIRST_ROOM
-    start = index.marks[ARENA_END]
-    if start + (FIRST_ROOM << size) > index.arena.size:
-        return -1
-    index.marks[ARENA_END] = start + (FIRST_ROOM << size)
-    index.marks[LISTED] += FIRST_ROOM << size
-    return start
-
-
-@inlined
-def give_block(index: IndexArrays, start: int, size: int) -> None:
-    """Give back a block of a size class."""
-    index.arena[start] = index.free[size]
-    index.free[size] = start // FIRST_ROOM
-    index.marks[LISTED] -= FIRST_ROOM << size
-
-
-@kernel
-def open_list(index: IndexArrays, key: int) -> int:
-    """Begin an empty list of a key that has none and return it, -1 where there is no room."""
-    free = index.marks[FREE_LIST]
-    if free < 0 and index.marks[LISTS_END] == index.lists.shape[0]:
-        return -1
-    start = take_block(index, 0)
-    if start < 0:
-        return -1
-    if free >= 0:
-        index.marks[FREE_LIST] = index.lists[free, LIST_START]
-    else:
-        free = index.marks[LISTS_END]
-        index.marks[LISTS_END] = free + 1
-        add_place(index)
-    index.lists[free, LIST_KEY] = key
-    index.lists[free, LIST_START] = start
-    index.lists[free, LIST_SIZE] = 0
-    index.lists[free, LIST_CLASS] = 0
-    link(index, free)
-    return free
-
-
-@kernel
-def close_list(index: IndexArrays, posting: int) -> None:
-    """Forget an empty list."""
-    unlink(index, posting)
-    give_block(index, index.lists[posting, LIST_START], index.lists[posting, LIST_CLASS])
-    index.lists[posting, LIST_START] = index.marks[FREE_LIST]
-    index.lists[posting, LIST_CLASS] = -1
-    index.marks[FREE_LIST] = posting
-
-
-@kernel
-def enlarge(index: IndexArrays, posting: int) -> bool:
-    """Move a full list to a block of twice its room; False, and nothing changed, where the arena has none."""
-    size, start = index.lists[posting, LIST_CLASS], index.lists[posting, LIST_START]
-    to = take_block(index, size + 1)
-    if to < 0:
-        return False
-    for c in range(index.lists[posting, LIST_SIZE]):
-        index.arena[to + c] = index.arena[start + c]
-    give_block(index, start, size)
-    index.lists[posting, LIST_START] = to
-    index.lists[posting, LIST_CLASS] = size + 1
-    return True
-
-
-@inlined
-def add(index: IndexArrays, t: int, slot: int, key: int) -> bool:
-    """Enter a node that tier ``t`` does not hold at the end of a key's list; False where there is no room."""
-    posting = find_list(index, key)
+def put_node(index: IndexArrays, t: int, slot: int, key: int) -> bool:
+    """Enter a node into tier ``t``, or move it where its key has changed; False where there is no room."""
+    posting = index.held[slot, t, 0]
+    if posting >= 0:
+        if index.lists[posting, LIST_KEY] == key:
+            return True
+        remove(index, t, slot)
+    if key == MISSING_KEY:
+        return True
+    posting = append(index, key, slot)
     if posting < 0:
-        posting = open_list(index, key)
-        if posting < 0:
-            return False
-    n = index.lists[posting, LIST_SIZE]
-    if n == FIRST_ROOM << index.lists[posting, LIST_CLASS] and not enlarge(index, posting):
         return False
-    index.arena[index.lists[posting, LIST_START] + n] = slot
-    index.lists[posting, LIST_SIZE] = n + 1
     index.held[slot, t, 0] = posting
-    index.held[slot, t, 1] = n
+    index.held[slot, t, 1] = index.lists[posting, LIST_SIZE] - 1
     return True
 
 
 @inlined
 def remove(index: IndexArrays, t: int, slot: int) -> None:
-    """Take a node out of the list where tier ``t`` holds it: the list's last node takes its place."""
-    posting, place = index.held[slot, t, 0], index.held[slot, t, 1]
-    n = index.lists[posting, LIST_SIZE] - 1
-    start, size = index.lists[posting, LIST_START], index.lists[posting, LIST_CLASS]
-    last = index.arena[start + n]
-    index.arena[start + place] = last
-    index.held[last, t, 1] = place
+    """Take a node out of the list where tier ``t`` holds it."""
+    place = index.held[slot, t, 1]
+    index.held[take_out(index, index.held[slot, t, 0], place), t, 1] = place
     index.held[slot, t, 0] = -1
-    index.lists[posting, LIST_SIZE] = n
-    if n == 0:
-        close_list(index, posting)
-    elif size > 0 and 4 * n <= FIRST_ROOM << size:
-        index.lists[posting, LIST_CLASS] = size - 1
-        give_block(index, start + (FIRST_ROOM << (size - 1)), size - 1)
 
 
 @kernel
@@ -264,42 +114,22 @@ def put(index: IndexArrays, slots: np.ndarray, keys: np.ndarray, first: int) -> 
         slot = slots[i]
         for t in range(index.limits.size):
             key = tier_key(keys, slot, index.node, t)
-            posting = index.held[slot, t, 0]
-            if posting >= 0:
-                if index.lists[posting, LIST_KEY] == key:
-                    continue
-                remove(index, t, slot)
-            if key != MISSING_KEY and not add(index, t, slot, key):
+            is_put = put_node(index, t, slot, key) if index.sets.column[t] < 0 else put_set(index, t, slot, key)
+            if not is_put:
                 return i
     return slots.size
 
 
 @kernel
 def drop(index: IndexArrays, slots: np.ndarray) -> None:
-    """Take nodes out, (n,) int32 slots; those not held are left alone."""
+    """Take nodes out with what they hold, (n,) int32 slots; those not held are left alone."""
     for i in range(slots.size):
         if i + AHEAD < slots.size:
             prefetch(index.held, slots[i + AHEAD])
         for t in range(index.limits.size):
             if index.held[slots[i], t, 0] >= 0:
                 remove(index, t, slots[i])
-
-
-@kernel
-def repack(index: IndexArrays, arena: np.ndarray) -> None:
-    """Copy the lists in use one after another into another arena; the index counts its room from there."""
-    end = 0
-    for posting in range(index.marks[LISTS_END]):
-        size = index.lists[posting, LIST_CLASS]
-        if size >= 0:
-            start = index.lists[posting, LIST_START]
-            for c in range(index.lists[posting, LIST_SIZE]):
-                arena[end + c] = index.arena[start + c]
-            index.lists[posting, LIST_START] = end
-            end += FIRST_ROOM << size
-    index.marks[ARENA_END] = end
-    for size in range(index.free.size):
-        index.free[size] = -1
+        drop_sets(index, slots[i])
 
 
 @kernel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scheduler.index_layout import IndexArrays
 from scheduler.kernels import forest, locks
 from scheduler.kernels.candidates import is_barred, retrieve
 from scheduler.kernels.draws import uniform
@@ -98,6 +99,7 @@ def refresh_nodes(packed: Packed[State], slots: np.ndarray, desk: Packed[Workspa
 @kernel
 def admit(
     fleet: FleetArrays,
+    postings: IndexArrays,
     slots: np.ndarray,
     bars: np.ndarray,
     i: int,
@@ -126,7 +128,7 @@ def admit(
             dropped[DROP_QUARANTINED] += 1
         elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
             dropped[DROP_FULL] += 1
-        elif is_barred(bars, i, fleet.columns.keys, slot):
+        elif is_barred(postings, bars, i, fleet.columns.keys, slot):
             dropped[DROP_BLOCKED] += 1
         else:
             work.position[n] = c
@@ -404,7 +406,7 @@ def decide(
             demand = 0.0
         blank(out, i)
         out.id[i] = decision
-        n = admit(fleet, slots[i], bars, i, demand, now, work, out.dropped[i])
+        n = admit(fleet, state.postings, slots[i], bars, i, demand, now, work, out.dropped[i])
         if n > 0:
             score(packed, request, i, n, now, desk)
             p = profile(policy, request, i)

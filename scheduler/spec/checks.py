@@ -25,6 +25,7 @@ from scheduler.spec.types import (
     Shrunk,
     Spec,
     Statistic,
+    Tier,
     Utility,
     Value,
 )
@@ -100,17 +101,19 @@ def _check_columns(spec: Spec) -> None:
     ):
         for name, column in columns.items():
             _one_of(f"{side}.{name}.source", column.source, tables)
+            if side == "request" and column.type == "categories":
+                _refuse(f"{side}.{name}.type", "number, category or vector: only nodes hold categories", column.type)
             _check_column(f"{side}.{name}", column)
 
 
 def _check_column(where: str, column: Column) -> None:
     if column.type == "vector":
         _in_range(f"{where}.size", column.size, 2, 4096)
-        if column.source == "telemetry":
-            _refuse(f"{where}.source", "a table of clients or nodes for a vector", column.source)
     elif column.size != 1:
-        _refuse(f"{where}.size", f"1 for a {column.type}", column.size)
-    if column.type == "category" and (column.min is not None or column.max is not None):
+        _refuse(f"{where}.size", f"1 for a column of type {column.type}", column.size)
+    if column.type in ("vector", "categories") and column.source == "telemetry":
+        _refuse(f"{where}.source", f"a table of clients or nodes for a column of type {column.type}", column.source)
+    if column.type in ("category", "categories") and (column.min is not None or column.max is not None):
         _refuse(f"{where}.min" if column.max is None else f"{where}.max", "none for a category", column.max)
     _bounds(where, column.min, column.max)
 
@@ -290,11 +293,7 @@ def _check_heads(spec: Spec) -> None:
 def _check_rest(spec: Spec) -> None:
     _check_utility(spec)
     for tier in spec.candidates.tiers:
-        for left, right in tier.match.items():
-            _typed(f"candidates.tiers.{tier.name}", left, spec.request, ("category",))
-            _typed(f"candidates.tiers.{tier.name}", right, spec.node, ("category",))
-        if tier.limit is not None:
-            _in_range(f"candidates.tiers.{tier.name}.limit", tier.limit, 1, spec.candidates.limit)
+        _check_tier(f"candidates.tiers.{tier.name}", tier, spec)
     _in_range("candidates.limit", spec.candidates.limit, 1, 65_536)
     if spec.ledger is not None:
         _typed("ledger.capacity", spec.ledger.capacity, spec.node, ("number",))
@@ -315,6 +314,17 @@ def _check_rest(spec: Spec) -> None:
     _in_range("training.rows", training.rows, 100, 1e10)
     _in_range("training.rounds", training.rounds, 1, 1e6)
     _in_range("training.patience", training.patience, 1, 1e6)
+
+
+def _check_tier(where: str, tier: Tier, spec: Spec) -> None:
+    for left, right in tier.match.items():
+        _typed(where, left, spec.request, ("category",))
+        _typed(where, right, spec.node, ("category", "categories"))
+    sets = [right for right in tier.match.values() if spec.node[right].type == "categories"]
+    if len(sets) > 1:
+        _refuse(where, "at most one column of type categories", sets)
+    if tier.limit is not None:
+        _in_range(f"{where}.limit", tier.limit, 1, spec.candidates.limit)
 
 
 def _check_exploration(spec: Spec) -> None:

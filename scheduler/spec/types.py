@@ -58,10 +58,11 @@ class Outcome(_Section, frozen=True):
 class Column(_Section, frozen=True):
     """A column of a request or a node.
 
-    ``number`` and ``category`` columns are one value wide, a ``vector`` is ``size`` numbers.
+    ``number`` and ``category`` columns are one value wide, a ``vector`` is ``size`` numbers. A node's ``categories``
+    are a set of any size, such as the contents it holds; tiers ask for one of them.
     """
 
-    type: Literal["number", "category", "vector"] = "number"
+    type: Literal["number", "category", "vector", "categories"] = "number"
     unit: str = ""
     min: float | None = None
     max: float | None = None
@@ -278,7 +279,7 @@ class Utility(_Section, frozen=True):
 
 
 class Tier(_Section, frozen=True):
-    """Nodes whose categories equal the request's; an empty ``match`` is every node.
+    """Nodes whose categories equal the request's, or have it in their set; an empty ``match`` is every node.
 
     Without a ``limit`` a tier may fill all the places that the tiers before it have left.
     """
@@ -398,10 +399,11 @@ class Spec(_Section, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
-        Weights, tiers, policy and training settings may change without changing the fingerprint.
+        Weights, tiers, policy, sets of categories and training settings may change without changing the fingerprint.
         """
         names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
         parts = {name: getattr(self, name) for name in names}
+        parts["node"] = {name: column for name, column in self.node.items() if column.type != "categories"}
         if self.factors:
             parts["factors"] = self.factors
         if self.regimes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scheduler import InputError, UnknownNodeError
-from scheduler.fleet import Fleet
+from scheduler.fleet import Fleet, Hooks
 from scheduler.table import FIRST_SLOTS
 
 INF = math.inf
@@ -24,8 +24,10 @@ def fleet(model, seen):
         model.features.node,
         model.forest,
         "uplink",
-        changed=lambda slots: seen.append(("changed", slots.tolist())),
-        removed=lambda slots: seen.append(("removed", slots.tolist())),
+        hooks=Hooks(
+            changed=lambda slots: seen.append(("changed", slots.tolist())),
+            removed=lambda slots: seen.append(("removed", slots.tolist())),
+        ),
     )
 
 

@@ -300,6 +300,43 @@ def test_it_refuses_by_name_in_the_extended_spec(old, new, message):
         parse_spec(edited(old, new, EXTENDED))
 
 
+HELD = 'held = { type = "categories", source = "nodes" }'
+WITH_SETS = SPEC.replace("[node]\n", f"[node]\n{HELD}\n{HELD.replace('held', 'games')}\n")
+IMPOSSIBLE_SETS = {
+    "of a request": (
+        'kind = { type = "category" }',
+        'kind = { type = "categories", source = "clients" }',
+        "^request.kind.type: .*found 'categories'",
+    ),
+    "from telemetry": (HELD, 'held = { type = "categories" }', "^node.held.source: .*found 'telemetry'"),
+    "bounds": (HELD, HELD.replace("held = {", "held = { max = 1,"), "^node.held.max: "),
+    "width": (HELD, HELD.replace("held = {", "held = { size = 2,"), "^node.held.size: "),
+    "in equal": ('request = "isp", node = "isp"', 'request = "isp", node = "held"', r"^features.same_isp \(held\): "),
+    "in a history key": ('"request.isp", "node.isp"]', '"node.held"]', "^history.keys.carriers: .*'node.held'"),
+    "as a feature": ('op = "node", column = "load"', 'op = "node", column = "held"', r"^features.load \(held\): "),
+    "in a spread limit": (
+        "[candidates]\n",
+        "[policy.spread]\nheld = 1\n[candidates]\n",
+        r"^policy.spread \(held\): .*found 'categories'",
+    ),
+    "two in a tier": (
+        'match = { isp = "isp" }',
+        'match = { isp = "held", kind = "games" }',
+        r"^candidates.tiers.same carrier: expected at most one .*\['held', 'games'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_SETS.values(), ids=IMPOSSIBLE_SETS)
+def test_it_refuses_sets_by_name_where_they_do_not_fit(old, new, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(edited(old, new, WITH_SETS))
+
+
+def test_sets_mean_the_same_rows():
+    assert parse_spec(WITH_SETS).fingerprint() == parse_spec(SPEC).fingerprint()
+
+
 SECTIONS = {
     "ledger capacity": ('[ledger]\ncapacity = "isp"\ndemand = "kbps"', "^ledger.capacity "),
     "ledger demand": ('[ledger]\ncapacity = "uplink"\ndemand = "bps"', "^ledger.demand: "),

@@ -13,7 +13,9 @@ import pytest
 from scheduler import Model
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.sphere import distance_km
+from scheduler.spec import Tier
 from tests import models, schedulers
+from tests.index_world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = (
@@ -34,7 +36,25 @@ def answers(folder):
         scores = sched.score({"client_id": ["tv", "unknown"]}, [[1, 2], ["box", 3]], now=4.0)
         said.append({head: of.tolist() for head, of in scores.items()})
         nowhere = [distance_km(0.0, 0.0, x, 0.0) for x in (math.nan, math.inf)]
-        return [*said, [str(km) for km in nowhere], distance_km(1.0, 2.0, -3.0, 179.0), uniform(2**63 - 1, 5, 7)]
+        return [
+            *said,
+            holders(),
+            [str(km) for km in nowhere],
+            distance_km(1.0, 2.0, -3.0, 179.0),
+            uniform(2**63 - 1, 5, 7),
+        ]
+
+
+def holders():
+    """What tiers find among nodes whose sets grow, shrink, move and go."""
+    world = World(Tier(name="near", match={"content": "content", "isp": "isp"}, limit=3), Tier(name="any"))
+    world.put({slot: (slot % 3, "n") for slot in range(60)})
+    world.add([(slot, (slot * k) % 23) for slot in range(60) for k in range(12)])
+    world.discard([(slot, content) for slot in range(0, 60, 2) for content in range(4, 23)])
+    world.replace({3: ["a", 7], 5: []})
+    world.put(dict.fromkeys(range(0, 60, 5), (1, "s")))
+    world.drop([6, 9])
+    return [world.one((isp, "n", content), seed=isp) for isp in range(3) for content in (0, 1, 7, "a")]
 
 
 def close(a, b):

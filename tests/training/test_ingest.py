@@ -420,6 +420,42 @@ def test_vectors_of_a_wrong_shape(vectors, write, spec):
         read_telemetry(write(clients=CLIENTS.with_columns(spot=vectors)), spec)
 
 
+HELD = SPEC.replace("[node]\n", '[node]\nheld = { type = "categories", source = "nodes" }\n')
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pl.Series([["film", "song"], None]),
+        pl.Series([[7, 7], []]),
+        pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2)),
+        pl.Series([None, None]),
+        None,
+    ],
+    ids=["texts", "integers", "an array", "nulls", "no such column"],
+)
+def test_sets_may_be_in_the_table_and_are_no_columns_of_rows(held, write):
+    nodes = NODES if held is None else NODES.with_columns(held=held)
+    got = read_telemetry(write(nodes=nodes), parse_spec(HELD))
+    assert sorted(got.nodes.columns) == ["isp", "price"]
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        (pl.Series(["film", "song"]), "found String"),
+        (pl.Series([[1.5], [2.0]]), r"found List\(Float64\)"),
+        (pl.Series([["film", None], []]), "none of them null, found a null in a list"),
+    ],
+    ids=["no lists", "fractions", "a null"],
+)
+def test_sets_of_something_else_are_refused(held, found, write):
+    with pytest.raises(
+        DataError, match=f"nodes.parquet: column 'held': expected a list of integers or strings.*{found}"
+    ):
+        read_telemetry(write(nodes=NODES.with_columns(held=held)), parse_spec(HELD))
+
+
 def test_a_file_that_is_no_parquet(write, spec):
     folder = write()
     (folder / "telemetry.parquet").write_bytes(b"who,box\n7,a\n")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.datatypes import DataTypeClass
 
 from scheduler.errors import DataError
 from scheduler.spec import Column, Spec
@@ -17,11 +18,12 @@ from training.ingest.values import Categories, Entities
 
 CLIENTS, NODES = "clients.parquet", "nodes.parquet"
 
-INTEGER, NUMBER, ID, VECTOR, TIME, BOOLEAN = (
+INTEGER, NUMBER, ID, VECTOR, SET, TIME, BOOLEAN = (
     "an integer",
     "a number",
     "an integer or a string",
     "a list of numbers",
+    "a list of integers or strings",
     "a datetime or a number of seconds",
     "a boolean",
 )
@@ -155,7 +157,7 @@ def _refuse(file: Path, column: str, expected: str, found: object) -> None:
     raise DataError(f"{file}: column {column!r}: expected {expected}, found {found}")
 
 
-def _is(dtype: pl.DataType, kind: str) -> bool:
+def _is(dtype: pl.DataType | DataTypeClass, kind: str) -> bool:
     if dtype == pl.Null:  # a column without any value fits all: what it is needed for complains later
         return True
     numeric = dtype.is_integer() or dtype.is_float()
@@ -164,6 +166,7 @@ def _is(dtype: pl.DataType, kind: str) -> bool:
         NUMBER: numeric or dtype == pl.Boolean,
         ID: dtype.is_integer() or dtype in _TEXT,
         VECTOR: isinstance(dtype, pl.List | pl.Array),
+        SET: isinstance(dtype, pl.List | pl.Array) and _is(dtype.inner, ID),
         TIME: numeric or dtype == pl.Datetime,
         BOOLEAN: dtype == pl.Boolean,
     }[kind]
@@ -172,23 +175,39 @@ def _is(dtype: pl.DataType, kind: str) -> bool:
 def read_entities(file: Path, columns: Mapping[str, Column]) -> Entities:
     """Read a table of clients or nodes: its column ``id`` and those the spec takes from it.
 
+    Sets of categories may be left out of the table; where they are there they are checked and no more, since no feature
+    reads them.
+
     Raises
     ------
     DataError
         If the file is missing, unreadable or empty, a column is missing or of a wrong type, an id is null or
-        there twice, or a number is not finite or out of the spec's range.
+        there twice, a set has a null, or a number is not finite or out of the spec's range.
     """
     if not file.is_file():
         raise DataError(f"{file}: expected a table with a column 'id', found no such file")
     kinds = {"category": ID, "number": NUMBER, "vector": VECTOR}
+    sets = [name for name, column in columns.items() if column.type == "categories"]
+    columns = {name: column for name, column in columns.items() if name not in sets}
     with naming(file):
-        types = {"id": ID} | {name: kinds[column.type] for name, column in columns.items()}
-        check_types(file, dict(pl.read_parquet_schema(file)), types)
+        schema: dict[str, Any] = dict(pl.read_parquet_schema(file))
+        check_types(file, schema, {"id": ID} | {name: kinds[column.type] for name, column in columns.items()})
+        _check_sets(file, schema, [name for name in sets if name in schema])
         frame = pl.read_parquet(file, columns=list(dict.fromkeys(["id", *columns])))
     return Entities(
         ids=_ids(file, frame["id"]),
         columns={name: _table_column(file, frame[name], column) for name, column in columns.items()},
     )
+
+
+def _check_sets(file: Path, schema: Mapping[str, Any], names: Sequence[str]) -> None:
+    check_types(file, schema, dict.fromkeys(names, SET))
+    for name in names:
+        if schema[name] == pl.Null:
+            continue
+        sets = pl.read_parquet(file, columns=[name])[name].cast(pl.List(schema[name].inner))
+        if sets.list.eval(pl.element().null_count()).list.sum().sum():
+            _refuse(file, name, f"{SET}, none of them null", "a null in a list")
 
 
 def _ids(file: Path, ids: pl.Series) -> NDArray[Any]:
