@@ -29,8 +29,8 @@ REACH = 5.0
 
 CELLS = 32
 """Cells that the best of the draws is looked for in. Chances are within 0.004 of the integral where deviations differ
-by a factor of up to 3, within 0.01 at 10 and 0.1 at 100; the error falls with the square of the cells. Draws follow the chances as
-they come out, so that propensities have no error."""
+by a factor of up to 3, within 0.01 at 10 and 0.1 at 100; the error falls with the square of the cells. Draws follow the
+chances as they come out, so that propensities have no error."""
 
 LEAST_DEVIATION = 2.0**-10
 """Share of the widest contender's deviation that each has at least, so that nobody's is 0."""
