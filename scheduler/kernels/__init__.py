@@ -66,7 +66,7 @@ def _probe() -> None: ...
 
 
 _HERE = Path(__file__).resolve().parent
-SOURCES = (*(_HERE.parent / name for name in ("layout.py", "forest_layout.py", "index_layout.py")), *_HERE.glob("*.py"))
+SOURCES = (*_HERE.parent.glob("*layout.py"), *_HERE.glob("*.py"))
 """What the kernels are made from."""
 
 drop_stale(_HERE, SOURCES)

@@ -96,3 +96,4 @@ def test_training_asks_for_a_cache_of_its_own():
     caches = {cache_of(ROOT / name) for name in ("training", "scheduler/kernels")}
     assert len(caches) == 2
     assert {path.name for path in SOURCES} >= {"layout.py", "forest_layout.py", "choice.py", "jit.py"}
+    assert {path.name for path in SOURCES} >= {"index_layout.py", "regime_layout.py"}
