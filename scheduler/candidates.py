@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,23 +99,17 @@ class Index:
         if n > len(arrays.held):
             sets = arrays.sets._replace(heads=self._heads.grow(n), bases=self._bases.grow(n))
             self.arrays = arrays._replace(held=self._held.grow(n), sets=sets)
-        done = kernels.put(self.arrays, slots, keys, 0)
-        while done < len(slots):
-            self._grow()
-            done = kernels.put(self.arrays, slots, keys, done)
+        self._fully(len(slots), lambda done: kernels.put(self.arrays, slots, keys, done))
 
     def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
         """Give nodes that were entered other sets of a column, (n,) distinct slots and as many sets."""
-        keys = sets.keys.view(np.int64)
-        set_kernels.keep(self.arrays, column, slots, sets.starts, keys)
+        set_kernels.keep(self.arrays, column, slots, sets.starts, sets.keys.view(np.int64))
         self.add(column, np.repeat(slots, np.diff(sets.starts)), sets.keys)
 
     def add(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
         """Add categories to sets of a column: (n,) slots of nodes that were entered, and keys."""
-        done = set_kernels.add(self.arrays, column, slots, keys.view(np.int64), 0)
-        while done < len(slots):
-            self._grow()
-            done = set_kernels.add(self.arrays, column, slots, keys.view(np.int64), done)
+        signed = keys.view(np.int64)
+        self._fully(len(slots), lambda done: set_kernels.add(self.arrays, column, slots, signed, done))
 
     def discard(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
         """Take categories out of sets of a column, as `add`."""
@@ -157,6 +153,13 @@ class Index:
         # A quarter full at most, so that a look-up mostly reads one place.
         places = 1 << (4 * limit - 1).bit_length()
         return RetrievalWork(seen=np.empty(places, np.int32), drawn=np.empty(kernels.WHOLE * limit, np.int32))
+
+    def _fully(self, n: int, go_on: Callable[[int], int]) -> None:
+        """Call a kernel, told how many are done, until all ``n`` are, with more room wherever it found none."""
+        done = go_on(0)
+        while done < n:
+            self._grow()
+            done = go_on(done)
 
     def _grow(self) -> None:
         """Make room where a kernel found none."""

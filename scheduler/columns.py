@@ -95,8 +95,8 @@ def id_key(value: object) -> int:
     raise InputError(message)
 
 
-def present_keys(values: object, what: str) -> NDArray[np.uint64]:
-    """Return the keys of categories none of which may be missing; ``what`` names them in messages.
+def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:
+    """Return the keys of ids or categories none of which may be missing; ``what`` and ``kind`` name them in messages.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def present_keys(values: object, what: str) -> NDArray[np.uint64]:
     """
     keys = id_keys(values)
     if (keys == MISSING_KEY).any():
-        message = f"{what}: expected categories, found a missing one at {int((keys == MISSING_KEY).argmax())}"
+        message = f"{what}: expected {kind}, found a missing one at {int((keys == MISSING_KEY).argmax())}"
         raise InputError(message)
     return keys
 

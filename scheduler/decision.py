@@ -155,7 +155,6 @@ class Answer:
         found = self._form.unpack_from(self._block)
         slate = self._nodes(found, 0, self._max_nodes, slots, id_at)
         spare = self._nodes(found, self._max_nodes, self._places, slots, id_at)
-        dropped = found[self._dropped : -1]
         return Decision(
             found[0],
             tuple([id_ for id_, _ in slate]),
@@ -163,7 +162,7 @@ class Answer:
             dict(spare),
             found[1],
             REASONS[found[-1]],
-            _named(dropped) if any(dropped) else {},
+            _named(found[self._dropped : -1]),
             version,
         )
 
@@ -178,9 +177,7 @@ class Answer:
             if id_ is None:
                 break
             at = self._values + s * self._width
-            scores = dict(zip(self._heads, found[at : at + self._width], strict=True))
-            scores["utility"] = found[_UTILITY + s]
-            nodes.append((id_, scores))
+            nodes.append((id_, _scores(self._heads, found[at : at + self._width], found[_UTILITY + s])))
         return nodes
 
 
@@ -188,9 +185,14 @@ def _scored(
     ids: Sequence[Id | None], values: Sequence[Sequence[float]], utility: Sequence[float], heads: tuple[str, ...]
 ) -> list[tuple[Id, dict[str, float]]]:
     """Return nodes with their scores from head values (n, n_heads) and utilities (n,); None for an id is no node."""
-    names = (*heads, "utility")
     rows = zip(ids, values, utility, strict=True)
-    return [(id_, dict(zip(names, (*row, last), strict=True))) for id_, row, last in rows if id_ is not None]
+    return [(id_, _scores(heads, row, last)) for id_, row, last in rows if id_ is not None]
+
+
+def _scores(heads: tuple[str, ...], values: Sequence[float], utility: float) -> dict[str, float]:
+    scores = dict(zip(heads, values, strict=True))
+    scores["utility"] = utility
+    return scores
 
 
 def _named(dropped: Sequence[int]) -> dict[str, int]:

@@ -99,6 +99,10 @@ class Fleet:
     def __contains__(self, id_: object) -> bool:
         return id_ in self.table
 
+    def slots(self) -> NDArray[np.int32]:
+        """Return the slots of all nodes, in order."""
+        return np.flatnonzero(self.arrays.expires > -np.inf).astype(np.int32)
+
     def upsert(self, ids: Ids, columns: Mapping[str, object] | None = None, *, expires: float | None = None) -> None:
         """Add nodes or change their columns.
 

@@ -397,8 +397,7 @@ class Scheduler:
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
         with self._lock:
-            slots = np.flatnonzero(self.fleet.arrays.expires > -np.inf).astype(np.int32)
-            choice.refresh_nodes(self._state(), slots, self._thread.desk(0))
+            choice.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk(0))
 
     @property
     def history(self) -> HistoryArrays:
@@ -440,7 +439,7 @@ class Scheduler:
     def _read_nodes(self, client: str) -> None:
         """Score every node for a made-up client, and forget it."""
         entity = request_rows({client: [0]}, client, self.clients)
-        slots, limit = np.flatnonzero(self.fleet.arrays.expires > -np.inf).astype(np.int32), self._index.arrays.limit
+        slots, limit = self.fleet.slots(), self._index.arrays.limit
         out = np.empty((1, limit, len(self.model.heads)))
         for first in range(0, slots.size, limit):
             choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk(0), out)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Encoded, Id, Ids, Schema, id_keys, n_distinct, plain_list
+from scheduler.columns import Encoded, Id, Ids, Schema, n_distinct, plain_list, present_keys
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.gate import Gate
 from scheduler.layout import MISSING_KEY, Entity
@@ -178,10 +178,7 @@ class Table:
 
     def _check_ids(self, ids: Ids) -> tuple[list[Id], NDArray[np.uint64]]:
         names = plain_list(ids, self.what)
-        keys = id_keys(ids if isinstance(ids, np.ndarray) else names)
-        if (keys == MISSING_KEY).any():
-            message = f"{self.what}: expected ids, found a missing one at {int((keys == MISSING_KEY).argmax())}"
-            raise InputError(message)
+        keys = present_keys(ids if isinstance(ids, np.ndarray) else names, self.what, "ids")
         if n_distinct(keys) != len(keys) and len(set(names)) != len(names):
             twice = Counter(names).most_common(1)[0][0]
             message = f"{self.what}: expected distinct ids, found {twice!r} twice"

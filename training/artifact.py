@@ -40,6 +40,7 @@ from scheduler.model import Model, calibration_table, head_values
 from scheduler.spec import Spec
 from scheduler.trees import Trees, save_trees
 from training.export import trees_from_lightgbm
+from training.uncertainty import score_variances
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -247,8 +248,7 @@ def _golden(
     leaves = [np.reshape(boosters[h].predict(x, pred_leaf=True), (len(x), one.n_trees)) for h, one in trees.items()]
     raw = np.stack([boosters[h].predict(x, raw_score=True) for h in trees], axis=1).astype(np.float64)
     values = head_values(raw, calibration_table(heads.values()))
-    named = zip(trees.values(), leaves, strict=True)
-    variance = [one.leaf_variance[one.leaf_start[:-1] + np.asarray(leaf, np.int64)].sum(axis=1) for one, leaf in named]
+    variance = [score_variances(boosters[h], one, x, threads=1) for h, one in trees.items()]
     return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values, np.stack(variance, axis=1))
 
 

@@ -56,6 +56,18 @@ def first_word(index: IndexArrays, slot: int, s: int) -> int:
 
 
 @inlined
+def key_word(index: IndexArrays, slot: int, s: int, at: int) -> int:
+    """Return the word of `IndexArrays.words` that has the category at a place of a node's table."""
+    return first_word(index, slot, s) // KEY_WORDS + at
+
+
+@inlined
+def list_key(index: IndexArrays, slot: int, s: int, j: int, key: int) -> int:
+    """Return the key of the list of the set's tier ``j`` where a node stands for a category."""
+    return member_key(index.sets.bases[slot, index.sets.tiers[s, j]], key)
+
+
+@inlined
 def seek(index: IndexArrays, slot: int, s: int, key: int) -> int:
     """Return the place of a category in a node's table, or the empty place where it would stand."""
     first = first_word(index, slot, s) // KEY_WORDS
@@ -78,7 +90,7 @@ def is_held(index: IndexArrays, slot: int, s: int, key: int) -> bool:
     """Whether a node's set has a category."""
     if index.sets.heads[slot, s, SET_SIZE] == 0:
         return False
-    return index.words[first_word(index, slot, s) // KEY_WORDS + seek(index, slot, s, key)] == key
+    return index.words[key_word(index, slot, s, seek(index, slot, s, key))] == key
 
 
 @kernel
@@ -111,7 +123,7 @@ def resize(index: IndexArrays, slot: int, s: int, size: int) -> bool:
 @kernel
 def enter(index: IndexArrays, slot: int, s: int, at: int) -> bool:
     """Enter a node into the lists of one of its categories where it is in none yet; False where there is no room."""
-    key = index.words[first_word(index, slot, s) // KEY_WORDS + at]
+    key = index.words[key_word(index, slot, s, at)]
     for j in range(index.sets.width[s] - KEY_WORDS):
         word, base = place_word(index, slot, s, at, j), index.sets.bases[slot, index.sets.tiers[s, j]]
         if index.arena[word] < 0 and base != np.uint64(MISSING_KEY):
@@ -129,9 +141,8 @@ def leave(index: IndexArrays, slot: int, s: int, at: int, j: int) -> None:
     place = index.arena[word]
     if place < 0:
         return
-    key = index.words[first_word(index, slot, s) // KEY_WORDS + at]
-    base = index.sets.bases[slot, index.sets.tiers[s, j]]
-    last = take_out(index, find_list(index, member_key(base, key)), place)
+    key = index.words[key_word(index, slot, s, at)]
+    last = take_out(index, find_list(index, list_key(index, slot, s, j, key)), place)
     index.arena[place_word(index, last, s, seek(index, last, s, key), j)] = place
     index.arena[word] = -1
 
@@ -143,14 +154,14 @@ def insert(index: IndexArrays, slot: int, s: int, key: int) -> int:
     if sets.heads[slot, s, SET_CLASS] < 0 and not resize(index, slot, s, FIRST_SET):
         return -1
     at = seek(index, slot, s, key)
-    if index.words[first_word(index, slot, s) // KEY_WORDS + at] == key:
+    if index.words[key_word(index, slot, s, at)] == key:
         return at
     n, size = sets.heads[slot, s, SET_SIZE] + 1, sets.heads[slot, s, SET_CLASS]
     if 4 * n > 3 * capacity_of(index, s, size):
         if not resize(index, slot, s, size + 1):
             return -1
         at = seek(index, slot, s, key)
-    index.words[first_word(index, slot, s) // KEY_WORDS + at] = key
+    index.words[key_word(index, slot, s, at)] = key
     for j in range(sets.width[s] - KEY_WORDS):
         index.arena[place_word(index, slot, s, at, j)] = -1
     sets.heads[slot, s, SET_SIZE] = n
@@ -209,13 +220,13 @@ def ask_ahead(index: IndexArrays, s: int, slots: np.ndarray, keys: np.ndarray, i
         slot, key = slots[i + 2 * AHEAD], keys[i + 2 * AHEAD]
         size = index.sets.heads[slot, s, SET_CLASS]
         if size >= 0:
-            prefetch(index.words, first_word(index, slot, s) // KEY_WORDS + home(key, capacity_of(index, s, size)))
+            prefetch(index.words, key_word(index, slot, s, home(key, capacity_of(index, s, size))))
         for j in range(index.sets.width[s] - KEY_WORDS):
-            prefetch(index.table, place_of(index, member_key(index.sets.bases[slot, index.sets.tiers[s, j]], key)))
+            prefetch(index.table, place_of(index, list_key(index, slot, s, j, key)))
     if i + AHEAD < slots.size:
         slot, key = slots[i + AHEAD], keys[i + AHEAD]
         for j in range(index.sets.width[s] - KEY_WORDS):
-            posting = index.table[place_of(index, member_key(index.sets.bases[slot, index.sets.tiers[s, j]], key))]
+            posting = index.table[place_of(index, list_key(index, slot, s, j, key))]
             if posting >= 0:
                 prefetch(index.lists, posting)
 
@@ -270,7 +281,7 @@ def keep(index: IndexArrays, s: int, slots: np.ndarray, starts: np.ndarray, keys
         while index.sets.heads[slot, s, SET_SIZE] > 0 and at < capacity_of(
             index, s, index.sets.heads[slot, s, SET_CLASS]
         ):
-            key = index.words[first_word(index, slot, s) // KEY_WORDS + at]
+            key = index.words[key_word(index, slot, s, at)]
             found = np.searchsorted(kept, key)
             if key == MISSING_KEY or (found < kept.size and kept[found] == key):
                 at += 1
@@ -286,12 +297,13 @@ def drop_sets(index: IndexArrays, slot: int) -> None:
         for at in range(capacity_of(index, s, max(index.sets.heads[slot, s, SET_CLASS], 0))):
             if index.sets.heads[slot, s, SET_SIZE] > 0:
                 for j in range(index.sets.width[s] - KEY_WORDS):
-                    if index.words[first_word(index, slot, s) // KEY_WORDS + at] != MISSING_KEY:
+                    if index.words[key_word(index, slot, s, at)] != MISSING_KEY:
                         leave(index, slot, s, at, j)
         index.sets.heads[slot, s, SET_SIZE] = 0
         shrink(index, slot, s)
     for t in range(index.sets.bases.shape[1]):
-        index.sets.bases[slot, t] = MISSING_KEY
+        if index.sets.column[t] >= 0:
+            index.sets.bases[slot, t] = MISSING_KEY
 
 
 @kernel
