@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from scheduler.errors import RegistryError
@@ -12,6 +12,12 @@ from training.publish import experiment, store
 
 _PARENT, _NAME = "mlflow.parentRunId", "mlflow.runName"
 _EXPECTED = "an MLflow server that takes a run"
+_MOST_RUNS = 50_000
+"""As many as MLflow answers at once."""
+
+
+def _run_name(number: int) -> str:
+    return f"trial {number}"
 
 
 class TrialRuns:
@@ -43,7 +49,7 @@ class TrialRuns:
 
     def begin(self, number: int, params: Mapping[str, object]) -> str:
         """Open the run of a trial and return its id."""
-        run = self._create({_NAME: f"trial {number}", _PARENT: self.parent})
+        run = self._create({_NAME: _run_name(number), _PARENT: self.parent})
         with asking(self._registry, _EXPECTED):
             for name, value in params.items():
                 self._client.log_param(run, name, value)
@@ -59,10 +65,17 @@ class TrialRuns:
             self._client.set_tag(run, "trial_state", state)
             self._client.set_terminated(run, "FINISHED")
 
-    def kill(self, run: str) -> None:
-        """Note that a trial's process ended before the trial did."""
+    def kill_all_but(self, finished: Iterable[int]) -> None:
+        """Note of all trials but those of some numbers that their process ended before they did.
+
+        MLflow is asked for the runs, since a process may be killed before it has noted which run it opened.
+        """
+        kept = {_run_name(number) for number in finished}
+        of_search = f"tags.`{_PARENT}` = '{self.parent}'"
         with suppress(RegistryError), asking(self._registry, _EXPECTED):
-            self._client.set_terminated(run, "KILLED")
+            for run in self._client.search_runs([self._experiment], of_search, max_results=_MOST_RUNS):
+                if run.data.tags[_NAME] not in kept and run.info.status != "KILLED":
+                    self._client.set_terminated(run.info.run_id, "KILLED")
 
     def close(self, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Note the best trial's parameters and figures with the parent run, and close it."""

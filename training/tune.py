@@ -214,9 +214,9 @@ def _close_killed(study: Study, runs: TrialRuns) -> int:
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        if run := trial.user_attrs.get(_RUN):
-            runs.kill(run)
-    return len(_finished(study))
+    finished = _finished(study)
+    runs.kill_all_but(trial.number for trial in finished)
+    return len(finished)
 
 
 def _finished(study: Study) -> list[FrozenTrial]:
@@ -232,7 +232,6 @@ def _try_one(search: _Search, done: int, progress: Report) -> None:
     trial = _ask(search, done)
     values = {name: scale.suggest(trial, name) for name, scale in search.space.items()}
     run = search.runs.begin(trial.number, values)
-    trial.set_user_attr(_RUN, run)
     spec = with_values(search.spec, values)
     scores: list[float] = []
     pruned = False

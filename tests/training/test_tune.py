@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from scheduler.spec import load_spec
 from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline
+from training.publish_trials import TrialRuns
 from training.tune import TuningOptions, tune
 
 QUICK = ("--objective", "loss", "--folds", 2, "--threads", 1)
@@ -97,6 +98,25 @@ def test_a_killed_search_goes_on_and_tries_the_same_as_one_that_was_not(whole, c
     statuses = [run.info.status for run in runs(folder)]
     assert "RUNNING" not in statuses
     assert statuses.count("FINISHED") == 1 + 6
+
+
+@pytest.mark.slow
+def test_runs_of_trials_that_did_not_finish_count_as_killed_wherever_their_process_ended(tmp_path, tmp_path_factory):
+    new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
+    uri = f"sqlite:///{tmp_path / 'registry' / 'mlflow.db'}"
+    search, other = (TrialRuns("demo", uri, tags={}) for _ in range(2))
+    for number in (0, 2):  # the process of the second ended before its search knew that it had finished
+        search.end(search.begin(number, {"rounds": 9}), "loss", [0.5], "complete")
+    search.begin(1, {})
+    other.begin(1, {})
+    search.kill_all_but([0])
+    said = {(run.data.tags.get("mlflow.parentRunId"), run.data.tags["mlflow.runName"]): run for run in runs(tmp_path)}
+    assert {key: run.info.status for key, run in said.items() if key[0]} == {
+        (search.parent, "trial 0"): "FINISHED",
+        (search.parent, "trial 1"): "KILLED",
+        (search.parent, "trial 2"): "KILLED",
+        (other.parent, "trial 1"): "RUNNING",
+    }
 
 
 @pytest.mark.slow
