@@ -39,7 +39,7 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
         n = retrieve(state.postings, request.keys, i, bars, state.seed, i, work.retrieval, slots)
         if last == 0:
             continue
-        demand = request.values[i, policy.demand]
+        demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         n = choice.admit(fleet, state.postings, slots[:n], bars, i, demand, now, work, dropped)
         if last == 1:
             continue
@@ -71,7 +71,7 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
     parts = vars(scheduler)
     index, desk, state = parts["_index"], parts["_thread"].desk(0), scheduler._state()  # noqa: SLF001
-    entity = request_rows(requests, "client_id", scheduler.clients)
+    entity = request_rows(requests, scheduler.model.spec.telemetry.client, scheduler.clients)
     n, now = len(entity.keys), parts["_latest"]
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
     given = True

@@ -7,7 +7,19 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FANOUT", "FIELDS", "GROUP", "LANES", "LINE", "RANKED", "TILE", "ForestNames", "ForestTables", "ForestWork"]
+__all__ = [
+    "FANOUT",
+    "FIELDS",
+    "GROUP",
+    "LANES",
+    "LINE",
+    "RANKED",
+    "TILE",
+    "WIDE",
+    "ForestNames",
+    "ForestTables",
+    "ForestWork",
+]
 
 LINE: Final = 64
 """Bytes of a cache line, and of the widest vector register."""
@@ -20,6 +32,9 @@ FANOUT: Final = 8
 
 GROUP: Final = 4
 """Trees whose leaf numbers, a byte each, travel in one lane."""
+
+WIDE: Final = 2 * LANES
+"""Candidates whose splits are looked at together: two vectors keep both vector units busy for each split read."""
 
 TILE: Final = 64
 """Candidates scored together, in four vectors: their leaf numbers are written as bytes for all before they are read
@@ -47,10 +62,16 @@ class ForestTables(NamedTuple):
         The same by pair features, line by line, shape (words / 8, n_pair_rows, 8).
     full
         The row of which nothing is known, shape (words,).
+    splits
+        uint32, shape (n, 4), splits by pair features, tree by tree: the byte of the feature's ranks in
+        `ForestWork.rank_at`, the last rank that goes left, and in two halves the word of leaves that such ranks leave.
+    line_splits
+        For each line the first of its `splits` and how many each of its trees has, shape (lines, 2).
     columns
         Column of each used feature, shape (n_used,).
-    request_features, node_features, pair_features
-        Pairs (place in the owner's feature vector, number of the used feature).
+    request_features, node_features, pair_features, split_features
+        Pairs (place in the owner's feature vector, number of the used feature); pair features with rows in `pair_masks`
+        and with `splits`.
     leaf_value, leaf_variance
         float32, shape (n_positions, word_bits), by the number of zero bits above the leaf's bit.
     line_head, line_groups
@@ -69,10 +90,13 @@ class ForestTables(NamedTuple):
     masks: NDArray[np.uint64]
     pair_masks: NDArray[np.uint64]
     full: NDArray[np.uint64]
+    splits: NDArray[np.uint32]
+    line_splits: NDArray[np.int64]
     columns: NDArray[np.int64]
     request_features: NDArray[np.int64]
     node_features: NDArray[np.int64]
     pair_features: NDArray[np.int64]
+    split_features: NDArray[np.int64]
     leaf_value: NDArray[np.float32]
     line_head: NDArray[np.int64]
     line_groups: NDArray[np.int64]
@@ -112,6 +136,11 @@ class ForestWork(NamedTuple):
         Bytes of `rows` that the next tile will need, shape (TILE * lines,).
     pair_at
         Byte of each pair feature's row in a line of `pair_masks`, shape (RANKED, pair features).
+    found
+        Ranks of one feature, shape (TILE,).
+    rank_at
+        Ranks of features with splits, shape (2 * split features, RANKED): each feature's with NaN before all others,
+        then with NaN after them.
     sums
         Shape (2 n_heads, TILE): of values, then of variances.
     """
@@ -120,6 +149,8 @@ class ForestWork(NamedTuple):
     zeros: NDArray[np.int64]
     touch_at: NDArray[np.int64]
     pair_at: NDArray[np.int64]
+    found: NDArray[np.int64]
+    rank_at: NDArray[np.int32]
     sums: NDArray[np.float32]
 
 
@@ -132,10 +163,13 @@ FIELDS: Final = (
     ("masks", np.uint64, 2),
     ("pair_masks", np.uint64, 3),
     ("full", np.uint64, 1),
+    ("splits", np.uint32, 2),
+    ("line_splits", np.int64, 2),
     ("columns", np.int64, 1),
     ("request_features", np.int64, 2),
     ("node_features", np.int64, 2),
     ("pair_features", np.int64, 2),
+    ("split_features", np.int64, 2),
     ("leaf_value", np.float32, 2),
     ("line_head", np.int64, 1),
     ("line_groups", np.int64, 1),

@@ -15,22 +15,28 @@ from scheduler.forest_layout import FANOUT, LANES, LINE, RANKED, TILE, ForestNam
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.lanes import address, count_below, ranks, touch, zeros_above
 from scheduler.kernels.lines import add_lines
+from scheduler.kernels.splits import add_lines_by_split
 
 AHEAD = 32
 
 
 @kernel
-def mask_row(f: ForestTables, feature: int, x: float) -> int:
-    """Row of `f.masks` that a value `x` of a feature selects."""
-    first = f.rank_start[feature]
+def rank(f: ForestTables, feature: int, x: float) -> int:
+    """Rank of a value `x` of a feature among its bounds; the last one is NaN's."""
     value = np.float64(x)
     if np.isnan(value):
-        return f.rank_row[f.rank_start[feature + 1] - 1]
+        return f.rank_start[feature + 1] - f.rank_start[feature] - 1
     block = 0
     for level in range(f.n_levels[feature]):
         start = f.level_start[feature, level] + FANOUT * block
         block = FANOUT * block + count_below(f.bounds, start, value)
-    return f.rank_row[first + block]
+    return block
+
+
+@kernel
+def mask_row(f: ForestTables, feature: int, x: float) -> int:
+    """Row of `f.masks` that a value `x` of a feature selects."""
+    return f.rank_row[f.rank_start[feature] + rank(f, feature, x)]
 
 
 @kernel
@@ -78,33 +84,67 @@ def score(
         count = min(TILE, len(indices) - start)
         ranked = start % RANKED
         if ranked == 0:
-            _place_pairs(f, x_pair, start, work.pair_at, rows, work.touch_at[:n_touch])
+            _place_pairs(f, x_pair, start, work, rows, work.touch_at[:n_touch])
             n_touch = 0
         _place_nodes(f, indices, start, work.node_at)
         _place_touches(f, indices, start + TILE, work.touch_at)
         work.sums[:n_sums] = 0
-        add_lines(
-            request,
-            rows,
-            work.node_at,
-            f.full,
-            work.zeros,
-            f.pair_masks,
-            work.pair_at[ranked : ranked + TILE],
-            f.node_words // 8,
-            f.word_bits,
-            f.leaf_value,
-            f.line_head,
-            f.line_groups,
-            work.touch_at,
-            (count + LANES - 1) // LANES,
-            work.sums[:n_heads],
-            f.leaf_variance,
-            work.sums[n_heads:n_sums],
-        )
+        if len(f.splits) > 0:
+            _add_by_split(f, request, rows, work, ranked, count, n_sums)
+        else:
+            add_lines(
+                request,
+                rows,
+                work.node_at,
+                f.full,
+                work.zeros,
+                f.pair_masks,
+                work.pair_at[ranked : ranked + TILE],
+                f.node_words // 8,
+                f.word_bits,
+                f.leaf_value,
+                f.line_head,
+                f.line_groups,
+                work.touch_at,
+                (count + LANES - 1) // LANES,
+                work.sums[:n_heads],
+                f.leaf_variance,
+                work.sums[n_heads:n_sums],
+            )
         for c in range(count):
             for h in range(n_sums):
                 out[start + c, h] = work.sums[h, c]
+
+
+@kernel
+def _add_by_split(
+    f: ForestTables, request: np.ndarray, rows: np.ndarray, work: ForestWork, ranked: int, count: int, n_sums: int
+) -> None:
+    """Do what `add_lines` does in `score`; by itself, so that neither's code takes registers from the other's."""
+    n_heads = work.sums.shape[0] // 2
+    add_lines_by_split(
+        request,
+        rows,
+        work.node_at,
+        f.full,
+        work.zeros,
+        f.pair_masks,
+        work.pair_at[ranked : ranked + TILE],
+        f.node_words // 8,
+        f.word_bits,
+        f.leaf_value,
+        f.line_head,
+        f.line_groups,
+        work.touch_at,
+        (count + LANES - 1) // LANES,
+        work.sums[:n_heads],
+        f.leaf_variance,
+        work.sums[n_heads:n_sums],
+        f.splits,
+        f.line_splits,
+        work.rank_at,
+        ranked,
+    )
 
 
 @kernel
@@ -130,31 +170,35 @@ def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: n
 
 @kernel
 def _place_pairs(
-    f: ForestTables, x_pair: np.ndarray, start: int, pair_at: np.ndarray, rows: np.ndarray, touch_at: np.ndarray
+    f: ForestTables, x_pair: np.ndarray, start: int, work: ForestWork, rows: np.ndarray, touch_at: np.ndarray
 ) -> None:
-    """Place of each pair feature's line in `f.pair_masks[line]` for up to `RANKED` candidates.
+    """Find rows of masks, or ranks for splits, of the pair features of up to `RANKED` candidates.
 
     Between the searches asks for `touch_at`, the lines of the first tile: all at once they would stop everything.
     """
-    n_pair = len(f.pair_features)
+    n_masked, n_pair = len(f.pair_features), len(f.pair_features) + len(f.split_features)
     end = min(start + RANKED, len(x_pair))
     blocks = (end - start + TILE - 1) // TILE
     asked = 0
     for b in range(blocks):
+        first = start + b * TILE
+        until = min(first + TILE, end)
         for k in range(n_pair):
-            first = start + b * TILE
-            _place_pair(f, x_pair, k, first, min(first + TILE, end), pair_at[b * TILE : (b + 1) * TILE])
-            until = len(touch_at) * (b * n_pair + k + 1) // (blocks * n_pair)
-            for number in range(asked, until):
+            if k < n_masked:
+                _place_pair(f, x_pair, k, first, until, work.pair_at[b * TILE : (b + 1) * TILE])
+            else:
+                _place_ranks(f, x_pair, k - n_masked, first, until, work.found, work.rank_at[:, b * TILE :])
+            last = len(touch_at) * (b * n_pair + k + 1) // (blocks * n_pair)
+            for number in range(asked, last):
                 touch(rows, touch_at[number])
-            asked = until
+            asked = last
 
 
-@kernel
-def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, pair_at: np.ndarray) -> None:
-    """Do so for pair feature `k` of candidates `start` to `end`; lanes without a candidate get any place."""
-    place, feature = f.pair_features[k]
-    first = f.rank_start[feature]
+@inlined
+def _find_ranks(
+    f: ForestTables, x_pair: np.ndarray, place: int, feature: int, start: int, end: int, out: np.ndarray
+) -> None:
+    """Write the ranks of a pair feature of candidates `start` to `end`."""
     width = x_pair.shape[1]
     ranks(
         f.bounds,
@@ -164,13 +208,34 @@ def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: in
         start * width + place,
         width,
         end - start,
-        f.rank_start[feature + 1] - first - 1,
-        pair_at[:, k],
+        f.rank_start[feature + 1] - f.rank_start[feature] - 1,
+        out,
     )
+
+
+@kernel
+def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, pair_at: np.ndarray) -> None:
+    """Write the place of pair feature `k`'s line in `f.pair_masks[line]`; lanes without a candidate get any place."""
+    place, feature = f.pair_features[k]
+    first = f.rank_start[feature]
+    _find_ranks(f, x_pair, place, feature, start, end, pair_at[:, k])
     for c in range(end - start):
         pair_at[c, k] = LINE * f.rank_row[first + pair_at[c, k]]
     for c in range(end - start, TILE):
         pair_at[c, k] = 0
+
+
+@kernel
+def _place_ranks(
+    f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, found: np.ndarray, rank_at: np.ndarray
+) -> None:
+    """Write the ranks of split feature `k`, NaN first and NaN last; lanes without a candidate keep theirs."""
+    place, feature = f.split_features[k]
+    nan = f.rank_start[feature + 1] - f.rank_start[feature] - 1
+    _find_ranks(f, x_pair, place, feature, start, end, found)
+    for c in range(end - start):
+        rank_at[2 * k, c] = found[c] if found[c] < nan else -1
+        rank_at[2 * k + 1, c] = found[c]
 
 
 @kernel
@@ -188,6 +253,28 @@ def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
         mask = mask_row(f, feature, x[f.columns[feature]])
         for w in range(len(row)):
             row[w] &= f.pair_masks[w >> 3, mask, w & 7]
+    per_line = 8 * LINE // f.word_bits
+    for line in range(len(f.line_splits)):
+        first, count = f.line_splits[line]
+        for k in range(per_line * count):
+            _narrow(f, f.splits[first + k], per_line * line + k // count, x, row)
+
+
+@kernel
+def _narrow(f: ForestTables, split: np.ndarray, position: int, x: np.ndarray, row: np.ndarray) -> None:
+    """Leave in `row` what a split of the tree at `position` does: all, or all but the leaves on its right."""
+    number = np.int64(split[0]) // (4 * RANKED)
+    feature = f.split_features[number >> 1, 1]
+    found = rank(f, feature, x[f.columns[feature]])
+    if found == f.rank_start[feature + 1] - f.rank_start[feature] - 1 and number & 1 == 0:
+        found = -1
+    if found > np.int64(np.int32(split[1])):
+        return
+    if f.word_bits == 64:
+        row[position] &= np.uint64(split[2]) | np.uint64(split[3]) << np.uint64(32)
+    else:
+        shift = np.uint64(32 * (position & 1))
+        row[position >> 1] &= np.uint64(split[2]) << shift | ~(np.uint64(2**32 - 1) << shift)
 
 
 @kernel
@@ -249,16 +336,19 @@ def unpack(block: np.ndarray) -> ForestTables:
         masks=_matrix(block, 5, np.uint64),
         pair_masks=carray(address(block, np.int64(block[8 * 6])), shape, np.uint64),
         full=_vector(block, 7, np.uint64),
-        columns=_vector(block, 8, np.int64),
-        request_features=_matrix(block, 9, np.int64),
-        node_features=_matrix(block, 10, np.int64),
-        pair_features=_matrix(block, 11, np.int64),
-        leaf_value=_matrix(block, 12, np.float32),
-        line_head=_vector(block, 13, np.int64),
-        line_groups=_vector(block, 14, np.int64),
-        leaf_variance=_matrix(block, 15, np.float32),
-        node_words=np.int64(block[8 * 16]),
-        word_bits=np.int64(block[8 * 16 + 1]),
+        splits=_matrix(block, 8, np.uint32),
+        line_splits=_matrix(block, 9, np.int64),
+        columns=_vector(block, 10, np.int64),
+        request_features=_matrix(block, 11, np.int64),
+        node_features=_matrix(block, 12, np.int64),
+        pair_features=_matrix(block, 13, np.int64),
+        split_features=_matrix(block, 14, np.int64),
+        leaf_value=_matrix(block, 15, np.float32),
+        line_head=_vector(block, 16, np.int64),
+        line_groups=_vector(block, 17, np.int64),
+        leaf_variance=_matrix(block, 18, np.float32),
+        node_words=np.int64(block[8 * 19]),
+        word_bits=np.int64(block[8 * 19 + 1]),
     )
 
 
@@ -299,6 +389,8 @@ def packed_score(
         zeros=places[TILE : 2 * TILE],
         touch_at=places[2 * TILE :],
         pair_at=np.empty((RANKED, len(f.pair_features)), np.int64),
+        found=np.empty(TILE, np.int64),
+        rank_at=np.zeros((2 * len(f.split_features), RANKED), np.int32),
         sums=np.empty((2 * n_heads, TILE), np.float32),
     )
     score(f, request, rows, indices, x_pair, work, out)

@@ -134,12 +134,15 @@ class Code:
         """
         self.call("llvm.prefetch.p0", ir.VoidType(), self.builder.inttoptr(at, I8.as_pointer()), I32(0), I32(2), I32(1))
 
+    def spread(self, value: Any, lanes: int) -> Any:
+        """`value` in every lane."""
+        first = self.builder.insert_element(ir.Constant(vector(value.type, lanes), ir.Undefined), value, I32(0))
+        return self.builder.shuffle_vector(first, first, constant(lanes, 0))
+
     def below(self, block_at: Any, value: Any) -> Any:
         """How many of 8 doubles lie below a value."""
-        kind = vector(F64, FANOUT)
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), value, I32(0))
-        wide = self.builder.shuffle_vector(first, first, constant(FANOUT, 0))
-        is_below = self.builder.fcmp_ordered("<", self.load(block_at, kind), wide)
+        block = self.load(block_at, vector(F64, FANOUT))
+        is_below = self.builder.fcmp_ordered("<", block, self.spread(value, FANOUT))
         return self.builder.zext(self.builder.ctpop(self.builder.bitcast(is_below, I8)), I64)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,36 +15,37 @@ from scheduler.forest_layout import GROUP, LANES, LINE, TILE
 from scheduler.kernels.lanes import F32, I1, I8, I32, I64, INT, Code, check_contiguous, constant, or_plain, vector
 
 
-def _plain_numbers(node: Any, node_at: Any, known: Any, masks: Any, pair_at: Any, bits: Any) -> Any:
-    """Leaf numbers of one candidate for one line."""
+def _plain_words(node: Any, node_at: Any, known: Any, masks: Any, pair_at: Any, bits: Any) -> list[int]:
+    """Leaves left of each tree of one line, one candidate's."""
     left = known & node.reshape(-1)[node_at // 8 : node_at // 8 + 8]
     for at in pair_at:
         left = left & masks.reshape(-1)[at // 8 : at // 8 + 8]
-    words = [int(left[place * bits // 64]) >> (place * bits % 64) for place in range(512 // bits)]
-    return [bits - (word & ((1 << bits) - 1)).bit_length() for word in words]
+    return [int(left[place * bits // 64]) >> (place * bits % 64) & ((1 << bits) - 1) for place in range(512 // bits)]
 
 
-def _plain_add_lines(
+def plain_add_lines(
     request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any, node_lines: Any,
     bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
-    variances: Any, spreads: Any,
+    variances: Any, spreads: Any, narrow: Callable[[int, int, int, int], int] | None = None,
 ) -> None:  # fmt: skip
+    """Do what `add_lines` does; `narrow(line, place, c, word)` gives what is left of a tree's word further on."""
     del touch_at  # a hint, which changes nothing
     tables = [(values, sums), (variances, spreads)][: 1 + (len(spreads) > 0)]
+    per_line = 512 // bits
     for line in range(len(line_head)):
         rows, starts = (node, node_at) if line < node_lines else (base, base_at)
         known = request[8 * line : 8 * line + 8]
         for c in range(LANES * vectors):
             start = int(starts[c]) + LINE * line
-            numbers = _plain_numbers(rows, start, known, pair_masks[line], pair_at[c].tolist(), int(bits))
-            for table, totals in tables:
-                total = totals[line_head[line], c]
-                for place in range(GROUP * line_groups[line]):
-                    total = np.float32(total + table[line * 512 // bits + place, numbers[place] % bits])
-                totals[line_head[line], c] = total
+            words = _plain_words(rows, start, known, pair_masks[line], pair_at[c].tolist(), int(bits))
+            for place in range(GROUP * line_groups[line]):
+                word = words[place] if narrow is None else narrow(line, place, c, words[place])
+                for table, totals in tables:
+                    value = table[line * per_line + place, (bits - word.bit_length()) % bits]
+                    totals[line_head[line], c] = np.float32(totals[line_head[line], c] + value)
 
 
-@or_plain(_plain_add_lines)
+@or_plain(plain_add_lines)
 def add_lines(
     typing: Any, request: Any, node: Any, node_at: Any, base: Any, base_at: Any, pair_masks: Any, pair_at: Any,
     node_lines: Any, bits: Any, values: Any, line_head: Any, line_groups: Any, touch_at: Any, vectors: Any, sums: Any,
@@ -81,128 +84,98 @@ def add_lines(
     arrays = (request, node, node_at, base, base_at, pair_masks, pair_at)
     check_contiguous(*arrays, values, line_head, line_groups, touch_at, sums, variances, spreads)
     signature = types.void(*arrays, INT, INT, values, line_head, line_groups, touch_at, INT, sums, variances, spreads)
+    return signature, emitter(_ByMask)
+
+
+def emitter(lines: type[Lines]) -> Callable[..., Any]:
+    """Return what numba calls for the code of an intrinsic whose first arguments are those of `add_lines`."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = Code(context, builder, signature, args)
         with builder.if_else(builder.icmp_signed("==", args[8], I64(32))) as (narrow, wide):
             with narrow:
-                _Lines(code, I32, 16).emit()
+                lines(code, I32, 16).emit()
             with wide:
-                _Lines(code, I64, 8).emit()
+                lines(code, I64, 8).emit()
         return context.get_dummy_value()
 
-    return signature, emit
+    return emit
 
 
-class _Lines:
+class Lines(ABC):
     """The code for one width of words: `lanes` trees a line."""
 
     def __init__(self, code: Code, kind: Any, lanes: int) -> None:
-        self.code, self.lanes, self.bits = code, lanes, 512 // lanes
+        self.code, self.kind, self.lanes, self.bits = code, kind, lanes, 512 // lanes
         self.words = vector(kind, lanes)
-        self.numbers_at = self._room(TILE * lanes)
-        self.turned_at = self._room(LANES * lanes)
 
-    def _room(self, n_bytes: int) -> Any:
+    @abstractmethod
+    def add_line(self) -> None:
+        """Add the leaf values of one line's trees for all candidates."""
+
+    def room(self, n_bytes: int) -> Any:
         """Address of bytes on the stack, at a line."""
         room = cgutils.alloca_once(self.code.builder, ir.ArrayType(I8, n_bytes))
         room.align = LINE
         return self.code.builder.ptrtoint(room, I64)
 
     def emit(self) -> None:
+        """Go through all lines."""
         code, builder = self.code, self.code.builder
-        request, node, node_at, base, base_at, masks, pairs = (code.start(number) for number in range(7))
-        values, heads, groups, touches = (code.start(number) for number in range(9, 13))
-        sums, variances, spreads = (code.start(number) for number in (14, 15, 16))
-        has_spreads = builder.icmp_signed(">", code.size(16, 0), I64(0))
+        request, self.node, node_at, base, base_at, masks, self.pairs_at = map(code.start, range(7))
+        values, heads, groups, touches = map(code.start, range(9, 13))
+        sums, variances, spreads = map(code.start, range(14, 17))
+        self.has_spreads = builder.icmp_signed(">", code.size(16, 0), I64(0))
         line_masks, head_bytes = builder.mul(code.size(5, 1), I64(LINE)), builder.mul(code.size(14, 1), I64(4))
+        self.n_pairs, self.vectors = code.size(6, 1), code.args[13]
+        self.pair_bytes = builder.mul(self.n_pairs, I64(8))
         with code.loop(code.size(10, 0)) as loop:
-            line = loop.index
-            byte = builder.mul(line, I64(LINE))
-            is_kept = builder.icmp_signed("<", line, code.args[7])
+            self.line = loop.index
+            byte = builder.mul(self.line, I64(LINE))
+            is_kept = builder.icmp_signed("<", self.line, code.args[7])
             self.known = code.load(builder.add(request, byte), self.words)
-            self.rows_at = builder.add(builder.select(is_kept, node, base), byte)
+            self.rows_at = builder.add(builder.select(is_kept, self.node, base), byte)
             self.places_at = builder.select(is_kept, node_at, base_at)
-            self.masks_at = builder.add(masks, builder.mul(line, line_masks))
-            self.pairs_at, self.node = pairs, node
-            self.touch_at = code.place(touches, line, 8 * TILE)
-            code.unroll(code.size(6, 1), self._numbers)
-            head_at = builder.mul(code.item(heads, line), head_bytes)
-            n_groups = code.item(groups, line)
-            with code.loop(code.args[13]) as vectors:
-                self._turn(code.place(self.numbers_at, vectors.index, LANES * self.lanes))
-                table_bytes = self.lanes * self.bits * 4
-                sum_at = builder.add(head_at, builder.mul(vectors.index, I64(LINE)))
-                self.late = builder.mul(vectors.index, I64(self.lanes // GROUP))
-                self.late = builder.add(self.late, I64(4 * (LANES - self.lanes // GROUP)))
-                self._add(code.place(values, line, table_bytes), n_groups, builder.add(sums, sum_at), touches=True)
-                with builder.if_then(has_spreads):
-                    at = code.place(variances, line, table_bytes)
-                    self._add(at, n_groups, builder.add(spreads, sum_at), touches=False)
+            self.masks_at = builder.add(masks, builder.mul(self.line, line_masks))
+            self.touch_at = code.place(touches, self.line, 8 * TILE)
+            self.n_groups = code.item(groups, self.line)
+            head_at = builder.mul(code.item(heads, self.line), head_bytes)
+            self.tables = [
+                (code.place(table, self.line, self.lanes * self.bits * 4), builder.add(total, head_at))
+                for table, total in ((values, sums), (variances, spreads))
+            ]
+            self.add_line()
 
-    def _touch(self, number: Any) -> None:
+    def touch(self, number: Any) -> None:
         """Ask for a line of the next tile's rows."""
         self.code.prefetch(self.code.builder.add(self.node, self.code.item(self.touch_at, number)))
 
-    def _numbers(self, pairs: Any) -> None:
-        """Leaf numbers of all candidates for one line, as bytes; `pairs` is a range or a count."""
+    def left(self, c: Any, pairs: Any) -> Any:
+        """Leaves of a line that request, node and masks of pair features leave to candidate `c`."""
         code, builder = self.code, self.code.builder
-        pair_bytes = builder.mul(code.size(6, 1), I64(8))
-        with code.loop(builder.mul(code.args[13], I64(LANES))) as loop:
-            c = loop.index
-            row = code.load(builder.add(self.rows_at, code.item(self.places_at, c)), self.words)
-            # Of 16 candidates all but one a group ask here, the others in `_add`: memory is kept busy in both.
-            asked = builder.lshr(builder.mul(c, I64(LANES - self.lanes // GROUP)), I64(4))
-            self._touch(asked)
-            pair_at = builder.add(self.pairs_at, builder.mul(c, pair_bytes))
+        row = code.load(builder.add(self.rows_at, code.item(self.places_at, c)), self.words)
+        pair_at = builder.add(self.pairs_at, builder.mul(c, self.pair_bytes))
 
-            def narrow(pair: Any, left: Any, pair_at: Any = pair_at) -> Any:
-                return builder.and_(left, code.load(builder.add(self.masks_at, code.item(pair_at, pair)), self.words))
+        def narrow(pair: Any, left: Any) -> Any:
+            return builder.and_(left, code.load(builder.add(self.masks_at, code.item(pair_at, pair)), self.words))
 
-            left = code.fold(builder.and_(row, self.known), pairs, narrow)
-            name = f"llvm.ctlz.v{self.lanes}i{self.bits}"
-            numbers = builder.trunc(code.call(name, self.words, left, I1(0)), vector(I8, self.lanes))
-            code.store(numbers, code.place(self.numbers_at, c, self.lanes), self.lanes)
+        return code.fold(builder.and_(row, self.known), pairs, narrow)
 
-    def _turn(self, at: Any) -> None:
-        """From 16 candidates of `lanes` bytes to vectors over candidates, the leaf numbers of 4 trees in a lane."""
-        code = self.code
-        n_groups = self.lanes // GROUP
-        parts = [code.load(code.place(at, I64(k), LINE), vector(I32, LANES), LINE) for k in range(n_groups)]
-        if n_groups == 2:
-            turned = [self._pick(*parts, list(range(g, 32, 2))) for g in range(2)]
-        else:
-            low, high = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
-            turned = []
-            for g in (0, 2):
-                two = [*range(g, 32, 4), *range(g + 1, 32, 4)]
-                halves = self._pick(parts[0], parts[1], two), self._pick(parts[2], parts[3], two)
-                turned += [self._pick(*halves, low), self._pick(*halves, high)]
-        for g, group in enumerate(turned):
-            code.store(group, code.place(self.turned_at, I64(g), LINE), LINE)
+    def zeros_above(self, words: Any) -> Any:
+        """Leaf numbers: zero bits above the highest one that is left."""
+        name = f"llvm.ctlz.v{words.type.count}i{self.bits}"
+        return self.code.call(name, words.type, words, I1(0))
 
-    def _pick(self, first: Any, second: Any, lanes: list[int]) -> Any:
-        return self.code.builder.shuffle_vector(first, second, ir.Constant(vector(I32, LANES), lanes))
+    def pick(self, first: Any, second: Any, lanes: list[int]) -> Any:
+        """Lanes of two vectors, those of the second numbered after those of the first."""
+        return self.code.builder.shuffle_vector(first, second, ir.Constant(vector(I32, len(lanes)), lanes))
 
-    def _add(self, values_at: Any, n_groups: Any, sums_at: Any, *, touches: bool) -> None:
-        """Add the leaf values of groups of 4 trees, tree after tree, to 16 sums."""
-        code, builder = self.code, self.code.builder
-        kind = vector(F32, LANES)
+    def leaves(self, at: Any) -> list[Any]:
+        """Leaf values of one tree."""
+        places = [self.code.builder.add(at, I64(t * LINE)) for t in range(self.bits // LANES)]
+        return [self.code.load(place, vector(F32, LANES), 4) for place in places]
 
-        def add_group(group: Any, total: Any) -> Any:
-            if touches:
-                self._touch(builder.add(self.late, group))
-            four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
-            tree_at = code.place(values_at, group, GROUP * self.bits * 4)
-            for k in range(GROUP):
-                at = builder.add(tree_at, I64(k * self.bits * 4))
-                tables = [code.load(builder.add(at, I64(t * LINE)), kind, 4) for t in range(self.bits // LANES)]
-                total = builder.fadd(total, self._look_up(tables, builder.lshr(four, constant(LANES, 8 * k))))
-            return total
-
-        code.store(code.fold(code.load(sums_at, kind, 4), n_groups, add_group), sums_at, 4)
-
-    def _look_up(self, tables: list[Any], index: Any) -> Any:
+    def look_up(self, tables: list[Any], index: Any) -> Any:
         """`tables[index]` of each lane, as if the tables were one: a permutation each, joined by the high bits."""
         builder = self.code.builder
         low = builder.and_(index, constant(LANES, LANES - 1))
@@ -224,3 +197,70 @@ class _Lines:
             one = builder.extract_element(table, builder.extract_element(index, I32(lane)))
             out = builder.insert_element(out, one, I32(lane))
         return out
+
+
+class _ByMask(Lines):
+    """By a row of masks for each pair feature."""
+
+    def __init__(self, code: Code, kind: Any, lanes: int) -> None:
+        super().__init__(code, kind, lanes)
+        self.numbers_at = self.room(TILE * lanes)
+        self.turned_at = self.room(LANES * lanes)
+
+    def add_line(self) -> None:
+        code, builder = self.code, self.code.builder
+        code.unroll(self.n_pairs, self._numbers)
+        with code.loop(self.vectors) as vectors:
+            self._turn(code.place(self.numbers_at, vectors.index, LANES * self.lanes))
+            late = builder.mul(vectors.index, I64(self.lanes // GROUP))
+            self.late = builder.add(late, I64(4 * (LANES - self.lanes // GROUP)))
+            (values_at, sums_at), (variances_at, spreads_at) = self.tables
+            place = builder.mul(vectors.index, I64(LINE))
+            self._add(values_at, builder.add(sums_at, place), touches=True)
+            with builder.if_then(self.has_spreads):
+                self._add(variances_at, builder.add(spreads_at, place), touches=False)
+
+    def _numbers(self, pairs: Any) -> None:
+        """Leaf numbers of all candidates for one line, as bytes; `pairs` is a range or a count."""
+        code, builder = self.code, self.code.builder
+        with code.loop(builder.mul(self.vectors, I64(LANES))) as loop:
+            c = loop.index
+            left = self.left(c, pairs)
+            # Of 16 candidates all but one a group ask here, the others in `_add`: memory is kept busy in both.
+            self.touch(builder.lshr(builder.mul(c, I64(LANES - self.lanes // GROUP)), I64(4)))
+            numbers = builder.trunc(self.zeros_above(left), vector(I8, self.lanes))
+            code.store(numbers, code.place(self.numbers_at, c, self.lanes), self.lanes)
+
+    def _turn(self, at: Any) -> None:
+        """From 16 candidates of `lanes` bytes to vectors over candidates, the leaf numbers of 4 trees in a lane."""
+        code = self.code
+        n_groups = self.lanes // GROUP
+        parts = [code.load(code.place(at, I64(k), LINE), vector(I32, LANES), LINE) for k in range(n_groups)]
+        if n_groups == 2:
+            turned = [self.pick(*parts, list(range(g, 32, 2))) for g in range(2)]
+        else:
+            low, high = [*range(8), *range(16, 24)], [*range(8, 16), *range(24, 32)]
+            turned = []
+            for g in (0, 2):
+                two = [*range(g, 32, 4), *range(g + 1, 32, 4)]
+                halves = self.pick(parts[0], parts[1], two), self.pick(parts[2], parts[3], two)
+                turned += [self.pick(*halves, low), self.pick(*halves, high)]
+        for g, group in enumerate(turned):
+            code.store(group, code.place(self.turned_at, I64(g), LINE), LINE)
+
+    def _add(self, values_at: Any, sums_at: Any, *, touches: bool) -> None:
+        """Add the leaf values of groups of 4 trees, tree after tree, to 16 sums."""
+        code, builder = self.code, self.code.builder
+        kind = vector(F32, LANES)
+
+        def add_group(group: Any, total: Any) -> Any:
+            if touches:
+                self.touch(builder.add(self.late, group))
+            four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
+            tree_at = code.place(values_at, group, GROUP * self.bits * 4)
+            for k in range(GROUP):
+                tables = self.leaves(builder.add(tree_at, I64(k * self.bits * 4)))
+                total = builder.fadd(total, self.look_up(tables, builder.lshr(four, constant(LANES, 8 * k))))
+            return total
+
+        code.store(code.fold(code.load(sums_at, kind, 4), self.n_groups, add_group), sums_at, 4)

@@ -31,7 +31,7 @@ def text_of(trees, n_features):
     return head + "".join(blocks) + "end of trees\n\nparameters:\nend of parameters\n"
 
 
-def random_tree(rng, n_leaves, n_features, categorical):
+def random_tree(rng, n_leaves, n_features, categorical, ordered):
     """Fields of one tree: leaves are split at random until there are `n_leaves`."""
     n_splits = n_leaves - 1
     left, right = np.zeros(n_splits, int), np.zeros(n_splits, int)
@@ -52,7 +52,9 @@ def random_tree(rng, n_leaves, n_features, categorical):
     n_sets = int(is_categorical.sum())
     threshold = pool.copy()
     threshold[is_categorical] = np.arange(n_sets)
-    decision = np.where(is_categorical, 1, rng.integers(3, size=n_splits) * 4 + 2 * rng.integers(2, size=n_splits))
+    missing = rng.integers(3, size=n_splits)
+    missing[np.isin(feature, ordered) & (missing == 1)] = 2
+    decision = np.where(is_categorical, 1, missing * 4 + 2 * rng.integers(2, size=n_splits))
     sizes = rng.integers(1, 4, n_sets)
     bits = rng.integers(0, 2**32, sizes.sum(), dtype=np.uint64)
     tree = {
@@ -83,10 +85,14 @@ def join(values):
 
 
 def random_model(rng, n_trees, max_leaves, n_features):
-    """A text model with every missing type, default direction and, for a third of the features, categories."""
-    categorical = rng.choice(n_features, n_features // 3, replace=False)
+    """A text model with every missing type and default direction; a third of its features have categories.
+
+    Of another third no split takes zero for missing, so that it splits their values in order.
+    """
+    order = rng.permutation(n_features)
+    kinds = order[: n_features // 3], order[n_features // 3 : 2 * n_features // 3]
     sizes = rng.integers(1, max_leaves + 1, n_trees)
-    return text_of([random_tree(rng, int(size), n_features, categorical) for size in sizes], n_features)
+    return text_of([random_tree(rng, int(size), n_features, *kinds) for size in sizes], n_features)
 
 
 def random_rows(rng, n, n_features, text):

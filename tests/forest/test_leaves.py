@@ -22,6 +22,8 @@ from tests.forest.models import (
 )
 from training.export import forest_from_lightgbm
 
+pytestmark = pytest.mark.usefixtures("cost_of_masks")
+
 
 def assert_same(forest, boosters, x):
     """Leaves and double sums equal LightGBM's, bit for bit."""

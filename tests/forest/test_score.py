@@ -16,17 +16,27 @@ from tests.forest import twin
 from tests.forest.models import booster_of, random_model, random_owners, random_rows, trained
 from training.export import forest_from_lightgbm, trees_from_lightgbm
 
+pytestmark = pytest.mark.usefixtures("cost_of_masks")
 
-def in_order(texts, x, owners):
-    """float32 sums of leaf values in the order that `build_tables` states: trees with a node feature first."""
-    node = set(owners["node"])
+
+def in_order(texts, x, owners, split_features=()):
+    """float32 sums of leaf values in the order that `build_tables` states.
+
+    Trees with a node feature first, and of both kinds those with fewer splits by pair features that have any.
+    """
+    node, by_split = set(owners["node"]), set(split_features)
     totals = np.zeros((len(x), len(texts)), np.float32)
     for head, text in enumerate(texts):
         trees = twin.read_text(text)
-        first = [tree for tree in trees if node & set(tree["feature"])]
-        for tree in first + [tree for tree in trees if tree not in first]:
+        trees.sort(key=lambda tree: (not node & set(tree["feature"]), sum(f in by_split for f in tree["feature"])))
+        for tree in trees:
             totals[:, head] += np.array([tree["value"][twin.leaf(tree, row)] for row in x], np.float32)
     return totals
+
+
+def split_columns(forest):
+    """Columns of the pair features that are looked up by their splits."""
+    return forest.tables.columns[forest.tables.split_features[:, 1]].tolist()
 
 
 def candidates(rng, x, owners, n):
@@ -51,7 +61,22 @@ def test_scores_are_float32_sums_in_a_fixed_order(seed, max_leaves, n_features, 
     request = forest.request_row(x[0, owners["request"]])
     got = forest.score(request, rows, indices, full[:, owners["pair"]])
     assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, in_order(texts, full, owners))
+    np.testing.assert_array_equal(got, in_order(texts, full, owners, split_columns(forest)))
+
+
+def test_splits_are_looked_at_where_that_is_cheaper_and_values_are_in_order(cost_of_masks):
+    booster, _ = trained(n_trees=50)
+    owners = {"request": [2, 0], "node": [8, 1, 3], "pair": [4, 7, 5, 6]}
+    forest = forest_from_lightgbm(booster, **owners)
+    categorical = {4, 7, 5, 6} & {int(column) for column in categorical_columns(booster)}
+    expected = {4, 7, 5, 6} - categorical if cost_of_masks else set()
+    assert set(split_columns(forest)) == expected
+
+
+def categorical_columns(booster):
+    """Columns with a split by categories."""
+    trees = trees_from_lightgbm(booster)
+    return np.unique(trees.feature[trees.decision & 1 == 1])
 
 
 @given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 3), st.integers(0, 150))
@@ -82,7 +107,7 @@ def with_variances(rng, trees):
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scene(cost_of_masks):  # noqa: ARG001 - another forest for each
     """A forest, nodes, a request and 200 candidates."""
     booster, x = trained(n_trees=50)
     owners = {"request": [2, 0], "node": [8, 1, 3], "pair": [4, 7, 5, 6]}

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 
-from scheduler import Model
+from scheduler import Forest, Model, tables
 from scheduler.kernels.draws import uniform
 from scheduler.kernels.sphere import distance_km
 from scheduler.spec import Tier
 from tests import models, schedulers
+from tests.forest.models import booster_of, random_model
 from tests.index_world import World
+from training.export import trees_from_lightgbm
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = (
@@ -39,10 +43,27 @@ def answers(folder):
         return [
             *said,
             holders(),
+            *scores_either_way(),
             [str(km) for km in nowhere],
             distance_km(1.0, 2.0, -3.0, 179.0),
             uniform(2**63 - 1, 5, 7),
         ]
+
+
+def scores_either_way():
+    """Scores and variances of pair features looked up by masks, and by splits."""
+    scores = []
+    for max_leaves in (20, 40):
+        rng = np.random.default_rng(max_leaves)
+        trees = trees_from_lightgbm(booster_of(random_model(rng, 20, max_leaves, 6)))
+        trees = trees._replace(leaf_variance=rng.random(len(trees.leaf_value)))
+        x = rng.normal(size=(70, 6))
+        for cost in (0.0, 1e9):
+            with mock.patch.object(tables, "MASK_CYCLES", cost):
+                forest = Forest.build([trees, trees], node=[0], pair=range(1, 6))
+            call = forest.request_row([]), forest.node_rows(x[:, :1]), np.arange(70), x[:, 1:]
+            scores += [part.tolist() for part in forest.score_with_variance(*call)]
+    return scores
 
 
 def holders():

@@ -26,22 +26,22 @@ class Learned:
 
     A request that the scheduler leaves to the origin takes its first candidate, which is a random one,
     because the replay has no origin; such a pick teaches nothing. `n_origin` counts them. Of a slate the
-    first node counts.
+    first node counts. `scheduler` is the one that is asked.
     """
 
     def __init__(self, setting: Setting, model: Model) -> None:
         self._setting = setting
-        self._scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER)
+        self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
         self.n_origin = 0
         features = model.features
-        self._scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
-        self._scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))
+        self.scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
+        self.scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))
 
     def warm(self, telemetry: Telemetry) -> None:
         """Push all telemetry through the scheduler's own history."""
-        scheduler = self._scheduler
+        scheduler = self.scheduler
         model = scheduler.model
         nothing = np.zeros(len(telemetry), np.bool_)
         replay(telemetry, model.spec, model.features, scheduler.history, keep=nothing)
@@ -50,7 +50,7 @@ class Learned:
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Return the columns that the scheduler decides for."""
         self._report(question)
-        decisions = self._scheduler.decide_batch(*self._asked(question), now=question.time)
+        decisions = self.scheduler.decide_batch(*self._asked(question), now=question.time)
         first = decisions.position[:, 0]
         served = first >= 0
         self.n_origin += int((~served).sum())
@@ -68,7 +68,7 @@ class Learned:
         seen, spec = seen.take(known), self._setting.spec
         outcomes: dict[str, Any] = {name: seen.outcomes[name] for name in spec.outcomes}
         several = spec.policy.max_nodes > 1
-        self._scheduler.observe_batch(
+        self.scheduler.observe_batch(
             np.array(decisions, np.int64)[known],
             {"ok": seen.ok, **outcomes},
             now=seen.arrival,
@@ -78,11 +78,11 @@ class Learned:
     def expected(self) -> dict[str, NDArray[np.float64]]:
         """Return by head what was expected of every pick so far, NaN where the origin served."""
         values = np.concatenate(self._values)
-        return {name: values[:, h] for h, name in enumerate(self._scheduler.model.heads)}
+        return {name: values[:, h] for h, name in enumerate(self.scheduler.model.heads)}
 
     def features(self, question: Question) -> NDArray[np.float32]:
         """Return the feature rows of all candidates as the scheduler sees them, (n, n_candidates, n_features)."""
-        return self._scheduler.features(*self._asked(question), now=question.time)
+        return self.scheduler.features(*self._asked(question), now=question.time)
 
     def _asked(self, question: Question) -> tuple[dict[str, Any], NDArray[Any]]:
         """Return requests and candidates as the scheduler takes them."""
@@ -95,7 +95,7 @@ class Learned:
         if question.node_state:
             rows = np.unique(question.candidates[question.candidates >= 0])
             state = {name: _values(at_rows(column, rows)) for name, column in question.node_state.items()}
-            self._scheduler.fleet.upsert(self._setting.nodes.ids[rows], state)
+            self.scheduler.fleet.upsert(self._setting.nodes.ids[rows], state)
 
 
 def _raw(schema: Schema, table: Entities) -> dict[str, Any]:
