@@ -12,7 +12,7 @@ import numpy as np
 from scheduler.kernels import factors, regimes
 from scheduler.kernels.history import find, mix, prefetch_bucket, prefetch_entry, update
 from scheduler.kernels.jit import inlined, kernel
-from scheduler.kernels.memory import prefetch
+from scheduler.kernels.memory import prefetch_row
 from scheduler.kernels.sphere import distance_km
 from scheduler.layout import (
     MISSING_KEY,
@@ -29,6 +29,7 @@ from scheduler.layout import (
     OP_REGIME,
     OP_REQUEST,
     OP_SHRUNK,
+    OP_VARIANCE,
     PART_CLIENT,
     PART_NODE,
     TIME_FLOATS,
@@ -56,20 +57,27 @@ def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: 
 
 
 @inlined
-def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float) -> float:
-    """Return statistic ``f`` of the entry in a slot; NaN where the slot is -1 or nothing was seen."""
+def is_statistic(op: int) -> bool:
+    """Return whether an operation reads one history entry."""
+    return op >= OP_MEAN and op <= OP_AGE
+
+
+@inlined
+def statistic(history: HistoryArrays, op: int, at: int, other: int, slot: int, now: float) -> float:
+    """Return a statistic of the entry in a slot; NaN where the slot is -1 or nothing was seen.
+
+    ``op``, ``at`` and ``other`` are a feature's `FeatureProgram.op` and second and third of its ``args``, as numbers:
+    read from the program's arrays for each node of a loop, they took longer than the statistic.
+    """
     if slot < 0:
         return np.nan
-    op = program.op[f]
-    at = program.args[f, 1]
     if op == OP_LAST:
-        return history.rows[slot, at] if history.rows[slot, program.args[f, 2]] > 0.0 else np.nan
-    elapsed = max(now - history.seen[slot], 0.0)
+        return history.rows[slot, at] if history.rows[slot, other] > 0.0 else np.nan
     if op == OP_AGE:
-        return elapsed
+        return max(now - history.seen[slot], 0.0)
     weight = history.rows[slot, at]
     if op == OP_COUNT:
-        return weight * np.exp2(-elapsed * history.rates[program.args[f, 2]])
+        return weight * np.exp2(-max(now - history.seen[slot], 0.0) * history.rates[other])
     if weight == 0.0:
         return np.nan
     if op == OP_MEAN:
@@ -213,11 +221,11 @@ def fill(
     for n in range(owned.size):
         f = owned[n]
         op = program.op[f]
-        if op >= OP_MEAN and op <= OP_AGE:
+        if is_statistic(op):
             if program.args[f, 0] != key:  # features of one history key mostly stand together
                 key = program.args[f, 0]
                 slot = find(history, history_key(program, key, request, i, node, j))
-            x = statistic(program, f, history, slot, now)
+            x = statistic(history, op, program.args[f, 1], program.args[f, 2], slot, now)
         elif op == OP_SHRUNK:
             x = shrunk(program, f, request, i, node, j, history, now)
         elif op == OP_FACTORS:
@@ -297,32 +305,50 @@ def fill_pairs(
     for p in range(program.pair.size):
         f = program.pair[p]
         op = program.op[f]
-        if op >= OP_MEAN and op <= OP_AGE:
+        if is_statistic(op):
             k = program.args[f, 0]
             find_all(program, k, request, i, node, slots, history, work)
-            for c in range(slots.size):
-                out[c, p] = statistic(program, f, history, work.found[k, c], now)
+            _statistics(history, op, program.args[f, 1], program.args[f, 2], work.found[k, : slots.size], now, work)
         elif op == OP_SHRUNK:
             _shrink_all(program, f, request, i, node, slots, history, now, work)
-            for c in range(slots.size):
-                out[c, p] = work.x[c]
         elif op == OP_FACTORS:
-            m, which = program.args[f, 0], program.args[f, 1]
-            client = find(history.factors, model_key(program, m, 0, request, i, node, 0))
-            at = _find_nodes(program, m, request, i, node, slots, history, work)
-            for c in range(slots.size):
-                out[c, p] = factors.part(history.factors, m, which, client, work.found[at, c], now)
+            _factors(program, f, request, i, node, slots, history, now, work)
         elif op == OP_REGIME:
             _regimes(program, f, request, i, node, slots, history, now, work)
-            for c in range(slots.size):
-                out[c, p] = work.x[c]
         elif op == OP_DISTANCE:
             _distances(program, f, request, i, node, slots, work)
-            for c in range(slots.size):
-                out[c, p] = work.x[c]
         else:
             for c in range(slots.size):
-                out[c, p] = plain(program, f, request, i, node, slots[c], now)
+                work.x[c] = plain(program, f, request, i, node, slots[c], now)
+        for c in range(slots.size):
+            out[c, p] = work.x[c]
+
+
+@kernel
+def _statistics(
+    history: HistoryArrays, op: int, at: int, other: int, found: np.ndarray, now: float, work: PairWork
+) -> None:
+    """Write a statistic of many entries to ``work.x``: what it is made of side by side first, then as `statistic`."""
+    x, y = work.x[: found.size], work.y[: found.size]
+    if op in (OP_AGE, OP_COUNT):
+        for c in range(found.size):
+            x[c] = max(now - history.seen[found[c]], 0.0) if found[c] >= 0 else np.nan
+        if op == OP_COUNT:
+            for c in range(found.size):
+                weight = history.rows[found[c], at] if found[c] >= 0 else np.nan
+                x[c] = weight * np.exp2(-x[c] * history.rates[other])
+        return
+    second = at
+    if op != OP_LAST:
+        second = at + 1 if op == OP_MEAN else at + 2
+    first = other if op == OP_LAST else at
+    for c in range(found.size):
+        slot = found[c]
+        x[c] = history.rows[slot, first] if slot >= 0 else 0.0
+        y[c] = history.rows[slot, second] if slot >= 0 else 0.0
+    for c in range(found.size):
+        value = y[c] / x[c] if op == OP_VARIANCE else y[c]
+        x[c] = value if x[c] != 0.0 else np.nan
 
 
 @kernel
@@ -353,7 +379,7 @@ def _look_up(table: HistoryArrays | FactorArrays, n: int, work: PairWork, at: in
     for c in range(n):
         work.found[at, c] = find(table, work.keys[c])
         if work.found[at, c] >= 0:
-            prefetch(table.rows, work.found[at, c])
+            prefetch_row(table.rows, work.found[at, c])
 
 
 @kernel
@@ -380,25 +406,28 @@ def _shrink_all(
 
 
 @kernel
-def _find_nodes(
+def _factors(
     program: FeatureProgram,
-    m: int,
+    f: int,
     request: Entity,
     i: int,
     node: Entity,
     slots: np.ndarray,
     history: HistoryArrays,
+    now: float,
     work: PairWork,
-) -> int:
-    """Look up many nodes in factor model ``m``, as `find_all` does in history; return the row of ``work.found``."""
-    at = program.n_parts.size + m
-    if work.sought[at]:
-        return at
-    work.sought[at] = True
+) -> None:
+    """Write feature ``f`` of many nodes, a part of a factor model, to ``work.x``."""
+    m, which = program.args[f, 0], program.args[f, 1]
+    client = find(history.factors, model_key(program, m, 0, request, i, node, 0))
+    at = program.n_parts.size + m  # in which row of `work.found` the model's nodes are
+    if not work.sought[at]:
+        work.sought[at] = True
+        for c in range(slots.size):
+            work.keys[c] = model_key(program, m, 1, request, i, node, slots[c])
+        _look_up(history.factors, slots.size, work, at)
     for c in range(slots.size):
-        work.keys[c] = model_key(program, m, 1, request, i, node, slots[c])
-    _look_up(history.factors, slots.size, work, at)
-    return at
+        work.x[c] = factors.part(history.factors, m, which, client, work.found[at, c], now)
 
 
 @kernel
