@@ -246,7 +246,7 @@ class Forest(NamedTuple):
         """
         x = _matrix(X, "X", self.n_features)
         out = np.empty((len(x), len(self.names.position)), np.int32)
-        kernels.leaves(self.tables, self.names, x, np.empty(self.words, np.uint64), out)
+        kernels.leaves(self.tables, self.names, x, *self._row(), out)
         return out
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
@@ -292,8 +292,12 @@ class Forest(NamedTuple):
     def _sums(self, X: ArrayLike, names: ForestNames) -> NDArray[np.float64]:  # noqa: N803
         x = _matrix(X, "X", self.n_features)
         out = np.empty((len(x), self.n_heads), np.float64)
-        kernels.predict(self.tables, names, x, np.empty(self.words, np.uint64), out)
+        kernels.predict(self.tables, names, x, *self._row(), out)
         return out
+
+    def _row(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Scratch for one whole feature row."""
+        return np.empty(2 * len(self.tables.split_features), np.int64), np.empty(self.words, np.uint64)
 
     def _check_score(
         self,

@@ -318,10 +318,9 @@ def _split_table(
     rows: list[list[tuple[int, int, int, int]]] = [[] for _ in range(n_lines * per_line)]
     for k, feature in enumerate(features):
         for split in feature.splits:
-            *ranks, nan = split.goes_left.tolist()
-            ranks_at = 4 * RANKED * (2 * k + (not nan))
-            stay = ~split.right
-            rows[position[split.tree]].append((ranks_at, (sum(ranks) - 1) % 2**32, stay % 2**32, (stay >> 32) % 2**32))
+            ranks_at = 4 * RANKED * (2 * k + (not split.goes_left[-1]))
+            last, stay = int(split.goes_left[:-1].sum()) - 1, ~split.right
+            rows[position[split.tree]].append((ranks_at, last % 2**32, stay % 2**32, (stay >> 32) % 2**32))
     most = np.array([len(row) for row in rows]).reshape(n_lines, per_line).max(axis=1)
     nothing = (0, -2 % 2**32, 2**32 - 1, 2**32 - 1)  # no rank is so low
     table = [row + [nothing] * (most[place // per_line] - len(row)) for place, row in enumerate(rows)]

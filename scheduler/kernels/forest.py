@@ -239,8 +239,11 @@ def _place_ranks(
 
 
 @kernel
-def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
-    """Write into `row` the one leaf of each tree for a full feature row `x`."""
+def _whole_row(f: ForestTables, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray) -> None:
+    """Write into `row` the leaves of each tree that a full feature row `x` leaves, the one reached the rightmost.
+
+    `ranks_at`, shape (2 * split features,), is overwritten.
+    """
     for w in range(len(row)):
         row[w] = f.full[w]
     for owned in (f.request_features, f.node_features):
@@ -253,23 +256,23 @@ def _whole_row(f: ForestTables, x: np.ndarray, row: np.ndarray) -> None:
         mask = mask_row(f, feature, x[f.columns[feature]])
         for w in range(len(row)):
             row[w] &= f.pair_masks[w >> 3, mask, w & 7]
+    for k in range(len(f.split_features)):
+        feature = f.split_features[k, 1]
+        value = x[f.columns[feature]]
+        ranks_at[2 * k + 1] = rank(f, feature, value)
+        ranks_at[2 * k] = -1 if np.isnan(value) else ranks_at[2 * k + 1]
     per_line = 8 * LINE // f.word_bits
     for line in range(len(f.line_splits)):
         first, count = f.line_splits[line]
         for k in range(per_line * count):
-            _narrow(f, f.splits[first + k], per_line * line + k // count, x, row)
+            split = f.splits[first + k]
+            if ranks_at[np.int64(split[0]) // (4 * RANKED)] <= np.int64(np.int32(split[1])):
+                _narrow(f, split, per_line * line + k // count, row)
 
 
 @kernel
-def _narrow(f: ForestTables, split: np.ndarray, position: int, x: np.ndarray, row: np.ndarray) -> None:
-    """Leave in `row` what a split of the tree at `position` does: all, or all but the leaves on its right."""
-    number = np.int64(split[0]) // (4 * RANKED)
-    feature = f.split_features[number >> 1, 1]
-    found = rank(f, feature, x[f.columns[feature]])
-    if found == f.rank_start[feature + 1] - f.rank_start[feature] - 1 and number & 1 == 0:
-        found = -1
-    if found > np.int64(np.int32(split[1])):
-        return
+def _narrow(f: ForestTables, split: np.ndarray, position: int, row: np.ndarray) -> None:
+    """Leave in `row`, of the tree at `position`, what a split leaves to those that go left."""
     if f.word_bits == 64:
         row[position] &= np.uint64(split[2]) | np.uint64(split[3]) << np.uint64(32)
     else:
@@ -286,20 +289,27 @@ def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
 
 
 @kernel
-def leaves(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
-    """Write into `out`, shape (n, n_trees), the leaf numbers of full feature rows `x`; `row` is overwritten."""
+def leaves(
+    f: ForestTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
+) -> None:
+    """Write into `out`, shape (n, n_trees), the leaf numbers of full feature rows `x`.
+
+    `ranks_at`, shape (2 * split features,), and `row`, shape (words,), are overwritten.
+    """
     for i in range(len(x)):
-        _whole_row(f, x[i], row)
+        _whole_row(f, x[i], ranks_at, row)
         for t in range(out.shape[1]):
             position = names.position[t]
             out[i, t] = names.leaf[position, _leaf(f, position, row)]
 
 
 @kernel
-def predict(f: ForestTables, names: ForestNames, x: np.ndarray, row: np.ndarray, out: np.ndarray) -> None:
-    """Write into `out`, shape (n, n_heads), double sums in tree order for full feature rows `x`."""
+def predict(
+    f: ForestTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
+) -> None:
+    """Write into `out`, shape (n, n_heads), double sums in tree order for full feature rows `x`; otherwise `leaves`."""
     for i in range(len(x)):
-        _whole_row(f, x[i], row)
+        _whole_row(f, x[i], ranks_at, row)
         for h in range(out.shape[1]):
             out[i, h] = 0.0
         for t in range(len(names.position)):
