@@ -40,12 +40,13 @@ class Headline(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture with its caption, and the figures behind it as rows under ``columns``."""
+    """A picture with its caption, the figures behind it as rows under ``columns``, and what else is to be said."""
 
     svg: Markup
     caption: str
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    note: str = ""
 
 
 def write_report(comparison: Comparison, path: str | Path, summary: TrainingSummary | None = None) -> Path:
@@ -215,7 +216,19 @@ def _calibration(comparison: Comparison, summary: TrainingSummary | None) -> Ite
                 for p, o, n in zip(*curve, strict=True)
             ]
             svg = plots.reliability(f"Calibration of {head}", curves, units.get(head, ""))
-            yield Picture(_picture(svg), head, ("rows", "predicted", "observed", "count"), tuple(rows))
+            note = _honesty(summary.heads[head].metrics) if summary is not None else ""
+            yield Picture(_picture(svg), head, ("rows", "predicted", "observed", "count"), tuple(rows), note)
+
+
+def _honesty(metrics: Mapping[str, float]) -> str:
+    """Return how far the expected value was off against what was foreseen, as `training.uncertainty` finds it."""
+    ratio, near, far = (metrics.get(name, np.nan) for name in ("mean_ratio", "covered_68", "covered_95"))
+    if np.isnan(ratio):
+        return ""
+    note = f"On held-out rows the squared error of the expected value was {figure(ratio, 2)} times what was foreseen"
+    if not np.isnan(near):
+        note += f"; {near:.0%} of the outcomes lay where 68 % were expected, {far:.0%} where 95 % were"
+    return f"{note}."
 
 
 def reliability(predicted: NDArray[np.float64], observed: NDArray[np.floating]) -> plots.Curve:

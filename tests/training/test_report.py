@@ -163,10 +163,20 @@ def test_the_same_comparison_gives_the_same_page(comparison, page):
 
 def test_a_training_summary_adds_the_held_out_rows(comparison):
     curve = Curve(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
-    summary = SimpleNamespace(heads={"failure": SimpleNamespace(reliability=curve)})
+    metrics = {"mean_ratio": 5.12, "covered_68": 0.7, "covered_95": 0.94}
+    summary = SimpleNamespace(heads={"failure": SimpleNamespace(reliability=curve, metrics=metrics)})
     page = render(replace(comparison, predicted={"failure": comparison.predicted["failure"]}), summary)
     assert "held-out rows" in page
     assert "<td>0.12</td>" in page
+    assert "was 5.1 times what was foreseen; 70% of the outcomes lay where 68 % were expected, 94% where 95 %" in page
+
+
+def test_a_head_whose_doubt_was_not_judged_has_no_word_on_it(comparison):
+    curve = Curve(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
+    comparison = replace(comparison, predicted={"failure": comparison.predicted["failure"]})
+    for metrics in ({}, {"mean_ratio": float("nan")}):
+        summary = SimpleNamespace(heads={"failure": SimpleNamespace(reliability=curve, metrics=metrics)})
+        assert "times what was foreseen" not in render(comparison, summary)
 
 
 def test_little_data_leaves_sections_that_say_so():
