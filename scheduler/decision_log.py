@@ -41,6 +41,11 @@ class DecisionRing:
             counters=np.zeros(N_EXPLORED + 1, np.int64),
         )
 
+    def touch(self) -> None:
+        """Write every page once without changing it, so that no decision waits for the system to hand it out."""
+        for array in self.arrays:
+            array[:] = array.copy()
+
     def find(
         self, decisions: Sequence[int] | NDArray[np.int64], nodes: Ids | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

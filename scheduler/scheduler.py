@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -367,7 +368,8 @@ class Scheduler:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
 
         A throw-away scheduler of the same model makes every kind of call; nothing of this one changes. What it knows of
-        its nodes is read once, so that it is in the processor's caches as far as they reach.
+        its nodes is read once, so that it is in the processor's caches as far as they reach, and some of its clients
+        are decided for, to no effect.
         """
         client, other = self.model.spec.telemetry.client, Scheduler(self.model, remember=8)
         ids = list(range(WARM_NODES))
@@ -381,6 +383,9 @@ class Scheduler:
         other.refresh()
         other.fleet.remove(ids)
         self._lock.reading(self._read_nodes, client)
+        with self._lock:
+            self._log.touch()
+            self._decide_in_vain(client)
 
     def counters(self) -> dict[str, int]:
         """Return how much was decided, explored, observed, expired, forgotten and held."""
@@ -445,6 +450,19 @@ class Scheduler:
         out = np.empty((1, limit, len(self.model.heads)))
         for first in range(0, slots.size, limit):
             choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk(0), out)
+
+    def _decide_in_vain(self, client: str) -> None:
+        """Decide for some clients by all that is known, into a log that is thrown away, and reserve nothing."""
+        ids, policy = list(islice(self.clients, WARM_CALLS)) or [0], self.model.spec.policy
+        log = DecisionRing(WARM_CALLS, policy.max_nodes, policy.alternatives, self.model.features)
+        kept = self._state()
+        state = kept.content
+        self._packed = Packed(state._replace(log=log.arrays, policy=state.policy._replace(demand=-1)))
+        try:
+            for i in range(WARM_CALLS):
+                self._decide({client: ids[i % len(ids)]}, None, NO_BARS, self._latest)
+        finally:
+            self._packed = kept
 
     def _score(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float64]:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.models import write_small
-from tests.schedulers import new, same, state
+from tests.schedulers import LEDGER, new, same, state
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,3 +67,17 @@ def test_a_warm_up_changes_nothing(model):
     before = state(sched)
     sched.warm_up()
     assert same(before, state(sched))
+
+
+def test_decisions_are_those_of_a_scheduler_that_was_not_warmed_up(model):
+    warmed, other = (new(model, ledger=LEDGER) for _ in range(2))
+    requests = {"client_id": [17, "tv", 17], "kind": ["live"] * 3, "kbps": [500.0] * 3}
+    for sched in (warmed, other):
+        sched.decide({"client_id": 17, "kbps": 500.0}, now=1.0)
+    warmed.warm_up()
+    assert warmed.counters() == other.counters()
+    for now in (1.0, 2.0):
+        ours, theirs = (sched.decide_batch(requests, now=now) for sched in (warmed, other))
+        for field, mine in zip(ours._fields, ours, strict=True):
+            np.testing.assert_array_equal(mine, getattr(theirs, field))
+    assert same(state(warmed), state(other))
