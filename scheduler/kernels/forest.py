@@ -89,62 +89,38 @@ def score(
         _place_nodes(f, indices, start, work.node_at)
         _place_touches(f, indices, start + TILE, work.touch_at)
         work.sums[:n_sums] = 0
+        tile = (
+            request,
+            rows,
+            work.node_at,
+            f.full,
+            work.zeros,
+            f.pair_masks,
+            work.pair_at[ranked : ranked + TILE],
+            f.node_words // 8,
+            f.word_bits,
+            f.leaf_value,
+            f.line_head,
+            f.line_groups,
+            work.touch_at,
+            (count + LANES - 1) // LANES,
+            work.sums[:n_heads],
+            f.leaf_variance,
+            work.sums[n_heads:n_sums],
+        )
         if len(f.splits) > 0:
-            _add_by_split(f, request, rows, work, ranked, count, n_sums)
+            _add_by_split(tile, f.splits, f.line_splits, work.rank_at, ranked)
         else:
-            add_lines(
-                request,
-                rows,
-                work.node_at,
-                f.full,
-                work.zeros,
-                f.pair_masks,
-                work.pair_at[ranked : ranked + TILE],
-                f.node_words // 8,
-                f.word_bits,
-                f.leaf_value,
-                f.line_head,
-                f.line_groups,
-                work.touch_at,
-                (count + LANES - 1) // LANES,
-                work.sums[:n_heads],
-                f.leaf_variance,
-                work.sums[n_heads:n_sums],
-            )
+            add_lines(*tile)
         for c in range(count):
             for h in range(n_sums):
                 out[start + c, h] = work.sums[h, c]
 
 
 @kernel
-def _add_by_split(
-    f: ForestTables, request: np.ndarray, rows: np.ndarray, work: ForestWork, ranked: int, count: int, n_sums: int
-) -> None:
-    """Do what `add_lines` does in `score`; by itself, so that neither's code takes registers from the other's."""
-    n_heads = work.sums.shape[0] // 2
-    add_lines_by_split(
-        request,
-        rows,
-        work.node_at,
-        f.full,
-        work.zeros,
-        f.pair_masks,
-        work.pair_at[ranked : ranked + TILE],
-        f.node_words // 8,
-        f.word_bits,
-        f.leaf_value,
-        f.line_head,
-        f.line_groups,
-        work.touch_at,
-        (count + LANES - 1) // LANES,
-        work.sums[:n_heads],
-        f.leaf_variance,
-        work.sums[n_heads:n_sums],
-        f.splits,
-        f.line_splits,
-        work.rank_at,
-        ranked,
-    )
+def _add_by_split(tile: Any, splits: np.ndarray, line_splits: np.ndarray, rank_at: np.ndarray, ranked: int) -> None:
+    """Call `add_lines_by_split`; by itself, so that neither its code nor `add_lines` takes registers from the other."""
+    add_lines_by_split(*tile, splits, line_splits, rank_at, ranked)
 
 
 @kernel
