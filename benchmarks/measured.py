@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,8 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
 
 
-def _median(times: object) -> float:
-    return round(float(np.median(list(times))), 1)  # type: ignore[call-overload]
+def _median(times: Iterable[float]) -> float:
+    return round(float(np.median(list(times))), 1)
 
 
 if __name__ == "__main__":

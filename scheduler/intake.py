@@ -19,8 +19,6 @@ LAST_TIME = 1e15
 
 def moment(now: object) -> float:
     """Return a time in seconds; raise `InputError` unless it is a number up to `LAST_TIME`."""
-    if type(now) is float and -LAST_TIME <= now <= LAST_TIME:  # nearly always, so at once
-        return now
     if isinstance(now, np.generic):
         now = now.item()
     if isinstance(now, float | int) and -LAST_TIME <= now <= LAST_TIME:  # false for NaN too

@@ -180,10 +180,8 @@ class Scheduler:
             changed.
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
-        bars = NO_BARS
-        if exclude is not None or block is not None:
-            one = None if exclude is None else [exclude]
-            bars = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
+        one = None if exclude is None else [exclude]
+        bars = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
         return self._lock.reading(self._decide, request, rows, bars, moment(now))
 
     def decide_batch(

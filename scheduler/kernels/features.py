@@ -63,21 +63,20 @@ def is_statistic(op: int) -> bool:
 
 
 @inlined
-def statistic(history: HistoryArrays, op: int, at: int, other: int, slot: int, now: float) -> float:
-    """Return a statistic of the entry in a slot; NaN where the slot is -1 or nothing was seen.
-
-    ``op``, ``at`` and ``other`` are a feature's `FeatureProgram.op` and second and third of its ``args``, as numbers:
-    read from the program's arrays for each node of a loop, they took longer than the statistic.
-    """
+def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float) -> float:
+    """Return statistic ``f`` of the entry in a slot; NaN where the slot is -1 or nothing was seen."""
     if slot < 0:
         return np.nan
+    op = program.op[f]
+    at = program.args[f, 1]
     if op == OP_LAST:
-        return history.rows[slot, at] if history.rows[slot, other] > 0.0 else np.nan
+        return history.rows[slot, at] if history.rows[slot, program.args[f, 2]] > 0.0 else np.nan
+    elapsed = max(now - history.seen[slot], 0.0)
     if op == OP_AGE:
-        return max(now - history.seen[slot], 0.0)
+        return elapsed
     weight = history.rows[slot, at]
     if op == OP_COUNT:
-        return weight * np.exp2(-max(now - history.seen[slot], 0.0) * history.rates[other])
+        return weight * np.exp2(-elapsed * history.rates[program.args[f, 2]])
     if weight == 0.0:
         return np.nan
     if op == OP_MEAN:
@@ -225,7 +224,7 @@ def fill(
             if program.args[f, 0] != key:  # features of one history key mostly stand together
                 key = program.args[f, 0]
                 slot = find(history, history_key(program, key, request, i, node, j))
-            x = statistic(history, op, program.args[f, 1], program.args[f, 2], slot, now)
+            x = statistic(program, f, history, slot, now)
         elif op == OP_SHRUNK:
             x = shrunk(program, f, request, i, node, j, history, now)
         elif op == OP_FACTORS:
@@ -308,7 +307,7 @@ def fill_pairs(
         if is_statistic(op):
             k = program.args[f, 0]
             find_all(program, k, request, i, node, slots, history, work)
-            _statistics(history, op, program.args[f, 1], program.args[f, 2], work.found[k, : slots.size], now, work)
+            _statistics(program, f, history, work.found[k, : slots.size], now, work)
         elif op == OP_SHRUNK:
             _shrink_all(program, f, request, i, node, slots, history, now, work)
         elif op == OP_FACTORS:
@@ -326,9 +325,10 @@ def fill_pairs(
 
 @kernel
 def _statistics(
-    history: HistoryArrays, op: int, at: int, other: int, found: np.ndarray, now: float, work: PairWork
+    program: FeatureProgram, f: int, history: HistoryArrays, found: np.ndarray, now: float, work: PairWork
 ) -> None:
-    """Write a statistic of many entries to ``work.x``: what it is made of side by side first, then as `statistic`."""
+    """Write statistic ``f`` of many entries to ``work.x``: what it is made of side by side, then as `statistic`."""
+    op, at, other = program.op[f], program.args[f, 1], program.args[f, 2]
     x, y = work.x[: found.size], work.y[: found.size]
     if op in (OP_AGE, OP_COUNT):
         for c in range(found.size):

@@ -9,8 +9,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LINE = 64
-"""Bytes of a cache line."""
+from scheduler.forest_layout import LINE
 
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
 
