@@ -127,6 +127,7 @@ def _round(rng: np.random.Generator, time: float, k: int, fail: float) -> Round:
     cost = np.where(real, np.where(ok, rtt, 1000.0), np.nan)
     return Round(
         time=time,
+        slice=int(time // 60),
         client=np.arange(N_CLIENTS, dtype=np.int32),
         request={"kind": Categories(rng.integers(-1, 2, N_CLIENTS).astype(np.int32), ("live", "vod"))},
         candidates=candidates,

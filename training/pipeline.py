@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from scheduler.errors import ArtifactError, InputError, RegistryError
 from scheduler.model import Model
 from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
+from training.dataset import joined
 from training.evaluate import artifact_folder, evaluate, split_telemetry
 from training.holdout import HoldOut, hold_out
 from training.ingest import Telemetry, data_id, read_telemetry
@@ -151,7 +153,7 @@ def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: Repo
 
 def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
     """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
-    from training.cluster import cluster_dataset, connect, peak_memory
+    from training.cluster import cluster_dataset, connect, peak_memory, rehearse_on_cluster
     from training.fit_cluster import fit_heads_on_cluster
 
     if options.held_out != HoldOut():
@@ -167,11 +169,20 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
             scratch=options.scratch,
             progress=progress,
         )
-        fitted = fit_heads_on_cluster(
-            client, made.dataset, spec, seed=options.seed, threads=options.threads, progress=progress
+        fit = partial(
+            fit_heads_on_cluster, client, spec=spec, seed=options.seed, threads=options.threads, progress=progress
         )
+        dataset, fitted = made.dataset, fit(made.dataset)
+        if spec.training.rehearse > 0.0:
+            with TemporaryDirectory(dir=options.scratch) as folder:
+                first = write_model(dataset, fitted, spec, Path(folder), made.read).folder
+                seen = rehearse_on_cluster(
+                    client, data, spec, first, made.slices, until=options.until, seed=options.seed, progress=progress
+                )
+            dataset = joined(dataset, seen)
+            fitted = fit(dataset)
         workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
-    summary = write_model(made.dataset, fitted, spec, options.out, made.read)
+    summary = write_model(dataset, fitted, spec, options.out, made.read)
     start = int(summary.window["first_calibrated_slice"])
     return _Trained(summary, workers, lambda: read_telemetry(data, spec, start=start, until=options.until))
 

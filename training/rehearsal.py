@@ -9,7 +9,9 @@ learning, AISTATS 2011), with the measured outcomes of all candidates in the pla
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -19,22 +21,44 @@ from scheduler.errors import DataError
 from scheduler.model import Model
 from scheduler.outcomes import outcome_names
 from scheduler.spec import COST, FAILED, Spec
-from training.baselines import Learned, Question, Random, Setting
+from training.baselines import Learned, Question, Setting
 from training.dataset import Dataset, Kept, assemble, split_slices
-from training.evaluate import evaluate, split_telemetry
-from training.ingest import Telemetry, at_rows
+from training.ingest import Entities, Telemetry, at_rows
 from training.progress import Report, silent
-from training.rounds import Round, measured_rounds, slice_starts
+from training.rounds import NodeState, Round, measured_rounds, slice_starts
+from training.seats import Seat
 
 CANDIDATES = 20
 """Candidates of a rehearsed request, as many as in an evaluation."""
 
 
+class Parts(NamedTuple):
+    """Telemetry in the order of time, a part at a time, so that not all of it need be in memory.
+
+    Attributes
+    ----------
+    slices
+        The slices there are, at least once each.
+    clients, nodes
+        The two tables.
+    before
+        What comes before the first slice that is served, see `first_served`.
+    served
+        The rest, with or without earlier slices, which only tell the state of the nodes.
+    """
+
+    slices: NDArray[np.int32]
+    clients: Entities
+    nodes: Entities
+    before: Iterable[Telemetry]
+    served: Iterable[Telemetry]
+
+
 class _Seen(NamedTuple):
-    """Candidates of one round that are kept: feature rows, the round's time, and what came of them."""
+    """Candidates of one round that are kept: feature rows, their slice, and what came of them."""
 
     x: NDArray[np.float32]
-    time: NDArray[np.float64]
+    slice: NDArray[np.int32]
     ok: NDArray[np.bool_]
     outcomes: dict[str, NDArray[np.float32]]
 
@@ -46,20 +70,21 @@ class _Recorder(Learned):
         super().__init__(setting, model)
         self._rng, self._share = np.random.default_rng(setting.seed), share
         self.seen: list[_Seen] = []
-        self._round: Round | None = None
+        self.round: Round | None = None
 
     def pick(self, question: Question) -> NDArray[np.integer]:
-        """Keep some requests' rows, and pick."""
+        """Keep some rows of the round that is asked, and pick."""
         rows = np.flatnonzero(self._rng.random(len(question.client)) < self._share)
-        if self._round is not None and rows.size:
-            self.seen.append(_seen(self._round, rows, self.features(_part(question, rows))))
+        if self.round is not None and rows.size:
+            self.seen.append(_seen(self.round, rows, self.features(_part(question, rows))))
         return super().pick(question)
 
-    def watched(self, rounds: Iterator[Round]) -> Iterator[Round]:
-        """Pass rounds on, noting which one is being asked."""
-        for one in rounds:
-            self._round = one
-            yield one
+
+def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
+    """Return the first slice that a rehearsal serves, of the slices there are."""
+    present = np.unique(slices)
+    last = max(1, round(spec.training.rehearse * present.size))
+    return max(split_slices(slices, spec)[0], int(present[present.size - last]))
 
 
 def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
@@ -84,33 +109,58 @@ def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progr
     DataError
         If no row is left to fit or to validate on.
     """
-    burn, validation, judged = split_slices(telemetry.slice, spec)
-    present = np.unique(telemetry.slice)
-    start = max(burn, int(present[present.size - max(1, round(spec.training.rehearse * present.size))]))
-    before, n_slices = split_telemetry(telemetry, start)
-    requests = spec.evaluation.requests
-    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
-    n_rows = n_slices * requests * len(telemetry.clients) * CANDIDATES
-    recorder = _Recorder(setting, model, spec.training.rows / n_rows)
-    rounds = measured_rounds(telemetry, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed)
-    evaluate(
-        recorder.watched(rounds),
-        {"random": Random(setting), "learned": recorder},
-        spec,
-        before,
-        n_rounds=n_slices * requests,
-        progress=lambda what, done, of: progress(f"rehearse: {what}", done, of),
+    start = first_served(telemetry.slice, spec)
+    before = telemetry.where(telemetry.slice < start)
+    parts = Parts(telemetry.slice, telemetry.clients, telemetry.nodes, [before], [telemetry])
+    return rehearse_parts(parts, spec, model, seed=seed, progress=progress)
+
+
+def rehearse_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+    """Do what `rehearse` does with telemetry that is read as it is needed.
+
+    Where slices do not overlap in time the parts make no difference but for outcomes that arrive only after their
+    part ends: history learns them before those of the next part.
+    """
+    start, requests = first_served(parts.slices, spec), spec.evaluation.requests
+    n_rounds = int((np.unique(parts.slices) >= start).sum()) * requests
+    n_rows = n_rounds * len(parts.clients) * CANDIDATES
+    recorder = _Recorder(Setting(spec, parts.clients, parts.nodes, seed), model, spec.training.rows / n_rows)
+    served = iter(parts.served)
+    first = next(served)
+    begin = slice_starts(first, spec.telemetry.slice.seconds)[start]
+    state = NodeState(len(parts.nodes))
+    for done, telemetry in enumerate(parts.before):
+        progress("rehearse: warm up", done, done + 1)
+        recorder.warm(telemetry.where(telemetry.arrival < begin))
+        state.learn(telemetry)
+    rounds = (
+        measured_rounds(one, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, state=state)
+        for one in chain([first], served)
     )
-    seen = recorder.seen
-    if not seen:
+    _serve(recorder, chain.from_iterable(rounds), n_rounds, progress)
+    if not recorder.seen:
         raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
+    return _dataset(recorder.seen, parts.slices, spec, model)
+
+
+def _serve(recorder: _Recorder, rounds: Iterable[Round], n_rounds: int, progress: Report) -> None:
+    seat, asked = Seat("rehearsal", recorder, time.perf_counter), 0
+    for done, one in enumerate(rounds):
+        number = np.arange(asked, asked + len(one.client))
+        asked += number.size
+        recorder.round = one
+        seat.play(one, Question(one.time, number, one.client, one.candidates, one.request, one.node_state))
+        progress("rehearse: serve", done + 1, max(n_rounds, done + 1))
+
+
+def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Model) -> Dataset:
     kept = Kept(
-        _slices(telemetry, spec, np.concatenate([part.time for part in seen])),
+        np.concatenate([part.slice for part in seen]),
         np.concatenate([part.ok for part in seen]),
         {name: np.concatenate([part.outcomes[name] for part in seen]) for name in outcome_names(spec)},
     )
     x = np.concatenate([part.x for part in seen])
-    return assemble(spec, (validation, judged), model.features, dict(model.manifest.vocabulary), x, kept)
+    return assemble(spec, split_slices(slices, spec)[1:], model.features, dict(model.manifest.vocabulary), x, kept)
 
 
 def _part(question: Question, rows: NDArray[np.intp]) -> Question:
@@ -128,11 +178,4 @@ def _seen(one: Round, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
     ok = one.ok[rows][real]
     outcomes = {name: values[rows][real] for name, values in one.outcomes.items()}
     derived = {FAILED: (~ok).astype(np.float32), COST: one.cost[rows][real]}
-    return _Seen(x[real], np.full(ok.size, one.time), ok, outcomes | derived)
-
-
-def _slices(telemetry: Telemetry, spec: Spec, times: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Return the slice that each time falls in."""
-    starts = slice_starts(telemetry, spec.telemetry.slice.seconds)
-    at = np.searchsorted(list(starts.values()), times, side="right") - 1
-    return np.array(list(starts), np.int32)[at]
+    return _Seen(x[real], np.full(ok.size, one.slice, np.int32), ok, outcomes | derived)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.columns import Id
 from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.ingest import Categories, Columns, Telemetry, at_rows
@@ -26,6 +27,8 @@ class Round:
     ----------
     time
         Seconds.
+    slice
+        Number of the slice that it belongs to.
     client
         (n,) int32 positions in the table of clients.
     request
@@ -45,6 +48,7 @@ class Round:
     """
 
     time: float
+    slice: int
     client: NDArray[np.int32]
     request: Columns
     candidates: NDArray[np.int32]
@@ -64,6 +68,7 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
     candidates: int,
     seed: int,
     among: NDArray[np.bool_] | None = None,
+    state: NodeState | None = None,
 ) -> Iterator[Round]:
     """Replay measured rows: in every slice every client asks several times.
 
@@ -94,6 +99,8 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
         0 or more.
     among
         (n_rows,) which rows may be drawn; all by default. The others only tell the state of the nodes.
+    state
+        What is known of the nodes from before the telemetry; it learns what all rows tell.
 
     Yields
     ------
@@ -108,15 +115,19 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
     if requests < 1 or candidates < 2:  # noqa: PLR2004 - there is nothing to choose from one
         raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
     seconds = spec.telemetry.slice.seconds
-    state = _NodeState(telemetry)
+    state, told = state or NodeState(len(telemetry.nodes)), 0
     for number, begin in slice_starts(telemetry, seconds).items():
         if number < start:
             continue
         pairs = _pairs(telemetry, number, among)
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
+            known = max(told, int(np.searchsorted(telemetry.time, now, side="right")))
+            state.learn(telemetry, slice(told, known))
+            told = known
             rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
-            yield _round(telemetry, spec, rows, now, state.at(now))
+            yield _round(telemetry, spec, rows, number, now, state.columns())
+    state.learn(telemetry, slice(told, None))
 
 
 def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
@@ -180,7 +191,7 @@ def _draw(pairs: _Pairs, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.where(real, pairs.rows[pairs.first[pair] + repeat], -1)
 
 
-def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], now: float, state: Columns) -> Round:
+def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns) -> Round:
     blank = rows < 0
 
     def at(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -190,6 +201,7 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], now: float
     first = rows[:, 0]  # never blank, because the blank ones come last
     return Round(
         time=now,
+        slice=number,
         client=telemetry.client[first],
         request={name: at_rows(column, first) for name, column in telemetry.request.items()},
         candidates=np.where(blank, np.int32(-1), telemetry.node[rows]),
@@ -201,32 +213,30 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], now: float
     )
 
 
-class _NodeState:
+class NodeState:
     """The last logged state of every node, moved forward in time."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
-        self._done = 0
-        n = len(telemetry.nodes)
-        self._state: dict[str, Any] = {
-            name: Categories(np.full(n, -1, np.int32), c.values) if isinstance(c, Categories) else np.full(n, np.nan)
-            for name, c in telemetry.node_state.items()
-        }
+    def __init__(self, n_nodes: int) -> None:
+        self._n = n_nodes
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._codes: dict[str, dict[Id, int]] = {}
 
-    def at(self, now: float) -> Columns:
-        """Return a copy of the state at a time, which must not go back."""
-        telemetry = self._telemetry
-        done = int(np.searchsorted(telemetry.time, now, side="right"))
-        new = slice(self._done, max(done, self._done))
-        self._done = new.stop
-        node = telemetry.node[new]
+    def learn(self, telemetry: Telemetry, rows: slice = slice(None)) -> None:
+        """Take over what some rows of telemetry say, which must not be of an earlier time than the last ones."""
+        node = telemetry.node[rows]
         for name, column in telemetry.node_state.items():
-            state = self._state[name]
             if isinstance(column, Categories):
-                state[0][node] = column.codes[new]  # of repeated nodes the last one stays
+                state = self._columns.setdefault(name, np.full(self._n, -1, np.int32))
+                codes = self._codes.setdefault(name, {})
+                own = np.array([*(codes.setdefault(value, len(codes)) for value in column.values), -1], np.int32)
+                state[node] = own[column.codes[rows]]  # of repeated nodes the last one stays
             else:
-                state[node] = column[new]
+                state = self._columns.setdefault(name, np.full(self._n, np.nan))
+                state[node] = column[rows]
+
+    def columns(self) -> Columns:
+        """Return a copy of the state."""
         return {
-            name: Categories(c.codes.copy(), c.values) if isinstance(c, Categories) else c.copy()
-            for name, c in self._state.items()
+            name: Categories(values.copy(), tuple(self._codes[name])) if name in self._codes else values.copy()
+            for name, values in self._columns.items()
         }

@@ -7,6 +7,7 @@ features of a row are joined afterwards, and are those that one machine would ha
 
 from training.cluster.dataset import ClusterDataset, cluster_dataset
 from training.cluster.parts import peak_memory
+from training.cluster.rehearsal import rehearse_on_cluster
 from training.cluster.workers import connect
 
-__all__ = ["ClusterDataset", "cluster_dataset", "connect", "peak_memory"]
+__all__ = ["ClusterDataset", "cluster_dataset", "connect", "peak_memory", "rehearse_on_cluster"]

@@ -19,6 +19,7 @@ from scheduler.errors import DataError
 from scheduler.features import compile_features
 from scheduler.spec import Spec
 from training.cluster.lanes import plan_lanes
+from training.cluster.next_outcomes import AGAIN
 from training.cluster.parts import Replayed, Rows, replay_part
 from training.cluster.windows import Dealt, Plan, Window, deal_window, plan_windows
 from training.dataset import Dataset, Kept, assemble, by_frequency, category_counts, split_slices
@@ -41,6 +42,8 @@ class ClusterDataset(NamedTuple):
         As `training.dataset.build_dataset` would have built it.
     read
         As `training.train.read_window` would say it.
+    slices
+        Those with accepted rows.
     evicted
         History entries that were let go for want of room; where there are none, features are those of one machine bit
         for bit.
@@ -50,6 +53,7 @@ class ClusterDataset(NamedTuple):
 
     dataset: Dataset
     read: ReadWindow
+    slices: NDArray[np.int32]
     evicted: int
     peak_bytes: int
 
@@ -103,17 +107,17 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
             raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
         rows = _draw(plan, dealt, slices, seed)
         parts = _replay(client, plan, rows, progress)
-    _, validation, judged = split_slices(slices, spec)
     features = compile_features(spec, rows.vocabulary)
     x, kept = _joined(plan, rows, parts)
     return ClusterDataset(
-        dataset=assemble(spec, (validation, judged), features, rows.vocabulary, x, kept),
+        dataset=assemble(spec, rows.bounds, features, rows.vocabulary, x, kept),
         read={
             "rows": int(rows.n_rows.sum()),
             "rejected": n_read - int(rows.n_rows.sum()),
             "first_slice": int(slices.min()),
             "last_slice": int(slices.max()),
         },
+        slices=np.unique(slices),
         evicted=sum(part.evicted for part in parts.values()),
         peak_bytes=max(part.peak_bytes for part in parts.values()),
     )
@@ -168,7 +172,8 @@ def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: i
     spec = plan.spec
     lengths = np.concatenate([one.lengths for one in dealt])
     starts = np.cumsum(lengths) - lengths
-    wanted = slices >= split_slices(slices, spec)[0]
+    first, *bounds = split_slices(slices, spec)
+    wanted = slices >= first
     candidates = np.cumsum(lengths[wanted])
     n = int(candidates[-1]) if candidates.size else 0
     rng = np.random.default_rng(seed)
@@ -181,6 +186,7 @@ def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: i
         n_rows=n_rows,
         ends=np.minimum.accumulate(first_times[::-1])[::-1][1:],
         kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
+        bounds=(bounds[0], bounds[1]),
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,
         categories=[{name: values for name, (values, _) in one.categories.items()} for one in dealt],
@@ -218,6 +224,8 @@ def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> t
         columns = [names.index(name) for name in plan.lanes[at].features]
         x[np.searchsorted(rows.kept, part.rows)[:, None], columns] = part.x
     known = pl.concat([part.outcomes for (at, _), part in parts.items() if at == 0]).sort("row")
-    outcomes = [name for name in known.columns if name.startswith("outcome.")]
-    values = {name.removeprefix("outcome."): known[name].to_numpy() for name in outcomes}
-    return x, Kept(known["slice"].to_numpy(), known["ok"].to_numpy(), values)
+    values, again = (
+        {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
+        for prefix in ("outcome.", AGAIN)
+    )
+    return x, Kept(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)

@@ -14,6 +14,7 @@ from scheduler.columns import Id
 from scheduler.features import compile_features
 from scheduler.history import new_history
 from training.cluster.lanes import Lane, lane_spec
+from training.cluster.next_outcomes import Chunk, next_outcomes
 from training.cluster.windows import Plan, from_frame, part_file
 from training.ingest.tables import CLIENTS, NODES, read_entities
 from training.replay import replay
@@ -37,6 +38,8 @@ class Rows(NamedTuple):
         (n_windows,) float64 seconds: rows before are complete once the window was read.
     kept
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
+    bounds
+        First slices that stop and calibrate, and that only judge.
     reveal, state
         Share of the outcomes that history sees, and the state of the generator that draws which.
     categories
@@ -49,6 +52,7 @@ class Rows(NamedTuple):
     n_rows: NDArray[np.int64]
     ends: NDArray[np.float64]
     kept: NDArray[np.int64]
+    bounds: tuple[int, int]
     reveal: float
     state: Any
     categories: list[dict[str, tuple[Id, ...]]]
@@ -56,7 +60,7 @@ class Rows(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A part's kept rows: numbers, features of the lane, and for the first lane what came of them.
+    """A part's kept rows: numbers, features of the lane, and for the first lane what came of them, and next.
 
     ``evicted`` counts history entries let go for want of room, ``peak_bytes`` is the worker's largest memory so far.
     """
@@ -84,10 +88,15 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
         found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, end=end))
         kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^outcome\\..*$")))
     known = pl.concat(kept)
+    outcomes = known.select("row")
+    if lane == plan.lanes[0]:
+        windows = _backwards(plan, lane, part, rows, meaning)
+        read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in windows)
+        outcomes = known.join(next_outcomes(read, plan.spec, rows.bounds), on="row", maintain_order="left")
     return Replayed(
         rows=known["row"].to_numpy(),
         x=np.concatenate(found),
-        outcomes=known if lane == plan.lanes[0] else known.select("row"),
+        outcomes=outcomes,
         evicted=int(history.counters[1]),
         peak_bytes=_peak_bytes(),
     )
@@ -121,6 +130,13 @@ def _chunks(
         again = ready.filter(pl.col("arrival") >= end).with_columns(kept=pl.lit(value=False))
         late = pl.concat([again, frame.filter(pl.col("time") >= end)])
         yield ready, end
+
+
+def _backwards(
+    plan: Plan, lane: Lane, part: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
+) -> Iterator[pl.DataFrame]:
+    for number in reversed(range(len(rows.ends))):
+        yield _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
 
 
 def _numbered(frame: pl.DataFrame, window: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]) -> pl.DataFrame:

@@ -48,6 +48,7 @@ def rounds(
         delay_ms = np.where(ok, found["latency_ms"], found["fail_ms"])
         yield Round(
             time=time,
+            slice=int(time // spec.telemetry.slice.seconds),
             client=asked.client,
             request=asked.columns(),
             candidates=node,

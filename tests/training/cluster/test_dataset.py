@@ -49,7 +49,12 @@ def assert_same(made, expected):
     assert (made.split, made.judge) == (expected.split, expected.judge)
     np.testing.assert_array_equal(made.slices, expected.slices)
     np.testing.assert_array_equal(made.x, expected.x)
-    for ours, theirs in ((made.targets, expected.targets), (made.outcomes, expected.outcomes)):
+    assert any(np.isfinite(values).any() for values in expected.again.values())
+    for ours, theirs in (
+        (made.targets, expected.targets),
+        (made.outcomes, expected.outcomes),
+        (made.again, expected.again),
+    ):
         assert list(ours) == list(theirs)
         for name, values in theirs.items():
             np.testing.assert_array_equal(ours[name], values)
