@@ -180,10 +180,12 @@ def test_tracked_values_are_outcomes_or_their_logarithm(outcomes):
 def shrunk(outcomes, now, client=1):
     """The mean of rtt under pair, kind x node and node, from outcomes of (client, kind, value) of one node."""
     history = new_history(SPEC)
-    for asked, kind, value in outcomes:
+    node = one(FEATURES.node, {"id": "box"})
+    asked = {(client, kind) for client, kind, _ in outcomes}
+    requests = {(who, kind): one(FEATURES.request, {"id": who, "kind": kind}) for who, kind in asked}
+    for who, kind, value in outcomes:
         x = np.array([value, 0.0, math.nan, math.nan])
-        request, node = one(FEATURES.request, {"id": asked, "kind": kind}), one(FEATURES.node, {"id": "box"})
-        learn(FEATURES.program, request, 0, node, 0, history, x, 0.0)
+        learn(FEATURES.program, requests[who, kind], 0, node, 0, history, x, 0.0)
     return rows({"id": client, "kind": "live"}, {"id": "box"}, history, now)[FEATURES.names.index("shrunk")]
 
 

@@ -20,7 +20,7 @@ SPEC = models.spec(models.EXTENDED)
 PLAIN = tomllib.loads(models.EXTENDED)
 FEATURES = compile_features(SPEC, models.VOCABULARY)
 NAN = math.nan
-N = 160
+N = 110
 
 
 def categories(values):

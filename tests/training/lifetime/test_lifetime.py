@@ -109,6 +109,7 @@ def test_pictures_and_telemetry_stay_beside_the_artifact(result):
     assert (folder / "telemetry" / "telemetry.parquet").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_or_one_json_object(data, tmp_path, capfd):
     options = ["lifetime", data, "--horizon", 1, "--out", tmp_path, "--threads", 1]
     ran = fogline(capfd, *options, "--json")
