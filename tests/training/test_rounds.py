@@ -9,8 +9,8 @@ import pytest
 
 from scheduler.errors import InputError
 from scheduler.spec import parse_spec
-from training.ingest import read_telemetry
-from training.rounds import measured_rounds, slice_starts
+from training.ingest import Categories, read_telemetry
+from training.rounds import NodeState, measured_rounds, slice_starts
 
 SPEC = parse_spec("""
 name = "tiny"
@@ -137,3 +137,23 @@ def test_slices_that_begin_early_do_not_turn_time_back(telemetry):
 def test_counts_that_make_no_choice_are_refused(telemetry, changed):
     with pytest.raises(InputError, match="expected 1 request and 2 candidates or more"):
         draw(telemetry, **changed)
+
+
+def with_zones(telemetry, codes, zones):
+    """Beside its load every node reports a category."""
+    return replace(telemetry, node_state={**telemetry.node_state, "zone": Categories(codes, zones)})
+
+
+def test_telemetry_in_two_parts_is_one_whatever_the_codes_of_its_categories(telemetry):
+    codes = np.arange(len(telemetry), dtype=np.int32) % 4 - 1
+    whole = draw(with_zones(telemetry, codes, ("a", "b", "c")))
+    early, state = telemetry.slice < 2, NodeState(len(telemetry.nodes))
+    flipped = np.array([2, 1, 0, -1], np.int32)[codes[~early]]
+    first = with_zones(telemetry.where(early), codes[early], ("a", "b", "c"))
+    second = with_zones(telemetry.where(~early), flipped, ("c", "b", "a"))
+    found = [one for part in (first, second) for one in draw(part, state=state)]
+    assert [one.slice for one in found] == [1] * 4 + [2] * 4
+    for ours, theirs in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(ours.candidates, theirs.candidates)
+        np.testing.assert_array_equal(ours.node_state["load"], theirs.node_state["load"])
+        assert list(ours.node_state["zone"].raw()) == list(theirs.node_state["zone"].raw())
