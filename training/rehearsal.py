@@ -10,7 +10,7 @@ learning, AISTATS 2011), with the measured outcomes of all candidates in the pla
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -23,10 +23,10 @@ from scheduler.outcomes import outcome_names
 from scheduler.spec import COST, FAILED, Spec
 from training.baselines import Learned, Question, Setting
 from training.dataset import Dataset, Kept, assemble, split_slices
-from training.ingest import Entities, Telemetry, at_rows
+from training.ingest import Columns, Entities, Telemetry, at_rows
 from training.progress import Report, silent
-from training.rounds import NodeState, Round, measured_rounds, slice_starts
-from training.seats import Seat
+from training.rounds import Round, measured_rounds, node_state, slice_starts
+from training.seats import Seat, question_of
 
 CANDIDATES = 20
 """Candidates of a rehearsed request, as many as in an evaluation."""
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     Attributes
     ----------
     slices
-        The slices there are, at least once each.
+        The slices there are, each once, in order.
     clients, nodes
         The two tables.
     before
@@ -81,10 +81,9 @@ class _Recorder(Learned):
 
 
 def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
-    """Return the first slice that a rehearsal serves, of the slices there are."""
-    present = np.unique(slices)
-    last = max(1, round(spec.training.rehearse * present.size))
-    return max(split_slices(slices, spec)[0], int(present[present.size - last]))
+    """Return the first slice that a rehearsal serves, of the slices there are, each once, in order."""
+    last = max(1, round(spec.training.rehearse * slices.size))
+    return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
 
 
 def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
@@ -109,9 +108,9 @@ def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progr
     DataError
         If no row is left to fit or to validate on.
     """
-    start = first_served(telemetry.slice, spec)
-    before = telemetry.where(telemetry.slice < start)
-    parts = Parts(telemetry.slice, telemetry.clients, telemetry.nodes, [before], [telemetry])
+    slices = np.unique(telemetry.slice)
+    before = telemetry.where(telemetry.slice < first_served(slices, spec))
+    parts = Parts(slices, telemetry.clients, telemetry.nodes, [before], [telemetry])
     return rehearse_parts(parts, spec, model, seed=seed, progress=progress)
 
 
@@ -121,35 +120,39 @@ def rehearse_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progres
     Where slices do not overlap in time the parts make no difference but for outcomes that arrive only after their
     part ends: history learns them before those of the next part.
     """
-    start, requests = first_served(parts.slices, spec), spec.evaluation.requests
-    n_rounds = int((np.unique(parts.slices) >= start).sum()) * requests
+    start = first_served(parts.slices, spec)
+    n_rounds = int((parts.slices >= start).sum()) * spec.evaluation.requests
     n_rows = n_rounds * len(parts.clients) * CANDIDATES
     recorder = _Recorder(Setting(spec, parts.clients, parts.nodes, seed), model, spec.training.rows / n_rows)
     served = iter(parts.served)
     first = next(served)
     begin = slice_starts(first, spec.telemetry.slice.seconds)[start]
-    state = NodeState(len(parts.nodes))
+    known: Columns | None = None
     for done, telemetry in enumerate(parts.before):
         progress("rehearse: warm up", done, done + 1)
         recorder.warm(telemetry.where(telemetry.arrival < begin))
-        state.learn(telemetry)
-    rounds = (
-        measured_rounds(one, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, state=state)
-        for one in chain([first], served)
-    )
-    _serve(recorder, chain.from_iterable(rounds), n_rounds, progress)
+        known = node_state(telemetry, known)
+    _serve(recorder, _rounds(chain([first], served), spec, start, seed, known), n_rounds, progress)
     if not recorder.seen:
         raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
     return _dataset(recorder.seen, parts.slices, spec, model)
 
 
+def _rounds(served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None) -> Iterator[Round]:
+    requests = spec.evaluation.requests
+    for telemetry in served:
+        yield from measured_rounds(
+            telemetry, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, known=known
+        )
+        known = node_state(telemetry, known)
+
+
 def _serve(recorder: _Recorder, rounds: Iterable[Round], n_rounds: int, progress: Report) -> None:
     seat, asked = Seat("rehearsal", recorder, time.perf_counter), 0
     for done, one in enumerate(rounds):
-        number = np.arange(asked, asked + len(one.client))
-        asked += number.size
         recorder.round = one
-        seat.play(one, Question(one.time, number, one.client, one.candidates, one.request, one.node_state))
+        seat.play(one, question_of(one, asked))
+        asked += len(one.client)
         progress("rehearse: serve", done + 1, max(n_rounds, done + 1))
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Id
 from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.ingest import Categories, Columns, Telemetry, at_rows
@@ -68,7 +67,7 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
     candidates: int,
     seed: int,
     among: NDArray[np.bool_] | None = None,
-    state: NodeState | None = None,
+    known: Columns | None = None,
 ) -> Iterator[Round]:
     """Replay measured rows: in every slice every client asks several times.
 
@@ -99,8 +98,8 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
         0 or more.
     among
         (n_rows,) which rows may be drawn; all by default. The others only tell the state of the nodes.
-    state
-        What is known of the nodes from before the telemetry; it learns what all rows tell.
+    known
+        State of the nodes from before the telemetry, see `node_state`.
 
     Yields
     ------
@@ -115,19 +114,15 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
     if requests < 1 or candidates < 2:  # noqa: PLR2004 - there is nothing to choose from one
         raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
     seconds = spec.telemetry.slice.seconds
-    state, told = state or NodeState(len(telemetry.nodes)), 0
+    state = _NodeState(telemetry, known)
     for number, begin in slice_starts(telemetry, seconds).items():
         if number < start:
             continue
         pairs = _pairs(telemetry, number, among)
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
-            known = max(told, int(np.searchsorted(telemetry.time, now, side="right")))
-            state.learn(telemetry, slice(told, known))
-            told = known
             rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
-            yield _round(telemetry, spec, rows, number, now, state.columns())
-    state.learn(telemetry, slice(told, None))
+            yield _round(telemetry, spec, rows, number, now, state.at(now))
 
 
 def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
@@ -213,30 +208,51 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: in
     )
 
 
-class NodeState:
+def node_state(telemetry: Telemetry, known: Columns | None = None) -> Columns:
+    """Return the last state of every node that telemetry logs, over what is known from before it."""
+    return _NodeState(telemetry, known).at(np.inf)
+
+
+class _NodeState:
     """The last logged state of every node, moved forward in time."""
 
-    def __init__(self, n_nodes: int) -> None:
-        self._n = n_nodes
-        self._columns: dict[str, NDArray[Any]] = {}
-        self._codes: dict[str, dict[Id, int]] = {}
-
-    def learn(self, telemetry: Telemetry, rows: slice = slice(None)) -> None:
-        """Take over what some rows of telemetry say, which must not be of an earlier time than the last ones."""
-        node = telemetry.node[rows]
-        for name, column in telemetry.node_state.items():
-            if isinstance(column, Categories):
-                state = self._columns.setdefault(name, np.full(self._n, -1, np.int32))
-                codes = self._codes.setdefault(name, {})
-                own = np.array([*(codes.setdefault(value, len(codes)) for value in column.values), -1], np.int32)
-                state[node] = own[column.codes[rows]]  # of repeated nodes the last one stays
-            else:
-                state = self._columns.setdefault(name, np.full(self._n, np.nan))
-                state[node] = column[rows]
-
-    def columns(self) -> Columns:
-        """Return a copy of the state."""
-        return {
-            name: Categories(values.copy(), tuple(self._codes[name])) if name in self._codes else values.copy()
-            for name, values in self._columns.items()
+    def __init__(self, telemetry: Telemetry, known: Columns | None) -> None:
+        self._telemetry = telemetry
+        self._done = 0
+        n = len(telemetry.nodes)
+        self._state: dict[str, Any] = {
+            name: _carried(column, None if known is None else known[name], n)
+            for name, column in telemetry.node_state.items()
         }
+
+    def at(self, now: float) -> Columns:
+        """Return a copy of the state at a time, which must not go back."""
+        telemetry = self._telemetry
+        done = int(np.searchsorted(telemetry.time, now, side="right"))
+        new = slice(self._done, max(done, self._done))
+        self._done = new.stop
+        node = telemetry.node[new]
+        for name, column in telemetry.node_state.items():
+            state = self._state[name]
+            if isinstance(column, Categories):
+                state[0][node] = column.codes[new]  # of repeated nodes the last one stays
+            else:
+                state[node] = column[new]
+        return {
+            name: Categories(c.codes.copy(), c.values) if isinstance(c, Categories) else c.copy()
+            for name, c in self._state.items()
+        }
+
+
+def _carried(
+    column: NDArray[np.float64] | Categories, known: NDArray[np.float64] | Categories | None, n: int
+) -> NDArray[np.float64] | Categories:
+    """Return what is known of n nodes; categories in the codes of the column, with further ones after them."""
+    if not isinstance(column, Categories):
+        return known.copy() if isinstance(known, np.ndarray) else np.full(n, np.nan)
+    if not isinstance(known, Categories):
+        return Categories(np.full(n, -1, np.int32), column.values)
+    places = {value: code for code, value in enumerate(column.values)}
+    for value in known.values:
+        places.setdefault(value, len(places))
+    return Categories(known.recoded(places), tuple(places))

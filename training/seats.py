@@ -15,6 +15,12 @@ from training.ingest import Columns, Telemetry, concatenated
 from training.rounds import Round
 
 
+def question_of(one: Round, first: int) -> Question:
+    """Return a round without its outcomes, its requests numbered from ``first`` on."""
+    number = np.arange(first, first + len(one.client))
+    return Question(one.time, number, one.client, one.candidates, one.request, one.node_state)
+
+
 class Seat:
     """A policy at the table, with the outcomes of its picks that have not arrived yet."""
 
@@ -93,13 +99,12 @@ class Log:
 
     def ask(self, one: Round) -> Question:
         """Return a round without its outcomes."""
-        n = len(one.client)
-        number = np.arange(self._n, self._n + n)
-        self._n += n
+        question = question_of(one, self._n)
+        self._n += len(one.client)
         self._time.append(one.time)
         self._client.append(one.client)
         self._request.append(one.request)
-        return Question(one.time, number, one.client, one.candidates, one.request, one.node_state)
+        return question
 
     def keep(self, name: str, one: Round, picked: NDArray[np.integer]) -> None:
         """Note what a policy picked."""

@@ -181,7 +181,7 @@ def shrunk(outcomes, now, client=1):
     """The mean of rtt under pair, kind x node and node, from outcomes of (client, kind, value) of one node."""
     history = new_history(SPEC)
     node = one(FEATURES.node, {"id": "box"})
-    asked = {(client, kind) for client, kind, _ in outcomes}
+    asked = {(who, kind) for who, kind, _ in outcomes}
     requests = {(who, kind): one(FEATURES.request, {"id": who, "kind": kind}) for who, kind in asked}
     for who, kind, value in outcomes:
         x = np.array([value, 0.0, math.nan, math.nan])

@@ -10,7 +10,7 @@ import pytest
 from scheduler.errors import InputError
 from scheduler.spec import parse_spec
 from training.ingest import Categories, read_telemetry
-from training.rounds import NodeState, measured_rounds, slice_starts
+from training.rounds import measured_rounds, node_state, slice_starts
 
 SPEC = parse_spec("""
 name = "tiny"
@@ -147,11 +147,11 @@ def with_zones(telemetry, codes, zones):
 def test_telemetry_in_two_parts_is_one_whatever_the_codes_of_its_categories(telemetry):
     codes = np.arange(len(telemetry), dtype=np.int32) % 4 - 1
     whole = draw(with_zones(telemetry, codes, ("a", "b", "c")))
-    early, state = telemetry.slice < 2, NodeState(len(telemetry.nodes))
+    early = telemetry.slice < 2
     flipped = np.array([2, 1, 0, -1], np.int32)[codes[~early]]
     first = with_zones(telemetry.where(early), codes[early], ("a", "b", "c"))
     second = with_zones(telemetry.where(~early), flipped, ("c", "b", "a"))
-    found = [one for part in (first, second) for one in draw(part, state=state)]
+    found = draw(first) + draw(second, known=node_state(first))
     assert [one.slice for one in found] == [1] * 4 + [2] * 4
     for ours, theirs in zip(found, whole, strict=True):
         np.testing.assert_array_equal(ours.candidates, theirs.candidates)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from training.cluster.lanes import plan_lanes
 from training.cluster.next_outcomes import AGAIN
 from training.cluster.parts import Replayed, Rows, replay_part
 from training.cluster.windows import Dealt, Plan, Window, deal_window, plan_windows
+from training.cluster.workers import gathered
 from training.dataset import Dataset, Kept, assemble, by_frequency, category_counts, split_slices
 from training.ingest import Categories
 from training.ingest.read import check_measured, slice_counts, slice_middles
@@ -141,30 +142,16 @@ def _deal(client: Client, plan: Plan, windows: Sequence[Window], progress: Repor
             client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False)
             for w in windows
         ]
-        middles = pl.concat(_gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
+        middles = pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
     asked = [client.submit(deal_window, plan, window, middles, pure=False) for window in windows]
-    return _gathered(client, asked, "deal", progress)
+    return gathered(client, asked, "deal", progress)
 
 
 def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tuple[int, int], Replayed]:
     everywhere = client.scatter(rows, broadcast=True, hash=False)
     numbers = [(at, part) for at, lane in enumerate(plan.lanes) for part in range(lane.n_parts)]
     asked = [client.submit(replay_part, plan, plan.lanes[at], part, everywhere, pure=False) for at, part in numbers]
-    return dict(zip(numbers, _gathered(client, asked, "replay parts", progress), strict=True))
-
-
-def _gathered(client: Client, asked: Sequence[Any], what: str, progress: Report) -> list[Any]:
-    """Wait for tasks, telling of each, and return what they returned."""
-    from distributed import as_completed
-
-    progress(what, 0, len(asked))
-    for done, future in enumerate(as_completed(asked)):
-        error = future.exception()
-        if error is not None:
-            client.cancel(asked)
-            raise error
-        progress(what, done + 1, len(asked))
-    return list(client.gather(list(asked)))
+    return dict(zip(numbers, gathered(client, asked, "replay parts", progress), strict=True))
 
 
 def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: int) -> Rows:

@@ -16,6 +16,7 @@ from scheduler.history import new_history
 from training.cluster.lanes import Lane, lane_spec
 from training.cluster.next_outcomes import Chunk, next_outcomes
 from training.cluster.windows import Plan, from_frame, part_file
+from training.ingest import Categories
 from training.ingest.tables import CLIENTS, NODES, read_entities
 from training.replay import replay
 
@@ -152,8 +153,7 @@ def _numbered(frame: pl.DataFrame, window: int, rows: Rows, meaning: Mapping[str
     ]
     for name, values in rows.categories[window].items():
         places = {value: code for code, value in enumerate(meaning[name])}
-        codes = np.array([*(places[value] for value in values), -1], np.int32)
-        columns.append(pl.Series(name, codes[frame[name].to_numpy()]))
+        columns.append(pl.Series(name, Categories(frame[name].to_numpy(), values).recoded(places)))
     return frame.with_columns(columns)
 
 

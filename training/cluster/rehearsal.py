@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scheduler.model import Model
 from scheduler.spec import Spec
 from training.cluster.windows import Window, plan_windows
+from training.cluster.workers import gathered
 from training.dataset import Dataset
 from training.ingest import Telemetry
 from training.ingest.read import read_part, slice_counts, slice_middles
@@ -58,18 +59,18 @@ def rehearse_on_cluster(  # noqa: PLR0913 - what a training run knows
     model
         Artifact of the model that serves, in a folder that all workers see under this path.
     slices
-        Those with accepted rows.
+        Those with accepted rows, in order.
 
     Raises
     ------
     DataError
         As `training.rehearsal.rehearse`.
     """
-    progress("rehearse on a worker", 0, 1)
     asked = _Asked(data.resolve(), spec, slices, until, model.resolve(), seed)
-    made: Dataset = client.submit(_rehearse, asked, pure=False).result()
-    progress("rehearse on a worker", 1, 1)
-    return made
+    made: list[Dataset] = gathered(
+        client, [client.submit(_rehearse, asked, pure=False)], "rehearse on a worker", progress
+    )
+    return made[0]
 
 
 def _rehearse(asked: _Asked) -> Dataset:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scheduler.errors import InputError
+from training.progress import Report
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,3 +66,17 @@ def connect(address: str) -> Iterator[Client]:
         if not client.scheduler_info()["workers"]:
             raise InputError(f"cluster: expected workers at {address}, found none")
         yield client
+
+
+def gathered(client: Client, asked: Sequence[Any], what: str, progress: Report) -> list[Any]:
+    """Wait for tasks, telling of each, and return what they returned."""
+    from distributed import as_completed
+
+    progress(what, 0, len(asked))
+    for done, future in enumerate(as_completed(asked)):
+        error = future.exception()
+        if error is not None:
+            client.cancel(asked)
+            raise error
+        progress(what, done + 1, len(asked))
+    return list(client.gather(list(asked)))

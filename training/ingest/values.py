@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,6 +21,10 @@ class Categories(NamedTuple):
     def take(self, rows: slice | NDArray[Any]) -> Categories:
         """Return the column at some rows; the codes keep their meaning."""
         return Categories(self.codes[rows], self.values)
+
+    def recoded(self, places: Mapping[Id, int]) -> NDArray[np.int32]:
+        """Return the codes with which another column of these values names them."""
+        return np.array([*(places[value] for value in self.values), -1], np.int32)[self.codes]
 
     def raw(self) -> list[Id | None]:
         """Return the raw values, None where there was none."""

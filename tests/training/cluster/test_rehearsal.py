@@ -13,6 +13,7 @@ from distributed import Client
 from scheduler.model import Model
 from tests.registries import new_registry
 from tests.small_world import UNTIL
+from tests.training.cluster.test_dataset import assert_same, changed
 from training.cluster import connect, rehearse_on_cluster
 from training.cluster import windows as under_test
 from training.ingest import read_telemetry
@@ -31,19 +32,8 @@ def here():
 
 
 def rehearsing(spec):
-    training = msgspec.structs.replace(spec.training, rehearse=0.5, rows=20_000)
     evaluation = msgspec.structs.replace(spec.evaluation, requests=1)
-    return msgspec.structs.replace(spec, training=training, evaluation=evaluation)
-
-
-def assert_same(made, expected):
-    assert made.features.names == expected.features.names
-    assert (made.split, made.judge) == (expected.split, expected.judge)
-    np.testing.assert_array_equal(made.slices, expected.slices)
-    np.testing.assert_array_equal(made.x, expected.x)
-    for name, values in expected.targets.items():
-        np.testing.assert_array_equal(made.targets[name], values)
-        np.testing.assert_array_equal(made.outcomes[name], expected.outcomes[name])
+    return msgspec.structs.replace(changed(spec, rehearse=0.5, rows=20_000), evaluation=evaluation)
 
 
 def both(client, trained, **options):
