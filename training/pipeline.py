@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -12,7 +11,6 @@ from scheduler.errors import ArtifactError, InputError, RegistryError
 from scheduler.model import Model
 from scheduler.spec import Spec
 from training.baselines import Learned, Policy, Random, Setting
-from training.dataset import joined
 from training.evaluate import artifact_folder, evaluate, split_telemetry
 from training.holdout import HoldOut, hold_out
 from training.ingest import Telemetry, data_id, read_telemetry
@@ -20,7 +18,7 @@ from training.pictures import save_pictures
 from training.progress import Report, silent
 from training.publish import CHAMPION, Comparison, DataSet, Promotion, Registered, champion, promote, track
 from training.rounds import measured_rounds
-from training.train import TrainingSummary, train_model, write_model
+from training.train import TrainingSummary, fit_rehearsed, train_model, write_model
 
 CONTEST = 20_000
 """Decisions in a comparison with the champion: enough to tell 1 % of the mean cost from noise on the measured sets,
@@ -169,18 +167,18 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
             scratch=options.scratch,
             progress=progress,
         )
-        fit = partial(
-            fit_heads_on_cluster, client, spec=spec, seed=options.seed, threads=options.threads, progress=progress
+        dataset, fitted = fit_rehearsed(
+            made.dataset,
+            spec,
+            made.read,
+            fit=lambda rows: fit_heads_on_cluster(
+                client, rows, spec, seed=options.seed, threads=options.threads, progress=progress
+            ),
+            serve=lambda first: rehearse_on_cluster(
+                client, data, spec, first.folder, made.slices, seed=options.seed, progress=progress
+            ),
+            scratch=options.scratch,
         )
-        dataset, fitted = made.dataset, fit(made.dataset)
-        if spec.training.rehearse > 0.0:
-            with TemporaryDirectory(dir=options.scratch) as folder:
-                first = write_model(dataset, fitted, spec, Path(folder), made.read).folder
-                seen = rehearse_on_cluster(
-                    client, data, spec, first, made.slices, until=options.until, seed=options.seed, progress=progress
-                )
-            dataset = joined(dataset, seen)
-            fitted = fit(dataset)
         workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
     summary = write_model(dataset, fitted, spec, options.out, made.read)
     start = int(summary.window["first_calibrated_slice"])

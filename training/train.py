@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeAlias
@@ -108,13 +108,48 @@ def train_model(
         If a head cannot be represented as a forest.
     """
     dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
-    fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
+    read = read_window(telemetry)
+    dataset, fitted = fit_rehearsed(
+        dataset,
+        spec,
+        read,
+        fit=lambda rows: fit_heads(rows, spec, seed=seed, threads=threads, progress=progress),
+        serve=lambda first: rehearse(telemetry, spec, first.model, seed=seed, progress=progress),
+    )
+    return write_model(dataset, fitted, spec, out, read)
+
+
+def fit_rehearsed(
+    dataset: Dataset,
+    spec: Spec,
+    read: Window,
+    *,
+    fit: Callable[[Dataset], dict[str, FittedHead]],
+    serve: Callable[[TrainingSummary], Dataset],
+    scratch: Path | None = None,
+) -> tuple[Dataset, dict[str, FittedHead]]:
+    """Fit all heads and, where the spec rehearses, once more with what the first model saw as it served.
+
+    Parameters
+    ----------
+    read
+        As for `write_model`.
+    fit, serve
+        Fits heads on rows; lets a model serve and returns what it saw.
+    scratch
+        Where the first model's artifact stands meanwhile; by default the system's folder.
+
+    Returns
+    -------
+    tuple
+        The rows that were fitted last, and the heads.
+    """
+    fitted = fit(dataset)
     if spec.training.rehearse > 0.0:
-        with TemporaryDirectory() as folder:
-            first = write_model(dataset, fitted, spec, Path(folder), read_window(telemetry)).model
-        dataset = joined(dataset, rehearse(telemetry, spec, first, seed=seed, progress=progress))
-        fitted = fit_heads(dataset, spec, seed=seed, threads=threads, progress=progress)
-    return write_model(dataset, fitted, spec, out, read_window(telemetry))
+        with TemporaryDirectory(dir=scratch) as folder:
+            dataset = joined(dataset, serve(write_model(dataset, fitted, spec, Path(folder), read)))
+        fitted = fit(dataset)
+    return dataset, fitted
 
 
 def read_window(telemetry: Telemetry) -> Window:

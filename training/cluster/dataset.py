@@ -21,7 +21,7 @@ from scheduler.spec import Spec
 from training.cluster.lanes import plan_lanes
 from training.cluster.next_outcomes import AGAIN
 from training.cluster.parts import Replayed, Rows, replay_part
-from training.cluster.windows import Dealt, Plan, Window, deal_window, plan_windows
+from training.cluster.windows import Dealt, Plan, Slices, Window, deal_window, plan_windows
 from training.cluster.workers import gathered
 from training.dataset import Dataset, Kept, assemble, by_frequency, category_counts, split_slices
 from training.ingest import Categories
@@ -44,7 +44,7 @@ class ClusterDataset(NamedTuple):
     read
         As `training.train.read_window` would say it.
     slices
-        Those with accepted rows.
+        What is known of the slices.
     evicted
         History entries that were let go for want of room; where there are none, features are those of one machine bit
         for bit.
@@ -54,7 +54,7 @@ class ClusterDataset(NamedTuple):
 
     dataset: Dataset
     read: ReadWindow
-    slices: NDArray[np.int32]
+    slices: Slices
     evicted: int
     peak_bytes: int
 
@@ -100,7 +100,9 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     windows = plan_windows(counts, until)
     with _scratch(scratch) as folder:
         plan = Plan(data.resolve(), spec, plan_lanes(spec, n_parts), folder)
-        dealt = _deal(client, plan, windows, progress)
+        middles = _middles(client, plan, windows, progress)
+        asked = [client.submit(deal_window, plan, window, middles, pure=False) for window in windows]
+        dealt: list[Dealt] = gathered(client, asked, "deal", progress)
         n_read, n_measured = sum(one.n_read for one in dealt), sum(one.n_measured for one in dealt)
         check_measured(data, spec, n_read, n_measured)
         slices = np.concatenate([one.slices for one in dealt])
@@ -118,7 +120,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
             "first_slice": int(slices.min()),
             "last_slice": int(slices.max()),
         },
-        slices=np.unique(slices),
+        slices=Slices(counts, until, middles, np.unique(slices)),
         evicted=sum(part.evicted for part in parts.values()),
         peak_bytes=max(part.peak_bytes for part in parts.values()),
     )
@@ -135,16 +137,13 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _deal(client: Client, plan: Plan, windows: Sequence[Window], progress: Report) -> list[Dealt]:
-    middles: pl.DataFrame | None = None
-    if plan.spec.telemetry.time is not None:
-        asked = [
-            client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False)
-            for w in windows
-        ]
-        middles = pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
-    asked = [client.submit(deal_window, plan, window, middles, pure=False) for window in windows]
-    return gathered(client, asked, "deal", progress)
+def _middles(client: Client, plan: Plan, windows: Sequence[Window], progress: Report) -> pl.DataFrame | None:
+    if plan.spec.telemetry.time is None:
+        return None
+    asked = [
+        client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False) for w in windows
+    ]
+    return pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
 
 
 def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tuple[int, int], Replayed]:

@@ -40,6 +40,27 @@ class Window(NamedTuple):
     until: int | None
 
 
+class Slices(NamedTuple):
+    """What is known of the slices once all windows were read.
+
+    Attributes
+    ----------
+    counts
+        How many rows each has, rejected ones included, in order.
+    until
+        The first one that is never looked at, or None.
+    middles
+        Median times, see `training.ingest.read.slice_middles`; None where the spec has no time.
+    accepted
+        Those with accepted rows, each once, in order.
+    """
+
+    counts: dict[int, int]
+    until: int | None
+    middles: pl.DataFrame | None
+    accepted: NDArray[np.int32]
+
+
 class Dealt(NamedTuple):
     """What is known of a window after it was dealt.
 

@@ -17,6 +17,7 @@ from tests.training.cluster.test_dataset import assert_same, changed
 from training.cluster import connect, rehearse_on_cluster
 from training.cluster import windows as under_test
 from training.ingest import read_telemetry
+from training.ingest.read import slice_counts, slice_middles
 from training.pipeline import TrainingOptions, train_and_register
 from training.rehearsal import rehearse
 from training.train import train_model
@@ -40,8 +41,9 @@ def both(client, trained, **options):
     """Rehearse on a cluster and on one machine."""
     data, spec = trained.world.data, rehearsing(trained.world.spec)
     rows = read_telemetry(data, spec, until=UNTIL)
-    slices = np.unique(rows.slice)
-    made = rehearse_on_cluster(client, data, spec, trained.artifact, slices, until=UNTIL, seed=3, **options)
+    middles = slice_middles(data, spec, start=None, until=UNTIL)
+    slices = under_test.Slices(slice_counts(data, spec, UNTIL), UNTIL, middles, np.unique(rows.slice))
+    made = rehearse_on_cluster(client, data, spec, trained.artifact, slices, seed=3, **options)
     return made, rehearse(rows, spec, Model.load(trained.artifact), seed=3)
 
 
