@@ -65,15 +65,15 @@ class Warmed(Learned):
         """Push telemetry through history, or take what another one made of it."""
         if not self._known:
             super().warm(telemetry)
-            self._known.append(_copied(self._scheduler.history))
+            self._known.append(_copied(self.scheduler.history))
         else:
-            _fill(self._scheduler.history, self._known[0])
-            self._scheduler.refresh()
+            _fill(self.scheduler.history, self._known[0])
+            self.scheduler.refresh()
 
     @property
     def explored(self) -> float:
         """Share of the decisions that were for another node than the best."""
-        counters = self._scheduler.counters()
+        counters = self.scheduler.counters()
         return counters["explored"] / counters["decisions"]
 
 

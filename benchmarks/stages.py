@@ -11,7 +11,7 @@ from numba import njit
 
 from scheduler import Scheduler
 from scheduler.buffers import new_outputs
-from scheduler.intake import request_row, request_rows
+from scheduler.intake import request_rows
 from scheduler.kernels import choice, forest, slate
 from scheduler.kernels.candidates import retrieve
 from scheduler.kernels.draws import uniform
@@ -70,9 +70,9 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
 def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
     parts = vars(scheduler)
-    index, desk, state = parts["_index"], parts["_thread"].desk(0), scheduler._state()  # noqa: SLF001
+    index, desk, state = parts["_index"], parts["_thread"].desk, scheduler._state()  # noqa: SLF001
     entity = request_rows(requests, scheduler.model.spec.telemetry.client, scheduler.clients)
-    n, now = len(entity.keys), parts["_latest"]
+    n, now = len(entity.keys), parts["_latest"].item()
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
     given = True
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
@@ -97,17 +97,17 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
 def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     parts = vars(scheduler)
-    index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"]
-    desk, single = mine.desk(0), mine.single
+    index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"].item()
+    desk, clients = mine.desk, scheduler.clients
     scheduler.decide(request, now=latest)
     state, entity, found = scheduler._state(), desk.content.request, desk.content.found  # noqa: SLF001
     nothing = Packed(desk.content._replace(found=np.empty((1, 0), np.int32)))
     steps: dict[str, Callable[[], object]] = {
-        "request to row": lambda: request_row(request, "client_id", scheduler.clients, entity),
+        "request to question": lambda: mine.question.write(request, "client_id", clients),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: choice.decide_one(state, NO_BARS, latest, nothing),
-        "row to Decision": lambda: single.read(found, scheduler.fleet.table.id_at, "0"),
+        "call decide with no candidates": lambda: choice.decide_one(state, 0, NO_BARS, latest, nothing),
+        "row to Decision": lambda: mine.answer.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}
     for name, step in steps.items():
@@ -120,9 +120,9 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
 
 def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a node of an update's steps, and an outcome of an outcome's, in calls of 16,384."""
-    parts, n, latest = vars(scheduler), min(16_384, len(scheduler.fleet)), vars(scheduler)["_latest"]
+    parts, n, latest = vars(scheduler), min(16_384, len(scheduler.fleet)), vars(scheduler)["_latest"].item()
     index, log, spec = parts["_index"], parts["_log"], scheduler.model.spec
-    fleet, table, desk = scheduler.fleet, scheduler.fleet.table, parts["_thread"].desk(0)
+    fleet, table, desk = scheduler.fleet, scheduler.fleet.table, parts["_thread"].desk
     rng, state = np.random.default_rng(5), scheduler._state()  # noqa: SLF001
     ids = rng.choice(len(fleet), n, replace=False)
     slots, load = table.slots(ids), {"load": rng.random(n)}

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.layout import DROPS, DecisionArrays, Entity, PairWork, RetrievalWork, Workspace
+from scheduler.layout import (
+    DROPS,
+    DecisionArrays,
+    Entity,
+    PairWork,
+    QuestionArrays,
+    ReportArrays,
+    RetrievalWork,
+    Workspace,
+)
 from scheduler.model import Model
 
 
-def new_workspace(
-    model: Model, n: int, retrieval: RetrievalWork, found: NDArray[np.int32], out: DecisionArrays
-) -> Workspace:
-    """Return scratch arrays for up to ``n`` candidates; those of retrieval, and ``found``, go with an index."""
+class Kept(NamedTuple):
+    """The part of a `Workspace` that is the same for any number of candidates."""
+
+    retrieval: RetrievalWork
+    question: QuestionArrays
+    found: NDArray[np.int32]
+    out: DecisionArrays
+    report: ReportArrays
+
+
+def new_workspace(model: Model, n: int, kept: Kept) -> Workspace:
+    """Return scratch arrays for up to ``n`` candidates, and what is kept."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
     columns = model.features.request
     look_ups = program.n_parts.size + len(program.models)
@@ -42,10 +61,8 @@ def new_workspace(
         leading=np.empty(n if policy.spread else policy.max_nodes, np.int32),
         spare=np.empty(policy.alternatives, np.int32),
         x_outcome=np.empty(len(model.spec.history.values)),
-        retrieval=retrieval,
         request=Entity(np.empty((1, columns.width)), np.empty((1, columns.n_keys), np.uint64)),
-        found=found,
-        out=out,
+        **kept._asdict(),
     )
 
 

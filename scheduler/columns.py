@@ -26,8 +26,8 @@ Ids: TypeAlias = "Sequence[Id] | NDArray[Any]"
 Vocabulary: TypeAlias = Mapping[str, Sequence[Id]]
 """For each category column the values a model knows; a value's code is its position."""
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-_MUL_1, _MUL_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 
@@ -90,7 +90,7 @@ def id_key(value: object) -> int:
         digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
-        return int(_integer_keys(np.array([value & _WORD], np.uint64))[0])
+        return _integer_key(value)
     message = f"id or category: expected an integer of 64 bits or a string, found {_described(value)}"
     raise InputError(message)
 
@@ -145,6 +145,15 @@ def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:
     z ^= z >> np.uint64(31)
     z[z == MISSING_KEY] = 1
     return z
+
+
+def _integer_key(value: int) -> int:
+    """`_integer_keys` of one integer, in Python's own numbers: a fifth of the time."""
+    gamma, first, second = _SPLITMIX
+    z = (value + gamma) & _WORD
+    z = ((z ^ (z >> 30)) * first) & _WORD
+    z = ((z ^ (z >> 27)) * second) & _WORD
+    return (z ^ (z >> 31)) or 1
 
 
 MOST_KNOWN = 65_536

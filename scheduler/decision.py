@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from struct import Struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns import Id
-from scheduler.layout import DROPS, REASONS, DecisionArrays
+from scheduler.layout import DROPS, REASONS
 
 
 class Decision(NamedTuple):
@@ -102,99 +100,24 @@ class Decisions(NamedTuple):
         )
         return Decision(
             id=self.id.item(i),
-            nodes=tuple([id_ for id_, _ in slate]),
-            scores=tuple([scores for _, scores in slate]),
-            alternatives=dict(spare),
+            nodes=tuple(slate),
+            scores=tuple(slate.values()),
+            alternatives=spare,
             propensity=self.propensity.item(i),
             reason=REASONS[self.reason.item(i)],
-            dropped=_named(self.dropped[i].tolist()),
+            dropped=dropped_by_name(self.dropped[i].tolist()),
             model_version=self.model_version,
         )
 
 
-_UTILITY = 2
-"""Place of the first utility in an `Answer`, after id and propensity."""
-
-
-class Answer:
-    """Room for one decision, read as plain numbers in one step: asking numpy for each by itself took 2 us.
-
-    Parameters
-    ----------
-    max_nodes, n_alternatives
-        Longest slate, and how many alternatives come after it.
-    heads
-        Names of the heads.
-
-    Attributes
-    ----------
-    arrays
-        What the kernel writes to, views of one block.
-    """
-
-    def __init__(self, max_nodes: int, n_alternatives: int, heads: tuple[str, ...]) -> None:
-        self._max_nodes, self._heads, self._width = max_nodes, heads, len(heads)
-        self._places = n = max_nodes + n_alternatives
-        self._values = _UTILITY + n
-        self._position = self._values + n * len(heads)
-        self._dropped = self._position + n
-        self._form = Struct(f"=qd{n}d{n * len(heads)}d{n}i{len(DROPS)}iB")  # widest first: all are aligned
-        self._block = bytearray(self._form.size)
-        shapes = (1,), (1,), (1, n), (1, n, len(heads)), (1, n), (1, len(DROPS)), (1,)
-        kinds = np.int64, np.float64, np.float64, np.float64, np.int32, np.int32, np.uint8
-        views, start = [], 0
-        for shape, kind in zip(shapes, kinds, strict=True):
-            count = math.prod(shape)
-            views.append(np.frombuffer(self._block, kind, count, start).reshape(shape))
-            start += views[-1].nbytes
-        id_, propensity, utility, values, position, dropped, reason = views
-        self.arrays = DecisionArrays(id_, position, values, utility, propensity, reason, dropped)
-
-    def read(self, slots: NDArray[np.int32], id_at: Callable[[int], Id | None], version: str) -> Decision:
-        """Return the decision; ``slots`` (1, n_candidates) are its candidates', ``id_at`` gives the id of one."""
-        found = self._form.unpack_from(self._block)
-        slate = self._nodes(found, 0, self._max_nodes, slots, id_at)
-        spare = self._nodes(found, self._max_nodes, self._places, slots, id_at)
-        return Decision(
-            found[0],
-            tuple([id_ for id_, _ in slate]),
-            tuple([scores for _, scores in slate]),
-            dict(spare),
-            found[1],
-            REASONS[found[-1]],
-            _named(found[self._dropped : -1]),
-            version,
-        )
-
-    def _nodes(
-        self, found: tuple[Any, ...], first: int, end: int, slots: NDArray[np.int32], id_at: Callable[[int], Id | None]
-    ) -> list[tuple[Id, dict[str, float]]]:
-        """Return the nodes of some places with their scores; the first place without a node ends them."""
-        nodes = []
-        for s in range(first, end):
-            place = found[self._position + s]
-            id_ = None if place < 0 else id_at(slots.item(0, place))
-            if id_ is None:
-                break
-            at = self._values + s * self._width
-            nodes.append((id_, _scores(self._heads, found[at : at + self._width], found[_UTILITY + s])))
-        return nodes
-
-
 def _scored(
     ids: Sequence[Id | None], values: Sequence[Sequence[float]], utility: Sequence[float], heads: tuple[str, ...]
-) -> list[tuple[Id, dict[str, float]]]:
-    """Return nodes with their scores from head values (n, n_heads) and utilities (n,); None for an id is no node."""
+) -> dict[Id, dict[str, float]]:
+    """Return scores by node from head values (n, n_heads) and utilities (n,); None for an id is no node."""
     rows = zip(ids, values, utility, strict=True)
-    return [(id_, _scores(heads, row, last)) for id_, row, last in rows if id_ is not None]
+    return {id_: dict(zip(heads, row, strict=True)) | {"utility": last} for id_, row, last in rows if id_ is not None}
 
 
-def _scores(heads: tuple[str, ...], values: Sequence[float], utility: float) -> dict[str, float]:
-    scores = dict(zip(heads, values, strict=True))
-    scores["utility"] = utility
-    return scores
-
-
-def _named(dropped: Sequence[int]) -> dict[str, int]:
+def dropped_by_name(dropped: Sequence[int]) -> dict[str, int]:
     """Return how many candidates each filter dropped, of those that dropped any."""
     return {name: n for name, n in zip(DROPS, dropped, strict=True) if n} if any(dropped) else {}

@@ -52,44 +52,6 @@ def column_of_one(values: object, what: str) -> dict[str, list[object]]:
     return {name: [value] for name, value in values.items()}
 
 
-def request_row(request: object, client: str, clients: Table, out: Entity) -> None:
-    """Write one request into ``out``, of one row; see `request_rows`, which also takes what is not plain here.
-
-    Plain is a dict of Python numbers and texts from a client that the table holds: then nothing is made into an
-    array first, which would cost more than the decision.
-    """
-    if type(request) is not dict or not _write_plain(request, client, clients, out):
-        row = request_rows(column_of_one(request, "request"), client, clients)
-        out.values[:], out.keys[:] = row
-
-
-def _write_plain(request: dict[str, object], client: str, clients: Table, out: Entity) -> bool:
-    """Write a plain request; False, and anything may be written, for any other."""
-    id_ = request.get(client)
-    slot = clients.slot(id_) if type(id_) is int or type(id_) is str else None
-    if slot is None:
-        return False
-    schema, (values, keys) = clients.schema, out
-    values[0], keys[0] = clients.columns.values[slot], clients.columns.keys[slot]
-    for name, value in request.items():
-        at = schema.offsets.get(name)
-        if at is None:
-            if name != client:
-                return False
-        elif name in schema.key_columns:
-            if type(value) is not int and type(value) is not str:
-                return False
-            values[0, at], keys[0, schema.key_columns[name]] = schema.encode_one(name, value)
-        elif type(value) is float or type(value) is int:
-            low, high = schema.bounds[name]
-            if not low <= value <= high:
-                return False
-            values[0, at] = value
-        else:
-            return False
-    return True
-
-
 def request_rows(requests: object, client: str, clients: Table) -> Entity:
     """Return requests as kernels read them: what is known of their clients, and over it what they carry.
 

@@ -171,6 +171,58 @@ class Entity(NamedTuple):
     keys: NDArray[np.uint64]
 
 
+class QuestionArrays(NamedTuple):
+    """One request as its caller gave it; what it does not carry is taken from its client.
+
+    Attributes
+    ----------
+    values, keys
+        (width,) float64 and (n_keys,) uint64, as in `Entity`.
+    carried
+        (width + n_keys,) uint8, 1 for each of the values, then of the keys, that the request carries.
+    """
+
+    values: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+    carried: NDArray[np.uint8]
+
+
+class Tracked(NamedTuple):
+    """Which outcome each tracked value is, -1 for none, and whether its logarithm is meant.
+
+    Attributes
+    ----------
+    columns, log1p
+        (n_values,) int32 and bool; see `scheduler.kernels.outcomes.track`.
+    """
+
+    columns: NDArray[np.int32]
+    log1p: NDArray[np.bool_]
+
+
+class ReportArrays(NamedTuple):
+    """One outcome as its caller reported it, and where it goes; one row each.
+
+    Attributes
+    ----------
+    outcomes
+        (1, n_outcomes) float32, NaN where not measured.
+    values
+        (1, n_values) float32, the tracked values.
+    node
+        (1,) uint64, key of the node, `MISSING_KEY` for the only one of the slate.
+    row, place, time
+        (1,) int64, int64 and float64: which row of the decision log and which place in it, and the arrival.
+    """
+
+    outcomes: NDArray[np.float32]
+    values: NDArray[np.float32]
+    node: NDArray[np.uint64]
+    row: NDArray[np.int64]
+    place: NDArray[np.int64]
+    time: NDArray[np.float64]
+
+
 class FeatureProgram(NamedTuple):
     """The features of a spec as tables.
 
@@ -465,9 +517,12 @@ class Workspace(NamedTuple):
         (n_values,) float64, the tracked values of one outcome.
     retrieval
         Scratch of retrieval.
+    question
+        A request that is decided by itself, as its caller gave it.
     request, found, out
-        One row each: a request that is decided by itself, (1, n_candidates) int32 slots of its candidates, and what it
-        comes out as.
+        One row each: that request, (1, n_candidates) int32 slots of its candidates, and what it comes out as.
+    report
+        An outcome that comes by itself.
     """
 
     position: NDArray[np.int32]
@@ -490,9 +545,11 @@ class Workspace(NamedTuple):
     spare: NDArray[np.int32]
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
+    question: QuestionArrays
     request: Entity
     found: NDArray[np.int32]
     out: DecisionArrays
+    report: ReportArrays
 
 
 MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE = 16, 32, 48, 64, 80, 96
@@ -511,6 +568,7 @@ class State(NamedTuple):
     """All that a decision reads and changes.
 
     ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
+    ``latest`` is (1,) float64, the latest time of any call in seconds.
     """
 
     program: FeatureProgram
@@ -520,5 +578,8 @@ class State(NamedTuple):
     history: HistoryArrays
     log: DecisionLog
     locks: NDArray[np.int64]
+    latest: NDArray[np.float64]
     seed: int
     postings: IndexArrays
+    clients: Entity
+    tracked: Tracked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +11,11 @@ from numpy.typing import NDArray
 from scheduler.columns import as_numbers
 from scheduler.errors import InputError
 from scheduler.kernels.outcomes import track
+from scheduler.layout import Tracked
 from scheduler.spec import COST, FAILED, Spec, Value
 
 OK = "ok"
 """Under this name `Scheduler.observe` is told whether the request succeeded."""
-
-
-class Tracked(NamedTuple):
-    """Which outcome each value is, -1 for none, and whether its logarithm is meant; see `kernels.outcomes.track`."""
-
-    columns: NDArray[np.int32]
-    log1p: NDArray[np.bool_]
 
 
 def outcome_names(spec: Spec) -> tuple[str, ...]:

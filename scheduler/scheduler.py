@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.buffers import new_outputs, new_workspace
+from scheduler.buffers import Kept, new_outputs, new_workspace
 from scheduler.candidates import Index
 from scheduler.columns import Id, Ids, plain_list
-from scheduler.decision import Answer, Decision, Decisions
+from scheduler.decision import Decision, Decisions
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
 from scheduler.fleet import Fleet, Hooks
 from scheduler.gate import Gate
 from scheduler.history import new_history
-from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_row, request_rows
+from scheduler.index_layout import IndexArrays
+from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_rows
 from scheduler.kernels import choice
 from scheduler.kernels.features import fill_candidates
 from scheduler.kernels.packed import Packed
@@ -32,6 +33,7 @@ from scheduler.layout import (
     NO_BARS,
     DecisionArrays,
     Entity,
+    FleetArrays,
     HistoryArrays,
     State,
     Workspace,
@@ -39,11 +41,15 @@ from scheduler.layout import (
 from scheduler.model import Model
 from scheduler.outcomes import outcome_rows, tracked, values_at
 from scheduler.policy import check_swap, compile_policy, with_policy
+from scheduler.single import Answer, Question, Report
 from scheduler.spec import Spec
 from scheduler.table import Table
 
 MAX_SKEW = 5.0
 """Seconds by which a call's time may lie behind the latest one: threads and machines disagree so far."""
+
+LAST_ID = 2**63 - 1
+"""Ids of decisions are integers of 64 bits."""
 
 REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
@@ -52,7 +58,10 @@ WARM_NODES = 2_048
 """Nodes of a warm-up: so many that every table and index has to grow."""
 
 WARM_CALLS = 32
-"""Decisions of a warm-up: Python adapts its own instructions to what they meet over the first dozen calls."""
+"""Calls of a kind in a warm-up: Python adapts its own instructions to what they meet over the first dozen."""
+
+VAIN_DECISIONS = 256
+"""Decisions of a warm-up by all that is known: the processor learns over some hundred which way branches go."""
 
 
 class _Thread(threading.local):
@@ -60,26 +69,33 @@ class _Thread(threading.local):
 
     Attributes
     ----------
-    single
-        Room for one decision.
+    desk
+        Its workspace.
+    question, answer, report
+        Room for one request, one decision and one outcome, in that workspace.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
-        self._model = model
-        self._retrieval = index.new_work()
-        self._found = np.empty((1, index.arrays.limit), np.int32)
         policy = model.spec.policy
-        self.single = Answer(policy.max_nodes, policy.alternatives, model.heads)
-        self._desk = self._new_desk(index.arrays.limit)
+        self._model = model
+        self.question = Question(model.features.request)
+        self.answer = Answer(policy.max_nodes, policy.alternatives, model.heads)
+        self.report = Report(model.spec)
+        kept = Kept(
+            retrieval=index.new_work(),
+            question=self.question.arrays,
+            found=np.empty((1, index.arrays.limit), np.int32),
+            out=self.answer.arrays,
+            report=self.report.arrays,
+        )
+        self._kept = kept
+        self.desk = Packed(new_workspace(model, index.arrays.limit, kept))
 
-    def desk(self, n: int) -> Packed[Workspace]:
-        """Return a workspace for ``n`` candidates; it grows to the largest number asked for."""
-        if n > len(self._desk.content.slot):
-            self._desk = self._new_desk(n)
-        return self._desk
-
-    def _new_desk(self, n: int) -> Packed[Workspace]:
-        return Packed(new_workspace(self._model, n, self._retrieval, self._found, self.single.arrays))
+    def desk_of(self, n: int) -> Packed[Workspace]:
+        """Return the workspace, which grows to the largest number of candidates asked for."""
+        if n > len(self.desk.content.slot):
+            self.desk = Packed(new_workspace(self._model, n, self._kept))
+        return self.desk
 
 
 class Scheduler:
@@ -123,9 +139,8 @@ class Scheduler:
         self.model = model = model if spec is None else with_policy(model, spec)
         spec, features = model.spec, model.features
         self._lock = Gate()
-        self._clock = threading.Lock()
         self._seed = int(seed)
-        self._latest = -np.inf
+        self._latest = np.full(1, -np.inf)
         self._index = Index(spec.candidates, features.request, features.node)
         self._history = new_history(spec)
         self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
@@ -263,8 +278,10 @@ class Scheduler:
         A node removed since the decision still teaches: history goes by id, and an id that comes back finds
         its past. Its reservation went with it.
         """
-        one = column_of_one(outcome, "outcome")
-        self.observe_batch([decision], one, now=moment(now), nodes=None if node is None else [node])
+        arrival = moment(now)
+        if not self._observe_plain(decision, outcome, arrival, node):
+            one = column_of_one(outcome, "outcome")
+            self.observe_batch([decision], one, now=arrival, nodes=None if node is None else [node])
 
     def observe_batch(
         self,
@@ -294,8 +311,7 @@ class Scheduler:
         with self._lock:
             rows, places = self._log.find(ids, nodes)
             self._check_clock(times.min(initial=np.inf))
-            self._move_clock(times.max(initial=-np.inf))
-            if choice.observe(self._state(), rows, places, values, times, self._thread.desk(0)):
+            if choice.observe(self._state(), rows, places, values, times, self._thread.desk):
                 self._refresh_returned(rows, places)
 
     def score(
@@ -376,7 +392,8 @@ class Scheduler:
         for candidates in [None] * WARM_CALLS + [ids[:2]]:
             decision = other.decide({client: 0}, candidates, now=0.0)
             other.observe(decision.id, {"ok": False}, now=0.0, node=decision.nodes[0])
-        other.decide_batch({client: [0]}, now=0.0)
+        several = other.decide_batch({client: [0]}, now=0.0)
+        other.observe_batch(several.id, {"ok": [False]}, now=0.0, nodes=several.nodes[:, 0].tolist())
         other.score({client: [0]}, [ids[:2]], now=0.0)
         other.refresh()
         other.fleet.remove(ids)
@@ -402,7 +419,7 @@ class Scheduler:
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
         with self._lock:
-            choice.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk(0))
+            choice.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk)
 
     @property
     def history(self) -> HistoryArrays:
@@ -416,17 +433,35 @@ class Scheduler:
         self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, bars: NDArray[np.uint64], now: float
     ) -> Decision:
         self._check_clock(now)
-        thread = self._thread
-        desk, table = thread.desk(0), self.fleet.table
+        thread, model = self._thread, self.model
+        desk, name = thread.desk, model.spec.telemetry.client
         work = desk.content
-        request_row(request, self.model.spec.telemetry.client, self.clients, work.request)
+        client = thread.question.write(request, name, self.clients)
+        if client < 0:
+            work.request.values[:], work.request.keys[:] = request_rows(
+                column_of_one(request, "request"), name, self.clients
+            )
         if rows is None:
             slots = work.found
-            self._move_clock(now)
-            choice.decide_one(self._state(), bars, now, desk)
+            choice.decide_one(self._state(), client, bars, now, desk)
         else:
+            choice.take_request(self._state(), client, desk)
             slots = self._run(work.request, rows, bars, now, work.out)
-        return thread.single.read(slots, table.id_at, self.model.version)
+        return thread.answer.read(slots, self.fleet.table.id_at, model.version)
+
+    def _observe_plain(self, decision: object, outcome: object, now: float, node: object) -> bool:
+        """Report an outcome in plain numbers; False, and nothing has changed, where it is not plain or wrong."""
+        thread = self._thread
+        if type(decision) is not int or not 0 <= decision <= LAST_ID or not thread.report.write(outcome, node):
+            return False
+        with self._lock:
+            if now < self._latest.item() - MAX_SKEW:
+                return False
+            lost = choice.observe_one(self._state(), decision, now, thread.desk)
+            if lost > 0:
+                report = thread.report.arrays
+                self._refresh_returned(report.row, report.place)
+        return lost >= 0
 
     def _decide_batch(
         self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float
@@ -447,18 +482,21 @@ class Scheduler:
         slots, limit = self.fleet.slots(), self._index.arrays.limit
         out = np.empty((1, limit, len(self.model.heads)))
         for first in range(0, slots.size, limit):
-            choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk(0), out)
+            choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk, out)
 
     def _decide_in_vain(self, client: str) -> None:
         """Decide for some clients by all that is known, into a log that is thrown away, and reserve nothing."""
-        ids, policy = list(islice(self.clients, WARM_CALLS)) or [0], self.model.spec.policy
-        log = DecisionRing(WARM_CALLS, policy.max_nodes, policy.alternatives, self.model.features)
+        ids, policy = list(islice(self.clients, VAIN_DECISIONS)) or [0], self.model.spec.policy
+        log = DecisionRing(VAIN_DECISIONS, policy.max_nodes, policy.alternatives, self.model.features)
+        now = self._latest.item() if np.isfinite(self._latest) else 0.0
         kept = self._state()
         state = kept.content
-        self._packed = Packed(state._replace(log=log.arrays, policy=state.policy._replace(demand=-1)))
+        self._packed = Packed(
+            state._replace(log=log.arrays, latest=np.full(1, now), policy=state.policy._replace(demand=-1))
+        )
         try:
-            for i in range(WARM_CALLS):
-                self._decide({client: ids[i % len(ids)]}, None, NO_BARS, self._latest)
+            for i in range(VAIN_DECISIONS):
+                self.decide({client: ids[i % len(ids)]}, now=now)
         finally:
             self._packed = kept
 
@@ -466,7 +504,7 @@ class Scheduler:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
         out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-        choice.score_all(self._state(), entity, slots, now, self._thread.desk(slots.shape[1]), out)
+        choice.score_all(self._state(), entity, slots, now, self._thread.desk_of(slots.shape[1]), out)
         return out
 
     def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
@@ -491,25 +529,20 @@ class Scheduler:
             slots = candidate_slots(candidates, self.fleet.table, len(requests.keys))
         else:
             slots = np.empty((len(requests.keys), self._index.arrays.limit), np.int32)
-        desk = self._thread.desk(slots.shape[1])
-        self._move_clock(now)
+        desk = self._thread.desk_of(slots.shape[1])
         choice.decide(self._state(), requests, bars, slots, given, now, desk, out)
         return slots
 
-    def _move_clock(self, now: float) -> None:
-        if now > self._latest:
-            with self._clock:
-                self._latest = max(self._latest, now)
-
     def _check_clock(self, now: float) -> None:
-        if now < self._latest - MAX_SKEW:
-            message = f"now: expected at least {self._latest} less {MAX_SKEW} s, found {now}"
+        latest = self._latest.item()
+        if now < latest - MAX_SKEW:
+            message = f"now: expected at least {latest} less {MAX_SKEW} s, found {now}"
             raise ClockError(message)
 
     def _state(self) -> Packed[State]:
         """Return the state as it stands; packed anew where arrays were replaced, as by growth."""
-        packed, fleet, postings = self._packed, self.fleet.arrays, self._index.arrays
-        if packed is None or packed.content.fleet is not fleet or packed.content.postings is not postings:
+        packed, fleet, postings, clients = self._packed, self.fleet.arrays, self._index.arrays, self.clients.columns
+        if packed is None or not _holds(packed.content, fleet, postings, clients):
             state = State(
                 program=self.model.features.program,
                 tables=self.model.forest.tables,
@@ -518,15 +551,18 @@ class Scheduler:
                 history=self._history,
                 log=self._log.arrays,
                 locks=self._lock.words,
+                latest=self._latest,
                 seed=self._seed,
                 postings=postings,
+                clients=clients,
+                tracked=self._tracked,
             )
             packed = self._packed = Packed(state)
         return packed
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._index.put(slots, self.fleet.arrays.columns.keys)
-        choice.refresh_nodes(self._state(), slots, self._thread.desk(0))
+        choice.refresh_nodes(self._state(), slots, self._thread.desk)
 
     def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
         self._index.drop(slots)
@@ -538,4 +574,9 @@ class Scheduler:
         if left.any():
             keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
             slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
-            choice.refresh_nodes(self._state(), slots, self._thread.desk(0))
+            choice.refresh_nodes(self._state(), slots, self._thread.desk)
+
+
+def _holds(state: State, fleet: FleetArrays, postings: IndexArrays, clients: Entity) -> bool:
+    """Return whether a state is made of these very arrays."""
+    return state.fleet is fleet and state.postings is postings and state.clients is clients

@@ -56,7 +56,7 @@ class Table:
         self.schema = schema
         self.what = what
         self._values, self._keys = Room((schema.width,), np.float64, np.nan), Room((schema.n_keys,), np.uint64)
-        self._ids: list[NDArray[np.object_]] = []
+        self._ids: list[list[Id | None]] = []
         self.columns = self._grown(FIRST_SLOTS)
         own = schema.columns.get(OWN_ID)
         self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
@@ -73,7 +73,7 @@ class Table:
 
     def __iter__(self) -> Iterator[Id]:
         with self._lock:
-            return iter([id_ for ids in self._ids for id_ in ids.tolist() if id_ is not None])
+            return iter([id_ for ids in self._ids for id_ in ids if id_ is not None])
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""
@@ -81,8 +81,7 @@ class Table:
 
     def id_at(self, slot: int) -> Id | None:
         """Return the id in a slot, None where it is free."""
-        found: Id | None = self._ids[slot // STEP][slot % STEP]
-        return found
+        return self._ids[slot // STEP][slot % STEP]
 
     def ids_at(self, slots: NDArray[np.integer]) -> NDArray[np.object_]:
         """Return the ids in (n,) slots, None where one is free."""
@@ -209,5 +208,5 @@ class Table:
     def _grown(self, n: int) -> Entity:
         """Return room for ``n`` rows in all."""
         while n > STEP * len(self._ids):
-            self._ids.append(np.full(STEP, None))
+            self._ids.append([None] * STEP)
         return Entity(self._values.grow(n), self._keys.grow(n))

@@ -14,6 +14,7 @@ from scheduler.kernels.features import ask_for_buckets, ask_for_entries, fill, f
 from scheduler.kernels.history import find, prefetch_bucket
 from scheduler.kernels.jit import inlined, kernel
 from scheduler.kernels.memory import prefetch
+from scheduler.kernels.outcomes import track
 from scheduler.kernels.packed import Packed, opened
 from scheduler.kernels.slate import alternatives, assemble, followers
 from scheduler.layout import (
@@ -27,6 +28,7 @@ from scheduler.layout import (
     EXPLORED,
     LINK_LOG,
     LINK_LOGISTIC,
+    MISSING_KEY,
     N_EXPIRED,
     N_EXPLORED,
     N_FORGOTTEN,
@@ -395,6 +397,7 @@ def decide(
     state, work = opened(packed), opened(desk)
     policy, fleet = state.policy, state.fleet
     locks.acquire(state.locks)
+    state.latest[0] = max(state.latest[0], now)
     expire(fleet, state.log, policy.hold, now)
     locks.release(state.locks)
     for i in range(slots.shape[0]):
@@ -418,12 +421,30 @@ def decide(
 
 
 @kernel
-def decide_one(packed: Packed[State], bars: np.ndarray, now: float, desk: Packed[Workspace]) -> None:
-    """Decide the one request in a workspace, among candidates from the index, into the workspace; see `decide`.
+def take_request(packed: Packed[State], client: int, desk: Packed[Workspace]) -> None:
+    """Write the request of a workspace: what its question carries, the rest from the client in that slot.
 
-    Three arguments where `decide` unpacks twenty arrays, which took 1.4 us.
+    With a slot below 0 the request stays as it is.
+    """
+    clients, work = opened(packed).clients, opened(desk)
+    question, request = work.question, work.request
+    if client < 0:
+        return
+    for c in range(question.values.size):
+        request.values[0, c] = question.values[c] if question.carried[c] else clients.values[client, c]
+    for k in range(question.keys.size):
+        carried = question.carried[question.values.size + k]
+        request.keys[0, k] = question.keys[k] if carried else clients.keys[client, k]
+
+
+@kernel
+def decide_one(packed: Packed[State], client: int, bars: np.ndarray, now: float, desk: Packed[Workspace]) -> None:
+    """Decide the one request in a workspace, among candidates from the index, into the workspace.
+
+    Few arguments where `decide` unpacks twenty arrays, which took 1.4 us; see there, and `take_request`.
     """
     work, given = opened(desk), False
+    take_request(packed, client, desk)
     decide(packed, work.request, bars, work.found, given, now, desk, work.out)
 
 
@@ -521,6 +542,7 @@ def observe(
     x, n_lost = work.x_outcome, 0
     for i in range(row.size):
         ask_for_outcomes(state, request, node, row, place, i)
+        state.latest[0] = max(state.latest[0], now[i])
         r, s = row[i], place[i]
         at = r * log.slot.shape[1] + s
         for v in range(x.size):
@@ -540,3 +562,34 @@ def observe(
             refresh_node(packed, state.history.stale[1 + other], desk)
         state.history.stale[0] = 0
     return n_lost
+
+
+@kernel
+def awaited(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
+    """Return the place of a decision's node of which an outcome is awaited; -1 where none is, or it is not clear which.
+
+    Without a node, `MISSING_KEY`, it is the only one of the slate.
+    """
+    row, places, named = decision % log.id.size, log.slot.shape[1], node != MISSING_KEY
+    if log.id[row] != decision:
+        return -1
+    found = -1
+    for s in range(places if named else max_nodes):
+        if log.state[row, s] != 0 and (not named or log.node_keys[row * places + s, 0] == node):
+            if found >= 0:
+                return -1
+            found = s
+    return -1 if found >= 0 and log.state[row, found] == ANSWERED else found
+
+
+@kernel
+def observe_one(packed: Packed[State], decision: int, now: float, desk: Packed[Workspace]) -> int:
+    """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `awaited`."""
+    state, work = opened(packed), opened(desk)
+    report = work.report
+    place = awaited(state.log, work.slate.size, decision, report.node[0])
+    if place < 0:
+        return -1
+    track(state.tracked.columns, state.tracked.log1p, report.outcomes, report.values)
+    report.row[0], report.place[0], report.time[0] = decision % state.log.id.size, place, now
+    return observe(packed, report.row, report.place, report.values, report.time, desk)

@@ -3,10 +3,15 @@
 from types import SimpleNamespace as Figures
 
 import msgspec
+import numpy as np
 import pytest
 
-from benchmarks.exploration import RULES, added
+from benchmarks.exploration import RULES, Warmed, added
+from scheduler import Model
 from scheduler.spec import Policy, spec_from_json
+from tests import evaluation_world as world
+from training.baselines import Learned, Random
+from training.evaluate import evaluate
 from training.shipped import find_spec
 
 
@@ -26,3 +31,18 @@ def test_a_difference_is_paired_by_seed():
     assert (found["mean"], found["mean_added"]) == (38.0, 3.0)
     assert found["mean_spread"] == pytest.approx(2.0**0.5)
     assert found["mean_log_added"] == pytest.approx(0.3)
+
+
+def test_rules_that_share_a_warm_history_decide_as_if_each_had_its_own(tmp_path):
+    model, known = Model.load(world.write_model(tmp_path / "tiny-1")), []
+    policies = {
+        "random": Random(world.setting()),
+        "own": Learned(world.setting(), model),
+        "first": Warmed(world.setting(), model, known),
+        "second": Warmed(world.setting(), model, known),
+    }
+    picks = evaluate(world.rounds(8), policies, world.SPEC, world.telemetry()).picks
+    for name in ("first", "second"):
+        np.testing.assert_array_equal(picks[name].node, picks["own"].node)
+    assert len(known) == 1
+    assert policies["second"].explored == 0.0

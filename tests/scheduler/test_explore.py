@@ -147,7 +147,7 @@ policies = st.fixed_dictionaries(
 def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     sched = Scheduler(models.exploring(model, **policy))
     policy, arrays = sched.model.spec.policy, vars(sched)["_policy"]
-    work = vars(sched)["_thread"].desk(len(candidates)).content
+    work = vars(sched)["_thread"].desk_of(len(candidates)).content
     utility, able, counts = zip(*candidates, strict=True)
     n = len(candidates)
     work.utility[:n], work.able[:n] = utility, able
@@ -179,7 +179,7 @@ def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
 )
 def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, guard, u):
     sched = Scheduler(models.exploring(model, explore="thompson", width=1.0, guard=guard))
-    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].desk(len(candidates)).content
+    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].desk_of(len(candidates)).content
     utility, able, doubt = (list(part) for part in zip(*candidates, strict=True))
     n = len(candidates)
     work.utility[:n], work.able[:n], work.doubt[:n], work.is_new[:n] = utility, able, doubt, False
@@ -201,7 +201,7 @@ def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, 
 
 def test_equals_have_equal_chances_however_sure_they_are(model):
     sched = Scheduler(models.exploring(model, explore="thompson", width=1.0))
-    work = vars(sched)["_thread"].desk(4).content
+    work = vars(sched)["_thread"].desk_of(4).content
 
     def found(utility, doubt):
         work.utility[:4], work.able[:4], work.doubt[:4] = utility, True, doubt
@@ -238,7 +238,7 @@ DOUBTFUL = {"client_id": 1, "kind": "other", "isp": 8}
 
 def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_more_is_known(model):
     sched = exploring(model, explore="thompson", doubt="leaves", width=0.3)
-    work = vars(sched)["_thread"].desk(len(IDS)).content
+    work = vars(sched)["_thread"].desk_of(len(IDS)).content
     sched.decide(DOUBTFUL, IDS, now=HOUR)
     raw, doubts = work.raw[: len(IDS)].astype(float), work.doubt[: len(IDS)].copy()
     assert (raw[:, 2:] > 0).all()
@@ -250,7 +250,7 @@ def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_m
 @pytest.mark.parametrize("explore", ["thompson", "bonus"])
 def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
     sched = exploring(model, explore=explore, doubt="leaves", width=0.5)
-    work = vars(sched)["_thread"].desk(len(IDS)).content
+    work = vars(sched)["_thread"].desk_of(len(IDS)).content
     utility, doubt = [], []
     for node in IDS:
         utility.append(sched.decide(DOUBTFUL, [node], now=HOUR).scores[0]["utility"])
