@@ -31,6 +31,10 @@ _GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
 _WORD = 0xFFFFFFFFFFFFFFFF
 
 
+FEW = 8
+"""Ids of which each by itself is faster than an array of them."""
+
+
 def plain_list(values: object, what: str) -> list[Any]:
     """Return a flat sequence as a list of plain Python values; ``what`` names it in messages.
 
@@ -73,9 +77,9 @@ def id_keys(ids: object) -> NDArray[np.uint64]:
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1:
         return _integer_keys(ids)
     items = plain_list(ids, "ids")
-    if set(map(type, items)) == {int}:
+    if len(items) > FEW and set(map(type, items)) == {int}:
         array = np.array(items)
-        if array.dtype.kind in "iu":  # 50 times faster than one by one
+        if array.dtype.kind in "iu":  # of many, 10 times faster than one by one
             return _integer_keys(array)
     return np.fromiter(map(id_key, items), np.uint64, len(items))
 
