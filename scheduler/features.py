@@ -123,6 +123,15 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
     return Features(tuple(spec.features), owners, categorical, program, request, node)
 
 
+def kept_columns(spec: Spec) -> set[str]:
+    """Return the node columns that what is kept of a node is made from.
+
+    Its forest row reads those of the node's own features; categories make keys of history and places in posting lists.
+    """
+    read = {feature.column for feature in spec.features.values() if isinstance(feature, NodeColumn)}
+    return read | {name for name, column in spec.node.items() if column.type == "category"}
+
+
 def _side(vocabulary: Vocabulary, side: str) -> Vocabulary:
     prefix = f"{side}."
     return {name.removeprefix(prefix): v for name, v in vocabulary.items() if name.startswith(prefix)}

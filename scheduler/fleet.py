@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from scheduler.forest import Forest
 from scheduler.gate import Gate
 from scheduler.layout import FleetArrays
 from scheduler.room import Room
-from scheduler.table import Table
+from scheduler.table import Rows, Table
 
 
 class SetColumns(Protocol):
@@ -40,10 +40,21 @@ Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
 
 
 class Hooks(NamedTuple):
-    """Called after nodes were added or changed, and after nodes were removed."""
+    """Called after nodes were added or changed, and after nodes were removed.
+
+    Of known nodes `changed` is told only if one of the columns was set that it `reads`, by default any.
+    """
 
     changed: Hook = lambda _: None
     removed: Hook = lambda _: None
+    reads: Collection[str] | None = None
+
+
+class _Change(NamedTuple):
+    """Checked rows, and sets with who keeps them and the numbers of their columns."""
+
+    rows: Rows
+    sets: list[tuple[SetColumns, int, Sets]]
 
 
 NO_HOOKS = Hooks()
@@ -89,7 +100,7 @@ class Fleet:
         self._rows = Room((forest.node_words,), np.uint64)
         self._generation = Room((), np.int32)
         self._capacity = capacity
-        self._changed, self._removed = hooks
+        self._hooks = hooks
         self._sets = sets
         self.arrays = self._grown()
 
@@ -122,14 +133,36 @@ class Fleet:
         InputError
             If an id or a value is wrong. Nothing changed.
         """
+        self._write(self._check(ids, columns or {}, expires), expires)
+
+    def update(self, ids: Ids, columns: Mapping[str, object] | None = None, *, expires: float | None = None) -> None:
+        """Change columns of nodes that are held, as `upsert`, so that a late report brings no node back.
+
+        Raises
+        ------
+        UnknownNodeError
+            If one is not held. Nothing changed.
+        InputError
+            As `upsert`.
+        """
+        change = self._check(ids, columns or {}, expires)
+        with self._lock:
+            self.table.slots(change.rows.names)
+            self._write(change, expires)
+
+    def _check(self, ids: Ids, columns: Mapping[str, object], expires: float | None) -> _Change:
         if expires is not None:
             _check_time("expires", expires)
-        sets = {name: raw for name, raw in (columns or {}).items() if name in self.table.schema.sets}
-        rows = self.table.check(ids, {name: raw for name, raw in (columns or {}).items() if name not in sets})
-        encode = self.table.schema.encode_sets
-        held = [(*self._set_column(c), encode(c, raw, len(rows.names))) for c, raw in sets.items()]
+        schema = self.table.schema
+        rows = self.table.check(ids, {name: raw for name, raw in columns.items() if name not in schema.sets})
+        sets = {name: raw for name, raw in columns.items() if name in schema.sets}
+        held = [(*self._set_column(c), schema.encode_sets(c, raw, len(rows.names))) for c, raw in sets.items()]
+        return _Change(rows, held)
+
+    def _write(self, change: _Change, expires: float | None) -> None:
+        names = change.rows.columns
         with self._lock:
-            slots = self.table.put(rows)
+            slots = self.table.put(change.rows)
             if self.table.columns is not self.arrays.columns:
                 self.arrays = self._grown()
             arrays = self.arrays
@@ -137,12 +170,13 @@ class Fleet:
             arrays.expires[new] = np.inf
             if expires is not None:
                 arrays.expires[slots] = expires
-            told = slots if self._capacity in (columns or {}) else new
+            told = slots if self._capacity in names else new
             if self._capacity is not None and told.size:
                 uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
                 arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
-            self._changed(slots)
-            for keeper, number, encoded in held:
+            is_read = self._hooks.reads is None or any(name in self._hooks.reads for name in names)
+            self._hooks.changed(slots if is_read else new)
+            for keeper, number, encoded in change.sets:
                 keeper.replace(number, slots, encoded)
 
     def remove(self, ids: Ids) -> None:
@@ -160,7 +194,7 @@ class Fleet:
             arrays.expires[slots] = -np.inf
             arrays.released[slots] = -np.inf
             arrays.reserved[slots] = 0.0
-            self._removed(slots)
+            self._hooks.removed(slots)
 
     def add(self, ids: Ids, column: str, values: Ids) -> None:
         """Add to the sets of nodes, such as contents that they hold from now on.

@@ -16,6 +16,7 @@ from scheduler.columns import Id, Ids, plain_list
 from scheduler.decision import Decision, Decisions
 from scheduler.decision_log import DecisionRing
 from scheduler.errors import ClockError, InputError
+from scheduler.features import kept_columns
 from scheduler.fleet import Fleet, Hooks
 from scheduler.gate import Gate
 from scheduler.history import new_history
@@ -119,7 +120,7 @@ class Scheduler:
     Attributes
     ----------
     fleet
-        The nodes: ``upsert``, ``remove``, ``heard``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
+        The nodes: ``upsert``, ``update``, ``remove``, ``heard``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
     clients
         What is known of clients, so that a request needs only its client's id: ``upsert``, ``remove``.
 
@@ -154,7 +155,7 @@ class Scheduler:
             model.forest,
             spec.ledger.capacity if spec.ledger else None,
             lock=self._lock,
-            hooks=Hooks(changed=self._nodes_changed, removed=self._nodes_removed),
+            hooks=Hooks(changed=self._nodes_changed, removed=self._nodes_removed, reads=kept_columns(spec)),
             sets=self._index,
         )
 

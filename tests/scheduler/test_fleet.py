@@ -120,7 +120,33 @@ def test_the_hooks_are_told_which_slots(fleet, seen):
     assert seen == [("changed", [*seen[1][1], *slots]), ("removed", seen[1][1])]
 
 
+def test_known_nodes_are_told_of_only_where_a_column_that_is_read_changes(model, seen):
+    hooks = Hooks(changed=lambda slots: seen.append(slots.tolist()), reads={"load"})
+    fleet = Fleet(model.features.node, model.forest, hooks=hooks)
+    fleet.upsert([1, 2], {"price": [1, 2]})
+    both = at(fleet, 1, 2).tolist()
+    fleet.update([2], {"price": [3]})
+    fleet.update([1, 2], {"load": [0, 1], "price": [4, 5]})
+    fleet.upsert([2, 3], {"price": [6, 7]})
+    assert seen == [both, [], both, at(fleet, 3).tolist()]
+    assert fleet.arrays.columns.values[at(fleet, 2), fleet.table.schema.offsets["price"]] == 6
+
+
+def test_an_update_changes_known_nodes_and_brings_none_back(fleet):
+    fleet.upsert([1, 2], {"uplink": [5000, 4000]}, expires=50)
+    fleet.update([2], {"uplink": [3000]}, expires=60)
+    assert fleet.arrays.capacity[at(fleet, 1, 2)].tolist() == [5000, 3000]
+    assert fleet.arrays.expires[at(fleet, 1, 2)].tolist() == [50, 60]
+    fleet.remove([1])
+    before = state(fleet)
+    with pytest.raises(UnknownNodeError, match="found 1"):
+        fleet.update([2, 1], {"uplink": [1, 1]})
+    assert same(before, state(fleet))
+
+
 WRONG = {
+    "update of a stranger": lambda fleet: fleet.update([1, 5], {"uplink": [3, 3]}),
+    "update twice": lambda fleet: fleet.update([1, 1]),
     "twice": lambda fleet: fleet.upsert([5, 5]),
     "nothing": lambda fleet: fleet.upsert(None),
     "text": lambda fleet: fleet.upsert("ab"),

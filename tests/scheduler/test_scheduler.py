@@ -177,6 +177,16 @@ def slate_of_three(model):
     return sched, d
 
 
+def test_a_row_follows_every_column_that_it_reads(sched):
+    for name, raw in COLUMNS.items():
+        before = sched.fleet.arrays.rows.copy()
+        sched.fleet.update([1, 2], {name: [raw[2], raw[3]]})
+        kept = sched.fleet.arrays.rows.copy()
+        assert (kept == before).all() == (name not in {"isp", "load"})
+        sched.refresh()
+        np.testing.assert_array_equal(kept, sched.fleet.arrays.rows)
+
+
 def test_each_node_of_a_slate_has_its_own_outcome(model):
     sched, d = slate_of_three(model)
     with pytest.raises(InputError, match="which node"):
