@@ -198,17 +198,17 @@ def threads_together(scheduler: Scheduler, n_threads: int, batch: int) -> tuple[
         batches = [load.batch(batch) for _ in range(32)]
         nodes, value = load.rng.choice(len(scheduler.fleet), (32, 64), replace=False), {"load": load.rng.random(64)}
         outcome = {"ok": np.ones(batch, bool), "latency_ms": load.rng.uniform(10, 300, batch)}
+        one = {"ok": True, "latency_ms": 30.0}
         while not stop.is_set():
             requests, now = batches[load.count % 32], scheduler_now + clock.now(batch)
             load.count += 1
             if batch == 1:
-                ids = [scheduler.decide(load.single(), now=now).id]
+                scheduler.observe(scheduler.decide(load.single(), now=now).id, one, now=now)
             else:
-                ids = scheduler.decide_batch(requests, now=now).id
-            scheduler.observe_batch(ids, outcome, now=now)
+                scheduler.observe_batch(scheduler.decide_batch(requests, now=now).id, outcome, now=now)
             if load.count % 8 == 0 or batch > 1:
                 scheduler.fleet.upsert(nodes[load.count % 32], value)
-            made[t] += len(ids)
+            made[t] += batch
 
     scheduler_now = vars(scheduler)["_latest"].item()
     workers = [threading.Thread(target=work, args=(t,)) for t in range(n_threads)]

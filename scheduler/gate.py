@@ -43,7 +43,8 @@ class Gate:
         depth = held[READING]
         # All within: an interrupt is raised when the kernel returns, before the next statement.
         try:
-            locks.enter_read(self.words, held)
+            if not locks.try_read(self.words, held):
+                locks.enter_read(self.words, held)
             return function(*args, **kwargs)
         finally:
             locks.leave_read(self.words, held, depth)
@@ -55,7 +56,8 @@ class Gate:
             message = "expected no change from within a call that reads, such as from a request's mapping"
             raise RuntimeError(message)
         try:
-            locks.enter_write(self.words, held)
+            if not locks.try_write(self.words, held):
+                locks.enter_write(self.words, held)
         except BaseException:  # an interrupt that came while waiting
             locks.leave_write(self.words, held, depth)
             raise

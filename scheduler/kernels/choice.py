@@ -12,7 +12,7 @@ from scheduler.kernels.explore import draw, look_up, may_explore
 from scheduler.kernels.exponential import exp
 from scheduler.kernels.features import ask_for_buckets, ask_for_entries, fill, fill_pairs, history_key, learn
 from scheduler.kernels.history import find, prefetch_bucket
-from scheduler.kernels.jit import inlined, kernel
+from scheduler.kernels.jit import brief, inlined, kernel
 from scheduler.kernels.memory import prefetch
 from scheduler.kernels.outcomes import track
 from scheduler.kernels.packed import Packed, opened
@@ -564,7 +564,7 @@ def observe(
     return n_lost
 
 
-@kernel
+@inlined
 def awaited(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
     """Return the place of a decision's node of which an outcome is awaited; -1 where none is, or it is not clear which.
 
@@ -582,7 +582,7 @@ def awaited(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
     return -1 if found >= 0 and log.state[row, found] == ANSWERED else found
 
 
-@kernel
+@brief
 def observe_one(packed: Packed[State], decision: int, now: float, desk: Packed[Workspace]) -> int:
     """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `awaited`."""
     state, work = opened(packed), opened(desk)

@@ -17,7 +17,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from scheduler.kernels.jit import inlined, kernel
+from scheduler.kernels.jit import brief, inlined, kernel
 from scheduler.layout import DUE, MUTEX, READERS, READING, WAITING, WRITER, WRITING, WRITTEN
 
 ORDER = "seq_cst"
@@ -167,7 +167,21 @@ def enter_read(words: np.ndarray, held: np.ndarray) -> None:
     held[READING] += 1
 
 
-@kernel
+@brief
+def try_read(words: np.ndarray, held: np.ndarray) -> bool:
+    """Go in beside other readers if no writer is in or waits, without waiting; `held` as for `enter_read`."""
+    if held[READING] == 0 and held[WRITING] == 0:
+        if load(words, WAITING) != 0:
+            return False
+        add(words, READERS, 1)
+        if load(words, WRITER) != 0:
+            add(words, READERS, -1)
+            return False
+    held[READING] += 1
+    return True
+
+
+@brief
 def leave_read(words: np.ndarray, held: np.ndarray, depth: int) -> None:
     """Undo an `enter_read`, if it came to one: afterwards the thread reads ``depth`` times, as before it."""
     if held[READING] > depth:
@@ -190,7 +204,23 @@ def enter_write(words: np.ndarray, held: np.ndarray) -> None:
     held[WRITING] += 1
 
 
-@kernel
+@brief
+def try_write(words: np.ndarray, held: np.ndarray) -> bool:
+    """Go in alone if nobody is in or due, without waiting; `held` as for `enter_write`."""
+    if held[WRITING] == 0:
+        add(words, WAITING, 1)
+        if load(words, DUE) != 0 or swap(words, WRITER, 0, 1) == 0:
+            add(words, WAITING, -1)
+            return False
+        if load(words, READERS) != 0:
+            store(words, WRITER, 0)
+            add(words, WAITING, -1)
+            return False
+    held[WRITING] += 1
+    return True
+
+
+@brief
 def leave_write(words: np.ndarray, held: np.ndarray, depth: int) -> None:
     """Undo an `enter_write`, if it came to one: afterwards the thread writes ``depth`` times, as before it."""
     if held[WRITING] > depth:

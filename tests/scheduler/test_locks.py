@@ -7,7 +7,18 @@ import pytest
 from numba import config, njit
 
 from scheduler.gate import Gate
-from scheduler.kernels.locks import acquire, add, enter_read, enter_write, leave_read, leave_write, release, swap
+from scheduler.kernels.locks import (
+    acquire,
+    add,
+    enter_read,
+    enter_write,
+    leave_read,
+    leave_write,
+    release,
+    swap,
+    try_read,
+    try_write,
+)
 from scheduler.layout import DUE, MUTEX, N_WORDS, READERS, WAITING, WRITER, WRITTEN
 
 
@@ -66,7 +77,8 @@ def swap_up(array, n):
 @njit(nogil=True, _nrt=False)
 def write_rows(words, held, row, first, n):
     for value in range(first, first + n):
-        enter_write(words, held)
+        if value % 2 or not try_write(words, held):
+            enter_write(words, held)
         for c in range(row.size):
             row[c] = value
         leave_write(words, held, 0)
@@ -75,8 +87,9 @@ def write_rows(words, held, row, first, n):
 @njit(nogil=True, _nrt=False)
 def read_rows(words, held, row, n):
     torn = 0
-    for _ in range(n):
-        enter_read(words, held)
+    for k in range(n):
+        if k % 2 or not try_read(words, held):
+            enter_read(words, held)
         first = row[0]
         for c in range(row.size):
             torn += row[c] != first
@@ -112,6 +125,29 @@ def test_readers_never_see_half_of_what_a_writer_writes():
     in_threads(read, read, lambda: write(1), lambda: write(10**6))
     assert torn == [0, 0]
     assert free(words)
+
+
+def test_who_may_go_in_at_once_does_and_nobody_else():
+    words, mine, other = np.zeros(N_WORDS, np.int64), np.zeros(2, np.int64), np.zeros(2, np.int64)
+    assert try_read(words, mine)
+    assert try_read(words, mine)  # again, within
+    assert try_read(words, other)
+    assert not try_write(words, np.zeros(2, np.int64))
+    for held, depth in ((mine, 1), (mine, 0), (other, 0)):
+        leave_read(words, held, depth)
+    assert free(words)
+    assert try_write(words, mine)
+    assert try_write(words, mine)
+    assert try_read(words, mine)  # a writer may read
+    assert not try_read(words, other)
+    assert not try_write(words, other)
+    assert other.tolist() == [0, 0]
+    leave_read(words, mine, 0)
+    leave_write(words, mine, 1)
+    assert not try_read(words, other)
+    leave_write(words, mine, 0)
+    assert free(words)
+    assert words[WRITTEN] == 1
 
 
 def test_readers_are_in_together_and_a_writer_alone():
@@ -185,19 +221,24 @@ def test_errors_leave_nothing_locked():
     assert free(gate.words)
 
 
-@pytest.mark.parametrize("kernel", ["enter_read", "enter_write"])
+ENTRIES = {f.__name__: f for f in (enter_read, enter_write, try_read, try_write)}
+
+
+@pytest.mark.parametrize("kernel", ENTRIES)
 @pytest.mark.parametrize("got_in", [True, False])
-def test_an_interrupt_while_waiting_leaves_nothing_locked(monkeypatch, kernel, got_in):
-    gate, enter = Gate(), {"enter_read": enter_read, "enter_write": enter_write}[kernel]
+def test_an_interrupt_on_the_way_in_leaves_nothing_locked(monkeypatch, kernel, got_in):
+    gate, enter = Gate(), ENTRIES[kernel]
 
     def interrupted(words, held):
         if got_in:
             enter(words, held)
         raise KeyboardInterrupt
 
+    for waiting in ("try_read", "try_write"):
+        monkeypatch.setattr(f"scheduler.gate.locks.{waiting}", lambda words, held: False)  # noqa: ARG005
     monkeypatch.setattr(f"scheduler.gate.locks.{kernel}", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        gate.reading(lambda: None) if kernel == "enter_read" else gate.__enter__()
+        gate.reading(lambda: None) if kernel.endswith("read") else gate.__enter__()
     monkeypatch.undo()
     assert free(gate.words)
 
