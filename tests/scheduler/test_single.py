@@ -91,7 +91,7 @@ def test_the_key_of_one_integer_is_that_of_many(value):
 CALLS = st.tuples(st.integers(-1, 7), st.sampled_from([None, *IDS, 99]), OUTCOMES, st.floats(0, 20))
 
 
-@pytest.mark.parametrize("nodes", [1, 3])
+@pytest.mark.parametrize("nodes", [pytest.param(1, marks=pytest.mark.slow), 3])
 @given(calls=st.lists(CALLS, max_size=6))
 def test_outcomes_one_by_one_do_what_batches_do(model, nodes, calls):
     policy = {"max_nodes": nodes, "alternatives": 1}
