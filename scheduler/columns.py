@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import InputError
 from scheduler.layout import MISSING_KEY
-from scheduler.spec import Column
+from scheduler.spec import Column, Outcome
 
 Id: TypeAlias = int | str
 """An id or a category as the user has it."""
@@ -164,12 +164,11 @@ MOST_KNOWN = 65_536
 """Category values whose code and key are remembered; further ones are computed each time."""
 
 
-def _bounds(column: Column) -> tuple[float, float]:
-    """Return the least and largest number a column takes; infinite ones are never taken."""
-    largest = float(np.finfo(np.float64).max)
-    return max(-largest, -largest if column.min is None else column.min), (
-        largest if column.max is None else min(largest, column.max)
-    )
+def number_bounds(of: Column | Outcome, dtype: type[np.floating[Any]]) -> tuple[float, float]:
+    """Return the least and largest number that a column or outcome takes; what is infinite in ``dtype`` never is."""
+    largest = float(np.finfo(dtype).max)
+    low, high = -largest if of.min is None else of.min, largest if of.max is None else of.max
+    return max(low, -largest), min(high, largest)
 
 
 class Encoded(NamedTuple):
@@ -225,7 +224,7 @@ class Schema:
         for name, column in self.columns.items():
             self.offsets[name] = self.width
             self.width += column.size
-            self.bounds[name] = _bounds(column)
+            self.bounds[name] = number_bounds(column, np.float64)
             if column.type == "category":
                 self.key_columns[name] = self.n_keys
                 self.n_keys += 1

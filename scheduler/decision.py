@@ -115,7 +115,14 @@ def _scored(
 ) -> dict[Id, dict[str, float]]:
     """Return scores by node from head values (n, n_heads) and utilities (n,); None for an id is no node."""
     rows = zip(ids, values, utility, strict=True)
-    return {id_: dict(zip(heads, row, strict=True)) | {"utility": last} for id_, row, last in rows if id_ is not None}
+    return {id_: named_scores(heads, row, last) for id_, row, last in rows if id_ is not None}
+
+
+def named_scores(heads: tuple[str, ...], values: Sequence[float], utility: float) -> dict[str, float]:
+    """Return the scores of one node by name."""
+    scores = dict(zip(heads, values, strict=True))
+    scores["utility"] = utility
+    return scores
 
 
 def dropped_by_name(dropped: Sequence[int]) -> dict[str, int]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Id, Schema, id_key
-from scheduler.decision import Decision, dropped_by_name
+from scheduler.columns import Id, Schema, id_key, number_bounds
+from scheduler.decision import Decision, dropped_by_name, named_scores
 from scheduler.layout import DROPS, MISSING_KEY, REASONS, DecisionArrays, QuestionArrays, ReportArrays
 from scheduler.outcomes import OK, outcome_names
 from scheduler.spec import COST, FAILED, Spec
@@ -84,8 +84,6 @@ class Question:
         return slot
 
 
-_NONE_DROPPED = (0,) * len(DROPS)
-
 _UTILITY = 2
 """Place of the first utility in an `Answer`, after id and propensity."""
 
@@ -128,7 +126,6 @@ class Answer:
         """Return the decision; ``slots`` (1, n_candidates) are its candidates', ``id_at`` gives the id of one."""
         found = self._form.unpack_from(self._block)
         slate = self._nodes(found, 0, self._max_nodes, slots, id_at)
-        dropped = found[self._dropped : -1]
         return Decision(
             found[0],
             tuple(slate),
@@ -136,7 +133,7 @@ class Answer:
             self._nodes(found, self._max_nodes, self._places, slots, id_at) if self._places > self._max_nodes else {},
             found[1],
             REASONS[found[-1]],
-            {} if dropped == _NONE_DROPPED else dropped_by_name(dropped),
+            dropped_by_name(found[self._dropped : -1]),
             version,
         )
 
@@ -151,8 +148,7 @@ class Answer:
             if id_ is None:
                 break
             at = self._values + s * width
-            nodes[id_] = scores = dict(zip(self._heads, found[at : at + width]))  # noqa: B905 - of one length
-            scores["utility"] = found[_UTILITY + s]
+            nodes[id_] = named_scores(self._heads, found[at : at + width], found[_UTILITY + s])
         return nodes
 
 
@@ -166,14 +162,9 @@ class Report:
     """
 
     def __init__(self, spec: Spec) -> None:
-        names, largest = outcome_names(spec), float(np.finfo(np.float32).max)
+        names = outcome_names(spec)
         self._columns = {
-            name: (
-                names.index(name),
-                -largest if outcome.min is None else max(outcome.min, -largest),
-                largest if outcome.max is None else min(outcome.max, largest),
-            )
-            for name, outcome in spec.outcomes.items()
+            name: (names.index(name), *number_bounds(outcome, np.float32)) for name, outcome in spec.outcomes.items()
         }
         self._assumed = True if spec.telemetry.ok is None else None
         self._success, self._failure = names.index(spec.cost.success), float(np.float32(spec.cost.failure))

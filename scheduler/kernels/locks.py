@@ -142,6 +142,16 @@ def release(words: np.ndarray) -> None:
     store(words, MUTEX, 0)
 
 
+@inlined
+def _join(words: np.ndarray) -> bool:
+    """Count as a reader, unless a writer is in."""
+    add(words, READERS, 1)
+    if load(words, WRITER) == 0:
+        return True
+    add(words, READERS, -1)
+    return False
+
+
 @kernel
 def enter_read(words: np.ndarray, held: np.ndarray) -> None:
     """Go in beside other readers, after writers that hold the lock or wait for it, but for `PATIENCE` at most.
@@ -156,11 +166,7 @@ def enter_read(words: np.ndarray, held: np.ndarray) -> None:
         while load(words, WAITING) != 0 and load(words, WRITTEN) < last:
             turn = wait(turn)
         add(words, DUE, 1)
-        while True:
-            add(words, READERS, 1)
-            if load(words, WRITER) == 0:
-                break
-            add(words, READERS, -1)
+        while not _join(words):
             while load(words, WRITER) != 0:
                 turn = wait(turn)
         add(words, DUE, -1)
@@ -170,13 +176,9 @@ def enter_read(words: np.ndarray, held: np.ndarray) -> None:
 @brief
 def try_read(words: np.ndarray, held: np.ndarray) -> bool:
     """Go in beside other readers if no writer is in or waits, without waiting; `held` as for `enter_read`."""
-    if held[READING] == 0 and held[WRITING] == 0:
-        if load(words, WAITING) != 0:
-            return False
-        add(words, READERS, 1)
-        if load(words, WRITER) != 0:
-            add(words, READERS, -1)
-            return False
+    is_in = held[READING] != 0 or held[WRITING] != 0
+    if not is_in and (load(words, WAITING) != 0 or not _join(words)):
+        return False
     held[READING] += 1
     return True
 

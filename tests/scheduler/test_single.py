@@ -19,8 +19,8 @@ from scheduler.spec import Policy, parse_spec
 from tests import models, schedulers
 from tests.schedulers import IDS, same, state
 
-HOUSE = models.SPEC.replace("failure = 1_000", 'failure = 1_000\nfailure_column = "speed"')
-SPECS = [parse_spec(text) for text in (models.SPEC, HOUSE, models.SPEC.replace('ok = "ok"\n', ""))]
+SLOW_FAILURES = models.SPEC.replace("failure = 1_000", 'failure = 1_000\nfailure_column = "speed"')
+SPECS = [parse_spec(text) for text in (models.SPEC, SLOW_FAILURES, models.SPEC.replace('ok = "ok"\n', ""))]
 
 ODD = st.sampled_from(
     [None, True, "3", math.nan, math.inf, -math.inf, 10**400, np.float64(2), np.int64(2), [1], {}, 2.5]
