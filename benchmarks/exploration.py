@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -92,31 +93,35 @@ def _fill(to: Any, source: Any) -> None:
 def compared(
     telemetry: Telemetry, model: Model, spec: Spec, options: argparse.Namespace
 ) -> tuple[list[Comparison], dict[str, list[float]]]:
-    """Let the model decide the same requests under each rule, seed by seed; also the shares explored."""
+    """Let the model decide the same requests under each rule, seed by seed; also the shares explored.
+
+    One rule at a time, as each takes a history of its own.
+    """
     among = None
     if options.cold:
         telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), options.cold, options.start)
     before, _ = split_telemetry(telemetry, options.start)
     known: list[HistoryArrays] = []
-    runs, explored = [], {name: [] for name in options.only}
+    explored: dict[str, list[float]] = {name: [] for name in options.only}
+    runs = []
     for seed in range(options.seeds):
-        setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
-        rules = {}
+        setting, seen = Setting(spec, telemetry.clients, telemetry.nodes, seed), []
         for name in options.only:
             changed = msgspec.structs.replace(spec, policy=Policy(**RULES[name]))
-            rules[name] = Warmed(setting._replace(spec=changed), model, known)
-        rounds = measured_rounds(
-            telemetry,
-            spec,
-            start=options.start,
-            requests=options.requests,
-            candidates=options.candidates,
-            seed=seed,
-            among=among,
-        )
-        runs.append(evaluate(rounds, {RANDOM: Random(setting), **rules}, spec, before))
-        for name, rule in rules.items():
+            rule = Warmed(setting._replace(spec=changed), model, known)
+            rounds = measured_rounds(
+                telemetry,
+                spec,
+                start=options.start,
+                requests=options.requests,
+                candidates=options.candidates,
+                seed=seed,
+                among=among,
+            )
+            seen.append(evaluate(rounds, {RANDOM: Random(setting), name: rule}, spec, before))
             explored[name].append(rule.explored)
+        scores = {name: score for run in seen for name, score in run.policies.items()}
+        runs.append(dataclasses.replace(seen[0], policies=scores))
     return runs, explored
 
 
