@@ -15,7 +15,7 @@ from training.pipeline import TrainingOptions, train_and_register
 
 NAN, INF = float("nan"), float("inf")
 LATENCY, LOAD = pl.col("latency_ms"), pl.col("load")
-FILES = [*file_names(["failure", "latency", "throughput"]), MANIFEST]
+FILES = [*file_names(["failure", "latency", "throughput", "typical"]), MANIFEST]
 
 
 @pytest.fixture

@@ -53,7 +53,9 @@ def test_the_run_tells_how_the_model_was_made(trained):
     assert given.dataset.name == trained.world.data.name
     plots = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "plots")]
     assert plots == [
-        f"{head}-{what}.png" for head in ("failure", "latency", "throughput") for what in ("calibration", "importance")
+        f"{head}-{what}.png"
+        for head in ("failure", "latency", "throughput", "typical")
+        for what in ("calibration", "importance")
     ]
 
 
@@ -133,5 +135,9 @@ def test_progress_is_told_of_every_stage(small_world, tmp_path, tmp_path_factory
     registry = new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
     options = TrainingOptions(registry=registry, until=UNTIL, out=tmp_path / "artifacts", threads=1)
     train_and_register(small_world.data, GOOD_SPEC, options, lambda what, done, of: told.update({what: (done, of)}))
-    assert told.keys() == {"read", "replay", "fit failure", "fit latency", "fit throughput"}
+    assert told.keys() == {
+        "read",
+        "replay",
+        *(f"fit {head}" for head in ("failure", "latency", "throughput", "typical")),
+    }
     assert all(done == of for done, of in told.values())

@@ -1,0 +1,145 @@
+"""How good decisions could become at best: ``python -m benchmarks.bounds DATA MODEL --spec NAME``.
+
+Policies that know what no scheduler can know decide the requests of an evaluation beside the model and its baselines:
+a model that is told of every outcome of all earlier slices, whoever was asked, and two that pick by what each pair of
+client and node came to at all other times, in the future too. What the first leaves above the oracle no exploration
+takes away, and what the others leave no better knowledge of how good the pairs are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.model import Model
+from training.baselines import BASELINES, Learned, Question, Seen, Setting, all_policies
+from training.baselines.policy import least
+from training.comparison import ORACLE, Comparison
+from training.evaluate import evaluate, split_telemetry
+from training.ingest import Telemetry, read_telemetry
+from training.rounds import Round, measured_rounds, slice_starts
+from training.shipped import find_spec
+
+COST, LOG = "mean", "mean_log"
+
+
+class Told(Learned):
+    """The model, told of all outcomes of a slice as soon as the next one begins, besides those of its own picks."""
+
+    def __init__(self, setting: Setting, model: Model, telemetry: Telemetry, start: int) -> None:
+        super().__init__(setting, model)
+        starts = slice_starts(telemetry, setting.spec.telemetry.slice.seconds)
+        self._telemetry, self._begin = telemetry, {begin: number for number, begin in starts.items()}
+        self._told = start
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Learn what is over, and pick."""
+        now = max(number for begin, number in self._begin.items() if begin <= question.time)
+        if now > self._told:
+            slices = self._telemetry.slice
+            self.warm(self._telemetry.where((slices >= self._told) & (slices < now)))
+            self._told = now
+        return super().pick(question)
+
+
+class Hindsight:
+    """Picks the pair whose other rows, earlier and later ones, were best: by mean cost, or by mean log of it."""
+
+    def __init__(self, setting: Setting, telemetry: Telemetry, figure: str) -> None:
+        self._n_nodes, self._figure = len(setting.nodes), figure
+        pair = self._pair(telemetry.client, telemetry.node)
+        n_pairs = len(setting.clients) * self._n_nodes
+        self._n = np.bincount(pair, minlength=n_pairs)
+        self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), n_pairs)
+        self.round: Round | None = None
+
+    def warm(self, telemetry: Telemetry) -> None:
+        """Learn nothing: everything is known."""
+
+    def learn(self, seen: Seen) -> None:
+        """Learn nothing: everything is known."""
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Return the columns of the least means of all rows but those that the round drew."""
+        if self.round is None:
+            raise RuntimeError("expected the round that is asked, found none")
+        pair = self._pair(question.client[:, None], np.maximum(question.candidates, 0))
+        n = self._n[pair] - 1
+        others = self._sum[pair] - self._of(self.round.cost)
+        return least(np.where(n > 0, others / np.maximum(n, 1), np.nan), question.candidates)
+
+    def _pair(self, client: NDArray[np.integer], node: NDArray[np.integer]) -> NDArray[np.int64]:
+        return client.astype(np.int64) * self._n_nodes + node
+
+    def _of(self, cost: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.log1p(cost.astype(np.float64)) if self._figure == LOG else cost.astype(np.float64)
+
+
+def shown(rounds: Iterable[Round], knowing: Iterable[Hindsight]) -> Iterator[Round]:
+    """Give rounds on, each shown to those who know everything first."""
+    knowing = tuple(knowing)
+    for one in rounds:
+        for policy in knowing:
+            policy.round = one
+        yield one
+
+
+def compared(
+    telemetry: Telemetry, model: Model, informed: Model, *, start: int, seed: int, without: Collection[str]
+) -> Comparison:
+    """Let baselines, the model, and those who know more decide the same requests."""
+    spec = model.spec
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+    knowing = {f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)}
+    told = {"told all": Told(setting, informed, telemetry, start)}
+    rounds = measured_rounds(telemetry, spec, start=start, requests=spec.evaluation.requests, candidates=20, seed=seed)
+    policies = {**all_policies(setting, model, without), **told, **knowing}
+    return evaluate(shown(rounds, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
+
+
+def regrets(run: Comparison, figure: str) -> dict[str, tuple[float, float]]:
+    """Return of every policy its regret, and that over the best baseline's."""
+    above = {
+        name: getattr(score, figure) - getattr(run.policies[ORACLE], figure) for name, score in run.policies.items()
+    }
+    best = min(above[name] for name in BASELINES if name in above)
+    return {name: (value, value / best) for name, value in above.items()}
+
+
+def main() -> None:
+    about = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bounds", description=about)
+    parser.add_argument("data", type=Path, help="telemetry directory")
+    parser.add_argument("model", type=Path, help="folder of a model trained on slices before the first to decide")
+    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
+    parser.add_argument(
+        "--informed", type=Path, help="folder of a model trained with reveal = 1 to be told all; default: MODEL"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--without", nargs="*", default=[], help="baselines to leave out")
+    options = parser.parse_args()
+    model, telemetry = Model.load(options.model), read_telemetry(options.data, options.spec)
+    informed = Model.load(options.informed or options.model)
+    start = options.spec.evaluation.start
+    runs = [
+        compared(telemetry, model, informed, start=start, seed=seed, without=options.without)
+        for seed in range(options.seeds)
+    ]
+    print(f"{sum(run.n for run in runs):,} decisions each, {options.seeds} seeds\n")
+    print("| policy | regret | over the best baseline's | log regret | over the best baseline's |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    found = {figure: [regrets(run, figure) for run in runs] for figure in (COST, LOG)}
+    for name in sorted(found[COST][0], key=lambda name: found[COST][0][name]):
+        cells = []
+        for figure in (COST, LOG):
+            value, ratio = np.transpose([run[name] for run in found[figure]])
+            cells.append(f"{value.mean():.4g} | {ratio.mean():.3f} ± {ratio.std():.3f}")
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
