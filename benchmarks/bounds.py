@@ -89,14 +89,14 @@ def shown(rounds: Iterable[Round], knowing: Iterable[Hindsight]) -> Iterator[Rou
 
 
 def compared(
-    telemetry: Telemetry, model: Model, informed: Model, *, start: int, seed: int, without: Collection[str]
+    telemetry: Telemetry, setting: Setting, model: Model, informed: Model, *, start: int, without: Collection[str]
 ) -> Comparison:
     """Let baselines, the model, and those who know more decide the same requests."""
-    spec = model.spec
-    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+    spec = setting.spec
     knowing = {f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)}
     told = {"told all": Told(setting, informed, telemetry, start)}
-    rounds = measured_rounds(telemetry, spec, start=start, requests=spec.evaluation.requests, candidates=20, seed=seed)
+    requests, seed = spec.evaluation.requests, setting.seed
+    rounds = measured_rounds(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
     policies = {**all_policies(setting, model, without), **told, **knowing}
     return evaluate(shown(rounds, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
 
@@ -122,13 +122,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], help="baselines to leave out")
     options = parser.parse_args()
-    model, telemetry = Model.load(options.model), read_telemetry(options.data, options.spec)
-    informed = Model.load(options.informed or options.model)
-    start = options.spec.evaluation.start
-    runs = [
-        compared(telemetry, model, informed, start=start, seed=seed, without=options.without)
-        for seed in range(options.seeds)
-    ]
+    spec, start = options.spec, options.spec.evaluation.start
+    if start is None:
+        parser.error(f"the spec {spec.name} names no slice to start from")
+    telemetry = read_telemetry(options.data, spec)
+    model, informed = Model.load(options.model), Model.load(options.informed or options.model)
+    settings = [Setting(spec, telemetry.clients, telemetry.nodes, seed) for seed in range(options.seeds)]
+    runs = [compared(telemetry, one, model, informed, start=start, without=options.without) for one in settings]
     print(f"{sum(run.n for run in runs):,} decisions each, {options.seeds} seeds\n")
     print("| policy | regret | over the best baseline's | log regret | over the best baseline's |")
     print("| --- | ---: | ---: | ---: | ---: |")

@@ -62,7 +62,7 @@ def test_the_model_is_told_all_slices_that_are_over_and_nothing_of_the_present_o
 
 def test_all_decide_the_same_requests_and_ratios_are_to_the_best_baseline(tmp_path):
     model = Model.load(world.write_model(tmp_path / "tiny-1"))
-    run = compared(TELEMETRY, model, model, start=START, seed=0, without=["vowpal_wabbit"])
+    run = compared(TELEMETRY, world.setting(), model, model, start=START, without=["vowpal_wabbit"])
     assert {"learned", "told all", "hindsight, mean", "hindsight, mean_log", "oracle"} <= run.policies.keys()
     assert all(score.mean >= run.policies["oracle"].mean for score in run.policies.values())
     costs = {"oracle": 10.0, "pair_average": 14.0, "random": 30.0, "learned": 12.0, "told all": 11.0}
