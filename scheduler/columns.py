@@ -93,10 +93,15 @@ def id_key(value: object) -> int:
     if isinstance(value, str):
         digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
-    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
+    if isinstance(value, int) and not isinstance(value, bool) and is_id(value):
         return _integer_key(value)
     message = f"id or category: expected an integer of 64 bits or a string, found {_described(value)}"
     raise InputError(message)
+
+
+def is_id(value: int) -> bool:
+    """Return whether an integer is in the range of ids: of 64 bits, with a sign or without."""
+    return -(2**63) <= value < 2**64
 
 
 def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Id, Schema, id_key, number_bounds
+from scheduler.columns import Id, Schema, id_key, is_id, number_bounds
 from scheduler.decision import Decision, dropped_by_name, named_scores
 from scheduler.layout import DROPS, MISSING_KEY, REASONS, DecisionArrays, QuestionArrays, ReportArrays
 from scheduler.outcomes import OK, outcome_names
@@ -74,7 +74,7 @@ class Question:
                 values[at] = value
                 carried[at] = 1
             elif category := self._categories.get(name):
-                if kind is not int and kind is not str:
+                if kind is not str and (kind is not int or not is_id(value)):
                     return _NO_SLOT
                 at, key = category
                 values[at], self._keys[key] = self._schema.encode_one(name, value)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler import FoglineError
@@ -55,6 +55,8 @@ def answer(call):
 
 
 @given(st.lists(REQUESTS, min_size=1, max_size=4))
+@example([{"client_id": 17, "kind": 10**400}])
+@example([{"client_id": 17, "kind": 2**64}, {"client_id": 17, "kind": -(2**63) - 1}])
 def test_a_plain_request_is_read_as_in_a_batch(model, requests):
     sched = schedulers.new(model)
     clients, thread, packed = sched.clients, vars(sched)["_thread"], sched._state()  # noqa: SLF001
