@@ -21,7 +21,7 @@ from training.baselines.policy import least
 from training.comparison import ORACLE, Comparison
 from training.evaluate import evaluate, split_telemetry
 from training.ingest import Telemetry, read_telemetry
-from training.rounds import Round, measured_rounds, slice_starts
+from training.rounds import Round, measured_rounds
 from training.shipped import find_spec
 
 COST, LOG = "mean", "mean_log"
@@ -32,17 +32,18 @@ class Told(Learned):
 
     def __init__(self, setting: Setting, model: Model, telemetry: Telemetry, start: int) -> None:
         super().__init__(setting, model)
-        starts = slice_starts(telemetry, setting.spec.telemetry.slice.seconds)
-        self._telemetry, self._begin = telemetry, {begin: number for number, begin in starts.items()}
-        self._told = start
+        self._telemetry, self._told, self._slice = telemetry, start, start
+
+    def show(self, one: Round) -> None:
+        """Note which slice it is."""
+        self._slice = one.slice
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Learn what is over, and pick."""
-        now = max(number for begin, number in self._begin.items() if begin <= question.time)
-        if now > self._told:
+        if self._slice > self._told:
             slices = self._telemetry.slice
-            self.warm(self._telemetry.where((slices >= self._told) & (slices < now)))
-            self._told = now
+            self.warm(self._telemetry.where((slices >= self._told) & (slices < self._slice)))
+            self._told = self._slice
         return super().pick(question)
 
 
@@ -50,12 +51,15 @@ class Hindsight:
     """Picks the pair whose other rows, earlier and later ones, were best: by mean cost, or by mean log of it."""
 
     def __init__(self, setting: Setting, telemetry: Telemetry, figure: str) -> None:
-        self._n_nodes, self._figure = len(setting.nodes), figure
-        pair = self._pair(telemetry.client, telemetry.node)
-        n_pairs = len(setting.clients) * self._n_nodes
-        self._n = np.bincount(pair, minlength=n_pairs)
-        self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), n_pairs)
-        self.round: Round | None = None
+        self._figure, shape = figure, (len(setting.clients), len(setting.nodes))
+        pair, n_pairs = np.ravel_multi_index((telemetry.client, telemetry.node), shape), shape[0] * shape[1]
+        self._n = np.bincount(pair, minlength=n_pairs).reshape(shape)
+        self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), n_pairs).reshape(shape)
+        self._drawn: NDArray[np.float64] | None = None
+
+    def show(self, one: Round) -> None:
+        """Note what the round drew."""
+        self._drawn = self._of(one.cost)
 
     def warm(self, telemetry: Telemetry) -> None:
         """Learn nothing: everything is known."""
@@ -65,26 +69,21 @@ class Hindsight:
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Return the columns of the least means of all rows but those that the round drew."""
-        if self.round is None:
+        if self._drawn is None:
             raise RuntimeError("expected the round that is asked, found none")
-        pair = self._pair(question.client[:, None], np.maximum(question.candidates, 0))
-        n = self._n[pair] - 1
-        others = self._sum[pair] - self._of(self.round.cost)
+        pair = question.client[:, None], np.maximum(question.candidates, 0)
+        n, others = self._n[pair] - 1, self._sum[pair] - self._drawn
         return least(np.where(n > 0, others / np.maximum(n, 1), np.nan), question.candidates)
-
-    def _pair(self, client: NDArray[np.integer], node: NDArray[np.integer]) -> NDArray[np.int64]:
-        return client.astype(np.int64) * self._n_nodes + node
 
     def _of(self, cost: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.log1p(cost.astype(np.float64)) if self._figure == LOG else cost.astype(np.float64)
 
 
-def shown(rounds: Iterable[Round], knowing: Iterable[Hindsight]) -> Iterator[Round]:
-    """Give rounds on, each shown to those who know everything first."""
-    knowing = tuple(knowing)
+def shown(rounds: Iterable[Round], knowing: Collection[Told | Hindsight]) -> Iterator[Round]:
+    """Give rounds on, each shown first to those who know more."""
     for one in rounds:
         for policy in knowing:
-            policy.round = one
+            policy.show(one)
         yield one
 
 
@@ -93,11 +92,13 @@ def compared(
 ) -> Comparison:
     """Let baselines, the model, and those who know more decide the same requests."""
     spec = setting.spec
-    knowing = {f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)}
-    told = {"told all": Told(setting, informed, telemetry, start)}
+    knowing = {
+        "told all": Told(setting, informed, telemetry, start),
+        **{f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)},
+    }
     requests, seed = spec.evaluation.requests, setting.seed
     rounds = measured_rounds(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
-    policies = {**all_policies(setting, model, without), **told, **knowing}
+    policies = {**all_policies(setting, model, without), **knowing}
     return evaluate(shown(rounds, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
 
 

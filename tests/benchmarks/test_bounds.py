@@ -50,7 +50,7 @@ def test_the_model_is_told_all_slices_that_are_over_and_nothing_of_the_present_o
     model = Model.load(world.write_model(tmp_path / "tiny-1"))
     told = Told(world.setting(), model, TELEMETRY, START)
     told.warm(TELEMETRY.where(TELEMETRY.slice < START))
-    for one in rounds():
+    for one in shown(rounds(), [told]):
         question = question_of(one, 0)
         told.pick(question)
         if one.slice % 7 == 0:
