@@ -93,15 +93,10 @@ def id_key(value: object) -> int:
     if isinstance(value, str):
         digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
-    if isinstance(value, int) and not isinstance(value, bool) and is_id(value):
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
         return _integer_key(value)
     message = f"id or category: expected an integer of 64 bits or a string, found {_described(value)}"
     raise InputError(message)
-
-
-def is_id(value: int) -> bool:
-    """Return whether an integer is in the range of ids: of 64 bits, with a sign or without."""
-    return -(2**63) <= value < 2**64
 
 
 def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:
@@ -289,7 +284,13 @@ class Schema:
         return Sets(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), keys[order])
 
     def encode_one(self, name: str, value: Id) -> tuple[float, int]:
-        """Return the model's code (NaN for an unknown one) and the key of one category value."""
+        """Return the model's code (NaN for an unknown one) and the key of one category value.
+
+        Raises
+        ------
+        InputError
+            If an integer has more than 64 bits.
+        """
         found = self._known.get((name, value))
         if found is None:
             key = id_key(value)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns import Id, Schema, id_key, is_id, number_bounds
+from scheduler.columns import Id, Schema, id_key, number_bounds
 from scheduler.decision import Decision, dropped_by_name, named_scores
+from scheduler.errors import InputError
 from scheduler.layout import DROPS, MISSING_KEY, REASONS, DecisionArrays, QuestionArrays, ReportArrays
 from scheduler.outcomes import OK, outcome_names
 from scheduler.spec import COST, FAILED, Spec
@@ -73,11 +74,12 @@ class Question:
                     return _NO_SLOT
                 values[at] = value
                 carried[at] = 1
-            elif category := self._categories.get(name):
-                if kind is not str and (kind is not int or not is_id(value)):
-                    return _NO_SLOT
+            elif (category := self._categories.get(name)) and (kind is int or kind is str):
                 at, key = category
-                values[at], self._keys[key] = self._schema.encode_one(name, value)
+                try:
+                    values[at], self._keys[key] = self._schema.encode_one(name, value)
+                except InputError:  # the way of batches says which
+                    return _NO_SLOT
                 carried[at] = carried[self._width + key] = 1
             elif name != client:
                 return _NO_SLOT
