@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from scheduler.model import Model
+from scheduler.model.model import Model
 from scheduler.spec import Spec
-from training.baselines import Learned, Random, Setting
-from training.comparison import LEARNED, ORACLE, RANDOM, Comparison
-from training.evaluate import evaluate, split_telemetry
-from training.ingest import Telemetry, read_telemetry
-from training.rounds import measured_rounds
-from training.shipped import find_spec
-from training.train import train_model
+from training.evaluation.evaluate import evaluate, split_telemetry
+from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
+from training.evaluation.results import Comparison
+from training.pipeline.train import train_model
+from training.policies import Learned, Random, Setting
+from training.specs.builtin import find_spec
+from training.telemetry import Telemetry, read_telemetry
 
 
 class Judge(NamedTuple):

@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.model import Model
-from training.baselines import BASELINES, Learned, Question, Seen, Setting, all_policies
-from training.baselines.policy import least
-from training.comparison import ORACLE, Comparison
-from training.evaluate import evaluate, split_telemetry
-from training.ingest import Telemetry, read_telemetry
-from training.rounds import Round, measured_rounds
-from training.shipped import find_spec
+from scheduler.model.model import Model
+from training.evaluation.evaluate import evaluate, split_telemetry
+from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.metrics import ORACLE
+from training.evaluation.results import Comparison
+from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
+from training.policies.protocol import least
+from training.specs.builtin import find_spec
+from training.telemetry import Telemetry, read_telemetry
 
 COST, LOG = "mean", "mean_log"
 

@@ -11,45 +11,46 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from scheduler.layout import HistoryArrays
-from scheduler.model import Model
+from scheduler.history.arrays import HistoryArrays
+from scheduler.model.model import Model
 from scheduler.spec import Policy, Spec
-from training.baselines import Learned, Random, Setting
-from training.comparison import ORACLE, RANDOM, Comparison
-from training.evaluate import evaluate, split_telemetry
-from training.holdout import GROUPS, HoldOut, cold_start
-from training.ingest import Telemetry, read_telemetry
-from training.rounds import measured_rounds
-from training.shipped import find_spec
+from training.evaluation.evaluate import evaluate, split_telemetry
+from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.metrics import ORACLE, RANDOM
+from training.evaluation.results import Comparison
+from training.policies import Learned, Random, Setting
+from training.specs.builtin import find_spec
+from training.telemetry import Telemetry, read_telemetry
+from training.telemetry.cold_start import GROUPS, HoldOut, cold_start
 
 RULES: dict[str, dict[str, Any]] = {
     "none": {"explore": "none"},
     "epsilon 0.01": {"explore": "epsilon", "epsilon": 0.01},
     "epsilon 0.05": {"explore": "epsilon", "epsilon": 0.05},
-    "epsilon 0.05, guard 50": {"explore": "epsilon", "epsilon": 0.05, "guard": 50.0},
+    "epsilon 0.05, guard 50": {"explore": "epsilon", "epsilon": 0.05, "max_utility_loss": 50.0},
     "epsilon 0.05, budget 0.02": {"explore": "epsilon", "epsilon": 0.05, "budget": 0.02},
     "softmax 2": {"explore": "softmax", "temperature": 2.0},
     "softmax 10": {"explore": "softmax", "temperature": 10.0},
     "inverse gap 0.01": {"explore": "inverse_gap", "temperature": 0.01},
     "inverse gap 0.1": {"explore": "inverse_gap", "temperature": 0.1},
-    "bonus 20": {"explore": "bonus", "width": 20.0},
-    "bonus 100": {"explore": "bonus", "width": 100.0},
-    "bonus 100, guard 20": {"explore": "bonus", "width": 100.0, "guard": 20.0},
-    "bonus 300": {"explore": "bonus", "width": 300.0},
-    "bonus 1000": {"explore": "bonus", "width": 1000.0},
-    "leaves 0.1": {"explore": "bonus", "doubt": "leaves", "width": 0.1},
-    "leaves 0.3": {"explore": "bonus", "doubt": "leaves", "width": 0.3},
-    "leaves 0.5": {"explore": "bonus", "doubt": "leaves", "width": 0.5},
-    "leaves 1": {"explore": "bonus", "doubt": "leaves", "width": 1.0},
-    "thompson 20": {"explore": "thompson", "width": 20.0},
-    "thompson 100": {"explore": "thompson", "width": 100.0},
-    "thompson leaves 0.1": {"explore": "thompson", "doubt": "leaves", "width": 0.1},
-    "thompson leaves 0.3": {"explore": "thompson", "doubt": "leaves", "width": 0.3},
-    "thompson leaves 0.5": {"explore": "thompson", "doubt": "leaves", "width": 0.5},
-    "vetting 0.01": {"explore": "none", "vetting": 0.01},
-    "vetting 0.05": {"explore": "none", "vetting": 0.05},
-    "vetting 0.05, guard 50": {"explore": "none", "vetting": 0.05, "guard": 50.0},
-    "vetting pairs 0.05": {"explore": "none", "vetting": 0.05, "vetted_by": "pair", "vetted": 2},
+    "bonus 20": {"explore": "ucb", "uncertainty_scale": 20.0},
+    "bonus 100": {"explore": "ucb", "uncertainty_scale": 100.0},
+    "bonus 100, guard 20": {"explore": "ucb", "uncertainty_scale": 100.0, "max_utility_loss": 20.0},
+    "bonus 300": {"explore": "ucb", "uncertainty_scale": 300.0},
+    "bonus 1000": {"explore": "ucb", "uncertainty_scale": 1000.0},
+    "leaves 0.1": {"explore": "ucb", "uncertainty": "leaves", "uncertainty_scale": 0.1},
+    "leaves 0.3": {"explore": "ucb", "uncertainty": "leaves", "uncertainty_scale": 0.3},
+    "leaves 0.5": {"explore": "ucb", "uncertainty": "leaves", "uncertainty_scale": 0.5},
+    "leaves 1": {"explore": "ucb", "uncertainty": "leaves", "uncertainty_scale": 1.0},
+    "thompson 20": {"explore": "thompson", "uncertainty_scale": 20.0},
+    "thompson 100": {"explore": "thompson", "uncertainty_scale": 100.0},
+    "thompson leaves 0.1": {"explore": "thompson", "uncertainty": "leaves", "uncertainty_scale": 0.1},
+    "thompson leaves 0.3": {"explore": "thompson", "uncertainty": "leaves", "uncertainty_scale": 0.3},
+    "thompson leaves 0.5": {"explore": "thompson", "uncertainty": "leaves", "uncertainty_scale": 0.5},
+    "vetting 0.01": {"explore": "none", "newcomer_share": 0.01},
+    "vetting 0.05": {"explore": "none", "newcomer_share": 0.05},
+    "vetting 0.05, guard 50": {"explore": "none", "newcomer_share": 0.05, "max_utility_loss": 50.0},
+    "vetting pairs 0.05": {"explore": "none", "newcomer_share": 0.05, "newcomer_key": "pair", "newcomer_below": 2},
 }
 """Utilities of the shipped specs of measured data are in milliseconds, and so are temperatures, guards and widths, but
 widths of ``leaves``, which are standard errors."""

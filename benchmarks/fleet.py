@@ -9,10 +9,10 @@ import lightgbm as lgb
 import numpy as np
 
 from scheduler import Model, Scheduler
-from scheduler.artifact import Calibration
-from scheduler.features import compile_features
+from scheduler.features.program import compile_features
+from scheduler.model.manifest import Calibration
 from scheduler.spec import parse_spec
-from training.artifact import write_artifact
+from training.artifacts.write import write_artifact
 
 SPEC = """
 name = "bench"

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.fleet import SPEC, make_model, make_scheduler
 from benchmarks.scheduler import machine, resident
 from scheduler import Scheduler
-from scheduler.columns import id_keys
-from scheduler.index_layout import ARENA_END, FIRST_ROOM, LIST_CLASS, LISTS_END, SET_CLASS, SET_SIZE, IndexArrays
+from scheduler.columns.ids import id_keys
+from scheduler.retrieval.arrays import ARENA_END, FIRST_ROOM, LIST_CLASS, LISTS_END, SET_CLASS, SET_SIZE, IndexArrays
 
 TIERS = """
 [[candidates.tiers]]

@@ -16,10 +16,10 @@ import numpy as np
 
 from benchmarks import stages
 from scheduler import Model, Scheduler
-from training.baselines import Learned, Setting
-from training.evaluate import split_telemetry
-from training.ingest import read_telemetry
-from training.shipped import find_spec
+from training.evaluation.evaluate import split_telemetry
+from training.policies import Learned, Setting
+from training.specs.builtin import find_spec
+from training.telemetry import read_telemetry
 
 CALLS = 2_000
 BATCH = 512

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scheduler.features import compile_features
-from scheduler.history import new_history
-from training.dataset import find_vocabulary
-from training.ingest import read_telemetry
-from training.replay import replay
-from training.shipped import find_spec
+from scheduler.features.program import compile_features
+from scheduler.history.store import new_history
+from training.features.replay import replay
+from training.features.vocabulary import find_vocabulary
+from training.specs.builtin import find_spec
+from training.telemetry import read_telemetry
 
 KEPT = {"none": 0, "a million": 1_000_000, "all": 2**62}
 

@@ -28,8 +28,8 @@ from rich.table import Table
 from benchmarks import stages
 from benchmarks.fleet import N_CLIENTS, make_model, make_scheduler
 from scheduler import Model, Scheduler
-from scheduler.kernels.features import learn
-from scheduler.layout import Entity
+from scheduler.columns.arrays import Entity
+from scheduler.features.kernels.learn import learn
 
 SIZES = (100_000, 1_000_000)
 RATE = 20_000

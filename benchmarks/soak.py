@@ -33,14 +33,15 @@ from benchmarks.fleet import ISPS, REGIONS, SPEC
 from benchmarks.soak_calls import N_LIVE, Caller
 from benchmarks.soak_twin import Twin, ViolationError
 from scheduler import Model, Scheduler
-from scheduler.artifact import Calibration
-from scheduler.columns import id_key
-from scheduler.features import compile_features
-from scheduler.index_layout import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END
-from scheduler.kernels.history import mix
-from scheduler.layout import N_WORDS, TIME_FLOATS
+from scheduler.columns.ids import id_key
+from scheduler.features.program import compile_features
+from scheduler.history.arrays import TIME_FLOATS
+from scheduler.model.manifest import Calibration
+from scheduler.retrieval.arrays import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END
+from scheduler.runtime.hashing import mix
+from scheduler.runtime.lock_kernels import N_WORDS
 from scheduler.spec import parse_spec, seconds
-from training.artifact import write_artifact
+from training.artifacts.write import write_artifact
 
 ROOMY, TIGHT = 131_072, 256
 """History entries: where all fit so that each can be recomputed, and where most are let go."""
@@ -99,7 +100,7 @@ class NumberedLock:
         self.words = np.zeros(N_WORDS, np.int64)
 
     def reading(self, function: Callable[..., Any], *args: Any) -> Any:
-        """As `scheduler.gate.Gate.reading`, but alone: only calls that take turns have an order."""
+        """As `scheduler.runtime.read_write_lock.Gate.reading`, but alone: only calls that take turns have an order."""
         with self:
             return function(*args)
 

@@ -10,16 +10,21 @@ import numpy as np
 from numba import njit
 
 from scheduler import Scheduler
-from scheduler.buffers import new_outputs
-from scheduler.intake import request_rows
-from scheduler.kernels import choice, forest, slate
-from scheduler.kernels.candidates import retrieve
-from scheduler.kernels.draws import uniform
-from scheduler.kernels.explore import draw
-from scheduler.kernels.features import fill, fill_pairs
-from scheduler.kernels.packed import Packed, opened
-from scheduler.layout import DROPS, NO_BARS
-from scheduler.outcomes import outcome_rows, tracked_values
+from scheduler.decisions.arrays import DROPS
+from scheduler.engine.kernels import decide, filters, node_rows, observe
+from scheduler.engine.request import request_rows
+from scheduler.engine.workspace import new_outputs
+from scheduler.features.kernels.candidates import fill_pairs
+from scheduler.features.kernels.operations import fill
+from scheduler.forest.kernels import score
+from scheduler.history.outcomes import outcome_rows, tracked_values
+from scheduler.model.kernels import calibrate
+from scheduler.policy.kernels import slate, utility
+from scheduler.policy.kernels.exploration import draw
+from scheduler.retrieval.arrays import NO_BARS
+from scheduler.retrieval.kernels.retrieve import retrieve
+from scheduler.runtime.packed_arrays import Packed, opened
+from scheduler.runtime.random import uniform
 
 STAGES = ("retrieve", "admit", "request row", "pair features", "forest", "utilities", "choose and draw")
 """Each is what it adds to those before it, so that it finds in cache what they left there."""
@@ -40,22 +45,22 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
         if last == 0:
             continue
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
-        n = choice.admit(fleet, state.postings, slots[:n], bars, i, demand, now, work, dropped)
+        n = filters.admit(fleet, state.postings, slots[:n], bars, i, demand, now, work, dropped)
         if last == 1:
             continue
         fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003
-        forest.request_row(state.tables, work.x_request, work.request_row)
+        score.request_row(state.tables, work.x_request, work.request_row)
         if last == 2:
             continue
         fill_pairs(program, request, i, columns, work.slot[:n], state.history, now, work.pair, work.x_pair)
         if last == 3:
             continue
         raw = work.raw[:n]
-        forest.score(state.tables, work.request_row, fleet.rows, work.slot[:n], work.x_pair[:n], work.forest, raw)
+        score.score(state.tables, work.request_row, fleet.rows, work.slot[:n], work.x_pair[:n], work.forest, raw)
         if last == 4:
             continue
-        choice.calibrate(policy.calibration, raw, work.pair.x[:n], work.values[:n])
-        choice.utilities(policy, fleet, choice.profile(policy, request, i), n, work)
+        calibrate.calibrate(policy.calibration, raw, work.pair.x[:n], work.values[:n])
+        utility.utilities(policy, fleet, utility.profile(policy, request, i), n, work)
         if last == 5:
             continue
         others = work.leading[: slate.followers(policy, n, work)]
@@ -81,7 +86,7 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
         return 1e6 * thread_seconds(lambda: _partial(state, entity, NO_BARS, now, desk, slots, dropped, last))
 
     def whole() -> float:
-        return 1e6 * thread_seconds(lambda: choice.decide(state, entity, NO_BARS, found, given, now, desk, out))
+        return 1e6 * thread_seconds(lambda: decide.decide(state, entity, NO_BARS, found, given, now, desk, out))
 
     until(0), whole()
     sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, WHOLE)}
@@ -106,7 +111,7 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
         "request to question": lambda: mine.question.write(request, "client_id", clients),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: choice.decide_one(state, 0, NO_BARS, latest, nothing),
+        "call decide with no candidates": lambda: decide.decide_one(state, 0, NO_BARS, latest, nothing),
         "row to Decision": lambda: mine.answer.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}
@@ -136,7 +141,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     for _ in range(repeats):
         take("update: ids and columns", lambda: table.upsert(ids, load))
         take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys))
-        take("update: rebuild rows", lambda: choice.refresh_nodes(state, slots, desk))
+        take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, slots, desk))
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))
         rows, places = log.find(made, None)
@@ -145,7 +150,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
         arrivals = np.full(n, latest)
         take(
             "outcome: learn, give back, rebuild rows",
-            lambda rows=rows, places=places, values=values, arrivals=arrivals: choice.observe(
+            lambda rows=rows, places=places, values=values, arrivals=arrivals: observe.observe(
                 state, rows, places, values, arrivals, desk
             ),
         )

@@ -1,6 +1,6 @@
 """Online side of fogline: state in, decision out."""
 
-from scheduler.decision import Decision, Decisions
+from scheduler.decisions.decision import Decision, Decisions
 from scheduler.errors import (
     ArtifactError,
     ClockError,
@@ -14,8 +14,8 @@ from scheduler.errors import (
     UnknownDecisionError,
     UnknownNodeError,
 )
-from scheduler.forest import Forest
-from scheduler.model import Model
+from scheduler.forest.forest import Forest
+from scheduler.model.model import Model
 from scheduler.scheduler import Scheduler
 from scheduler.spec import Spec, load_spec
 

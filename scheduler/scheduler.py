@@ -10,41 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.buffers import Kept, new_outputs, new_workspace
-from scheduler.candidates import Index
-from scheduler.columns import Id, Ids, plain_list
-from scheduler.decision import Decision, Decisions
-from scheduler.decision_log import DecisionRing
+from scheduler.columns.arrays import Entity
+from scheduler.columns.id_table import Table
+from scheduler.columns.ids import Id, Ids, plain_list
+from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT_ID, DecisionArrays
+from scheduler.decisions.decision import Answer, Decision, Decisions
+from scheduler.decisions.decision_log import DecisionRing
+from scheduler.engine.arrays import State, Workspace
+from scheduler.engine.kernels import decide, node_rows, observe
+from scheduler.engine.request import Question, barred, candidate_slots, column_of_one, moment, moments, request_rows
+from scheduler.engine.workspace import Kept, new_outputs, new_workspace
 from scheduler.errors import ClockError, InputError
-from scheduler.features import kept_columns
-from scheduler.fleet import Fleet, Hooks
-from scheduler.gate import Gate
-from scheduler.history import new_history
-from scheduler.index_layout import IndexArrays
-from scheduler.intake import barred, candidate_slots, column_of_one, moment, moments, request_rows
-from scheduler.kernels import choice
-from scheduler.kernels.features import fill_candidates
-from scheduler.kernels.packed import Packed
-from scheduler.layout import (
-    N_EXPIRED,
-    N_EXPLORED,
-    N_FORGOTTEN,
-    N_OUTCOMES,
-    NEXT_ID,
-    NO_BARS,
-    DecisionArrays,
-    Entity,
-    FleetArrays,
-    HistoryArrays,
-    State,
-    Workspace,
-)
-from scheduler.model import Model
-from scheduler.outcomes import outcome_rows, tracked, values_at
-from scheduler.policy import check_swap, compile_policy, with_policy
-from scheduler.single import Answer, Question, Report
+from scheduler.features.kernels.operations import fill_candidates
+from scheduler.features.program import kept_columns
+from scheduler.fleet.arrays import FleetArrays
+from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.history.arrays import HistoryArrays
+from scheduler.history.outcomes import Report, outcome_rows, tracked, values_at
+from scheduler.history.store import new_history
+from scheduler.model.model import Model
+from scheduler.policy.compile import check_swap, compile_policy, with_policy
+from scheduler.retrieval.arrays import NO_BARS, IndexArrays
+from scheduler.retrieval.index import Index
+from scheduler.runtime.packed_arrays import Packed
+from scheduler.runtime.read_write_lock import Gate
 from scheduler.spec import Spec
-from scheduler.table import Table
 
 MAX_SKEW = 5.0
 """Seconds by which a call's time may lie behind the latest one: threads and machines disagree so far."""
@@ -94,7 +84,7 @@ class _Thread(threading.local):
 
     def desk_of(self, n: int) -> Packed[Workspace]:
         """Return the workspace, which grows to the largest number of candidates asked for."""
-        if n > len(self.desk.content.slot):
+        if n > len(self.desk.content.candidates.slot):
             self.desk = Packed(new_workspace(self._model, n, self._kept))
         return self.desk
 
@@ -312,7 +302,7 @@ class Scheduler:
         with self._lock:
             rows, places = self._log.find(ids, nodes)
             self._check_clock(times.min(initial=np.inf))
-            if choice.observe(self._state(), rows, places, values, times, self._thread.desk):
+            if observe.observe(self._state(), rows, places, values, times, self._thread.desk):
                 self._refresh_returned(rows, places)
 
     def score(
@@ -420,13 +410,13 @@ class Scheduler:
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
         with self._lock:
-            choice.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk)
+            node_rows.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk)
 
     @property
     def history(self) -> HistoryArrays:
         """The running statistics.
 
-        `training.replay.replay` fills them from telemetry; call `refresh` afterwards.
+        `training.features.replay.replay` fills them from telemetry; call `refresh` afterwards.
         """
         return self._history
 
@@ -444,9 +434,9 @@ class Scheduler:
             )
         if rows is None:
             slots = work.found
-            choice.decide_one(self._state(), client, bars, now, desk)
+            decide.decide_one(self._state(), client, bars, now, desk)
         else:
-            choice.take_request(self._state(), client, desk)
+            decide.take_request(self._state(), client, desk)
             slots = self._run(work.request, rows, bars, now, work.out)
         return thread.answer.read(slots, self.fleet.table.id_at, model.version)
 
@@ -458,7 +448,7 @@ class Scheduler:
         with self._lock:
             if now < self._latest.item() - MAX_SKEW:
                 return False
-            lost = choice.observe_one(self._state(), decision, now, thread.desk)
+            lost = observe.observe_one(self._state(), decision, now, thread.desk)
             if lost > 0:
                 report = thread.report.arrays
                 self._refresh_returned(report.row, report.place)
@@ -483,7 +473,7 @@ class Scheduler:
         slots, limit = self.fleet.slots(), self._index.arrays.limit
         out = np.empty((1, limit, len(self.model.heads)))
         for first in range(0, slots.size, limit):
-            choice.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk, out)
+            decide.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk, out)
 
     def _decide_in_vain(self, client: str) -> None:
         """Decide for some clients by all that is known, into a log that is thrown away, and reserve nothing."""
@@ -505,7 +495,7 @@ class Scheduler:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
         out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-        choice.score_all(self._state(), entity, slots, now, self._thread.desk_of(slots.shape[1]), out)
+        decide.score_all(self._state(), entity, slots, now, self._thread.desk_of(slots.shape[1]), out)
         return out
 
     def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
@@ -531,7 +521,7 @@ class Scheduler:
         else:
             slots = np.empty((len(requests.keys), self._index.arrays.limit), np.int32)
         desk = self._thread.desk_of(slots.shape[1])
-        choice.decide(self._state(), requests, bars, slots, given, now, desk, out)
+        decide.decide(self._state(), requests, bars, slots, given, now, desk, out)
         return slots
 
     def _check_clock(self, now: float) -> None:
@@ -563,7 +553,7 @@ class Scheduler:
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._index.put(slots, self.fleet.arrays.columns.keys)
-        choice.refresh_nodes(self._state(), slots, self._thread.desk)
+        node_rows.refresh_nodes(self._state(), slots, self._thread.desk)
 
     def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
         self._index.drop(slots)
@@ -575,7 +565,7 @@ class Scheduler:
         if left.any():
             keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
             slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
-            choice.refresh_nodes(self._state(), slots, self._thread.desk)
+            node_rows.refresh_nodes(self._state(), slots, self._thread.desk)
 
 
 def _holds(state: State, fleet: FleetArrays, postings: IndexArrays, clients: Entity) -> bool:

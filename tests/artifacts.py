@@ -7,9 +7,9 @@ import lightgbm as lgb
 import msgspec
 import numpy as np
 
-from scheduler.artifact import MANIFEST, Calibration, Manifest, encode_manifest
+from scheduler.model.manifest import MANIFEST, Calibration, Manifest, encode_manifest
 from scheduler.spec import Spec, parse_spec
-from training.artifact import write_artifact
+from training.artifacts.write import write_artifact
 
 SPEC = """
 name = "tiny"

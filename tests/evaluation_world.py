@@ -6,12 +6,12 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 
-from scheduler.artifact import Calibration
+from scheduler.model.manifest import Calibration
 from scheduler.spec import parse_spec
-from training.artifact import write_artifact
-from training.baselines import Setting
-from training.ingest import Categories, Entities, Telemetry
-from training.rounds import Round
+from training.artifacts.write import write_artifact
+from training.evaluation.measured_requests import Round
+from training.policies import Setting
+from training.telemetry import Categories, Entities, Telemetry
 
 SPEC = parse_spec("""
 name = "tiny"

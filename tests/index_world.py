@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from scheduler.candidates import Index
-from scheduler.columns import Schema, id_key, id_keys
-from scheduler.index_layout import (
+from scheduler.columns.ids import id_key, id_keys
+from scheduler.columns.schema import Schema
+from scheduler.retrieval.arrays import (
     ARENA_END,
     FIRST_PLACES,
     FIRST_ROOM,
@@ -18,6 +18,7 @@ from scheduler.index_layout import (
     LISTS_END,
     PLACES,
 )
+from scheduler.retrieval.index import Index
 from scheduler.spec import Candidates, Column, Tier
 
 CATEGORIES = {"isp": Column(type="category"), "region": Column(type="category")}

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from scheduler import Model, Spec
-from scheduler.artifact import Calibration
+from scheduler.model.manifest import Calibration
 from scheduler.spec import Policy, parse_spec
-from training.artifact import write_artifact
-from training.export import trees_from_lightgbm
+from training.artifacts.write import write_artifact
+from training.heads.lightgbm_trees import trees_from_lightgbm
 
 SPEC = """
 name = "small"
@@ -99,11 +99,11 @@ price = "price"
 [[utility.profiles]]
 when = { kind = "live", isp = 7 }
 heads = { failure = -9_000.0 }
-money = -5.0
+price_weight = -5.0
 
 [[utility.profiles]]
 when = { kind = "bulk" }
-money = -50.0
+price_weight = -50.0
 
 [candidates]
 limit = 24
@@ -119,20 +119,20 @@ limit = 16
 """
 
 FACTORS = """
-[factors.rtt]
+[latent_factors.rtt]
 value = "log1p(rtt_ms)"
 rank = 3
 half_life = "1m"
 memory = "1h"
 capacity = 1_024
 
-[factors.carriers_speed]
+[latent_factors.carriers_speed]
 value = "log1p(speed)"
 client = "isp"
 node = "node_isp"
 rank = 2
 
-[regimes.calm]
+[change_points.calm]
 value = "log1p(rtt_ms)"
 tolerance = 0.5
 length = "2m"
@@ -140,23 +140,23 @@ shape = 3
 same = 0.25
 capacity = 64
 
-[regimes.carrier]
+[change_points.carrier]
 value = "failed"
 group = "node_isp"
 member = "node"
 
 """
 MORE_FEATURES = """
-fresh = { op = "regime", of = "calm", part = "fresh" }
-regime_age = { op = "regime", of = "calm", part = "age" }
-regime_ended = { op = "regime", of = "calm", part = "ended" }
-carrier_fresh = { op = "regime", of = "carrier", part = "fresh" }
-carrier_age = { op = "regime", of = "carrier", part = "age" }
-expected = { op = "factors", of = "rtt" }
-expected_speed = { op = "factors", of = "carriers_speed" }
-client_bias = { op = "factors", of = "rtt", part = "client" }
-node_bias = { op = "factors", of = "rtt", part = "node" }
-fit = { op = "factors", of = "rtt", part = "pair" }
+fresh = { op = "change_point", of = "calm", part = "fresh" }
+regime_age = { op = "change_point", of = "calm", part = "age" }
+regime_ended = { op = "change_point", of = "calm", part = "ended" }
+carrier_fresh = { op = "change_point", of = "carrier", part = "fresh" }
+carrier_age = { op = "change_point", of = "carrier", part = "age" }
+expected = { op = "latent_factors", of = "rtt" }
+expected_speed = { op = "latent_factors", of = "carriers_speed" }
+client_bias = { op = "latent_factors", of = "rtt", part = "client" }
+node_bias = { op = "latent_factors", of = "rtt", part = "node" }
+fit = { op = "latent_factors", of = "rtt", part = "pair" }
 shrunk = { op = "shrunk", keys = ["pair", "kind_node", "node"], value = "log1p(rtt_ms)", half_life = "1h" }
 shrunk_fast = { op = "shrunk", keys = ["pair", "node"], value = "failed", half_life = "1m", strength = 2 }
 shrunk_client = { op = "shrunk", keys = ["client", "isp"], value = "failed", half_life = "1m" }
@@ -170,7 +170,7 @@ EXTENDED = (
     .replace("[features]\n", FACTORS + "[features]\n")
     .replace("\n[heads.failure]\n", MORE_FEATURES)
 )
-"""The same with two factor models, one of them of carriers, with regimes, and with shrunk means."""
+"""The same with two factor models, one of them of carriers, with change_points, and with shrunk means."""
 
 VOCABULARY = {
     "request.kind": ["live", "bulk"],

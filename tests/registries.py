@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.artifacts import write_tiny
-from training.publish import DataSet, Registered, track
+from training.tracking.runs import DataSet, Registered, track
 
 DATA = DataSet(name="tiny", source="/data/tiny", digest="d" * 64, rows=2_000)
 

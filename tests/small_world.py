@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scheduler.spec import Spec, load_spec
-from training.cli import main
-from training.simulate import World, write_telemetry
+from training.cli.main import main
+from training.simulator import World, write_telemetry
 
 DEMO = Path(__file__).resolve().parents[1] / "models" / "specs" / "demo.toml"
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import typer
 
-from scheduler.layout import DROPS, REASONS
+from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.spec import parse_spec, types
-from training.commands import app
-from training.ingest import rules
+from training.cli.app import app
+from training.telemetry import rules
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -30,8 +30,8 @@ HEADINGS = {
     types.Cost: "`[cost]`",
     types.Column: "`[request]` and `[node]`",
     types.History: "`[history]`",
-    types.Factors: "`[factors]`",
-    types.Regimes: "`[regimes]`",
+    types.LatentFactors: "`[latent_factors]`",
+    types.ChangePoints: "`[change_points]`",
     types.Head: "`[heads]`",
     types.Utility: "`[utility]`",
     types.Profile: "`[[utility.profiles]]`",

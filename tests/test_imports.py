@@ -9,14 +9,13 @@ OFFLINE = ("lightgbm", "matplotlib", "mlflow", "pandas", "polars", "sklearn", "t
 
 LOADED = "import sys, scheduler; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
 COMPILED = """
-import pkgutil
 from importlib import import_module
 from numba.core import event
 from numba.core.dispatcher import Dispatcher
 with event.install_recorder("numba:compile") as compiled:
     import scheduler
-import scheduler.kernels as package
-modules = [import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
+from scheduler.runtime.compile_cache import KERNEL_MODULES
+modules = list(map(import_module, KERNEL_MODULES))
 kernels = [kernel for module in modules for kernel in vars(module).values() if isinstance(kernel, Dispatcher)]
 assert kernels
 print(len(compiled.buffer), sum(len(kernel.signatures) for kernel in kernels))

@@ -118,7 +118,7 @@ def inner(a: list[float], b: list[float]) -> float:
     return total
 
 
-class Factors:
+class LatentFactors:
     """One factor model: everyone by key, and the running levels of its value."""
 
     def __init__(self, model: Mapping) -> None:
@@ -254,8 +254,8 @@ class History:
         self.rates = [1.0 / seconds(h) for h in self.half_lives]
         self.keys = spec["history"]["keys"]
         self.entries: dict[Hashable, Entry] = {}
-        self.factors = {name: Factors(model) for name, model in spec.get("factors", {}).items()}
-        self.kinds = spec.get("regimes", {})
+        self.latent_factors = {name: LatentFactors(model) for name, model in spec.get("latent_factors", {}).items()}
+        self.kinds = spec.get("change_points", {})
         self.groups: dict[Hashable, Group] = {}
 
     def key(self, name: str, request: Mapping, node: Mapping) -> Hashable:
@@ -269,7 +269,7 @@ class History:
     def entity(self, name: str, side: str, request: Mapping, node: Mapping) -> int | None:
         """The hash under which a factor model knows one side."""
         keys = list(self.keys)
-        key = self.factors[name].model.get(side, side)
+        key = self.latent_factors[name].model.get(side, side)
         total = keys.index(key) + 1
         for part in self.keys[key]:
             where, _, column = part.partition(".")
@@ -277,15 +277,15 @@ class History:
             if raw is None:
                 return None
             total = mixed(total, word(raw))
-        return mixed(total, list(self.factors).index(name) + 1)
+        return mixed(total, list(self.latent_factors).index(name) + 1)
 
     def expected(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         """A part of a factor model."""
         sides = [self.entity(feature["of"], side, request, node) for side in ("client", "node")]
-        return self.factors[feature["of"]].part(feature.get("part", "prediction"), *sides, now)
+        return self.latent_factors[feature["of"]].part(feature.get("part", "prediction"), *sides, now)
 
     def learn(self, request: Mapping, node: Mapping, values: list[float], now: float) -> None:
-        for name, factors in self.factors.items():
+        for name, factors in self.latent_factors.items():
             sides = [self.entity(name, side, request, node) for side in ("client", "node")]
             residual = factors.learn(*sides, values[self.values.index(factors.model["value"])], now)
             if f"residual({name})" in self.values:
@@ -314,7 +314,7 @@ class History:
         last, seen = (NAN, NAN) if member is None else (member.last[v], member.seen)
         self.groups[name, group].learn(x, last, seen, now)
 
-    def regime(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
+    def change_point(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         """What is known of the last change in a group."""
         group, member = self.keyed(self.kinds[feature["of"]], request, node)
         known = self.groups.get((feature["of"], group))
@@ -368,7 +368,12 @@ def feature(spec: Mapping, one: Mapping, asked: Asked, codes: Callable) -> float
     if op == "clock":
         return asked.now * (1.0 / seconds(one["period"])) % 1.0
     known = asked.history
-    reads = {"history": known.statistic, "shrunk": known.shrunk, "factors": known.expected, "regime": known.regime}
+    reads = {
+        "history": known.statistic,
+        "shrunk": known.shrunk,
+        "latent_factors": known.expected,
+        "change_point": known.change_point,
+    }
     if op in reads:
         return reads[op](one, asked.request, asked.node, asked.now)
     if op in ("request", "node"):

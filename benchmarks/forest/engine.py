@@ -27,7 +27,7 @@ def fogline(model, rows, folder, *, rebuilt=False):
     sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
     import workload
 
-    from training.export import forest_from_lightgbm
+    from training.heads.lightgbm_trees import forest_from_lightgbm
 
     booster = lgb.Booster(model_file=model)
     forest = forest_from_lightgbm(booster, request=workload.REQUEST, node=workload.NODE, pair=workload.PAIR)

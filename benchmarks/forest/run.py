@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import workload  # noqa: E402
 
-from training.export import to_onnx  # noqa: E402
+from training.artifacts.onnx_export import to_onnx  # noqa: E402
 
 ENGINES = {
     "fogline": None,

@@ -11,18 +11,18 @@ from scheduler.spec.types import (
     COST,
     FAILED,
     NODE,
+    ChangePoint,
     Clock,
     Column,
     Difference,
     Distance,
     Dot,
     Equal,
-    Factor,
+    LatentFactor,
     NodeColumn,
     Profile,
-    Regime,
     RequestColumn,
-    Shrunk,
+    ShrunkMean,
     Spec,
     Statistic,
     Tier,
@@ -50,8 +50,8 @@ def check_spec(spec: Spec) -> None:
         _check_columns,
         _check_outcomes,
         _check_history,
-        _check_factors,
-        _check_regimes,
+        _check_latent_factors,
+        _check_change_points,
         _check_features,
         _check_heads,
         _check_rest,
@@ -139,7 +139,7 @@ def _check_value(where: str, text: str, spec: Spec, *, tracked: bool = False) ->
         raise SpecError(message) from None
     if value.residual and not tracked:
         _refuse(where, "an outcome, because only history tracks residuals", text)
-    _one_of(where, value.outcome, spec.factors if value.residual else {*spec.outcomes, FAILED, COST})
+    _one_of(where, value.outcome, spec.latent_factors if value.residual else {*spec.outcomes, FAILED, COST})
 
 
 def _check_history(spec: Spec) -> None:
@@ -163,10 +163,10 @@ def _check_history(spec: Spec) -> None:
             _check_part(f"history.keys.{name}", part, spec)
 
 
-def _check_factors(spec: Spec) -> None:
+def _check_latent_factors(spec: Spec) -> None:
     keys = spec.history.keys
-    for name, model in spec.factors.items():
-        where = f"factors.{name}"
+    for name, model in spec.latent_factors.items():
+        where = f"latent_factors.{name}"
         _check_value(f"{where}.value", model.value, spec)
         _one_of(f"{where}.value", model.value, spec.history.values)
         for side, key, own in (("client", model.client, (CLIENT, "request")), ("node", model.node, (NODE,))):
@@ -179,9 +179,9 @@ def _check_factors(spec: Spec) -> None:
         _in_range(f"{where}.capacity", model.capacity, 16, 2**31)
 
 
-def _check_regimes(spec: Spec) -> None:
-    for name, kind in spec.regimes.items():
-        where = f"regimes.{name}"
+def _check_change_points(spec: Spec) -> None:
+    for name, kind in spec.change_points.items():
+        where = f"change_points.{name}"
         _check_value(f"{where}.value", kind.value, spec)
         _one_of(f"{where}.value", kind.value, spec.history.values)
         _one_of(f"{where}.group", kind.group, spec.history.keys)
@@ -216,12 +216,12 @@ def _check_features(spec: Spec) -> None:
                 _duration(f"{where}.period", period)
             case Statistic():
                 _check_statistic(where, feature, spec)
-            case Shrunk():
+            case ShrunkMean():
                 _check_shrunk(where, feature, spec)
-            case Factor(of=of):
-                _one_of(f"{where}.of", of, spec.factors)
-            case Regime(of=of):
-                _one_of(f"{where}.of", of, spec.regimes)
+            case LatentFactor(of=of):
+                _one_of(f"{where}.of", of, spec.latent_factors)
+            case ChangePoint(of=of):
+                _one_of(f"{where}.of", of, spec.change_points)
             case _:
                 _check_pair(where, feature, spec)
 
@@ -261,7 +261,7 @@ def _check_statistic(where: str, feature: Statistic, spec: Spec) -> None:
         _one_of(f"{where}.half_life", feature.half_life, spec.history.half_lives)
 
 
-def _check_shrunk(where: str, feature: Shrunk, spec: Spec) -> None:
+def _check_shrunk(where: str, feature: ShrunkMean, spec: Spec) -> None:
     if len(set(feature.keys)) < max(len(feature.keys), 2):
         _refuse(f"{where}.keys", "two or more, none twice", list(feature.keys))
     for key in feature.keys:
@@ -331,16 +331,16 @@ def _check_exploration(spec: Spec) -> None:
     policy = spec.policy
     _in_range("policy.epsilon", policy.epsilon, 0, 1)
     _in_range("policy.temperature", policy.temperature, 1e-9, 1e12)
-    _in_range("policy.width", policy.width, 0, 1e12)
+    _in_range("policy.uncertainty_scale", policy.uncertainty_scale, 0, 1e12)
     _in_range("policy.budget", policy.budget, 0, 1)
-    if policy.guard is not None:
-        _in_range("policy.guard", policy.guard, 0, 1e12)
-    _in_range("policy.vetting", policy.vetting, 0, 1)
-    _in_range("policy.vetted", policy.vetted, 1, 1e9)
-    if policy.doubts:
-        _one_of("policy.known_by", policy.known_by, spec.history.keys)
-    if policy.vetting > 0:
-        _one_of("policy.vetted_by", policy.vetted_by, spec.history.keys)
+    if policy.max_utility_loss is not None:
+        _in_range("policy.max_utility_loss", policy.max_utility_loss, 0, 1e12)
+    _in_range("policy.newcomer_share", policy.newcomer_share, 0, 1)
+    _in_range("policy.newcomer_below", policy.newcomer_below, 1, 1e9)
+    if policy.uncertainty_source:
+        _one_of("policy.count_key", policy.count_key, spec.history.keys)
+    if policy.newcomer_share > 0:
+        _one_of("policy.newcomer_key", policy.newcomer_key, spec.history.keys)
 
 
 def _check_evaluation(spec: Spec) -> None:
@@ -366,11 +366,11 @@ def _check_utility(spec: Spec) -> None:
             _one_of(f"{where}.heads", name, spec.heads)
             _finite(f"{where}.heads.{name}", weight)
         _finite(f"{where}.load", part.load)
-        _finite(f"{where}.money", part.money)
+        _finite(f"{where}.price_weight", part.price_weight)
         if part.load and spec.ledger is None:
             _refuse(f"{where}.load", "0 without a ledger section", part.load)
-        if part.money and utility.price is None:
-            _refuse("utility.price", f"a node column, because {where}.money has a weight", None)
+        if part.price_weight and utility.price is None:
+            _refuse("utility.price", f"a node column, because {where}.price_weight has a weight", None)
     if utility.price is not None:
         _typed("utility.price", utility.price, spec.node, ("number",))
 

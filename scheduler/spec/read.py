@@ -9,6 +9,7 @@ import msgspec
 
 from scheduler.errors import SpecError
 from scheduler.spec.checks import check_spec
+from scheduler.spec.renamed import check_renamed
 from scheduler.spec.types import Spec
 
 
@@ -43,7 +44,9 @@ def load_spec(path: str | Path) -> Spec:
 def parse_spec(text: str) -> Spec:
     """Check the text of a spec file and return the spec; see `load_spec`."""
     try:
-        spec = msgspec.convert(tomllib.loads(text), Spec)
+        raw = tomllib.loads(text)
+        check_renamed(raw)
+        spec = msgspec.convert(raw, Spec)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise SpecError(str(error)) from error
     check_spec(spec)
@@ -53,8 +56,10 @@ def parse_spec(text: str) -> Spec:
 def spec_from_json(data: bytes) -> Spec:
     """Read back what `Spec.to_json` wrote; raises `SpecError` like `load_spec`."""
     try:
-        spec = msgspec.json.decode(data, type=Spec)
-    except msgspec.DecodeError as error:
+        raw = msgspec.json.decode(data)
+        check_renamed(raw)
+        spec = msgspec.convert(raw, Spec)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise SpecError(str(error)) from error
     check_spec(spec)
     return spec

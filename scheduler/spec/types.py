@@ -136,14 +136,14 @@ class Dot(_Section, frozen=True, tag_field="op", tag="dot"):
     node: str
 
 
-class Factor(_Section, frozen=True, tag_field="op", tag="factors"):
-    """A part of what the factor model ``of`` says of client and node; see `Factors`."""
+class LatentFactor(_Section, frozen=True, tag_field="op", tag="latent_factors"):
+    """A part of what the latent factors ``of`` say of client and node; see `LatentFactors`."""
 
     of: str
     part: Literal["prediction", "client", "node", "pair"] = "prediction"
 
 
-class Shrunk(_Section, frozen=True, tag_field="op", tag="shrunk"):
+class ShrunkMean(_Section, frozen=True, tag_field="op", tag="shrunk"):
     """A decayed mean under several keys, from fine to coarse: each is drawn towards the next by its ``strength``.
 
     That is how many outcomes the coarser mean is worth.
@@ -155,19 +155,29 @@ class Shrunk(_Section, frozen=True, tag_field="op", tag="shrunk"):
     strength: float = 5.0
 
 
-class Regime(_Section, frozen=True, tag_field="op", tag="regime"):
-    """What the regimes ``of`` say of the last change in a group; see `Regimes`."""
+class ChangePoint(_Section, frozen=True, tag_field="op", tag="change_point"):
+    """What the change points ``of`` say of the last change in a group; see `ChangePoints`."""
 
     of: str
     part: Literal["fresh", "age", "ended"]
 
 
 Feature: TypeAlias = (
-    RequestColumn | NodeColumn | Clock | Statistic | Shrunk | Equal | Difference | Distance | Dot | Factor | Regime
+    RequestColumn
+    | NodeColumn
+    | Clock
+    | Statistic
+    | ShrunkMean
+    | Equal
+    | Difference
+    | Distance
+    | Dot
+    | LatentFactor
+    | ChangePoint
 )
 
 
-class Factors(_Section, frozen=True):
+class LatentFactors(_Section, frozen=True):
     """A low-rank model of a value of the history, learned from every outcome: biases and vectors of client and node.
 
     ``client`` and ``node`` are keys of the history, the one of parts of the request alone, the other of parts of the
@@ -185,13 +195,13 @@ class Factors(_Section, frozen=True):
     capacity: int = 65_536
 
 
-class Regimes(_Section, frozen=True):
+class ChangePoints(_Section, frozen=True):
     """Groups of which all members change their value at once, and keep it in between.
 
-    ``group`` and ``member`` are keys of the history. A value within ``tolerance`` of the one before is the same.
-    Half of all regimes last less than ``length``; with ``shape`` 1 whatever their age, with more the more equally long.
-    ``same`` is the probability that a member has the same value after a change. ``capacity`` is about how many groups
-    fit, as in `History`.
+    ``group`` and ``member`` are keys of the history. A value within ``tolerance`` of the one before is the same. The
+    time between two changes is Weibull distributed: its median is ``length``; ``shape`` 1 makes a change equally likely
+    at any time, a larger ``shape`` makes the times more alike. ``same`` is the probability that a member has the same
+    value after a change. ``capacity`` is about how many groups fit, as in `History`.
     """
 
     value: str
@@ -261,19 +271,19 @@ class Profile(_Section, frozen=True):
     when: dict[str, str | int]
     heads: dict[str, float] = {}
     load: float | None = None
-    money: float | None = None
+    price_weight: float | None = None
 
 
 class Utility(_Section, frozen=True):
-    """What the policy maximises: a weighted sum of heads, load and money.
+    """What the policy maximises: a weighted sum of heads, load and price.
 
     A head trained given success counts with the probability of success. ``load`` weighs the share of a node's
-    uplink that is reserved, ``money`` the node column ``price``.
+    uplink that is reserved, ``price_weight`` the node column ``price``.
     """
 
     heads: dict[str, float]
     load: float = 0.0
-    money: float = 0.0
+    price_weight: float = 0.0
     price: str | None = None
     profiles: tuple[Profile, ...] = ()
 
@@ -305,39 +315,43 @@ class Ledger(_Section, frozen=True):
 
 
 class Policy(_Section, frozen=True):
-    """How a node is chosen from utilities: the best one, or with some exploration.
+    """How nodes are chosen by utility, and how others than the best are explored.
 
-    ``explore`` is the rule; ``epsilon`` and ``temperature`` belong to their rules, ``width`` and ``doubt`` to ``bonus``
-    and ``thompson``. The doubt about a candidate, which the one adds to its utility and the other takes for the
-    utility's standard deviation, is ``width / sqrt(1 + count)`` with the faded count of outcomes under the history key
-    ``known_by``; by ``leaves`` that times the standard error of the utility by the forest's leaves. Whatever the rule,
-    at most the share ``budget`` of the decisions is for another node than the best, none for one that is worse than the
-    best by more than ``guard``, and the share ``vetting`` is drawn evenly among nodes with fewer than ``vetted``
-    outcomes under the history key ``vetted_by``.
+    ``explore`` names the rule. ``epsilon`` and ``temperature`` belong to the rules of that name; ``uncertainty_scale``
+    and ``uncertainty`` belong to ``ucb``, which adds the uncertainty of a candidate to its utility, and to
+    ``thompson``, which takes it as the standard deviation of the utility. The uncertainty is
+    ``uncertainty_scale / sqrt(1 + count)``, where ``count`` is the faded count of outcomes under the history key
+    ``count_key``. With ``uncertainty = "leaves"`` it is also multiplied by the standard error that the forest's leaves
+    give the utility.
 
-    ``spread`` says for node categories how many nodes of a slate may have the same value. Of ``alternatives`` so many
-    come with a decision, the best first, for the case that the slate's nodes refuse.
+    Three limits hold for every rule. At most the share ``budget`` of all decisions is for another node than the best.
+    No decision is for a node whose utility is more than ``max_utility_loss`` below the best one's. The share
+    ``newcomer_share`` of the draws is spread evenly over nodes with fewer than ``newcomer_below`` outcomes under the
+    history key ``newcomer_key``.
+
+    ``spread`` limits for a node category how many nodes of a slate may have the same value. ``alternatives`` is how
+    many further nodes come with a decision, best first, for the case that the slate's nodes refuse.
     """
 
-    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "bonus", "thompson"] = "none"
+    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "ucb", "thompson"] = "none"
     epsilon: float = 0.0
     temperature: float = 1.0
-    width: float = 0.0
-    doubt: Literal["count", "leaves"] = "count"
-    known_by: str = "pair"
+    uncertainty_scale: float = 0.0
+    uncertainty: Literal["count", "leaves"] = "count"
+    count_key: str = "pair"
     budget: float = 1.0
-    guard: float | None = None
-    vetting: float = 0.0
-    vetted: int = 20
-    vetted_by: str = "node"
+    max_utility_loss: float | None = None
+    newcomer_share: float = 0.0
+    newcomer_below: int = 20
+    newcomer_key: str = "node"
     max_nodes: int = 1
     spread: dict[str, int] = {}
     alternatives: int = 0
 
     @property
-    def doubts(self) -> str | None:
-        """Return where the rule takes its doubt from, None where it has none."""
-        return self.doubt if self.explore in ("bonus", "thompson") else None
+    def uncertainty_source(self) -> str | None:
+        """Return where the rule takes its uncertainty from, None if it uses none."""
+        return self.uncertainty if self.explore in ("ucb", "thompson") else None
 
 
 class Training(_Section, frozen=True):
@@ -381,8 +395,8 @@ class Spec(_Section, frozen=True, kw_only=True):
     request: dict[str, Column] = {}
     node: dict[str, Column] = {}
     history: History
-    factors: dict[str, Factors] = {}
-    regimes: dict[str, Regimes] = {}
+    latent_factors: dict[str, LatentFactors] = {}
+    change_points: dict[str, ChangePoints] = {}
     features: dict[str, Feature]
     heads: dict[str, Head]
     utility: Utility
@@ -404,10 +418,10 @@ class Spec(_Section, frozen=True, kw_only=True):
         names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
         parts = {name: getattr(self, name) for name in names}
         parts["node"] = {name: column for name, column in self.node.items() if column.type != "categories"}
-        if self.factors:
-            parts["factors"] = self.factors
-        if self.regimes:
-            parts["regimes"] = self.regimes
+        if self.latent_factors:
+            parts["latent_factors"] = self.latent_factors
+        if self.change_points:
+            parts["change_points"] = self.change_points
         heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
         quantiles = {name: h.quantile for name, h in self.heads.items() if h.quantile is not None}
         if quantiles:

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.ablation import added, without
 from scheduler.spec import spec_from_json
 from tests import evaluation_world as world
-from training.shipped import find_spec
+from training.specs.builtin import find_spec
 
 
 def test_blocks_are_history_keys_statistics_half_lives_and_other_operations():

@@ -8,9 +8,9 @@ import pytest
 from benchmarks.bounds import COST, LOG, Hindsight, Told, compared, regrets, shown
 from scheduler import Model
 from tests import evaluation_world as world
-from training.baselines import Learned
-from training.rounds import measured_rounds
-from training.seats import question_of
+from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.runner import question_of
+from training.policies import Learned
 
 TELEMETRY = world.telemetry(2_000)
 START = 40

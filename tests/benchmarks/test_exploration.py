@@ -10,9 +10,9 @@ from benchmarks.exploration import RULES, Warmed, added
 from scheduler import Model
 from scheduler.spec import Policy, spec_from_json
 from tests import evaluation_world as world
-from training.baselines import Learned, Random
-from training.evaluate import evaluate
-from training.shipped import find_spec
+from training.evaluation.evaluate import evaluate
+from training.policies import Learned, Random
+from training.specs.builtin import find_spec
 
 
 @pytest.mark.parametrize("name", ["seattle", "hbrp"])

@@ -5,14 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scheduler import (
-    ClockError,
-    DuplicateOutcomeError,
-    InputError,
-    Scheduler,
-    UnknownDecisionError,
-    UnknownNodeError,
-)
+from scheduler import ClockError, DuplicateOutcomeError, InputError, Scheduler, UnknownDecisionError, UnknownNodeError
 from scheduler.scheduler import MAX_SKEW
 from tests.schedulers import IDS, OK, same, state
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from scheduler import DuplicateOutcomeError, InputError, UnknownDecisionError
-from scheduler.features import compile_features
-from scheduler.kernels.features import fill_row
-from scheduler.layout import REASONS
+from scheduler.decisions.arrays import REASONS
+from scheduler.features.kernels.operations import fill_row
+from scheduler.features.program import compile_features
 from scheduler.spec import Policy
 from tests.schedulers import COLUMNS, IDS, LEDGER, OK, arrays, new, same, state
 

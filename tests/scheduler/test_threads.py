@@ -8,10 +8,10 @@ import pytest
 from numba import config
 
 from scheduler import Scheduler
-from scheduler.kernels.draws import uniform
-from scheduler.layout import N_FORGOTTEN, NEXT_HOLD, NEXT_ID
+from scheduler.decisions.arrays import N_FORGOTTEN, NEXT_HOLD, NEXT_ID
+from scheduler.runtime.random import uniform
 from scheduler.spec import Policy
-from tests.scheduler.test_locks import free, in_threads
+from tests.scheduler.runtime.test_locks import free, in_threads
 from tests.schedulers import COLUMNS, IDS, LEDGER, OK, new
 
 ROUNDS, BATCH = (2, 8) if config.DISABLE_JIT else (20, 64)

@@ -12,14 +12,15 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from scheduler import Forest, Model, tables
-from scheduler.kernels.draws import uniform
-from scheduler.kernels.sphere import distance_km
+from scheduler import Forest, Model
+from scheduler.forest import mask_tables
+from scheduler.runtime.great_circle import distance_km
+from scheduler.runtime.random import uniform
 from scheduler.spec import Tier
 from tests import models, schedulers
-from tests.forest.models import booster_of, random_model
 from tests.index_world import World
-from training.export import trees_from_lightgbm
+from tests.scheduler.forest.models import booster_of, random_model
+from training.heads.lightgbm_trees import trees_from_lightgbm
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = (
@@ -59,7 +60,7 @@ def scores_either_way():
         trees = trees._replace(leaf_variance=rng.random(len(trees.leaf_value)))
         x = rng.normal(size=(70, 6))
         for cost in (0.0, 1e9):
-            with mock.patch.object(tables, "MASK_CYCLES", cost):
+            with mock.patch.object(mask_tables, "MASK_CYCLES", cost):
                 forest = Forest.build([trees, trees], node=[0], pair=range(1, 6))
             call = forest.request_row([]), forest.node_rows(x[:, :1]), np.arange(70), x[:, 1:]
             scores += [part.tolist() for part in forest.score_with_variance(*call)]

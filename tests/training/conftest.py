@@ -8,7 +8,8 @@ import pytest
 from scheduler.spec import load_spec
 from tests.registries import new_registry
 from tests.small_world import UNTIL, SmallWorld, Trained, write_world
-from training.pipeline import TrainingOptions, train_and_register
+from training.pipeline.options import TrainingOptions
+from training.pipeline.pipeline import train_and_register
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before LightGBM is loaded
 

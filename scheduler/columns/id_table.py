@@ -1,0 +1,213 @@
+"""Ids and their columns by slot: what nodes and clients have in common."""
+
+from __future__ import annotations
+
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.ids import Id, Ids, n_distinct, plain_list, present_keys
+from scheduler.columns.schema import Encoded, Schema
+from scheduler.errors import InputError, UnknownNodeError
+from scheduler.runtime.growable_array import STEP, Room, next_size
+from scheduler.runtime.read_write_lock import Gate
+
+OWN_ID = "id"
+"""A category column of this name, taken from the table of clients or nodes, is the id itself."""
+
+FIRST_SLOTS = 64
+"""Slots of an empty table; it grows by itself, see `scheduler.runtime.growable_array`."""
+
+SHARDS = 1_024
+"""Dicts that ids are spread over: one dict of a million ids stops for 50 ms when it grows, one of a thousand for 0.02.
+Ids spread evenly, so all grow at about the same time, and a call of 64 nodes may meet 64 of them."""
+
+
+class Rows(NamedTuple):
+    """Checked ids, their keys, and their columns by name."""
+
+    names: list[Id]
+    keys: NDArray[np.uint64]
+    columns: dict[str, Encoded]
+
+
+class Table:
+    """Rows of typed columns under integer or string ids.
+
+    Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
+    row's id unless it was set. Calls may come from several threads; whoever reads `columns` meanwhile holds
+    the lock.
+
+    Parameters
+    ----------
+    schema
+        The columns.
+    what
+        What a row is, for messages.
+    lock
+        Held while the table changes; by default one of its own.
+    """
+
+    def __init__(self, schema: Schema, what: str, lock: Gate | None = None) -> None:
+        self.schema = schema
+        self.what = what
+        self._values, self._keys = Room((schema.width,), np.float64, np.nan), Room((schema.n_keys,), np.uint64)
+        self._ids: list[list[Id | None]] = []
+        self.columns = self._grown(FIRST_SLOTS)
+        own = schema.columns.get(OWN_ID)
+        self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
+        self._lock = Gate() if lock is None else lock
+        self._slots: list[dict[Id, int]] = [{} for _ in range(SHARDS)]
+        self._free: list[int] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._slots[hash(id_) % SHARDS]
+
+    def __iter__(self) -> Iterator[Id]:
+        with self._lock:
+            return iter([id_ for ids in self._ids for id_ in ids if id_ is not None])
+
+    def slot(self, id_: Id) -> int | None:
+        """Return the slot of an id, None where the table does not hold it."""
+        return self._slots[hash(id_) % SHARDS].get(id_)
+
+    def id_at(self, slot: int) -> Id | None:
+        """Return the id in a slot, None where it is free."""
+        return self._ids[slot // STEP][slot % STEP]
+
+    def ids_at(self, slots: NDArray[np.integer]) -> NDArray[np.object_]:
+        """Return the ids in (n,) slots, None where one is free."""
+        ids = self._ids
+        found = [ids[slot // STEP][slot % STEP] for slot in slots.tolist()]
+        return np.fromiter(found, np.object_, len(found))
+
+    def slots(self, ids: Ids) -> NDArray[np.int32]:
+        """Return the slot of each id, in the shape of ``ids``.
+
+        Raises
+        ------
+        UnknownNodeError
+            If the table does not hold one of them.
+        """
+        array = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
+        flat = array.ravel().tolist()
+        try:
+            shards = self._slots
+            found = np.array([shards[hash(id_) % SHARDS][id_] for id_ in flat], np.int32)
+        except (KeyError, TypeError):
+            unknown = next(id_ for id_ in flat if not self._holds(id_))
+            message = f"{self.what}: expected some of the {len(self)} known, found {reprlib.repr(unknown)}"
+            raise UnknownNodeError(message) from None
+        return found.reshape(array.shape)
+
+    def upsert(self, ids: Ids, columns: Mapping[str, object]) -> NDArray[np.int32]:
+        """Add new ids and set columns of new and known ones; columns not named stay as they are.
+
+        Parameters
+        ----------
+        ids
+            (n,) distinct integers or strings.
+        columns
+            Raw values by column, each (n,), a vector (n, size).
+
+        Returns
+        -------
+        (n,) int32 slots.
+
+        Raises
+        ------
+        InputError
+            If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range.
+            Nothing has changed then.
+        """
+        rows = self.check(ids, columns)
+        with self._lock:
+            return self.put(rows)
+
+    def check(self, ids: Ids, columns: Mapping[str, object]) -> Rows:
+        """Return what `upsert` would write, without the lock; raises like it."""
+        names, keys = self._check_ids(ids)
+        encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
+        return Rows(names, keys, encoded)
+
+    def put(self, rows: Rows) -> NDArray[np.int32]:
+        """Write what `check` returned and return the slots; the caller holds the lock."""
+        names, keys, columns = rows
+        slots, new = self._place(names)
+        self.columns.keys[slots[new], 0] = keys[new]
+        if self.knows_own_id:
+            self._write(OWN_ID, Encoded(self.schema.codes(OWN_ID, keys[new])[:, None], keys[new]), slots[new])
+        for name, column in columns.items():
+            self._write(name, column, slots)
+        return slots
+
+    def remove(self, ids: Ids) -> NDArray[np.int32]:
+        """Forget ids and return the slots they had.
+
+        Raises
+        ------
+        UnknownNodeError
+            If the table does not hold one of them; nothing has changed then.
+        """
+        names, _ = self._check_ids(ids)
+        with self._lock:
+            slots = self.slots(names)
+            for id_, slot in zip(names, slots.tolist(), strict=True):
+                del self._slots[hash(id_) % SHARDS][id_]
+                self._ids[slot // STEP][slot % STEP] = None
+                self._free.append(slot)
+            self._count -= len(names)
+            self.columns.values[slots] = np.nan
+            self.columns.keys[slots] = MISSING_KEY
+        return slots
+
+    def _holds(self, id_: object) -> bool:
+        try:
+            return id_ in self
+        except TypeError:  # not even hashable
+            return False
+
+    def _check_ids(self, ids: Ids) -> tuple[list[Id], NDArray[np.uint64]]:
+        names = plain_list(ids, self.what)
+        keys = present_keys(ids if isinstance(ids, np.ndarray) else names, self.what, "ids")
+        if n_distinct(keys) != len(keys) and len(set(names)) != len(names):
+            twice = Counter(names).most_common(1)[0][0]
+            message = f"{self.what}: expected distinct ids, found {twice!r} twice"
+            raise InputError(message)
+        return names, keys
+
+    def _place(self, names: list[Id]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Return the slot of each id, a free one for those not held yet, and which those are."""
+        slots = np.array([self._slots[hash(id_) % SHARDS].get(id_, -1) for id_ in names], np.int32)
+        new = slots < 0
+        for i in np.flatnonzero(new).tolist():
+            id_ = names[i]
+            slot = self._free.pop() if self._free else self._count
+            while slot >= len(self.columns.keys):
+                self.columns = self._grown(next_size(len(self.columns.keys)))
+            self._slots[hash(id_) % SHARDS][id_] = slot
+            self._ids[slot // STEP][slot % STEP] = id_
+            self._count += 1
+            slots[i] = slot
+        return slots, new
+
+    def _write(self, name: str, column: Encoded, slots: NDArray[np.int32]) -> None:
+        at = self.schema.offsets[name]
+        self.columns.values[slots, at : at + column.values.shape[1]] = column.values
+        if column.keys is not None:
+            self.columns.keys[slots, self.schema.key_columns[name]] = column.keys
+
+    def _grown(self, n: int) -> Entity:
+        """Return room for ``n`` rows in all."""
+        while n > STEP * len(self._ids):
+            self._ids.append([None] * STEP)
+        return Entity(self._values.grow(n), self._keys.grow(n))

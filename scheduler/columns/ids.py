@@ -1,0 +1,155 @@
+"""Ids of nodes, clients and categories as 64-bit keys."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.errors import InputError
+
+Id: TypeAlias = int | str
+"""An id or a category as the user has it."""
+
+Ids: TypeAlias = "Sequence[Id] | NDArray[Any]"
+"""Ids in a list or a one-dimensional array."""
+
+_SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+_GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
+
+_WORD = 0xFFFFFFFFFFFFFFFF
+
+FEW = 8
+"""Ids of which each by itself is faster than an array of them."""
+
+
+def plain_list(values: object, what: str) -> list[Any]:
+    """Return a flat sequence as a list of plain Python values; ``what`` names it in messages.
+
+    Raises
+    ------
+    InputError
+        If it is a text, a single value, or an array of other than one dimension.
+    """
+    flat = values.ndim == 1 if isinstance(values, np.ndarray) else not isinstance(values, str | bytes)
+    if not flat or not isinstance(values, Iterable):
+        message = f"{what}: expected a list or a one-dimensional array, found {reprlib.repr(values)}"
+        raise InputError(message)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufU":
+        return values.tolist()  # all plain already
+    items = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return [item.item() if isinstance(item, np.generic) else item for item in items]
+
+
+def n_distinct(values: NDArray[Any]) -> int:
+    """Return how many distinct values (n,) numbers have, by sorting: twenty times faster than a set of them."""
+    ordered = np.sort(values)
+    return len(ordered) - int((ordered[1:] == ordered[:-1]).sum())
+
+
+def id_keys(ids: object) -> NDArray[np.uint64]:
+    """Return the 64-bit key of each id: the same in every process, for integers and strings.
+
+    Integers go through the splitmix64 finaliser, strings through BLAKE2b. None and NaN give `MISSING_KEY`.
+
+    Parameters
+    ----------
+    ids
+        (n,) integers or strings, possibly mixed in a list.
+
+    Raises
+    ------
+    InputError
+        If a value is neither an integer of 64 bits nor a string nor missing.
+    """
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.ndim == 1:
+        return _integer_keys(ids)
+    items = plain_list(ids, "ids")
+    if len(items) > FEW and set(map(type, items)) == {int}:
+        array = np.array(items)
+        if array.dtype.kind in "iu":  # of many, 10 times faster than one by one
+            return _integer_keys(array)
+    return np.fromiter(map(id_key, items), np.uint64, len(items))
+
+
+def id_key(value: object) -> int:
+    """Return the key of one id; see `id_keys`."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING_KEY
+    if isinstance(value, str):
+        digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "little") or 1
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
+        return _integer_key(value)
+    message = f"id or category: expected an integer of 64 bits or a string, found {_described(value)}"
+    raise InputError(message)
+
+
+def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:
+    """Return the keys of ids or categories none of which may be missing; ``what`` and ``kind`` name them in messages.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or neither an integer of 64 bits nor a string.
+    """
+    keys = id_keys(values)
+    if (keys == MISSING_KEY).any():
+        message = f"{what}: expected {kind}, found a missing one at {int((keys == MISSING_KEY).argmax())}"
+        raise InputError(message)
+    return keys
+
+
+def as_numbers(raw: object, what: str) -> NDArray[np.float64]:
+    """Return numbers as float64, None as NaN; ``what`` names them in messages.
+
+    Raises
+    ------
+    InputError
+        If a value is no number, as a text is not even where it spells one, or the shape is ragged.
+    """
+    try:
+        array = np.asarray(raw)
+        if array.dtype.kind == "O" and all(v is None or isinstance(v, _NUMBER) for v in array.flat):
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        array = np.array("")
+    if array.dtype.kind not in "fiub":
+        message = f"{what}: expected numbers, found {_described(raw)}"
+        raise InputError(message)
+    with np.errstate(over="ignore"):  # a longdouble may become infinite, which whoever asks refuses
+        return array.astype(np.float64, copy=False)
+
+
+_NUMBER = int | float | np.integer | np.floating
+
+
+def _described(value: object) -> str:
+    return f"{reprlib.repr(value)} ({type(value).__name__})"
+
+
+def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:
+    z = ids.astype(np.int64, copy=False).view(np.uint64) + _GAMMA
+    z = (z ^ (z >> np.uint64(30))) * _MUL_1
+    z = (z ^ (z >> np.uint64(27))) * _MUL_2
+    z ^= z >> np.uint64(31)
+    z[z == MISSING_KEY] = 1
+    return z
+
+
+def _integer_key(value: int) -> int:
+    """`_integer_keys` of one integer, in Python's own numbers: a fifth of the time."""
+    gamma, first, second = _SPLITMIX
+    z = (value + gamma) & _WORD
+    z = ((z ^ (z >> 30)) * first) & _WORD
+    z = ((z ^ (z >> 27)) * second) & _WORD
+    return (z ^ (z >> 31)) or 1

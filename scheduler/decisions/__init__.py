@@ -1,0 +1,1 @@
+"""Decisions, and the log of those that wait for their outcome."""

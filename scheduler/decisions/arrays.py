@@ -1,0 +1,86 @@
+"""Decisions and the decision log as kernels see them: arrays, reason codes, drop codes and counters."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+(BEST, EXPLORED, ORIGIN_NO_CANDIDATES, ORIGIN_ALL_DROPPED, ORIGIN_NO_UPLINK) = range(5)
+
+REASONS: Final = ("best", "explored", "origin:no_candidates", "origin:all_dropped", "origin:no_uplink")
+"""Why a decision is what it is, by code."""
+
+(DROP_SILENT, DROP_QUARANTINED, DROP_FULL, DROP_BLOCKED, DROP_SPREAD) = range(5)
+
+DROPS: Final = ("silent", "quarantined", "full", "blocked", "spread")
+"""Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
+not want it; the first that holds counts. Or it would have followed in the slate, but for a spread limit."""
+
+(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED) = range(6)
+"""Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
+expired, decisions overwritten before all their outcomes came, decisions for another than the best."""
+
+OPEN, ANSWERED, SPARE = 1, 2, 3
+"""State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
+outcome may come; 0 is none."""
+
+
+class DecisionLog(NamedTuple):
+    """The last decisions, in a ring: decision ``id`` stands in row ``id % size``.
+
+    Attributes
+    ----------
+    id, time
+        (size,) int64 and float64.
+    request_keys
+        (size, n_keys) uint64, what history needs to learn from the outcome.
+    node_keys
+        (size * places, n_keys) uint64, likewise; a decision has places for its longest slate, then for alternatives.
+    slot, generation, state, held
+        (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
+    counters
+        (6,) int64, see `NEXT_ID`.
+    """
+
+    id: NDArray[np.int64]
+    time: NDArray[np.float64]
+    request_keys: NDArray[np.uint64]
+    node_keys: NDArray[np.uint64]
+    slot: NDArray[np.int32]
+    generation: NDArray[np.int32]
+    state: NDArray[np.int8]
+    held: NDArray[np.float64]
+    counters: NDArray[np.int64]
+
+
+class DecisionArrays(NamedTuple):
+    """What decisions come out as; row ``i`` belongs to request ``i``.
+
+    Attributes
+    ----------
+    id
+        (n,) int64.
+    position
+        (n, places) int32, places in the candidate list: of the slate, -1 past its end, and from place max_nodes on of
+        the alternatives, likewise.
+    values
+        (n, places, n_heads) float64, calibrated head values of both.
+    utility
+        (n, places) float64.
+    propensity
+        (n,) float64, probability with which this slate was drawn.
+    reason
+        (n,) uint8, see `REASONS`.
+    dropped
+        (n, len(DROPS)) int32.
+    """
+
+    id: NDArray[np.int64]
+    position: NDArray[np.int32]
+    values: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    propensity: NDArray[np.float64]
+    reason: NDArray[np.uint8]
+    dropped: NDArray[np.int32]

@@ -1,0 +1,121 @@
+"""Which decisions still wait for their outcome."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Ids, id_keys, n_distinct, plain_list
+from scheduler.decisions.arrays import ANSWERED, N_EXPLORED, NEXT_ID, DecisionLog
+from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
+from scheduler.features.program import Features
+
+
+class DecisionRing:
+    """The last decisions in arrays of fixed size; a new one takes the place of the oldest.
+
+    Parameters
+    ----------
+    size
+        How many decisions are remembered.
+    max_nodes, n_alternatives
+        Longest slate, and how many alternatives are noted beside it.
+    features
+        How many keys requests and nodes have.
+    """
+
+    def __init__(self, size: int, max_nodes: int, n_alternatives: int, features: Features) -> None:
+        self._max_nodes, places = max_nodes, max_nodes + n_alternatives
+        self.arrays = DecisionLog(
+            id=np.full(size, -1, np.int64),
+            time=np.zeros(size),
+            request_keys=np.zeros((size, features.request.n_keys), np.uint64),
+            node_keys=np.zeros((size * places, features.node.n_keys), np.uint64),
+            slot=np.zeros((size, places), np.int32),
+            generation=np.zeros((size, places), np.int32),
+            state=np.zeros((size, places), np.int8),
+            held=np.zeros((size, places)),
+            counters=np.zeros(N_EXPLORED + 1, np.int64),
+        )
+
+    def touch(self) -> None:
+        """Write every page once without changing it, so that no decision waits for the system to hand it out."""
+        for array in self.arrays:
+            array[:] = array.copy()
+
+    def find(
+        self, decisions: Sequence[int] | NDArray[np.int64], nodes: Ids | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the row of each decision and the place of its node, all still unanswered.
+
+        Without ``nodes`` it is the only one of the slate; named, it may be an alternative too.
+
+        Raises
+        ------
+        UnknownDecisionError
+            If a decision is not remembered, went to the origin, or has no such node.
+        DuplicateOutcomeError
+            If a place has its outcome, or is named twice.
+        InputError
+            If a decision's slate has several nodes and none is named, or ids are no integers.
+        """
+        rows = self._rows(decisions)
+        ids = self.arrays.id[rows]
+        origin = (self.arrays.state[rows] == 0).all(axis=1)
+        if origin.any():
+            message = f"decision {ids[origin][0]}: expected one with nodes, found one that the origin serves"
+            raise UnknownDecisionError(message)
+        places = self._only_places(rows) if nodes is None else self._places(rows, nodes)
+        answered = self.arrays.state[rows, places] == ANSWERED
+        pairs = rows * self.arrays.slot.shape[1] + places
+        if answered.any() or n_distinct(pairs) != len(pairs):
+            again = ids[answered] if answered.any() else ids
+            message = f"decision {again[0]}: expected one outcome for each node, found another"
+            raise DuplicateOutcomeError(message)
+        return rows, places
+
+    def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        size, last = self.arrays.id.size, int(self.arrays.counters[NEXT_ID]) - 1
+        first = max(last - size, -1) + 1
+        if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:
+            known = (decisions >= first) & (decisions <= last)
+            if known.all():  # in one pass; what is wrong is named below
+                return decisions % size
+        items = plain_list(decisions, "decisions")
+        wrong = [item for item in items if not isinstance(item, int) or isinstance(item, bool)]
+        if wrong:
+            message = f"decision: expected an integer id, found {reprlib.repr(wrong[0])}"
+            raise InputError(message)
+        unknown = [item for item in items if not first <= item <= last]
+        if unknown:
+            message = f"decision: expected one of the last {size}, found {unknown[0]}"
+            raise UnknownDecisionError(message)
+        return np.array(items, np.int64) % size
+
+    def _only_places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        several = (self.arrays.state[rows, : self._max_nodes] != 0).sum(axis=1) > 1
+        if several.any():
+            decision = self.arrays.id[rows[several][0]]
+            message = f"decision {decision}: expected which node of its slate the outcome is of, found none"
+            raise InputError(message)
+        return np.zeros(len(rows), np.int64)
+
+    def _places(self, rows: NDArray[np.int64], nodes: Ids) -> NDArray[np.int64]:
+        names = plain_list(nodes, "nodes")
+        keys = id_keys(names)
+        if len(keys) != len(rows):
+            message = f"nodes: expected {len(rows)}, found {len(keys)}"
+            raise InputError(message)
+        arrays = self.arrays
+        n_slate = arrays.slot.shape[1]
+        slate = arrays.node_keys[rows[:, None] * n_slate + np.arange(n_slate), 0]
+        match = (slate == keys[:, None]) & (arrays.state[rows] != 0)
+        strange = ~match.any(axis=1)
+        if strange.any():
+            i = int(strange.argmax())
+            message = f"decision {arrays.id[rows[i]]}: expected a node of its slate, found {names[i]!r}"
+            raise UnknownDecisionError(message)
+        return match.argmax(axis=1)

@@ -1,0 +1,96 @@
+"""What a decision kernel is handed: the state, the workspace of a thread and the request."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.arrays import Entity
+from scheduler.decisions.arrays import DecisionArrays, DecisionLog
+from scheduler.features.arrays import FeatureProgram, PairWork
+from scheduler.fleet.arrays import FleetArrays
+from scheduler.history.arrays import HistoryArrays, ReportArrays, Tracked
+from scheduler.policy.arrays import CandidateArrays, PolicyArrays
+from scheduler.retrieval.arrays import IndexArrays, RetrievalWork
+
+
+class QuestionArrays(NamedTuple):
+    """One request as its caller gave it; what it does not carry is taken from its client.
+
+    Attributes
+    ----------
+    values, keys
+        (width,) float64 and (n_keys,) uint64, as in `Entity`.
+    carried
+        (width + n_keys,) uint8, 1 for each of the values, then of the keys, that the request carries.
+    """
+
+    values: NDArray[np.float64]
+    keys: NDArray[np.uint64]
+    carried: NDArray[np.uint8]
+
+
+class Workspace(NamedTuple):
+    """Scratch arrays of one decision, by candidate, and room for one request and its answer; overwritten by each.
+
+    Attributes
+    ----------
+    candidates
+        The candidates left, and the slate in the making.
+    x_request, x_node, x_pair
+        (n_request,), (n_node,), (n, n_pair) float32 features.
+    pair
+        Scratch of the pair features.
+    request_row
+        (words,) uint64.
+    forest
+        Scratch of the forest's own kernel.
+    x_outcome
+        (n_values,) float64, the tracked values of one outcome.
+    retrieval
+        Scratch of retrieval.
+    question
+        A request that is decided by itself, as its caller gave it.
+    request, found, out
+        One row each: that request, (1, n_candidates) int32 slots of its candidates, and what it comes out as.
+    report
+        An outcome that comes by itself.
+    """
+
+    candidates: CandidateArrays
+    x_request: NDArray[np.float32]
+    x_node: NDArray[np.float32]
+    x_pair: NDArray[np.float32]
+    pair: PairWork
+    request_row: NDArray[np.uint64]
+    forest: Any  # scheduler.tables.ForestWork
+    x_outcome: NDArray[np.float64]
+    retrieval: RetrievalWork
+    question: QuestionArrays
+    request: Entity
+    found: NDArray[np.int32]
+    out: DecisionArrays
+    report: ReportArrays
+
+
+class State(NamedTuple):
+    """All that a decision reads and changes.
+
+    ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
+    ``latest`` is (1,) float64, the latest time of any call in seconds.
+    """
+
+    program: FeatureProgram
+    tables: Any  # scheduler.tables.ForestTables, which stands a layer above
+    policy: PolicyArrays
+    fleet: FleetArrays
+    history: HistoryArrays
+    log: DecisionLog
+    locks: NDArray[np.int64]
+    latest: NDArray[np.float64]
+    seed: int
+    postings: IndexArrays
+    clients: Entity
+    tracked: Tracked

@@ -1,0 +1,1 @@
+"""Kernels that join all parts of the state in one compiled call."""

@@ -1,0 +1,75 @@
+"""Filters: which candidates may serve a request, and why others may not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.decisions.arrays import DROP_BLOCKED, DROP_FULL, DROP_QUARANTINED, DROP_SILENT
+from scheduler.fleet.arrays import FleetArrays
+from scheduler.policy.arrays import CandidateArrays
+from scheduler.retrieval.arrays import IndexArrays
+from scheduler.retrieval.kernels.blocklist import is_barred
+from scheduler.runtime.jit import inlined, kernel
+from scheduler.runtime.prefetch import AHEAD, copy_row, prefetch
+
+
+@kernel
+def admit(
+    fleet: FleetArrays,
+    postings: IndexArrays,
+    slots: np.ndarray,
+    bars: np.ndarray,
+    i: int,
+    demand: float,
+    now: float,
+    candidates: CandidateArrays,
+    dropped: np.ndarray,
+) -> int:
+    """Write the candidates that may serve request ``i`` and return how many.
+
+    A candidate needs some free uplink, not all of the demand, because a slate may share it. Slots below 0 are
+    padding. Counts the dropped by reason into ``dropped``.
+    """
+    n = 0
+    for c in range(slots.size):
+        if c + AHEAD < slots.size and slots[c + AHEAD] >= 0:
+            prefetch(fleet.expires, slots[c + AHEAD])
+            prefetch(fleet.columns.keys, slots[c + AHEAD])
+            prefetch(fleet.columns.values, slots[c + AHEAD])
+        slot = slots[c]
+        if slot < 0:
+            continue
+        if now >= fleet.expires[slot]:
+            dropped[DROP_SILENT] += 1
+        elif now < fleet.released[slot]:
+            dropped[DROP_QUARANTINED] += 1
+        elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
+            dropped[DROP_FULL] += 1
+        elif is_barred(postings, bars, i, fleet.columns.keys, slot):
+            dropped[DROP_BLOCKED] += 1
+        else:
+            candidates.position[n] = c
+            candidates.slot[n] = slot
+            n += 1
+    return n
+
+
+@inlined
+def still_free(fleet: FleetArrays, n: int, candidates: CandidateArrays, dropped: np.ndarray) -> int:
+    """Drop those of the first ``n`` candidates whose uplink was taken since they were admitted; how many are left."""
+    left = 0
+    for c in range(n):
+        slot = candidates.slot[c]
+        if not fleet.capacity[slot] > fleet.reserved[slot]:
+            dropped[DROP_FULL] += 1
+            continue
+        if left < c:
+            candidates.position[left], candidates.slot[left], candidates.utility[left] = (
+                candidates.position[c],
+                slot,
+                candidates.utility[c],
+            )
+            candidates.uncertainty[left], candidates.is_new[left] = candidates.uncertainty[c], candidates.is_new[c]
+            copy_row(candidates.values, left, candidates.values, c)
+        left += 1
+    return left

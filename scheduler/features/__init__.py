@@ -1,0 +1,1 @@
+"""Computes the model input of each candidate by the spec."""

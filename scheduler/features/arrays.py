@@ -1,0 +1,95 @@
+"""The features of a spec as tables, and the scratch memory to compute them in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FeatureT = np.float32
+"""Features are float32: half the memory of a training matrix, and what ONNX Runtime compares. Thresholds stay
+float64 and the comparison is done in float64, so no precision is lost against LightGBM."""
+
+REQUEST, NODE, PAIR = range(3)
+"""Who owns a feature: it changes with the request, with the node's own state, or with both (or with time)."""
+
+(
+    OP_REQUEST,
+    OP_NODE,
+    OP_CLOCK,
+    OP_MEAN,
+    OP_VARIANCE,
+    OP_COUNT,
+    OP_LAST,
+    OP_AGE,
+    OP_EQUAL,
+    OP_DIFFERENCE,
+    OP_DISTANCE,
+    OP_DOT,
+    OP_LATENT_FACTORS,
+    OP_SHRUNK_MEAN,
+    OP_CHANGE_POINT,
+) = range(15)
+"""Feature operations; `scheduler.features.program` says which arguments each takes."""
+
+
+class FeatureProgram(NamedTuple):
+    """The features of a spec as tables.
+
+    Attributes
+    ----------
+    op, args, scale
+        (n_features,) int32, (n_features, 4) int32, (n_features,) float64: what to compute from what.
+    request, node, pair, every
+        Indices of the features each owner computes, and of all, int32, in feature order.
+    parts, n_parts, part_side
+        (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
+        from, and whether each is the request's or the node's.
+    chains
+        (n_chains, n) int32, history keys from fine to coarse that a mean is shrunk along; -1 past the last.
+    models
+        (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
+        value that takes the residual, -1 for none.
+    change_points
+        (n_kinds, 4) int32, for each kind of regime its value, the history keys of group and member, and where in a
+        history row the weight stands that says whether there was a last value.
+    node_keys
+        History keys that node features read, int32.
+    """
+
+    op: NDArray[np.int32]
+    args: NDArray[np.int32]
+    scale: NDArray[np.float64]
+    request: NDArray[np.int32]
+    node: NDArray[np.int32]
+    pair: NDArray[np.int32]
+    every: NDArray[np.int32]
+    parts: NDArray[np.int32]
+    n_parts: NDArray[np.int32]
+    part_side: NDArray[np.int32]
+    chains: NDArray[np.int32]
+    models: NDArray[np.int32]
+    change_points: NDArray[np.int32]
+    node_keys: NDArray[np.int32]
+
+
+class PairWork(NamedTuple):
+    """Scratch for the pair features of a request's candidates: where they were looked up, and numbers.
+
+    Attributes
+    ----------
+    keys
+        (n,) uint64, keys of the look-up at hand.
+    found, sought
+        (n_look_ups, n) int64 slots of each history key, then of each factor model's nodes, and (n_look_ups,) bool,
+        which of them are there already.
+    x, y
+        (n,) float64.
+    """
+
+    keys: NDArray[np.uint64]
+    found: NDArray[np.int64]
+    sought: NDArray[np.bool_]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]

@@ -1,0 +1,44 @@
+"""Mix the columns of a request and a node into the keys under which history is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.features.arrays import FeatureProgram
+from scheduler.history.arrays import HistoryArrays
+from scheduler.history.kernels import latent_factors
+from scheduler.runtime.hashing import mix
+from scheduler.runtime.jit import inlined
+
+
+@inlined
+def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` where any part is null."""
+    # Starting from the key's own number keeps equal parts of different keys apart.
+    key = np.uint64(k + 1)
+    for p in range(program.n_parts[k]):
+        column = program.parts[k, p]
+        part = node.keys[j, column] if program.part_side[k, p] else request.keys[i, column]
+        if part == np.uint64(MISSING_KEY):
+            return np.uint64(MISSING_KEY)
+        key = mix(key, part)
+    return key if key != np.uint64(MISSING_KEY) else np.uint64(1)
+
+
+@inlined
+def model_key(program: FeatureProgram, m: int, side: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return under which key factor model ``m`` holds request ``i`` (side 0) or node ``j`` (side 1)."""
+    return latent_factors.entity_key(history_key(program, program.models[m, 1 + side], request, i, node, j), m)
+
+
+@inlined
+def group_key(program: FeatureProgram, g: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+    """Return under which key change_points of kind ``g`` hold the group of request ``i`` and node ``j``."""
+    return latent_factors.entity_key(history_key(program, program.change_points[g, 1], request, i, node, j), g)
+
+
+@inlined
+def last_seen(history: HistoryArrays, slot: int) -> float:
+    """Return when the last outcome of an entry came; NaN for slot -1."""
+    return history.seen[slot] if slot >= 0 else np.nan

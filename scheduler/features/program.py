@@ -1,0 +1,289 @@
+"""From a spec's features to the tables that kernels run: the one definition of every model input."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.schema import Schema, Vocabulary
+from scheduler.features.arrays import (
+    NODE,
+    OP_AGE,
+    OP_CHANGE_POINT,
+    OP_CLOCK,
+    OP_COUNT,
+    OP_DIFFERENCE,
+    OP_DISTANCE,
+    OP_DOT,
+    OP_EQUAL,
+    OP_LAST,
+    OP_LATENT_FACTORS,
+    OP_MEAN,
+    OP_NODE,
+    OP_REQUEST,
+    OP_SHRUNK_MEAN,
+    OP_VARIANCE,
+    PAIR,
+    REQUEST,
+    FeatureProgram,
+)
+from scheduler.history.arrays import PARTS, STATS, TIME_FLOATS
+from scheduler.history.change_point_arrays import CHANGE_POINT_PARTS
+from scheduler.spec import (
+    CLIENT,
+    ChangePoint,
+    Clock,
+    Difference,
+    Distance,
+    Dot,
+    Equal,
+    Feature,
+    LatentFactor,
+    NodeColumn,
+    RequestColumn,
+    ShrunkMean,
+    Spec,
+    Statistic,
+    seconds,
+)
+from scheduler.spec import NODE as NODE_ID
+
+_STAT_OPS = {"mean": OP_MEAN, "variance": OP_VARIANCE, "count": OP_COUNT, "last": OP_LAST, "age": OP_AGE}
+_FADING = ("count", "age")
+
+
+class Features(NamedTuple):
+    """Compiled features of a spec.
+
+    Attributes
+    ----------
+    names
+        Feature names in the order of a row's columns.
+    owners
+        (n_features,) `REQUEST`, `NODE` or `PAIR`.
+    categorical
+        Indices of the features whose value is a category code.
+    program
+        The tables kernels run.
+    request, node
+        Where request and node columns stand.
+    """
+
+    names: tuple[str, ...]
+    owners: NDArray[np.int32]
+    categorical: tuple[int, ...]
+    program: FeatureProgram
+    request: Schema
+    node: Schema
+
+
+def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
+    """Turn a spec's features into tables.
+
+    A feature belongs to the request if it changes only with it, to the node if it changes only when the node
+    reports or has an outcome, and to the pair otherwise; what fades with time belongs to the request or pair.
+
+    Parameters
+    ----------
+    spec
+        A checked spec.
+    vocabulary
+        The model's categories, by ``request.COLUMN`` and ``node.COLUMN``.
+    """
+    request = Schema(spec.request, _side(vocabulary, "request"))
+    node = Schema(spec.node, _side(vocabulary, "node"))
+    n = len(spec.features)
+    op, args, scale = np.zeros(n, np.int32), np.zeros((n, 4), np.int32), np.zeros(n)
+    for f, feature in enumerate(spec.features.values()):
+        op[f], row, scale[f] = _encode(feature, spec, request, node)
+        args[f, : len(row)] = row
+    owners = np.array([_owner(feature, spec) for feature in spec.features.values()], np.int32)
+    parts, n_parts, part_side = _history_keys(spec, request, node)
+    program = FeatureProgram(
+        op=op,
+        args=args,
+        scale=scale,
+        request=np.flatnonzero(owners == REQUEST).astype(np.int32),
+        node=np.flatnonzero(owners == NODE).astype(np.int32),
+        pair=np.flatnonzero(owners == PAIR).astype(np.int32),
+        every=np.arange(n, dtype=np.int32),
+        parts=parts,
+        n_parts=n_parts,
+        part_side=part_side,
+        chains=_chains(spec),
+        models=_factor_models(spec),
+        change_points=_change_points(spec),
+        node_keys=np.unique(args[(owners == NODE) & (op != OP_NODE), 0]).astype(np.int32),
+    )
+    categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
+    return Features(tuple(spec.features), owners, categorical, program, request, node)
+
+
+def kept_columns(spec: Spec) -> set[str]:
+    """Return the node columns that what is kept of a node is made from.
+
+    Its forest row reads those of the node's own features; categories make keys of history and places in posting lists.
+    """
+    read = {feature.column for feature in spec.features.values() if isinstance(feature, NodeColumn)}
+    return read | {name for name, column in spec.node.items() if column.type == "category"}
+
+
+def _side(vocabulary: Vocabulary, side: str) -> Vocabulary:
+    prefix = f"{side}."
+    return {name.removeprefix(prefix): v for name, v in vocabulary.items() if name.startswith(prefix)}
+
+
+def _encode(  # noqa: C901, PLR0911 - one case an operation
+    feature: Feature, spec: Spec, request: Schema, node: Schema
+) -> tuple[int, tuple[int, ...], float]:
+    """Return a feature's operation, arguments and scale."""
+    r, n = request.offsets, node.offsets
+    match feature:
+        case RequestColumn(column=column):
+            return OP_REQUEST, (r[column],), 0.0
+        case NodeColumn(column=column):
+            return OP_NODE, (0, n[column]), 0.0
+        case Clock(period=period):
+            return OP_CLOCK, (), 1.0 / seconds(period)
+        case Equal(request=left, node=right):
+            return OP_EQUAL, (request.key_columns[left], node.key_columns[right]), 0.0
+        case Difference(request=left, node=right):
+            return OP_DIFFERENCE, (r[left], n[right]), 0.0
+        case Distance(request=(lat, lon), node=(lat_n, lon_n)):
+            return OP_DISTANCE, (r[lat], n[lat_n], r[lon], n[lon_n]), 0.0
+        case Dot(request=left, node=right):
+            return OP_DOT, (r[left], n[right], spec.request[left].size), 0.0
+        case Statistic():
+            return _STAT_OPS[feature.stat], _statistic_args(feature, spec), 0.0
+        case ShrunkMean(strength=strength):
+            return OP_SHRUNK_MEAN, _shrunk_args(feature, spec), strength
+        case LatentFactor(of=of, part=part):
+            return OP_LATENT_FACTORS, (list(spec.latent_factors).index(of), PARTS.index(part)), 0.0
+        case ChangePoint(of=of, part=part):
+            return OP_CHANGE_POINT, (list(spec.change_points).index(of), CHANGE_POINT_PARTS.index(part)), 0.0
+
+
+def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
+    """Return the history key's number, the place of the statistic in its row, and what else the kernel needs.
+
+    That is the half-life's number; for the last value, the place of a weight that says whether there was one.
+    """
+    history = spec.history
+    key = list(history.keys).index(feature.key)
+    if feature.value is None:
+        return key, 0, 0
+    value = history.values.index(feature.value)
+    if feature.half_life is None:
+        return key, TIME_FLOATS + value, _slowest_weight(spec, value)
+    half_life = history.half_lives.index(feature.half_life)
+    return key, _place(spec, value, half_life), half_life
+
+
+def _slowest_weight(spec: Spec, value: int) -> int:
+    """Return where in a history row the weight of a value stands that says whether it was ever measured."""
+    half_lives = spec.history.half_lives
+    return _place(spec, value, max(range(len(half_lives)), key=lambda h: seconds(half_lives[h])))
+
+
+def _place(spec: Spec, value: int, half_life: int) -> int:
+    """Return where in a history row the statistics of a value and half-life begin."""
+    history = spec.history
+    return TIME_FLOATS + len(history.values) + (value * len(history.half_lives) + half_life) * STATS
+
+
+def _shrunk_args(feature: ShrunkMean, spec: Spec) -> tuple[int, int, int]:
+    """Return the number of the feature's chain of keys, the place of its statistics in a row, and its half-life's."""
+    chain = _chain_keys(spec).index(feature.keys)
+    half_life = spec.history.half_lives.index(feature.half_life)
+    return chain, _place(spec, spec.history.values.index(feature.value), half_life), half_life
+
+
+def _chain_keys(spec: Spec) -> list[tuple[str, ...]]:
+    return list(dict.fromkeys(f.keys for f in spec.features.values() if isinstance(f, ShrunkMean)))
+
+
+def _chains(spec: Spec) -> NDArray[np.int32]:
+    """Return the numbers of each chain's history keys; see `FeatureProgram`."""
+    keys, chains = list(spec.history.keys), _chain_keys(spec)
+    out = np.full((len(chains), max(map(len, chains), default=0)), -1, np.int32)
+    for row, chain in zip(out, chains, strict=True):
+        row[: len(chain)] = [keys.index(key) for key in chain]
+    return out
+
+
+def _owner(feature: Feature, spec: Spec) -> int:  # noqa: PLR0911 - one case an operation
+    """Return whose change a feature follows; see `compile_features`."""
+    match feature:
+        case RequestColumn() | Clock() | LatentFactor(part="client"):
+            return REQUEST
+        case NodeColumn():
+            return NODE
+        case ChangePoint(of=of, part="age" | "ended"):
+            return REQUEST if all(map(_is_request, spec.history.keys[spec.change_points[of].group])) else PAIR
+        case ShrunkMean(keys=keys) if all(_is_request(part) for key in keys for part in spec.history.keys[key]):
+            return REQUEST
+        case Statistic(key=key, stat=stat):
+            parts = spec.history.keys[key]
+            if all(_is_request(part) for part in parts):
+                return REQUEST
+            # A key of the node's id alone changes only with that node's own outcomes; a key of its carrier
+            # changes with those of others.
+            return NODE if parts == (NODE_ID,) and stat not in _FADING else PAIR
+        case _:
+            return PAIR
+
+
+def _is_request(part: str) -> bool:
+    return part == CLIENT or part.startswith("request.")
+
+
+def _is_category(feature: Feature, spec: Spec) -> bool:
+    match feature:
+        case RequestColumn(column=column):
+            return spec.request[column].type == "category"
+        case NodeColumn(column=column):
+            return spec.node[column].type == "category"
+        case _:
+            return False
+
+
+def _factor_models(spec: Spec) -> NDArray[np.int32]:
+    """Return what each factor model reads and writes; see `FeatureProgram`."""
+    keys, values = list(spec.history.keys), spec.history.values
+    rows = [
+        (
+            values.index(model.value),
+            keys.index(model.client),
+            keys.index(model.node),
+            values.index(f"residual({name})") if f"residual({name})" in values else -1,
+        )
+        for name, model in spec.latent_factors.items()
+    ]
+    return np.array(rows, np.int32).reshape(-1, 4)
+
+
+def _change_points(spec: Spec) -> NDArray[np.int32]:
+    """Return what each kind of regime reads; see `FeatureProgram`."""
+    keys, values = list(spec.history.keys), spec.history.values
+    rows = []
+    for kind in spec.change_points.values():
+        value = values.index(kind.value)
+        rows.append((value, keys.index(kind.group), keys.index(kind.member), _slowest_weight(spec, value)))
+    return np.array(rows, np.int32).reshape(-1, 4)
+
+
+def _history_keys(
+    spec: Spec, request: Schema, node: Schema
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the parts of each history key, how many there are, and whose; see `FeatureProgram`."""
+    keys = list(spec.history.keys.values())
+    width = max(len(parts) for parts in keys)
+    columns, side = np.zeros((len(keys), width), np.int32), np.zeros((len(keys), width), np.int32)
+    for k, parts in enumerate(keys):
+        for p, part in enumerate(parts):
+            side[k, p] = not _is_request(part)
+            schema = node if side[k, p] else request
+            columns[k, p] = schema.key_columns[part.partition(".")[2]] if "." in part else 0
+    return columns, np.array([len(parts) for parts in keys], np.int32), side

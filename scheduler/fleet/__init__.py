@@ -1,0 +1,1 @@
+"""Nodes: their columns, heartbeats, quarantine and uplink."""

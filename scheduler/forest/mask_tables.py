@@ -1,0 +1,291 @@
+"""The tables of masks of a forest, built from its trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.forest.arrays import FANOUT, FIELDS, GROUP, RANKED, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.forest.split_rules import Shape, UsedFeature, word_of
+from scheduler.forest.trees import Trees
+from scheduler.runtime.prefetch import LINE
+
+MASK_CYCLES, SPLIT_CYCLES, TURN_CYCLES = 2.5, 0.1, 4.0
+"""Processor cycles a candidate for the masks of a pair feature in a line, for a split of one, and for turning a line so
+that splits can be looked at; measured on models of 10 to 38 pair features. Either way comes to the same leaf."""
+
+
+def empty_rows(n: int, words: int) -> NDArray[np.uint64]:
+    """Zeros of shape (n, words), starting at a cache line."""
+    raw = np.zeros(n * words + LINE // 8, np.uint64)
+    skip = (-raw.ctypes.data % LINE) // 8
+    return raw[skip : skip + n * words].reshape(n, words)
+
+
+def empty_work(tables: ForestTables) -> ForestWork:
+    """Scratch arrays for one thread."""
+    n_heads = int(tables.line_head.max(initial=0)) + 1
+    return ForestWork(
+        node_at=np.zeros(TILE, np.int64),
+        zeros=np.zeros(TILE, np.int64),
+        touch_at=np.zeros(TILE * len(tables.line_head), np.int64),
+        pair_at=np.zeros((RANKED, len(tables.pair_features)), np.int64),
+        found=np.zeros(TILE, np.int64),
+        rank_at=np.zeros((2 * len(tables.split_features), RANKED), np.int32),
+        sums=empty_rows(2 * n_heads, TILE // 2).view(np.float32),
+    )
+
+
+def pack(tables: ForestTables) -> tuple[NDArray[np.uint64], ForestTables]:
+    """Copy all tables into one block, each at a cache line, and give them as views of it.
+
+    A jitted call then takes one array instead of sixteen, which saves two microseconds a call from Python.
+    """
+    words = [_round_up(getattr(tables, name).nbytes, LINE) // 8 for name, _, _ in FIELDS]
+    starts = np.cumsum([8 * (len(FIELDS) + 1), *words])
+    block = empty_rows(1, int(starts[-1]))[0]
+    header = block[: starts[0]].reshape(-1, 8)
+    views = {}
+    for line, start, (name, dtype, ndim) in zip(header, starts, FIELDS, strict=False):
+        array = np.ascontiguousarray(getattr(tables, name), dtype)
+        line[0], line[1 : 1 + ndim] = start, array.shape
+        views[name] = block[start:].view(dtype)[: array.size].reshape(array.shape)
+        views[name][...] = array
+    header[-1, :2] = tables.node_words, tables.word_bits
+    return block, tables._replace(**views)
+
+
+def build_tables(
+    heads: Sequence[Trees],
+    request: Sequence[int],
+    node: Sequence[int],
+    pair: Sequence[int],
+) -> tuple[NDArray[np.uint64], ForestTables, ForestNames]:
+    """Lay out positions and compute the masks of every rank of every used feature.
+
+    Positions hold the trees that look at a node feature first, head by head, then the others, head by head; each
+    such run starts on a line of 8 words and is padded with trees of one leaf of value 0. Within a run trees with as
+    many `splits` stand together, as those of a line are filled up to its most.
+
+    Parameters
+    ----------
+    heads
+        Checked trees of each head.
+    request, node, pair
+        Columns of each owner.
+
+    Returns
+    -------
+    tuple
+        Block for calls from Python, the same as tables for calls from kernels, and the translation back.
+    """
+    shapes = [Shape(trees, tree) for trees in heads for tree in range(trees.n_trees)]
+    head = np.repeat(np.arange(len(heads)), [trees.n_trees for trees in heads])
+    word_bits = 32 if all(shape.n_leaves <= 32 for shape in shapes) else 64  # noqa: PLR2004
+    per_line = 8 * LINE // word_bits
+    used = np.unique(np.concatenate([trees.feature for trees in heads])).astype(np.int64)
+    features = [UsedFeature(shapes, int(column)) for column in used]
+    is_pair = np.isin(used, pair)
+    by_split, n_splits = _looked_at_by_split(features, is_pair, len(shapes), per_line)
+    position, line_head, line_groups, node_lines = _positions(shapes, head, set(node), n_splits, per_line)
+    words = 8 * len(line_head)
+
+    n_levels, level_start, bounds = _search_trees([feature.bounds for feature in features])
+    rows = [
+        feature.masks(position, word_bits, 0 if split else words)
+        for feature, split in zip(features, by_split, strict=True)
+    ]
+    masks, pair_masks, rank_row = _unique_rows(rows, is_pair, words)
+    rank_start = np.cumsum([0] + [len(table) for table in rows])
+    leaf, value, variance = _leaf_tables(shapes, position, word_bits, len(line_head) * per_line)
+
+    number = {int(column): k for k, column in enumerate(used)}
+    pair_features = _owned(pair, number)
+    split_features = pair_features[by_split[pair_features[:, 1]]]
+    splits, line_splits = _split_table([features[k] for k in split_features[:, 1]], position, per_line, len(line_head))
+    tables = ForestTables(
+        bounds=bounds,
+        n_levels=n_levels,
+        level_start=level_start,
+        rank_start=rank_start.astype(np.int64),
+        rank_row=rank_row,
+        masks=masks,
+        pair_masks=pair_masks,
+        full=_full_row(shapes, position, word_bits, words),
+        splits=splits,
+        line_splits=line_splits,
+        columns=used,
+        request_features=_owned(request, number),
+        node_features=_owned(node, number),
+        pair_features=pair_features[~by_split[pair_features[:, 1]]],
+        split_features=split_features,
+        leaf_value=value.astype(np.float32),
+        line_head=line_head,
+        line_groups=line_groups,
+        leaf_variance=variance.astype(np.float32),
+        node_words=8 * node_lines,
+        word_bits=word_bits,
+    )
+    block, tables = pack(tables)
+    return block, tables, ForestNames(position, head.astype(np.int64), leaf, value, variance)
+
+
+def _looked_at_by_split(
+    features: list[UsedFeature], is_pair: NDArray[np.bool_], n_trees: int, per_line: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which features candidates' leaves are narrowed by split by split, if that is cheaper, and such splits a tree."""
+    by_split = is_pair & np.array([feature.is_ordered() for feature in features], np.bool_)
+    n_splits = np.zeros(n_trees, np.int64)
+    for k in np.flatnonzero(by_split):
+        np.add.at(n_splits, [split.tree for split in features[k].splits], 1)
+    lines = n_trees / per_line
+    if lines * by_split.sum() * MASK_CYCLES > n_splits.sum() * SPLIT_CYCLES + lines * TURN_CYCLES:
+        return by_split, n_splits
+    return np.zeros_like(by_split), np.zeros_like(n_splits)
+
+
+def _round_up(n: int, step: int) -> int:
+    return -(-int(n) // step) * step
+
+
+def _owned(columns: Sequence[int], number: dict[int, int]) -> NDArray[np.int64]:
+    pairs = [(place, number[column]) for place, column in enumerate(columns) if column in number]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _positions(
+    shapes: list[Shape],
+    head: NDArray[np.int64],
+    node: set[int],
+    n_splits: NDArray[np.int64],
+    per_line: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], int]:
+    """Position of each tree, head and groups of each line, and the number of lines that depend on a node."""
+    needs_node = np.array([not node.isdisjoint(shape.feature) for shape in shapes], bool)
+    position = np.zeros(len(shapes), np.int64)
+    line_head: list[int] = []
+    line_groups: list[int] = []
+    node_lines = 0
+    for kept in (True, False):
+        for number in range(head.max(initial=-1) + 1):
+            run = np.flatnonzero((needs_node == kept) & (head == number))
+            run = run[np.argsort(n_splits[run], kind="stable")]
+            position[run] = len(line_head) * per_line + np.arange(len(run))
+            for start in range(0, len(run), per_line):
+                line_head.append(number)
+                line_groups.append(-(-min(len(run) - start, per_line) // GROUP))
+        if kept:
+            node_lines = len(line_head)
+    if not line_head:
+        line_head, line_groups = [0], [0]
+    return position, np.array(line_head, np.int64), np.array(line_groups, np.int64), node_lines
+
+
+def _full_row(shapes: list[Shape], position: NDArray[np.int64], word_bits: int, words: int) -> NDArray[np.uint64]:
+    full = empty_rows(1, words)[0]
+    # A padding position has one leaf: bit 0.
+    full[:] = 1 if word_bits == 64 else (1 << 32) | 1  # noqa: PLR2004
+    for shape, place in zip(shapes, position, strict=True):
+        word, shift = word_of(int(place), word_bits)
+        full[word] |= np.uint64(((1 << shape.n_leaves) - 1) << shift)
+    return full
+
+
+def _leaf_tables(
+    shapes: list[Shape],
+    position: NDArray[np.int64],
+    word_bits: int,
+    n_positions: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    leaf = np.zeros((n_positions, word_bits), np.int32)
+    value, variance = np.zeros((2, n_positions, word_bits))
+    for shape, place in zip(shapes, position, strict=True):
+        columns = word_bits - 1 - np.arange(shape.n_leaves)
+        leaf[place, columns] = shape.order
+        value[place, columns] = shape.value[shape.order]
+        variance[place, columns] = shape.variance[shape.order]
+    return leaf, value, variance
+
+
+def _split_table(
+    features: list[UsedFeature], position: NDArray[np.int64], per_line: int, n_lines: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Return splits of ordered features tree by tree, and for each line where they begin and how many a tree has.
+
+    To go right leaves all leaves as they are: of those that are left at last the rightmost is reached.
+    """
+    rows: list[list[tuple[int, int, int, int]]] = [[] for _ in range(n_lines * per_line)]
+    for k, feature in enumerate(features):
+        for split in feature.splits:
+            ranks_at = 4 * RANKED * (2 * k + (not split.goes_left[-1]))
+            last, stay = int(split.goes_left[:-1].sum()) - 1, ~split.right
+            rows[position[split.tree]].append((ranks_at, last % 2**32, stay % 2**32, (stay >> 32) % 2**32))
+    most = np.array([len(row) for row in rows]).reshape(n_lines, per_line).max(axis=1)
+    nothing = (0, -2 % 2**32, 2**32 - 1, 2**32 - 1)  # no rank is so low
+    table = [row + [nothing] * (most[place // per_line] - len(row)) for place, row in enumerate(rows)]
+    flat = np.array([split for row in table for split in row], np.uint32).reshape(-1, 4)
+    return flat, np.column_stack([np.cumsum([0, *(per_line * most[:-1])]), most]).astype(np.int64)
+
+
+def _search_trees(
+    bounds: list[NDArray[np.float64]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Blocks of 8 bounds, above them blocks of the last bounds of blocks, up to one block, for each feature."""
+    trees = [_levels(row) for row in bounds]
+    n_levels = np.array([len(tree) for tree in trees], np.int64)
+    level_start = np.zeros((len(trees), n_levels.max(initial=1)), np.int64)
+    end = 0
+    for k, tree in enumerate(trees):
+        for level, blocks in enumerate(tree):
+            level_start[k, level] = end
+            end += len(blocks)
+    flat = empty_rows(1, max(end, FANOUT))[0].view(np.float64)
+    if trees:
+        flat[:end] = np.concatenate([blocks for tree in trees for blocks in tree])
+    return n_levels, level_start, flat
+
+
+def _levels(row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    blocks = np.full(_round_up(len(row), FANOUT), np.inf)
+    blocks[: len(row)] = row
+    levels = [blocks]
+    while len(levels[0]) > FANOUT:
+        # The last block has no bound above it: whatever passes all others is in it.
+        last = levels[0][FANOUT - 1 :: FANOUT][:-1]
+        above = np.full(_round_up(len(last) + 1, FANOUT), np.inf)
+        above[: len(last)] = last
+        levels.insert(0, above)
+    return levels
+
+
+def _unique_rows(
+    masks: list[NDArray[np.uint64]],
+    is_pair: NDArray[np.bool_],
+    words: int,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
+    """Each distinct row of a feature once, in the order of ranks, and the row of each rank.
+
+    Rows of pair features come in a table of their own, cut into lines. Masks of no words have no rows.
+    """
+    kept: dict[bool, list[NDArray[np.uint64]]] = {True: [], False: []}
+    rank_row, end = [np.zeros(0, np.int64)], {True: 0, False: 0}
+    for table, pair in zip(masks, is_pair.tolist(), strict=True):
+        if table.size == 0:
+            rank_row.append(np.zeros(len(table), np.int64))
+            continue
+        _, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        kept[pair].append(table[first[order]])
+        rank_row.append(end[pair] + place[inverse.reshape(-1)])
+        end[pair] += len(order)
+    rows = empty_rows(max(end[False], 1), words)
+    lines = empty_rows(words // 8 * max(end[True], 1), 8).reshape(words // 8, -1, 8)
+    if kept[False]:
+        rows[:] = np.concatenate(kept[False])
+    if kept[True]:
+        lines[:] = np.concatenate(kept[True]).reshape(end[True], -1, 8).transpose(1, 0, 2)
+    return rows, lines, np.concatenate(rank_row).astype(np.int64)

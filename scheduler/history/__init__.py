@@ -1,0 +1,1 @@
+"""Decayed statistics of outcomes, latent factors and change points."""

@@ -1,0 +1,176 @@
+"""When the values of a group last changed, all at once: online detection of change points.
+
+A group is one client, say, and its members are the pairs of that client with each node. A regime lasts while no value
+of any member changes. Only what is asked anew tells: a member that comes back with another value says that a change
+lies between its two outcomes, one that comes back the same makes that less likely. A group's state is the probability
+that its last change lies in each of the latest spans of time, moved on by every outcome as in Bayesian online change
+point detection (Adams and MacKay, arXiv:0710.3742, 2007), with the likelihood of a repeated value in the place of a
+model of values. Regimes last a Weibull time: half of them less than ``length``, and the more equally long the larger
+``shape`` is; with 1 a change is as likely at any age.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.history.arrays import LARGEST, TIME_FLOATS
+from scheduler.history.change_point_arrays import (
+    CHANGE_POINT_AGE,
+    CHANGE_POINT_FRESH,
+    LENGTH,
+    SAME,
+    SPANS,
+    SPANS_A_LENGTH,
+    SURPRISE,
+    TOLERANCE,
+    ChangePointArrays,
+)
+from scheduler.history.kernels.hash_table import claim
+from scheduler.runtime.jit import inlined, kernel
+
+
+@inlined
+def _power(x: float, n: int) -> float:
+    total = 1.0
+    for _ in range(n):
+        total *= x
+    return total
+
+
+@inlined
+def _middle(change_points: ChangePointArrays, slot: int, span: int) -> float:
+    """Return the middle of a span; of the first, which has no beginning, its end."""
+    edges = change_points.edges[slot]
+    return edges[span] if span == 0 else edges[span - 1] + 0.5 * (edges[span] - edges[span - 1])
+
+
+@inlined
+def _lasts(change_points: ChangePointArrays, g: int, began: float, so_far: float, now: float) -> float:
+    """Return the probability that a regime that has lasted up to ``so_far`` lasts up to ``now``."""
+    length, shape = change_points.numbers[g, LENGTH], change_points.shape[g]
+    gone = _power(max(now - began, 0.0) / length, shape) - _power(max(so_far - began, 0.0) / length, shape)
+    return np.exp2(-max(gone, 0.0)) if gone < LARGEST else 0.0  # false where both are infinite, too
+
+
+@inlined
+def _after(change_points: ChangePointArrays, slot: int, span: int, time: float) -> float:
+    """Return the part of a span that comes after a time."""
+    end = change_points.edges[slot, span]
+    if end <= time:
+        return 0.0
+    width = end - change_points.edges[slot, span - 1] if span > 0 else 0.0
+    return min((end - time) / width, 1.0) if width > 0.0 else 1.0
+
+
+@inlined
+def part(change_points: ChangePointArrays, g: int, which: int, slot: int, seen: float, now: float) -> float:
+    """Return what is known of a group's last change; NaN where nothing is.
+
+    Parameters
+    ----------
+    which
+        `CHANGE_POINT_FRESH`, the probability that none came between a member's last outcome and the group's last one;
+        `CHANGE_POINT_AGE`, the expected seconds since then; `CHANGE_POINT_ENDED`, the probability of a change since the
+        group's last outcome.
+    slot
+        -1 where the table does not hold the group.
+    seen
+        When the member's last outcome came, NaN where none did; for `CHANGE_POINT_FRESH` alone.
+    """
+    if slot < 0 or (which == CHANGE_POINT_FRESH and np.isnan(seen)):
+        return np.nan
+    chances = change_points.rows[slot]
+    if which == CHANGE_POINT_FRESH:
+        stale, span = 0.0, SPANS - 1
+        while span >= 0 and change_points.edges[slot, span] > seen:
+            stale += chances[TIME_FLOATS + span] * _after(change_points, slot, span, seen)
+            span -= 1
+        return max(1.0 - stale, 0.0)
+    total, now = 0.0, max(now, change_points.seen[slot])
+    for span in range(SPANS):
+        chance = np.float64(chances[TIME_FLOATS + span])
+        if chance > 0.0:
+            began = _middle(change_points, slot, span)
+            if which == CHANGE_POINT_AGE:
+                total += chance * (now - began)
+            else:
+                total += chance * (1.0 - _lasts(change_points, g, began, change_points.seen[slot], now))
+    return total
+
+
+@kernel
+def update(
+    change_points: ChangePointArrays, g: int, group: np.uint64, x: float, last: float, seen: float, now: float
+) -> None:
+    """Learn that a member of a group of kind ``g`` came with a value; changes the table.
+
+    Nothing is learned where the value was not measured or the group's key is missing.
+
+    Parameters
+    ----------
+    x, last
+        The member's value, and the one before, NaN where there is none.
+    seen
+        When that one came.
+    now
+        Arrival of the outcome in seconds. An outcome older than the group's last one counts as if it came with it.
+    """
+    if np.isnan(x) or group == np.uint64(MISSING_KEY):
+        return
+    slot = claim(change_points, group, now)
+    if change_points.rows[slot, TIME_FLOATS + SPANS] == 0.0:
+        _begin(change_points, slot, now)
+        return
+    now = max(now, change_points.seen[slot])
+    if now > change_points.seen[slot]:
+        _advance(change_points, g, slot, now)
+    if not np.isnan(last):
+        _weigh(change_points, g, slot, abs(x - last) > change_points.numbers[g, TOLERANCE], seen)
+
+
+@inlined
+def _begin(change_points: ChangePointArrays, slot: int, now: float) -> None:
+    """Start a group of which nothing is known but that its last change came before."""
+    for span in range(SPANS):
+        change_points.edges[slot, span] = now
+    change_points.rows[slot, TIME_FLOATS + SPANS - 1] = 1.0
+    change_points.rows[slot, TIME_FLOATS + SPANS] = 1.0
+    change_points.seen[slot] = now
+
+
+@inlined
+def _advance(change_points: ChangePointArrays, g: int, slot: int, now: float) -> None:
+    """Move a group on in time: whatever its age was, a change may have come since it was last thought of."""
+    chances, edges, before = change_points.rows[slot], change_points.edges[slot], change_points.seen[slot]
+    new = 0.0
+    for span in range(SPANS):
+        chance = np.float64(chances[TIME_FLOATS + span])
+        if chance > 0.0:
+            left = _lasts(change_points, g, _middle(change_points, slot, span), before, now)
+            new += chance * (1.0 - left)
+            chances[TIME_FLOATS + span] = chance * left
+    width = change_points.numbers[g, LENGTH] / SPANS_A_LENGTH
+    if np.floor(now / width) > np.floor(edges[SPANS - 1] / width):
+        chances[TIME_FLOATS + 1] += chances[TIME_FLOATS]
+        for span in range(SPANS - 1):
+            chances[TIME_FLOATS + span] = chances[TIME_FLOATS + span + 1]
+            edges[span] = edges[span + 1]
+        chances[TIME_FLOATS + SPANS - 1] = 0.0
+    chances[TIME_FLOATS + SPANS - 1] += new
+    edges[SPANS - 1] = now
+    change_points.seen[slot] = now
+
+
+@inlined
+def _weigh(change_points: ChangePointArrays, g: int, slot: int, changed: bool, seen: float) -> None:
+    """Weigh each span by how likely it makes it that a member changed, or did not, since it was seen."""
+    chances, same = change_points.rows[slot], change_points.numbers[g, SAME]
+    total = 0.0
+    for span in range(SPANS):
+        after = _after(change_points, slot, span, seen)
+        likely = after * (1.0 - same) + (1.0 - after) * SURPRISE if changed else after * same + 1.0 - after
+        chances[TIME_FLOATS + span] *= likely
+        total += chances[TIME_FLOATS + span]
+    for span in range(SPANS):
+        chances[TIME_FLOATS + span] /= total

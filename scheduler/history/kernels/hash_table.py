@@ -1,0 +1,77 @@
+"""Find and claim the slot of a key in a set-associative table."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.history.arrays import TIME_FLOATS, WAYS, HistoryArrays, LatentFactorArrays
+from scheduler.history.change_point_arrays import ChangePointArrays
+from scheduler.runtime.jit import inlined, kernel
+from scheduler.runtime.prefetch import prefetch
+
+
+@inlined
+def find(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: np.uint64) -> int:
+    """Return the slot of a key, or -1 where the table does not hold it."""
+    if key == np.uint64(MISSING_KEY):
+        return -1
+    buckets = np.uint64(history.keys.size // WAYS - 1)
+    first = np.int64(key & buckets) * WAYS
+    for slot in range(first, first + WAYS):
+        held = history.keys[slot]
+        if held == key:
+            return slot
+        if held == np.uint64(MISSING_KEY):
+            return -1
+    return -1
+
+
+@inlined
+def claim(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: np.uint64, now: float) -> int:
+    """Return the slot of a key, taking a free or the oldest slot of its bucket for a new one.
+
+    Changes the table when the key is new.
+    """
+    buckets = np.uint64(history.keys.size // WAYS - 1)
+    first = np.int64(key & buckets) * WAYS
+    oldest = first
+    for slot in range(first, first + WAYS):
+        held = history.keys[slot]
+        if held == key:
+            return slot
+        if held == np.uint64(MISSING_KEY):
+            history.counters[0] += 1
+            _start(history, slot, key, now)
+            return slot
+        if history.seen[slot] < history.seen[oldest]:
+            oldest = slot
+    history.counters[1] += 1
+    _start(history, oldest, key, now)
+    return oldest
+
+
+@kernel
+def _start(
+    history: HistoryArrays | LatentFactorArrays | ChangePointArrays, slot: int, key: np.uint64, now: float
+) -> None:
+    """Begin an entry in a slot: no weight."""
+    history.keys[slot] = key
+    history.seen[slot] = now
+    for i in range(TIME_FLOATS, history.rows.shape[1]):
+        history.rows[slot, i] = 0.0
+
+
+@inlined
+def prefetch_bucket(history: HistoryArrays | LatentFactorArrays, key: np.uint64) -> None:
+    """Ask for the keys that a look-up of ``key`` will read."""
+    buckets = np.uint64(history.keys.size // WAYS - 1)
+    prefetch(history.keys, np.int64(key & buckets) * WAYS)
+
+
+@inlined
+def prefetch_entry(history: HistoryArrays, key: np.uint64) -> None:
+    """Ask for the first line of the row that a look-up of ``key`` will read; its bucket should be there."""
+    slot = find(history, key)
+    if slot >= 0:
+        prefetch(history.rows, slot)

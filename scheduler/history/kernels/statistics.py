@@ -1,0 +1,76 @@
+"""Decayed running statistics in a set-associative table: find, update, prefetch.
+
+A key's hash names a bucket of `WAYS` slots; a new key takes the first free slot of its bucket or the one
+whose last outcome is oldest. So a look-up reads at most two cache lines of keys, memory is bounded, and
+nothing ever has to be rehashed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.history.arrays import LARGEST, STATS, TIME_FLOATS, HistoryArrays
+from scheduler.history.kernels.hash_table import claim
+from scheduler.runtime.jit import inlined
+
+
+@inlined
+def disown(history: HistoryArrays, slot: int) -> None:
+    """Note whose forest row read the entry that a slot held before."""
+    owner, n = history.owners[slot], history.stale[0]
+    history.owners[slot] = 0
+    # Where nobody refreshes rows, as in replay, nobody owns an entry either.
+    if owner > 0 and n + 1 < history.stale.size:
+        history.stale[n + 1] = owner - 1
+        history.stale[0] = n + 1
+
+
+@inlined
+def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: float) -> None:
+    """Fold an outcome's values into a key's statistics; changes the table.
+
+    Weights fade by half every half-life since the key's last outcome, then a value enters with weight 1
+    (West's update of a weighted mean and variance, CACM 1979). A NaN value only fades. An outcome older than
+    the key's last one counts as if it came with it.
+
+    Parameters
+    ----------
+    values
+        (n_values,) float64.
+    now
+        Arrival of the outcome in seconds.
+    """
+    if key == np.uint64(MISSING_KEY):
+        return
+    let_go = history.counters[1]
+    slot = claim(history, key, now)
+    if history.counters[1] > let_go:
+        disown(history, slot)
+    n_values = values.size
+    first = TIME_FLOATS + n_values
+    n_half_lives = history.rates.size
+    elapsed = max(now - history.seen[slot], 0.0)
+    history.seen[slot] = max(now, history.seen[slot])
+    for h in range(n_half_lives):
+        fade = np.exp2(-elapsed * history.rates[h]) if elapsed > 0.0 else 1.0
+        for v in range(n_values):
+            at = first + (v * n_half_lives + h) * STATS
+            weight = history.rows[slot, at] * fade
+            x = values[v]
+            if np.isnan(x):
+                history.rows[slot, at] = weight
+                history.rows[slot, at + 2] *= fade
+            else:
+                mean = np.float64(history.rows[slot, at + 1])
+                weight += 1.0
+                step = x - mean
+                mean += step / weight
+                history.rows[slot, at] = weight
+                history.rows[slot, at + 1] = mean
+                squares = history.rows[slot, at + 2] * fade + step * (x - mean)
+                # Rounding can leave a sliver below zero where one value is far larger than the other.
+                history.rows[slot, at + 2] = min(max(squares, 0.0), LARGEST)
+    for v in range(n_values):
+        if not np.isnan(values[v]):
+            history.rows[slot, TIME_FLOATS + v] = values[v]

@@ -1,0 +1,1 @@
+"""Loads, verifies and calibrates a trained model."""

@@ -1,0 +1,1 @@
+"""Kernels that calibrate scores."""

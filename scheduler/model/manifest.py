@@ -1,0 +1,108 @@
+"""An artifact's manifest: what it says, and how it is written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.forest.trees import Trees
+from scheduler.spec import Spec
+
+FORMAT: Final = 2
+"""Format 1, which is still read, knew no variances: neither of leaves nor in golden rows."""
+
+MANIFEST, SPEC, GOLDEN = "manifest.json", "spec.json", "golden.npz"
+
+NO_DIGEST = "0" * 64
+
+Category = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From a head's raw score to its value: the inverse of ``link`` at ``intercept + slope * raw``.
+
+    The variance of the raw score is ``uncertainty`` times the sum of leaf variances to the ``power``; 0 where unknown.
+    """
+
+    link: Literal["logistic", "log", "identity"]
+    intercept: float = 0.0
+    slope: float = 1.0
+    uncertainty: float = 0.0
+    power: float = 1.0
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an artifact says about itself; `digest` is the SHA-256 of the manifest with 64 zeros in its place.
+
+    ``files`` holds the SHA-256 of every other file, ``vocabulary`` the categories by ``request.COLUMN`` and
+    ``node.COLUMN`` in the order of their codes, ``metrics`` null where a figure could not be computed.
+    """
+
+    format: int
+    name: str
+    version: str
+    fingerprint: str
+    features: tuple[str, ...]
+    heads: dict[str, Calibration]
+    vocabulary: dict[str, tuple[Category, ...]]
+    window: dict[str, int | float | str]
+    metrics: dict[str, float | None]
+    libraries: dict[str, str]
+    files: dict[str, str]
+    digest: str = NO_DIGEST
+
+
+class Golden(NamedTuple):
+    """Feature rows and what the trainer's own library said about them.
+
+    Attributes
+    ----------
+    rows
+        (n, n_features) float32.
+    leaves
+        (n, trees of all heads) int32, heads in the spec's order.
+    raw, values
+        (n, n_heads) float64, scores before and after calibration.
+    variance
+        (n, n_heads) float64, sums of leaf variances.
+    """
+
+    rows: NDArray[np.float32]
+    leaves: NDArray[np.int32]
+    raw: NDArray[np.float64]
+    values: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+
+class Contents(NamedTuple):
+    """An artifact whose files are what its manifest says; heads in the spec's order."""
+
+    manifest: Manifest
+    spec: Spec
+    trees: tuple[Trees, ...]
+    golden: Golden
+
+
+def head_files(head: str) -> tuple[str, str, str]:
+    """Return the names of a head's files: arrays, LightGBM text, ONNX."""
+    return f"{head}.forest.npz", f"{head}.txt", f"{head}.onnx"
+
+
+def file_names(heads: Iterable[str]) -> list[str]:
+    """Return the names of all files but the manifest, sorted."""
+    return sorted({SPEC, GOLDEN, *(name for head in heads for name in head_files(head))})
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes of a manifest with its digest filled in."""
+    data = _encode(msgspec.structs.replace(manifest, digest=NO_DIGEST))
+    return _encode(msgspec.structs.replace(manifest, digest=hashlib.sha256(data).hexdigest()))
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1)

@@ -1,0 +1,127 @@
+"""Reach an MLflow registry: its URI, its client, and named errors where it does not answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from scheduler.errors import ArtifactError, RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+DEFAULT: Final = "sqlite:///.fogline/mlflow.db"
+
+_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""By default mlflow retries for minutes; a scheduler has a last good copy and wants to know now."""
+
+_SILENCE: Final = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+_ABSENT: Final = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
+
+
+class RegistryDownError(RegistryError):
+    """The registry did not answer, as opposed to: it has no such model."""
+
+
+def registry_uri(option: str | None, environ: Mapping[str, str]) -> str:
+    """Return which registry to use: an option, what MLflow's own variables say, or the default.
+
+    For command lines, which pass ``os.environ``; nothing else in the library looks at these variables.
+    """
+    return option or environ.get("MLFLOW_REGISTRY_URI") or environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+
+
+def locate(registry: str | None) -> str:
+    """Return a registry's URI, the default for None; the path of a SQLite file becomes absolute.
+
+    mlflow keeps its connections by URI: a relative path would go on meaning the file of an earlier directory.
+    """
+    file = sqlite_file(registry or DEFAULT)
+    return registry or DEFAULT if file is None else f"sqlite:///{file}"
+
+
+def sqlite_file(registry: str) -> Path | None:
+    """Return the file of a registry that is one, None for any other."""
+    path = registry.removeprefix("sqlite:///")
+    return None if path == registry else Path(path).resolve()
+
+
+def connect(registry: str) -> MlflowClient:
+    """Return a client of an existing registry; raise `RegistryError` where there is none."""
+    file = sqlite_file(registry)
+    if file is not None and not file.is_file():
+        _down(registry, "a database", "no such file; train a model or name another registry")
+    mlflow = load_mlflow()
+    with asking(registry, "an MLflow registry"):
+        return mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
+
+
+def load_mlflow() -> ModuleType:
+    """Import mlflow, its usage reports off unless the user has decided on them.
+
+    Raises
+    ------
+    RegistryError
+        It is not installed.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns about its own type hints
+            import mlflow.artifacts
+            import mlflow.pyfunc
+    except ImportError as error:
+        message = f"registry: expected mlflow to be installed, as by fogline[registry], found {error}"
+        raise RegistryError(message) from error
+    return mlflow
+
+
+def hidden(registry: str) -> str:
+    """Return a registry's URI without the password in it."""
+    return re.sub(r"//[^/@]*@", "//***@", registry)
+
+
+@contextmanager
+def asking(registry: str, expected: str) -> Iterator[None]:
+    """Ask a registry without patience or chatter; whatever goes wrong becomes a `RegistryError`."""
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    added = {key: value for key, value in _PATIENCE.items() if key not in os.environ}
+    added.update(_SILENCE)
+    before = {key: os.environ.get(key) for key in added}
+    os.environ.update(added)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (RegistryError, ArtifactError):
+        raise
+    except Exception as error:  # mlflow lets through what its store and transport raise
+        code = getattr(error, "error_code", "")
+        found = str(error).strip().partition("\n")[0] or type(error).__name__
+        if code in _ABSENT:
+            message = f"registry {hidden(registry)}: expected {expected}, found none ({found})"
+            raise RegistryError(message) from error
+        _down(registry, expected, f"no answer ({hidden(found)})", error)
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+def _down(registry: str, expected: str, found: str, cause: Exception | None = None) -> NoReturn:
+    message = f"registry {hidden(registry)}: expected {expected}, found {found}"
+    raise RegistryDownError(message) from cause

@@ -1,0 +1,170 @@
+"""A model ready to serve: a spec, a forest and its calibration, all verified before they exist together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scheduler.columns.schema import Vocabulary
+from scheduler.errors import InputError
+from scheduler.features.arrays import FeatureT
+from scheduler.features.program import Features, compile_features
+from scheduler.forest.forest import Forest
+from scheduler.model.artifact import read_artifact
+from scheduler.model.calibration import calibration_table, head_slopes, head_values, uncertainty_table
+from scheduler.model.manifest import GOLDEN, MANIFEST, Contents, Manifest, head_files
+from scheduler.model.verify import check_calibration, check_golden, check_trees, n_categories
+from scheduler.spec import Spec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A verified model; get one with `Model.load`.
+
+    Attributes
+    ----------
+    name, version
+        What the artifact is called; the version is the artifact's own, not a registry's number.
+    spec
+        What it was trained for.
+    vocabulary
+        Categories by ``request.COLUMN`` and ``node.COLUMN``.
+    features
+        The spec's features over this vocabulary.
+    heads
+        Names of the predicted quantities, in the spec's order.
+    forest
+        All heads in that order.
+    calibration
+        (n_heads, 3) float64: link code (see `scheduler.model.arrays.LINKS`), intercept, slope. Read-only.
+    uncertainty
+        (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power. Read-only.
+    manifest
+        All that the artifact says about itself.
+    """
+
+    name: str
+    version: str
+    spec: Spec
+    vocabulary: Vocabulary
+    features: Features
+    heads: tuple[str, ...]
+    forest: Forest
+    calibration: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, source: str | Path, registry: str | None = None) -> Self:
+        """Read an artifact and verify all of it: hashes, spec, features, categories, golden rows.
+
+        Parameters
+        ----------
+        source
+            A folder, or ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` in a model registry.
+        registry
+            MLflow URI of the registry; by default the one under ``.fogline`` in the working directory.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ArtifactError
+            The artifact is damaged, incomplete or made for another format; names file, expected and found.
+        RegistryError
+            The registry cannot be reached, or lacks the model.
+        """
+        if isinstance(source, str) and source.startswith("models:"):
+            from scheduler.model.registry import fetch
+
+            source = fetch(source, registry).folder
+        folder = Path(source)
+        return cls._verified(folder, read_artifact(folder))
+
+    @classmethod
+    def _verified(cls, folder: Path, contents: Contents) -> Self:
+        manifest, spec, trees, golden = contents
+        features = compile_features(spec, manifest.vocabulary)
+        for head, one in zip(manifest.heads, trees, strict=True):
+            check_trees(str(folder / head_files(head)[0]), one, features, n_categories(spec, manifest))
+        program = features.program
+        forest = Forest.build(
+            trees,
+            request=program.request.tolist(),
+            node=program.node.tolist(),
+            pair=program.pair.tolist(),
+        )
+        table = calibration_table(manifest.heads.values())
+        check_calibration(str(folder / MANIFEST), manifest.heads)
+        check_golden(str(folder / GOLDEN), golden, forest, table, trees)
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            spec=spec,
+            vocabulary=manifest.vocabulary,
+            features=features,
+            heads=tuple(manifest.heads),
+            forest=forest,
+            calibration=table,
+            uncertainty=uncertainty_table(manifest.heads.values()),
+            manifest=manifest,
+        )
+
+    def predict(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
+        """Predict from whole feature rows, for offline use; serving scores from masks instead.
+
+        Parameters
+        ----------
+        X
+            Shape (n, n_features), columns in the order of ``features.names``, NaN where missing; rounded to
+            float32 as in serving.
+
+        Returns
+        -------
+        dict
+            For each head (n,) float64 values in the head's unit.
+
+        Raises
+        ------
+        InputError
+            Another shape, or values that are no numbers.
+        """
+        values = head_values(self.forest.predict(self._rows(X)), self.calibration)
+        return {head: values[:, h] for h, head in enumerate(self.heads)}
+
+    def predict_error(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
+        """Return for each head how far its values are likely off, as (n,) standard errors in the head's unit.
+
+        They are of the expected value, not of single outcomes, and 0 where the artifact knows none.
+
+        Parameters
+        ----------
+        X
+            As for `predict`.
+
+        Raises
+        ------
+        InputError
+            As `predict`.
+        """
+        x = self._rows(X)
+        factor, power = self.uncertainty.T
+        with np.errstate(over="ignore"):
+            raw = np.sqrt(factor * self.forest.variance(x) ** power)
+            values = head_values(self.forest.predict(x), self.calibration)
+            errors = raw * head_slopes(values, self.calibration)
+        return {head: errors[:, h] for h, head in enumerate(self.heads)}
+
+    def _rows(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
+        x = np.asarray(X)
+        if x.dtype.kind not in "fiub" or x.ndim != 2 or x.shape[1] != len(self.features.names):  # noqa: PLR2004
+            message = f"X: expected numbers of shape (n, {len(self.features.names)}), found {x.dtype} of {x.shape}"
+            raise InputError(message)
+        with np.errstate(over="ignore"):
+            return x.astype(FeatureT)

@@ -1,0 +1,1 @@
+"""Turns predictions into a choice by the spec's policy."""

@@ -1,0 +1,135 @@
+"""The policy of a spec as numbers and tables."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+(EXPLORE_NONE, EXPLORE_EPSILON, EXPLORE_SOFTMAX, EXPLORE_INVERSE_GAP, EXPLORE_UCB, EXPLORE_THOMPSON) = range(6)
+
+EXPLORES: Final = ("none", "epsilon", "softmax", "inverse_gap", "ucb", "thompson")
+
+
+class PolicyArrays(NamedTuple):
+    """How head values become a choice.
+
+    Attributes
+    ----------
+    calibration
+        (n_heads, 3) float64: link, intercept and slope.
+    uncertainty
+        (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power.
+    given_ok
+        (n_heads,) bool: the value counts with the probability of success.
+    failure
+        Which head predicts failure, -1 for none.
+    weights, load, price_weight
+        (n_profiles, n_heads), (n_profiles,), (n_profiles,) float64; the last profile is the default.
+    when_column, when_key
+        (n_profiles, n) int32 and uint64: key columns of the request and what they must equal, -1 for no more.
+    price, demand
+        Columns of node and request values, -1 for none.
+    explore, epsilon, temperature, uncertainty_scale
+        How to draw.
+    budget, max_utility_loss
+        Share of the decisions that may be for another candidate than the best; by how much utility that one may be
+        worse.
+    newcomer_share, newcomer_below
+        Share of the draws for candidates with fewer known outcomes than ``newcomer_below``.
+    count_key, newcomer_key
+        History keys under which outcomes are counted, for the uncertainty and for newcomers; -1 where not needed.
+    by_leaves
+        Whether the uncertainty comes from the variances of leaves.
+    weights_at, fade
+        (n_values,) int32, places in a history row of the slowest weight of each value, and 1 / its half-life in
+        seconds.
+    hold
+        Seconds a reservation lasts.
+    spread
+        (n, 2) int32: key columns of nodes, and how many nodes of one value a slate may have.
+    """
+
+    calibration: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    given_ok: NDArray[np.bool_]
+    failure: int
+    weights: NDArray[np.float64]
+    load: NDArray[np.float64]
+    price_weight: NDArray[np.float64]
+    when_column: NDArray[np.int32]
+    when_key: NDArray[np.uint64]
+    price: int
+    demand: int
+    explore: int
+    epsilon: float
+    temperature: float
+    uncertainty_scale: float
+    budget: float
+    max_utility_loss: float
+    newcomer_share: float
+    newcomer_below: float
+    count_key: int
+    by_leaves: bool
+    newcomer_key: int
+    weights_at: NDArray[np.int32]
+    fade: float
+    hold: float
+    spread: NDArray[np.int32]
+
+
+class CandidateArrays(NamedTuple):
+    """The candidates of one request as the policy sees them, and the slate in the making; scratch of one thread.
+
+    Attributes
+    ----------
+    position, slot
+        (n,) int32: place in the caller's list, and slot in the fleet.
+    raw, values
+        (n, n_heads) float32 raw scores and float64 calibrated values; (n, 2 n_heads) scores where the policy asks for
+        the variances of leaves, which follow them.
+    utility, uncertainty
+        (n,) float64: the utility, and its standard error or what a bonus for it adds.
+    standard_error
+        (n,) float64, the standard error that the leaves' variances give, before outcomes are counted.
+    n_outcomes
+        (n,) float64, outcomes that history holds of the candidate, faded.
+    is_new
+        (n,) bool: fewer outcomes are known than ``newcomer_below``.
+    feasible
+        (n,) bool: a slate that begins with the candidate covers the demand.
+    probability
+        (n,) float64, with which the candidate is drawn.
+    spare_utility
+        (n,) float64, utility of those that may be alternatives, -inf for all others.
+    slate
+        (max_nodes,) int32.
+    ranked
+        (max_nodes,), or (n,) with spread limits, int32, candidates best first.
+    alternatives
+        (n_alternatives,) int32, candidates best first.
+    contenders
+        (n,) int32, candidates that can be the greatest in Thompson sampling.
+    log_below, log_above
+        (n,) float64, log distribution function of each contender at the lower and upper edge of a cell.
+    """
+
+    position: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    raw: NDArray[np.float32]
+    values: NDArray[np.float64]
+    utility: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+    n_outcomes: NDArray[np.float64]
+    is_new: NDArray[np.bool_]
+    feasible: NDArray[np.bool_]
+    probability: NDArray[np.float64]
+    spare_utility: NDArray[np.float64]
+    slate: NDArray[np.int32]
+    ranked: NDArray[np.int32]
+    alternatives: NDArray[np.int32]
+    contenders: NDArray[np.int32]
+    log_below: NDArray[np.float64]
+    log_above: NDArray[np.float64]

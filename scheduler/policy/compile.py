@@ -1,0 +1,122 @@
+"""The spec's utility, ledger and exploration as the tables that kernels run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import id_key
+from scheduler.errors import InputError
+from scheduler.history.arrays import STATS, TIME_FLOATS
+from scheduler.model.arrays import LINK_LOGISTIC
+from scheduler.model.model import Model
+from scheduler.policy.arrays import EXPLORES, PolicyArrays
+from scheduler.spec import Profile, Spec, seconds
+
+KEPT = ("max_nodes", "alternatives")
+"""What the decision log is laid out by, so that it stays as long as a scheduler lives."""
+
+
+def with_policy(model: Model, spec: Spec) -> Model:
+    """Return a model under another spec's utility, policy, candidates, sets of categories and ledger.
+
+    Raises
+    ------
+    InputError
+        If it is no spec, or one whose columns, history, features, cost or heads are not the model's.
+    """
+    if not isinstance(spec, Spec):
+        message = f"spec: expected a Spec, as load_spec returns, found {type(spec).__name__}"
+        raise InputError(message)
+    expected, found = model.spec.fingerprint(), spec.fingerprint()
+    if found != expected:
+        message = (
+            f"spec {spec.name}: expected the fingerprint of {model.name}-{model.version}, {expected}, found {found}"
+        )
+        raise InputError(message)
+    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger", "node")}
+    features = model.features._replace(node=model.features.node.with_sets(spec.node))
+    return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own), features=features)
+
+
+def check_swap(old: Spec, new: Spec) -> None:
+    """Raise `InputError` unless a running scheduler can go from one spec to the other without losing its state."""
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in ("candidates", "ledger", "node")}
+    pairs |= {f"policy.{name}": (getattr(old.policy, name), getattr(new.policy, name)) for name in KEPT}
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            message = f"spec {new.name}: expected the same {name} as in charge, {expected!r}, found {found!r}"
+            raise InputError(message)
+
+
+def compile_policy(model: Model) -> PolicyArrays:
+    """Return the policy of a model's spec over its heads.
+
+    Raises
+    ------
+    InputError
+        If it asks for the doubt of leaves, of which the artifact knows nothing.
+    """
+    spec, features, calibration = model.spec, model.features, model.calibration
+    utility = spec.utility
+    if spec.policy.uncertainty_source == "leaves" and not model.uncertainty[:, 0].any():
+        message = (
+            f"policy.uncertainty: expected 'count', because {model.name}-{model.version} was trained without "
+            "variances of leaves, found 'leaves'"
+        )
+        raise InputError(message)
+    profiles = (*utility.profiles, Profile(when={}))
+    weights = [[p.heads.get(name, utility.heads.get(name, 0.0)) for name in spec.heads] for p in profiles]
+    width = max(1, *(len(p.when) for p in profiles))
+    when_column = np.full((len(profiles), width), -1, np.int32)
+    when_key = np.zeros((len(profiles), width), np.uint64)
+    for p, one in enumerate(profiles):
+        for w, (column, value) in enumerate(one.when.items()):
+            when_column[p, w] = features.request.key_columns[column]
+            when_key[p, w] = id_key(value)
+    policy, keys, (weights_at, half_life) = spec.policy, list(spec.history.keys), _slowest_weights(spec)
+    failures = np.flatnonzero(calibration[:, 0] == LINK_LOGISTIC)
+    ledger = spec.ledger
+    return PolicyArrays(
+        calibration=calibration,
+        uncertainty=model.uncertainty,
+        given_ok=np.array([head.given_ok for head in spec.heads.values()]),
+        failure=int(failures[0]) if failures.size else -1,
+        weights=np.array(weights, np.float64),
+        load=np.array([utility.load if p.load is None else p.load for p in profiles], np.float64),
+        price_weight=np.array(
+            [utility.price_weight if p.price_weight is None else p.price_weight for p in profiles], np.float64
+        ),
+        when_column=when_column,
+        when_key=when_key,
+        price=-1 if utility.price is None else features.node.offsets[utility.price],
+        demand=-1 if ledger is None else features.request.offsets[ledger.demand],
+        explore=EXPLORES.index(policy.explore),
+        epsilon=float(policy.epsilon),
+        temperature=float(policy.temperature),
+        uncertainty_scale=float(policy.uncertainty_scale),
+        budget=float(policy.budget),
+        max_utility_loss=np.inf if policy.max_utility_loss is None else float(policy.max_utility_loss),
+        newcomer_share=float(policy.newcomer_share),
+        newcomer_below=float(policy.newcomer_below),
+        count_key=keys.index(policy.count_key) if policy.uncertainty_source else -1,
+        by_leaves=policy.uncertainty_source == "leaves",
+        newcomer_key=keys.index(policy.newcomer_key) if policy.newcomer_share > 0 else -1,
+        weights_at=weights_at,
+        fade=1.0 / half_life,
+        hold=seconds(ledger.hold) if ledger is not None else np.inf,
+        spread=np.array(
+            [(features.node.key_columns[name], most) for name, most in policy.spread.items()], np.int32
+        ).reshape(-1, 2),
+    )
+
+
+def _slowest_weights(spec: Spec) -> tuple[NDArray[np.int32], float]:
+    """Return where a history row holds each value's weight of the longest half-life, and that half-life in seconds."""
+    n_values, half_lives = len(spec.history.values), [seconds(text) for text in spec.history.half_lives]
+    slowest = int(np.argmax(half_lives))
+    places = TIME_FLOATS + n_values + (np.arange(n_values) * len(half_lives) + slowest) * STATS
+    return places.astype(np.int32), half_lives[slowest]

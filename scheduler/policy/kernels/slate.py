@@ -1,0 +1,139 @@
+"""A slate out of candidates with utilities: who follows the first one, and who could have been first instead."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.fleet.arrays import FleetArrays
+from scheduler.policy.arrays import CandidateArrays, PolicyArrays
+from scheduler.runtime.jit import inlined, kernel
+
+
+@kernel
+def leaders(utility: np.ndarray, n: int, out: np.ndarray) -> int:
+    """Write the places of the largest of ``n`` utilities to ``out``, best first, and return how many.
+
+    Of equal utilities the first comes first; -inf is left out.
+    """
+    count = 0
+    for c in range(n):
+        at = count
+        while at > 0 and utility[c] > utility[out[at - 1]]:
+            at -= 1
+        if at == out.size or utility[c] == -np.inf:
+            continue
+        count = min(count + 1, out.size)
+        for later in range(count - 1, at, -1):
+            out[later] = out[later - 1]
+        out[at] = c
+    return count
+
+
+@kernel
+def ranked(utility: np.ndarray, n: int, out: np.ndarray) -> int:
+    """As `leaders` with room for all ``n``, in n log n steps (heapsort; Williams, CACM 1964)."""
+    count = 0
+    for c in range(n):
+        if utility[c] > -np.inf:
+            out[count] = c
+            count += 1
+    for root in range(count // 2 - 1, -1, -1):
+        sink(utility, out, root, count)
+    for last in range(count - 1, 0, -1):
+        out[0], out[last] = out[last], out[0]
+        sink(utility, out, 0, last)
+    return count
+
+
+@inlined
+def is_later(utility: np.ndarray, a: int, b: int) -> bool:
+    """Whether candidate ``a`` comes after ``b``, best first."""
+    return utility[a] < utility[b] or (utility[a] == utility[b] and a > b)
+
+
+@inlined
+def sink(utility: np.ndarray, heap: np.ndarray, root: int, size: int) -> None:
+    """Swap a place of a heap with its later child until none is later; the latest stands at the root."""
+    while 2 * root + 1 < size:
+        child = 2 * root + 1
+        if child + 1 < size and is_later(utility, heap[child + 1], heap[child]):
+            child += 1
+        if not is_later(utility, heap[child], heap[root]):
+            return
+        heap[root], heap[child] = heap[child], heap[root]
+        root = child
+
+
+@kernel
+def followers(policy: PolicyArrays, n: int, candidates: CandidateArrays) -> int:
+    """Write those who may follow in a slate to ``candidates.ranked``, best first, and return how many.
+
+    Without spread limits the best few are enough; with them any may be needed, because better ones may be kept out.
+    """
+    if policy.spread.shape[0] == 0:
+        return leaders(candidates.utility, n, candidates.ranked)
+    return ranked(candidates.utility, n, candidates.ranked)
+
+
+@inlined
+def is_crowded(
+    policy: PolicyArrays, fleet: FleetArrays, candidates: CandidateArrays, slate: np.ndarray, n: int, c: int
+) -> bool:
+    """Whether candidate ``c`` after the ``n`` of a slate breaks a spread limit; a missing value breaks none."""
+    keys = fleet.columns.keys
+    for d in range(policy.spread.shape[0]):
+        column = policy.spread[d, 0]
+        key = keys[candidates.slot[c], column]
+        if key != np.uint64(MISSING_KEY):
+            same = 0
+            for s in range(n):
+                same += keys[candidates.slot[slate[s]], column] == key
+            if same >= policy.spread[d, 1]:
+                return True
+    return False
+
+
+@kernel
+def assemble(
+    policy: PolicyArrays,
+    fleet: FleetArrays,
+    demand: float,
+    first: int,
+    others: np.ndarray,
+    candidates: CandidateArrays,
+    slate: np.ndarray,
+) -> tuple[int, int]:
+    """Write a slate that covers the demand to ``slate``; return its length and how many candidates were kept out.
+
+    The length is 0 where no slate covers it. Candidate ``first`` comes first, then ``others`` in their order, but for
+    those that break a spread limit, until the free uplink covers the demand.
+    """
+    slate[0] = first
+    length, kept_out = 1, 0
+    if demand == 0.0:
+        return length, kept_out
+    left = demand - (fleet.capacity[candidates.slot[first]] - fleet.reserved[candidates.slot[first]])
+    for c in others:
+        if left <= 0.0 or length == slate.size:
+            break
+        if c == first:
+            continue
+        if is_crowded(policy, fleet, candidates, slate, length, c):
+            kept_out += 1
+            continue
+        slate[length] = c
+        length += 1
+        left -= fleet.capacity[candidates.slot[c]] - fleet.reserved[candidates.slot[c]]
+    return (length if left <= 0.0 else 0), kept_out
+
+
+@kernel
+def find_alternatives(n: int, length: int, candidates: CandidateArrays) -> int:
+    """Write the best of ``n`` feasible candidates outside the slate to ``alternatives``; return how many."""
+    spare = candidates.spare_utility
+    for c in range(n):
+        spare[c] = candidates.utility[c] if candidates.feasible[c] else -np.inf
+    for s in range(length):
+        spare[candidates.slate[s]] = -np.inf
+    return leaders(spare, n, candidates.alternatives)

@@ -1,0 +1,97 @@
+"""Standard error of each candidate's utility, and how many outcomes are known of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.columns.arrays import Entity
+from scheduler.features.arrays import FeatureProgram, PairWork
+from scheduler.features.kernels.candidates import find_all
+from scheduler.history.arrays import HistoryArrays
+from scheduler.model.arrays import LINK_LOG, LINK_LOGISTIC
+from scheduler.policy.arrays import CandidateArrays, PolicyArrays
+from scheduler.runtime.jit import kernel
+
+MAX_UNCERTAINTY = 1e100
+"""Far beyond any utility, and squares and sums of it are finite."""
+
+
+@kernel
+def estimate_uncertainty(
+    policy: PolicyArrays,
+    program: FeatureProgram,
+    history: HistoryArrays,
+    request: Entity,
+    i: int,
+    nodes: Entity,
+    p: int,
+    n: int,
+    now: float,
+    pair: PairWork,
+    candidates: CandidateArrays,
+) -> None:
+    """Write each candidate's uncertainty, and whether it is a newcomer, where the policy asks for either.
+
+    Weights are those of profile ``p``. Call it after scoring: look-ups of the features are not repeated.
+    """
+    slots, counts = candidates.slot[:n], candidates.n_outcomes
+    if policy.count_key >= 0:
+        find_all(program, policy.count_key, request, i, nodes, slots, history, pair)
+        outcome_counts(policy, history, pair.found[policy.count_key, :n], now, counts)
+        if policy.by_leaves:
+            standard_errors(policy, p, n, candidates)
+        for c in range(n):
+            scale = policy.uncertainty_scale * (candidates.standard_error[c] if policy.by_leaves else 1.0)
+            # A candidate without a utility has a scale of NaN; its uncertainty is 0.
+            known = min(scale / np.sqrt(1.0 + counts[c]), MAX_UNCERTAINTY) if scale >= 0.0 else 0.0
+            candidates.uncertainty[c] = known
+    if policy.newcomer_key >= 0:
+        find_all(program, policy.newcomer_key, request, i, nodes, slots, history, pair)
+        outcome_counts(policy, history, pair.found[policy.newcomer_key, :n], now, counts)
+        for c in range(n):
+            candidates.is_new[c] = counts[c] < policy.newcomer_below
+
+
+@kernel
+def standard_errors(policy: PolicyArrays, p: int, n: int, candidates: CandidateArrays) -> None:
+    """Write the standard error of each candidate's utility under weight profile ``p``, from the leaves' variances.
+
+    Heads err independently. The error passes through link, weight and probability of success to first order (the delta
+    method).
+    """
+    calibration, known, n_heads = policy.calibration, policy.uncertainty, policy.given_ok.size
+    for c in range(n):
+        values = candidates.values[c]
+        success = 1.0 - values[policy.failure] if policy.failure >= 0 else 1.0
+        at_stake = 0.0
+        for h in range(n_heads):
+            at_stake += policy.weights[p, h] * values[h] if policy.given_ok[h] else 0.0
+        total = 0.0
+        for h in range(n_heads):
+            step = policy.weights[p, h] * (success if policy.given_ok[h] else 1.0)
+            if h == policy.failure:
+                step -= at_stake
+            step *= calibration[h, 2]
+            if calibration[h, 0] == LINK_LOGISTIC:
+                step *= values[h] * (1.0 - values[h])
+            elif calibration[h, 0] == LINK_LOG:
+                step *= values[h]
+            total += step * step * known[h, 0] * np.float64(candidates.raw[c, n_heads + h]) ** known[h, 1]
+        candidates.standard_error[c] = np.sqrt(total)
+
+
+@kernel
+def outcome_counts(
+    policy: PolicyArrays, history: HistoryArrays, found: np.ndarray, now: float, out: np.ndarray
+) -> None:
+    """Write how many outcomes, faded, history holds in each slot of ``found`` (-1 for none).
+
+    Of the values that history tracks, the one measured most often counts.
+    """
+    for c in range(found.size):
+        slot, weight = found[c], 0.0
+        if slot >= 0:
+            for at in policy.weights_at:
+                weight = max(weight, np.float64(history.rows[slot, at]))
+            weight *= np.exp2(-max(now - history.seen[slot], 0.0) * policy.fade)
+        out[c] = weight

@@ -1,0 +1,1 @@
+"""Finds candidates for a request in an index by category."""

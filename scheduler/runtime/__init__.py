@@ -1,0 +1,1 @@
+"""Tools of compiled code that know nothing of scheduling."""

@@ -1,0 +1,23 @@
+"""Random draws of a decision: a hash of seed, decision and draw, so that each can be drawn again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scheduler.runtime.hashing import mix
+from scheduler.runtime.jit import kernel
+
+SPREAD = 0xD6E8FEB86659FD93
+"""Any odd word of mixed bits."""
+
+UNIT = 2.0**-53
+"""Turns the upper 53 bits of a word into a float64 in [0, 1)."""
+
+
+@kernel
+def uniform(seed: int, decision: int, draw: int) -> float:
+    """Return draw number ``draw`` of a decision, in [0, 1): the same for the same seed and decision."""
+    # `mix` expects its first word to be well spread; without the first step neighbouring seeds share draws.
+    word = mix(np.uint64(seed), np.uint64(SPREAD))
+    word = mix(mix(word, np.uint64(decision)), np.uint64(draw))
+    return np.float64(word >> np.uint64(11)) * UNIT

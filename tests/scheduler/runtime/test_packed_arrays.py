@@ -1,0 +1,64 @@
+"""Arrays handed over as one address: what kernels see is what was packed."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scheduler.runtime.jit import kernel
+from scheduler.runtime.packed_arrays import Packed, opened
+
+
+class Inner(NamedTuple):
+    row: np.ndarray
+    table: np.ndarray
+    flag: bool
+    scale: float
+
+
+class Outer(NamedTuple):
+    inner: Inner
+    same: tuple[np.ndarray, np.ndarray]
+    empty: np.ndarray
+    count: int
+
+
+@kernel
+def add_up(packed, out):
+    outer = opened(packed)
+    inner = outer.inner
+    out[0] = outer.count + inner.scale * inner.flag + outer.empty.size + outer.same[1][1]
+    for i in range(inner.table.shape[0]):
+        for j in range(inner.table.shape[1]):
+            out[0] += inner.table[i, j] * inner.row[j]
+    inner.row[0] += 1
+
+
+def make(n, step):
+    table = np.arange(2.0 * n * step).reshape(n, 2 * step)[:, ::step]
+    table.flags.writeable = False
+    inner = Inner(np.ones(2 * step)[::step], table, flag=True, scale=0.5)
+    return Outer(inner, (np.zeros(2), np.arange(2.0)), np.empty((0, 3), np.int8), 7)
+
+
+def result(argument):
+    out = np.zeros(1)
+    add_up(argument, out)
+    return out[0]
+
+
+def test_kernels_see_what_was_packed_and_write_into_it():
+    for n, step in ((0, 2), (1, 2), (5, 3)):
+        outer = make(n, step)
+        packed, plain = Packed(outer), result(make(n, step))
+        assert result(packed) == plain == 8.5 + outer.inner.table.sum()
+        assert outer.inner.row.tolist() == [2.0, 1.0]
+        assert packed.content is outer
+
+
+def test_others_of_the_same_types_run_the_same_code():
+    first, second = Packed(make(1, 2)), Packed(make(9, 2))
+    before = result(first), result(second)
+    assert before[0] != before[1]
+    signatures = len(getattr(add_up, "signatures", ()))
+    assert result(Packed(make(9, 2))) == before[1]
+    assert len(getattr(add_up, "signatures", ())) == signatures

@@ -1,0 +1,263 @@
+"""The command line: exit codes, one JSON object and nothing else, progress on standard error."""
+
+import re
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from scheduler.model.mlflow_client import DEFAULT
+from scheduler.model.model import Model
+from tests.registries import new_registry
+from tests.small_world import UNTIL, fogline, spec_text
+from training.cli import main
+from training.policies import BASELINES
+
+COMMANDS = ["check", "train", "tune", "evaluate", "report", "demo"]
+FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
+POLICIES = {*BASELINES, "learned", "oracle"}
+
+
+@pytest.fixture
+def judge(trained):
+    """Options of an evaluation of the small world's champion, the first word excepted."""
+    return [trained.world.data, "--spec", trained.world.spec_file, "--registry", trained.registry, "-k", 4]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_options_and_is_no_error(command, capfd):
+    ran = fogline(capfd, command, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert "--json" in re.sub(r"\x1b\[[\d;]*m", "", ran.out)
+
+
+def test_help_names_the_commands(capfd):
+    ran = fogline(capfd, "--help")
+    assert ran.code == 0
+    assert set(COMMANDS) <= set(re.findall(r"\w+", ran.out))
+
+
+def test_without_words_it_shows_help_and_says_that_the_call_was_wrong(capfd):
+    ran = fogline(capfd)
+    assert ran.code == 2
+    assert "Usage: fogline" in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["train", "data"], "Missing option '--spec'"),
+        (["check", "--spec", "demo"], "Missing argument '"),
+        (["train", "data", "--spec", "demo", "--until", "soon"], "Invalid value for '--until'"),
+        (["evaluate", "data", "--spec", "demo", "--candidates", "1"], "Invalid value for '--candidates'"),
+        (["demo", "--wings"], "No such option: --wings"),
+    ],
+)
+def test_a_wrong_call_is_told_on_standard_error_and_with_json_also_as_json(words, message, capfd):
+    plain, asked = fogline(capfd, *words), fogline(capfd, *words, "--json")
+    assert (plain.code, plain.out, asked.code) == (2, "", 2)
+    assert "Usage: fogline" in plain.err
+    error = asked.json["error"]
+    assert error["type"] == "UsageError"
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "nobody",
+            "spec: expected a path to a TOML file or one of demo, hbrp, seattle, vpngate, wsdream2, found 'nobody'",
+        ),
+        ("nobody.toml", "nobody.toml: expected a readable spec file, found No such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "train", "tune", "evaluate", "report"])
+def test_a_spec_that_is_not_there_was_a_wrong_call(command, spec, message, small_world, capfd):
+    plain, asked = (fogline(capfd, command, small_world.data, "--spec", spec, *more) for more in ([], ["--json"]))
+    assert (plain.code, plain.out, plain.err) == (2, "", f"fogline: {message}\n")
+    assert (asked.code, asked.err) == (2, plain.err)
+    assert asked.json == {"error": {"type": "SpecError", "message": message}}
+
+
+@pytest.mark.parametrize("command", ["check", "train", "tune", "evaluate", "report"])
+def test_data_that_is_not_there_is_a_failure(command, judge, tmp_path, capfd):
+    words = judge[1:-2] if command in ("evaluate", "report") else judge[1:3]
+    ran = fogline(capfd, command, tmp_path / "nothing", *words, "--json")
+    assert ran.code == 1
+    message = f"{tmp_path / 'nothing' / 'clients.parquet'}: expected a table with a column 'id', found no such file"
+    assert ran.json == {"error": {"type": "DataError", "message": message}}
+    assert ran.err == f"fogline: {message}\n"
+
+
+def test_check_counts(small_world, capfd):
+    ran = fogline(capfd, "check", small_world.data, "--spec", small_world.spec_file, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.json["rows"] == ran.json["accepted"] == 20_000
+    assert (ran.json["slices"], ran.json["rejected"]) == (48, {})
+
+
+def test_check_shows_tables_on_standard_output_and_progress_on_standard_error(small_world, capfd):
+    ran = fogline(capfd, "check", small_world.data, "--spec", small_world.spec_file)
+    assert ran.code == 0
+    assert "20,000 of 20,000 rows accepted: slices 0 to 47" in ran.out
+    assert "latency_ms" in ran.out
+    assert "read" in ran.err
+    assert "read" not in ran.out
+
+
+def test_train_says_what_it_made(trained):
+    result = trained.result
+    assert result["model"] == "models:/demo/1"
+    assert result["artifact"] == str(trained.artifact)
+    assert trained.artifact.name == f"demo-{result['version']}"
+    assert result["window"]["last_slice"] == UNTIL - 1
+    assert {"failure.auc", "latency.mae", "throughput.rmse"} <= result["metrics"].keys()
+    assert (result["promoted"], result["reason"]) == (True, "there was no champion")
+
+
+@pytest.mark.slow
+def test_train_from_the_command_line(trained, tmp_path, tmp_path_factory, capfd):
+    registry = new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
+    words = [
+        *("train", trained.world.data, "--spec", trained.world.spec_file, "--until", UNTIL, "--threads", 1),
+        *("--registry", registry, "--out", tmp_path / "artifacts"),
+    ]
+    asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
+    assert (asked.code, asked.err, shown.code) == (0, "", 0)
+    ignored = ("artifact", "run_id")
+    assert {k: v for k, v in asked.json.items() if k not in ignored} == {
+        k: v for k, v in trained.result.items() if k not in ignored
+    }
+    out = " ".join(shown.out.split())
+    assert "models:/demo/2: figures on the last slices" in out
+    assert "Champion: stays, because not better than version 1" in out
+    assert "fit latency" in shown.err
+    assert "fit latency" not in shown.out
+
+
+@pytest.mark.slow
+def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
+    page = tmp_path / "page.html"
+    evaluated = fogline(capfd, "evaluate", *judge, "--json")
+    reported = fogline(capfd, "report", *judge, "--out", page, "--json")
+    assert (evaluated.code, evaluated.err, reported.code, reported.err) == (0, "", 0, "")
+    found = evaluated.json
+    assert list(found) == ["data", "spec", "model", "n", "policies"]
+    assert found["policies"].keys() == POLICIES
+    assert all(list(row) == FIGURES for row in found["policies"].values())
+    assert found["n"] > 500
+    assert reported.json == {**found, "report": str(page)}
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_evaluate_shows_a_table_on_standard_output_and_progress_on_standard_error(judge, trained, capfd):
+    without = ("--without", "vowpal_wabbit", "--without", "linucb")
+    ran = fogline(capfd, "evaluate", *judge, "--model", trained.artifact, "--requests", 1, "--seeds", 2, *without)
+    assert ran.code == 0
+    assert all(name[:5] in ran.out for name in POLICIES - {"vowpal_wabbit", "linucb"})
+    assert "of 2 seeds" in " ".join(ran.out.split())
+    assert "linucb" not in ran.out
+    assert "evaluate" in ran.err
+    assert "evaluate" not in ran.out
+
+
+def test_cold_decisions_of_a_model_that_met_all_were_a_wrong_call(judge, trained, capfd):
+    ran = fogline(capfd, "evaluate", *judge, "--model", trained.artifact, "--cold", "nodes", "--json")
+    assert ran.code == 2
+    assert "nodes were held out of (fogline train --cold-nodes)" in ran.json["error"]["message"]
+
+
+@pytest.mark.slow
+def test_what_training_held_out_can_be_decided_by_a_model_that_never_met_it(small_world, tmp_path, capfd):
+    registry = new_registry(tmp_path, tmp_path / "registry")
+    options = (small_world.data, "--spec", small_world.spec_file, "--registry", registry, "--json")
+    shares = ("--cold-nodes", 0.2, "--cold-clients", 0.3)
+    made = fogline(capfd, "train", *options, "--until", UNTIL, "--out", tmp_path, "--threads", 1, *shares).json
+    assert (made["window"]["held_out_nodes"], made["window"]["held_out_clients"]) == (0.2, 0.3)
+    for group in ("clients", "nodes", "both"):
+        ran = fogline(capfd, "evaluate", *options, "--cold", group, "--without", "vowpal_wabbit")
+        assert (ran.code, ran.json.get("cold")) == (0, group)
+        assert ran.json["policies"]["learned"]["mean"] > 0.0
+
+
+def test_slices_that_the_model_was_trained_on_were_a_wrong_call(judge, trained, capfd):
+    ran = fogline(capfd, "evaluate", *judge, "--model", trained.artifact, "--from", UNTIL - 1, "--json")
+    assert ran.code == 2
+    message = "start: expected a slice after 39, the last that the model was trained on, found 39"
+    assert ran.json == {"error": {"type": "InputError", "message": message}}
+
+
+def test_a_model_of_another_spec_was_a_wrong_call(judge, trained, tmp_path, capfd):
+    other = tmp_path / "other.toml"
+    other.write_text(spec_text().replace('half_lives = ["20m", "6h"]', 'half_lives = ["20m", "6h", "7h"]'))
+    ran = fogline(capfd, "evaluate", judge[0], "--spec", other, "--model", trained.artifact, "--json")
+    assert ran.code == 2
+    assert f"found {Model.load(trained.artifact).spec.fingerprint()}" in ran.json["error"]["message"]
+
+
+def test_what_cannot_be_written_is_a_failure_with_a_name(judge, trained, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    words = [*judge, "--model", trained.artifact, "--out", tmp_path / "file" / "page.html"]
+    ran = fogline(capfd, "report", *words, "--json")
+    assert ran.code == 1
+    assert str(tmp_path / "file") in ran.json["error"]["message"]
+    assert ran.err.startswith("fogline: ")
+
+
+def test_the_demo_refuses_a_folder_that_holds_other_things(tmp_path, capfd):
+    (tmp_path / "thesis.tex").write_text("ten years of work")
+    ran = fogline(capfd, "demo", "--out", tmp_path, "--json")
+    assert ran.code == 2
+    message = f"{tmp_path}: expected an empty folder or that of an earlier demo, found thesis.tex"
+    assert ran.json == {"error": {"type": "InputError", "message": message}}
+    assert (tmp_path / "thesis.tex").read_text() == "ten years of work"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch, tmp_path
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"MLFLOW_TRACKING_URI": "sqlite:///a.db"}, "sqlite:///a.db"),
+        ({"MLFLOW_TRACKING_URI": "sqlite:///a.db", "MLFLOW_REGISTRY_URI": "sqlite:///b.db"}, "sqlite:///b.db"),
+    ],
+)
+def test_which_registry_is_asked_follows_mlflows_variables(
+    environment, expected, small_world, monkeypatch, tmp_path, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+        if name in environment:
+            monkeypatch.setenv(name, environment[name])
+    ran = fogline(capfd, "evaluate", small_world.data, "--spec", "demo", "--json")
+    assert ran.code == 1
+    database = tmp_path / expected.removeprefix("sqlite:///")
+    assert ran.json["error"]["message"].startswith(
+        f"registry sqlite:///{database}: expected a database, found no such file"
+    )
+
+
+def test_without_the_training_packages_it_says_what_to_install(monkeypatch, capfd):
+    monkeypatch.delitem(sys.modules, "training.cli.app")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert main.main(["check"]) == 1
+    assert capfd.readouterr().err == "fogline: expected the packages of fogline[training], found no typer\n"
+
+
+@pytest.mark.slow
+def test_the_module_runs_as_a_program(small_world):
+    words = [sys.executable, "-m", "training.cli", "check", str(small_world.data), "--spec", "demo", "--json"]
+    ran = subprocess.run(words, check=True, capture_output=True)
+    assert msgspec.json.decode(ran.stdout)["rows"] == 20_000
+    assert ran.stderr == b""

@@ -1,0 +1,137 @@
+"""What workers put together is what one machine would have built, bit for bit, also where one of them is killed."""
+
+import os
+import shutil
+import signal
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from distributed import Client
+
+from scheduler.errors import DataError
+from tests.small_world import UNTIL
+from tests.training.distributed.test_sharding import with_change_points, with_factors
+from training.distributed import cluster_dataset, connect
+from training.distributed import windows as under_test
+from training.features.dataset import build_dataset
+from training.pipeline.train import read_window
+from training.telemetry import read_telemetry
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def here():
+    """A cluster of threads of this process."""
+    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as client:
+        yield client
+
+
+def changed(spec, **training):
+    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, **training))
+
+
+def both(client, data, spec, monkeypatch, **options):
+    """Build on a cluster, in windows of a few slices, and on one machine."""
+    monkeypatch.setattr(under_test, "WINDOW_ROWS", 3_000)
+    rows = read_telemetry(data, spec, until=UNTIL)
+    made = cluster_dataset(client, data, spec, until=UNTIL, seed=3, **options)
+    assert made.evicted == 0
+    assert made.read == read_window(rows)
+    return made.dataset, build_dataset(rows, spec, seed=3)
+
+
+def assert_same(made, expected):
+    assert made.features.names == expected.features.names
+    assert made.vocabulary == expected.vocabulary
+    assert (made.split, made.judge) == (expected.split, expected.judge)
+    np.testing.assert_array_equal(made.slices, expected.slices)
+    np.testing.assert_array_equal(made.x, expected.x)
+    pairs = [(made.targets, expected.targets), (made.outcomes, expected.outcomes)]
+    assert (made.again is None) == (expected.again is None)
+    if expected.again is not None:
+        assert any(np.isfinite(values).any() for values in expected.again.values())
+        pairs.append((made.again, expected.again))
+    for ours, theirs in pairs:
+        assert list(ours) == list(theirs)
+        for name, values in theirs.items():
+            np.testing.assert_array_equal(ours[name], values)
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_every_feature_row_is_that_of_one_machine(here, small_world, tmp_path, monkeypatch, n_parts):
+    made, expected = both(here, small_world.data, small_world.spec, monkeypatch, n_parts=n_parts, scratch=tmp_path)
+    assert_same(made, expected)
+    assert not np.isnan(made.x).all(axis=0).any()  # every feature was put to the test
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_drawn_at_random_is_what_one_machine_draws(here, small_world, monkeypatch):
+    spec = changed(small_world.spec, rows=4_000, reveal=0.4)
+    made, expected = both(here, small_world.data, spec, monkeypatch)
+    assert len(made.x) == 4_000
+    assert_same(made, expected)
+
+
+def test_factor_models_see_all_outcomes(here, small_world, monkeypatch):
+    made, expected = both(here, small_world.data, with_factors(small_world.spec), monkeypatch)
+    assert np.isfinite(made.x[:, made.features.names.index("level")]).any()
+    assert_same(made, expected)
+
+
+def test_change_points_see_all_outcomes_of_their_group(here, small_world, monkeypatch):
+    made, expected = both(here, small_world.data, with_change_points("node", small_world.spec), monkeypatch)
+    assert np.isfinite(made.x[:, made.features.names.index("fresh")]).any()
+    assert_same(made, expected)
+
+
+def test_where_slices_overlap_in_time_rows_are_the_same_and_so_are_the_rejected_ones(
+    here, small_world, tmp_path, monkeypatch
+):
+    for name in ("clients.parquet", "nodes.parquet"):
+        shutil.copy(small_world.data / name, tmp_path)
+    frame = pl.read_parquet(small_world.data / "telemetry.parquet")
+    jitter = np.random.default_rng(0).integers(-1, 2, frame.height)
+    mixed = (pl.col("slice").cast(pl.Int64) + pl.Series(jitter)).clip(0)
+    lost = pl.when(pl.int_range(pl.len()) % 500 == 0).then(None).otherwise(mixed)
+    frame.with_columns(slice=lost).write_parquet(tmp_path / "telemetry.parquet")
+    made, expected = both(here, tmp_path, small_world.spec, monkeypatch)
+    assert len(made.x) == len(expected.x) > 0
+
+    def ordered(x):
+        return x[np.lexsort(np.nan_to_num(x, nan=-1.0).T)]
+
+    np.testing.assert_array_equal(ordered(made.x), ordered(expected.x))
+
+
+def test_bad_data_is_the_error_that_one_machine_raises(here, small_world, tmp_path):
+    for name in ("clients.parquet", "nodes.parquet", "telemetry.parquet"):
+        shutil.copy(small_world.data / name, tmp_path)
+    frame = pl.read_parquet(tmp_path / "telemetry.parquet")
+    frame.with_columns(latency_ms=pl.lit(None, pl.Float32)).write_parquet(tmp_path / "telemetry.parquet")
+    messages = []
+    for build in (
+        lambda: cluster_dataset(here, tmp_path, small_world.spec),
+        lambda: read_telemetry(tmp_path, small_world.spec),
+    ):
+        with pytest.raises(DataError, match="expected a value where a request succeeded") as raised:
+            build()
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_killed_worker_does_not_lose_the_run(small_world, tmp_path, monkeypatch):
+    killed = []
+    with connect("local:2") as client:
+
+        def kill(what, done, _):
+            if what == "replay parts" and done == 0 and not killed:
+                pid = next(iter(client.run(os.getpid).values()))
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+        made, expected = both(client, small_world.data, small_world.spec, monkeypatch, scratch=tmp_path, progress=kill)
+        assert killed
+    assert_same(made, expected)

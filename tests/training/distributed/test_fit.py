@@ -1,0 +1,106 @@
+"""Heads fitted on workers are as good as those of one machine, and outlive a killed worker."""
+
+import os
+import signal
+import threading
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+import pytest
+
+from tests.evaluation_world import SPEC, telemetry
+from tests.small_world import UNTIL, fogline
+from training.distributed import connect
+from training.distributed import fit as distributed_fit
+from training.distributed.fit import WorkersLostError, best_round, fit_heads_on_cluster
+from training.distributed.workers import PATIENCE
+from training.features.dataset import build_dataset
+from training.heads.fit import fit_heads
+from training.telemetry import read_telemetry
+from training.tuning.objective import prediction_loss
+
+
+def with_training(spec, **changes):
+    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, **changes))
+
+
+def test_the_round_to_stop_at_is_the_one_that_lightgbm_finds():
+    spec = with_training(SPEC, rounds=60, patience=5, lightgbm={"num_leaves": 8, "min_data_in_leaf": 5})
+    dataset = build_dataset(telemetry(3_000), spec, seed=0)
+    stopped = fit_heads(dataset, spec, seed=0, threads=1)
+    endless = fit_heads(dataset, with_training(spec, patience=1_000), seed=0, threads=1)
+    for name, head in stopped.items():
+        y = dataset.targets[name]
+        stop = np.flatnonzero(~np.isnan(y))
+        stop = stop[(stop >= dataset.split) & (stop < dataset.judge)]
+        whole = lgb.Booster(model_str=endless[name].booster.model_to_string(num_iteration=-1))
+        assert best_round(whole, dataset.x[stop], y[stop], spec, name) == head.booster.best_iteration
+
+
+@pytest.fixture(scope="module")
+def dataset(small_world):
+    return build_dataset(read_telemetry(small_world.data, small_world.spec, until=UNTIL), small_world.spec, seed=0)
+
+
+@pytest.mark.slow
+def test_a_cluster_fits_as_well_as_one_machine_and_outlives_a_killed_worker(dataset, small_world):
+    spec = with_training(small_world.spec, rounds=60, patience=10)
+    seeds = [prediction_loss(fit_heads(dataset, spec, seed=seed, threads=1), spec) for seed in range(3)]
+    with connect("local:2") as client:
+        pid = next(iter(client.run(os.getpid).values()))
+        killing = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+
+        def kill_in_the_second_head(_, done, __):
+            if done == 1:
+                killing.start()
+
+        fitted = fit_heads_on_cluster(client, dataset, spec, seed=0, threads=1, progress=kill_in_the_second_head)
+        killing.join()
+    assert fitted.keys() == spec.heads.keys()
+    assert prediction_loss(fitted, spec) == pytest.approx(np.mean(seeds), abs=0.02)
+
+
+def test_workers_that_do_not_come_back_are_a_named_error():
+    class Lost:
+        """A client whose workers are gone after the first look."""
+
+        looks = 0
+
+        def scheduler_info(self, n_workers):
+            self.looks += 1
+            return {"workers": {"tcp://a:1": n_workers} if self.looks == 1 else {}}
+
+        def restart(self, timeout):
+            raise TimeoutError(timeout)
+
+    def fit():
+        raise OSError("Connection reset by peer")
+
+    with pytest.raises(WorkersLostError, match="expected 1 workers back within 60 s of a restart, found 0"):
+        distributed_fit._persistently(Lost(), fit)  # noqa: SLF001 - no cluster of this machine loses its nannies
+
+
+@pytest.mark.slow
+def test_train_on_a_cluster_prints_one_object_and_says_what_the_workers_took(trained, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", trained.world.data, "--spec", trained.world.spec_file, "--until", UNTIL, "--threads", 1]
+    words += ["--cluster", "local:2", "--registry", trained.registry, "--out", tmp_path / "artifacts", "--json"]
+    ran = fogline(capfd, *words)
+    assert ran.code == 0
+    assert ran.json["window"] == trained.result["window"]
+    assert ran.json["workers"]["n"] == 2
+    assert ran.json["workers"]["evicted"] == 0
+    assert 0 < ran.json["workers"]["peak_bytes"] < 2**31
+    for figure in ("failure.log_loss", "latency.mae", "throughput.mae"):
+        assert ran.json["metrics"][figure] == pytest.approx(trained.result["metrics"][figure], rel=0.05)
+    assert "mean cost on the last slices" in ran.json["reason"]
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere://x", "local:none"])
+def test_a_cluster_that_is_not_there_was_a_wrong_call(address, small_world, monkeypatch, capfd):
+    assert PATIENCE >= 5
+    monkeypatch.setattr("training.distributed.workers.PATIENCE", 0.1)
+    ran = fogline(capfd, "train", small_world.data, "--spec", small_world.spec_file, "--cluster", address, "--json")
+    assert ran.code == 2
+    assert ran.json["error"]["message"].startswith("cluster: expected the address of a Dask scheduler such as tcp://")

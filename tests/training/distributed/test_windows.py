@@ -1,0 +1,55 @@
+"""Windows cover all slices once, and rows come back from files as they went."""
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.evaluation_world import telemetry
+from training.distributed import windows as under_test
+from training.distributed.windows import from_frame, plan_windows, to_frame
+from training.telemetry import Categories
+
+COUNTS = st.dictionaries(st.integers(0, 500), st.integers(1, 3_000_000), min_size=1, max_size=40)
+
+
+@given(COUNTS, st.one_of(st.none(), st.integers(501, 600)))
+def test_windows_cover_all_slices_once_and_in_order(counts, until):
+    counts = dict(sorted(counts.items()))
+    windows = plan_windows(counts, until)
+    assert [w.number for w in windows] == list(range(len(windows)))
+    assert (windows[0].start, windows[-1].until) == (None, until)
+    assert all(a.until == b.start for a, b in pairwise(windows))
+    starts = [w.start for w in windows[1:]]
+    assert starts == sorted(set(starts))
+
+
+@given(COUNTS)
+def test_a_window_is_closed_by_the_slice_that_fills_it(counts):
+    counts = dict(sorted(counts.items()))
+    windows = plan_windows(counts, None)
+    for window in windows[:-1]:
+        low = -1 if window.start is None else window.start
+        inside = [n for s, n in counts.items() if low <= s < window.until]
+        assert sum(inside) >= under_test.WINDOW_ROWS > sum(inside[:-1])
+
+
+def test_rows_come_back_as_they_went():
+    rows = telemetry(300)
+    frame = to_frame(rows)
+    meaning = {"request.kind": rows.request["kind"].values}
+    back = from_frame(frame, rows.clients, rows.nodes, meaning)
+    for name in ("time", "arrival", "slice", "client", "node", "ok"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(rows, name))
+    assert list(back.outcomes) == list(rows.outcomes)
+    for name, values in rows.outcomes.items():
+        np.testing.assert_array_equal(back.outcomes[name], values)
+    for ours, theirs in ((back.request, rows.request), (back.node_state, rows.node_state)):
+        assert list(ours) == list(theirs)
+        for name, column in theirs.items():
+            if isinstance(column, Categories):
+                assert ours[name].values == column.values
+                np.testing.assert_array_equal(ours[name].codes, column.codes)
+            else:
+                np.testing.assert_array_equal(ours[name], column)

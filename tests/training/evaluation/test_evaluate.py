@@ -1,0 +1,347 @@
+"""Evaluation: the figures against a count by hand, the same requests for all, and what is learned when."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scheduler.errors import InputError
+from tests import evaluation_world as world
+from training.evaluation.evaluate import evaluate, run_evaluation
+from training.evaluation.metrics import FIGURES
+from training.policies import BASELINES, Random, baselines
+
+
+class Recorder:
+    """Picks a fixed column and notes all that it is told."""
+
+    def __init__(self, column=0):
+        self.column = column
+        self.log = []
+
+    def warm(self, telemetry):
+        self.log.append(("warm", telemetry))
+
+    def pick(self, question):
+        self.log.append(("pick", question))
+        return np.full(len(question.client), self.column)
+
+    def learn(self, seen):
+        self.log.append(("learn", seen))
+
+    def of(self, kind):
+        return [what for name, what in self.log if name == kind]
+
+
+def one_round(time, cost, *, failed=(), candidates=None):
+    """A round of given costs, (n, k) with NaN as padding; a failure's cost is given like any other."""
+    cost = np.array(cost, np.float32)
+    real = ~np.isnan(cost)
+    ok = real.copy()
+    for at in failed:
+        ok[at] = False
+    n, k = cost.shape
+    nodes = np.tile(np.arange(k, dtype=np.int32), (n, 1)) if candidates is None else candidates
+    base = world.rounds(1)[0]
+    return replace(
+        base,
+        time=time,
+        client=np.arange(n, dtype=np.int32),
+        request={"kind": base.request["kind"].take(np.arange(n))},
+        candidates=np.where(real, nodes, -1),
+        ok=ok,
+        outcomes={"rtt_ms": np.where(ok, cost, np.nan).astype(np.float32)},
+        cost=cost,
+        arrival=time + cost / 1000.0,
+    )
+
+
+NAN = float("nan")
+BY_HAND = [
+    one_round(3600.0, [[40.0, 10.0], [0.5, 20.0]]),
+    one_round(3630.0, [[1000.0, 30.0], [80.0, NAN]], failed=[(0, 0)]),
+    one_round(3660.0, [[2.0, 4.0], [6.0, 6.0]]),
+]
+
+
+def compare(rounds, **policies):
+    """Evaluate with a column for each policy; random is one too, so that its figures are known."""
+    policies = {name: Recorder(p) if isinstance(p, int) else p for name, p in policies.items()}
+    return evaluate(rounds, policies, world.SPEC, world.telemetry(), clock=lambda: 0.0)
+
+
+def test_every_figure_is_as_counted_by_hand():
+    comparison = compare(BY_HAND, random=0)
+    score, best = comparison.policies["random"], comparison.policies["oracle"]
+    costs, least = [40, 0.5, 1000, 80, 2, 6], [10, 0.5, 30, 80, 2, 6]
+    assert comparison.n == 6
+    assert score.mean == pytest.approx(1128.5 / 6)
+    assert score.median == pytest.approx(23.0)
+    assert score.p95 == pytest.approx(80 + 0.75 * 920)  # 4.75 steps up the sorted six
+    assert score.mean_log == pytest.approx(sum(np.log(max(c, 1)) for c in costs) / 6)
+    assert score.fail == pytest.approx(1 / 6)
+    assert (score.gap_closed, score.gap_closed_log) == (0.0, 0.0)
+    assert best.mean == pytest.approx(128.5 / 6)
+    assert best.mean_log == pytest.approx(sum(np.log(max(c, 1)) for c in least) / 6)
+    assert best.fail == 0.0
+    assert (best.gap_closed, best.gap_closed_log) == (1.0, 1.0)
+
+
+def test_gap_closed_is_the_share_of_the_way_from_random_to_the_oracle():
+    rounds = [one_round(3600.0, [[100.0, 50.0, 20.0]])]
+    score = compare(rounds, random=0, other=1).policies["other"]
+    assert score.gap_closed == pytest.approx(50 / 80)
+    assert score.gap_closed_log == pytest.approx(np.log(2) / np.log(5))
+
+
+def test_regret_is_what_is_left_above_the_oracle_as_a_multiple_of_the_best_baselines():
+    rounds = [one_round(3600.0, [[100.0, 50.0, 20.0, 30.0]])]
+    scores = compare(rounds, random=0, other=1, learned=3).policies
+    assert [scores[name].regret for name in ("random", "other", "learned", "oracle")] == [80 / 30, 1.0, 10 / 30, 0.0]
+    assert scores["learned"].regret_log == pytest.approx(np.log(30 / 20) / np.log(50 / 20))
+
+
+def test_the_best_baseline_of_each_figure_counts():
+    rounds = [one_round(3600.0, [[90.0, 10.0, 10.0], [10.0, 800.0, 10.0]])]
+    scores = compare(rounds, random=0, other=1, learned=2).policies
+    assert scores["random"].regret == 1.0
+    assert scores["random"].regret_log == 1.0
+    assert scores["other"].regret == pytest.approx(790 / 80)
+
+
+def test_regret_where_a_baseline_is_perfect_does_not_exist():
+    scores = compare([one_round(3600.0, [[5.0, 9.0]])], random=0, learned=1).policies
+    assert np.isnan(scores["learned"].regret)
+
+
+def test_a_gap_that_does_not_exist_is_null_in_json():
+    comparison = compare([one_round(3600.0, [[5.0]])], random=0)
+    assert np.isnan(comparison.policies["random"].gap_closed)
+    assert comparison.to_json()["policies"]["random"]["gap_closed"] is None
+
+
+def test_json_has_exactly_these_keys():
+    printed = json.loads(json.dumps(compare(BY_HAND, random=0).to_json()))
+    assert list(printed) == ["data", "spec", "model", "n", "policies"]
+    assert list(printed["policies"]) == ["random", "oracle"]
+    assert all(tuple(figures) == FIGURES for figures in printed["policies"].values())
+
+
+def test_costs_by_slice_add_up_to_all():
+    comparison = compare(BY_HAND, random=0)
+    series = comparison.series
+    assert series.start.tolist() == [3600.0, 3660.0]
+    assert series.n_requests.tolist() == [4, 2]
+    assert series.cost["random"].tolist() == [1120.5, 8.0]
+    assert series.cost["oracle"].tolist() == [120.5, 8.0]
+
+
+def test_picks_are_kept_for_every_request():
+    comparison = compare(BY_HAND, random=0)
+    picks = comparison.picks["oracle"]
+    assert picks.node.tolist() == [1, 0, 1, 0, 0, 0]
+    assert picks.cost.tolist() == [10.0, 0.5, 30.0, 80.0, 2.0, 6.0]
+    assert comparison.client.tolist() == [0, 1, 0, 1, 0, 1]
+    assert len(comparison.request["kind"].codes) == 6
+
+
+def test_no_policy_does_better_than_the_oracle_on_any_request():
+    comparison = evaluate(world.rounds(40), baselines(world.setting()), world.SPEC, world.telemetry())
+    for picks in comparison.picks.values():
+        assert (picks.cost >= comparison.picks["oracle"].cost).all()
+
+
+def test_all_policies_are_asked_the_same():
+    seats = {name: Recorder() for name in ("random", "a", "b")}
+    evaluate(world.rounds(5), seats, world.SPEC, world.telemetry())
+    for asked in zip(*(seat.of("pick") for seat in seats.values()), strict=True):
+        assert all(question is asked[0] for question in asked)
+
+
+def test_a_question_says_nothing_of_outcomes():
+    seat = Recorder()
+    evaluate(world.rounds(2), {"random": seat}, world.SPEC, world.telemetry())
+    assert seat.of("pick")[0]._fields == ("time", "number", "client", "candidates", "request", "node_state")
+
+
+def test_only_the_picked_outcome_is_shown_under_its_request_number():
+    rounds = [one_round(3600.0, [[40.0, 10.0], [0.5, 20.0]]), one_round(3700.0, [[1.0, 2.0]])]
+    compare(rounds, random=0, seat=(seat := Recorder(1)))
+    (seen,) = seat.of("learn")
+    assert sorted(zip(seen.number, seen.client, seen.node, seen.cost, strict=True)) == [
+        (0, 0, 1, 10.0),
+        (1, 1, 1, 20.0),
+    ]
+    assert seen.outcomes["rtt_ms"].tolist() == [10.0, 20.0]
+    assert seen.time.tolist() == [3600.0, 3600.0]
+
+
+def test_outcomes_are_learned_once_they_have_arrived_and_in_that_order():
+    rounds = [
+        one_round(0.0 + 3600, [[2500.0], [300.0]]),
+        one_round(1.0 + 3600, [[1000.0], [200.0]]),
+        one_round(2.0 + 3600, [[100.0]]),
+        one_round(3.0 + 3600, [[100.0]]),
+        one_round(9.0 + 3600, [[100.0]]),
+    ]
+    seat = Recorder()
+    compare(rounds, random=0, seat=seat)
+    story = [what.number.tolist() for name, what in seat.log if name != "warm"]
+    # An outcome that arrives as a round begins (number 2, at second 2) is learned only after it.
+    assert story == [[0, 1], [1], [2, 3], [3], [4], [2, 4, 0], [5], [5], [6]]
+
+
+def test_telemetry_still_under_way_when_the_first_round_begins_is_left_out_for_all():
+    telemetry = world.telemetry()
+    seat, begin = Recorder(), float(np.sort(telemetry.arrival)[-10])
+    evaluate(world.rounds(2, start=begin), {"random": seat}, world.SPEC, telemetry)
+    (warm,) = seat.of("warm")
+    assert len(warm) == len(telemetry) - 10
+    assert (warm.arrival < begin).all()
+    assert len(warm.request["kind"].codes) == len(warm.node_state["load"]) == len(warm)
+
+
+@pytest.mark.parametrize("column", [-1, 2, 1])
+def test_a_pick_that_is_no_candidate_is_refused_by_the_policys_name(column):
+    rounds = [one_round(3600.0, [[4.0, NAN]])]
+    with pytest.raises(InputError, match="seat: expected columns of candidates"):
+        compare(rounds, random=0, seat=column)
+
+
+def test_picks_of_a_wrong_shape_or_type_are_refused():
+    class Wrong(Recorder):
+        def pick(self, question):
+            return np.zeros(len(question.client))
+
+    with pytest.raises(InputError, match="wrong: expected"):
+        compare(BY_HAND, random=0, wrong=Wrong())
+
+
+def test_random_is_needed_and_the_oracle_is_not_a_policy():
+    with pytest.raises(InputError, match="expected random"):
+        compare(BY_HAND, other=0)
+    with pytest.raises(InputError, match="no oracle"):
+        compare(BY_HAND, random=0, oracle=0)
+
+
+def test_no_rounds_are_refused():
+    with pytest.raises(InputError, match="rounds"):
+        compare([], random=0)
+
+
+# From files.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A telemetry directory of 70 slices and a model trained on the first 60."""
+    folder = tmp_path_factory.mktemp("world")
+    data = folder / "data"
+    data.mkdir()
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "slice": s,
+            "client_id": int(c),
+            "node_id": n,
+            "ok": bool(rng.random() > 0.1),
+            "rtt_ms": 10.0 * (i + 1) * float(rng.uniform(0.5, 1.5)),
+            "kind": "live",
+            "load": float(rng.random()),
+        }
+        for s in range(70)
+        for c in world.CLIENTS.ids
+        for i, n in enumerate(world.NODES.ids)
+    ]
+    frame = pl.DataFrame(rows).with_columns(rtt_ms=pl.when("ok").then("rtt_ms"))
+    frame.write_parquet(data / "telemetry.parquet")
+    for name, table in (("clients", world.CLIENTS), ("nodes", world.NODES)):
+        columns = {n: c.raw() if hasattr(c, "raw") else c for n, c in table.columns.items()}
+        frame = pl.DataFrame({"id": table.ids.tolist(), **columns}).with_columns(pl.col("lat").fill_nan(None))
+        frame.write_parquet(data / f"{name}.parquet")
+    return data, world.write_model(folder / "tiny-1")
+
+
+def test_a_whole_evaluation_from_files(files):
+    told = []
+    comparison = run_evaluation(
+        files[0],
+        world.SPEC,
+        files[1],
+        start=60,
+        candidates=3,
+        requests=2,
+        progress=lambda *step: told.append(step),
+    )
+    assert comparison.n == 10 * 2 * world.N_CLIENTS
+    assert list(comparison.policies) == [*BASELINES, "learned", "oracle"]
+    printed = comparison.to_json()
+    assert printed["spec"] == "tiny"
+    assert printed["model"].startswith("tiny-")
+    assert printed["data"].startswith("data@")
+    assert told[-1] == ("evaluate", 20, 20)
+    assert set(comparison.card.importance["latency"]) == set(world.SPEC.features)
+    assert sum(comparison.card.importance["latency"].values()) == pytest.approx(1.0)
+
+
+def test_what_was_predicted_of_picks_is_kept_beside_what_came(files):
+    comparison = run_evaluation(files[0], world.SPEC, files[1], start=60, requests=2)
+    failed = ~comparison.picks["learned"].ok
+    np.testing.assert_array_equal(comparison.observed["failure"], failed)
+    np.testing.assert_array_equal(np.isnan(comparison.observed["latency"]), failed)
+    assert ((comparison.predicted["failure"] > 0) & (comparison.predicted["failure"] < 1)).all()
+    assert len(comparison.predicted["latency"]) == comparison.n
+
+
+def test_the_same_seed_gives_the_same_figures(files):
+    first, second = (run_evaluation(files[0], world.SPEC, files[1], start=65).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_several_seeds_give_the_mean_and_spread_of_what_each_gives_alone(files):
+    alone = [run_evaluation(files[0], world.SPEC, files[1], start=65, seed=s) for s in (3, 4)]
+    both = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, seeds=2)
+    assert both.n == sum(run.n for run in alone)
+    for name, score in both.policies.items():
+        for figure in FIGURES:
+            values = [getattr(run.policies[name], figure) for run in alone]
+            assert getattr(score, figure) == pytest.approx(np.mean(values), nan_ok=True)
+            assert getattr(both.spread[name], figure) == pytest.approx(np.std(values, ddof=1), nan_ok=True)
+    printed = both.to_json()
+    assert list(printed) == ["data", "spec", "model", "n", "policies", "seeds", "spread"]
+    assert printed["seeds"] == 2
+    assert printed["spread"]["random"].keys() == printed["policies"]["random"].keys()
+
+
+def test_several_seeds_keep_the_picks_of_all(files):
+    both = run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=2)
+    assert len(both.client) == len(both.request["kind"].codes) == len(both.predicted["latency"]) == both.n
+    assert {len(picks.cost) for picks in both.picks.values()} == {both.n}
+    assert both.series.n_requests.sum() == both.n
+    assert both.series.cost["learned"].sum() == pytest.approx(both.policies["learned"].mean * both.n, rel=1e-6)
+
+
+def test_no_seed_at_all_is_refused(files):
+    with pytest.raises(InputError, match="seeds: expected at least one"):
+        run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=0)
+
+
+def test_further_policies_face_the_same_requests(files):
+    extra = lambda setting: {"again": Random(setting)}  # noqa: E731
+    comparison = run_evaluation(files[0], world.SPEC, files[1], start=65, policies=extra)
+    assert comparison.policies["again"].mean == comparison.policies["random"].mean
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"start": None}, "expected a slice, as the spec tiny names none"),
+        ({"start": 59}, "after 59, the last that the model was trained on"),
+        ({"start": 70}, "up to the last \\(69\\), found 70"),
+    ],
+)
+def test_a_start_that_makes_no_sense_is_refused(files, changed, message):
+    with pytest.raises(InputError, match=message):
+        run_evaluation(files[0], world.SPEC, files[1], **changed)

@@ -1,0 +1,159 @@
+"""Rounds drawn from measured rows: who asks, among which nodes, and that every outcome is real."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scheduler.errors import InputError
+from scheduler.spec import parse_spec
+from training.evaluation.measured_requests import measured_rounds, node_state, slice_starts
+from training.telemetry import Categories, read_telemetry
+
+SPEC = parse_spec("""
+name = "tiny"
+telemetry = { client = "c", node = "n", slice = { column = "s", seconds = 60 }, time = "t", arrival = ["ms"] }
+outcomes = { ms = { min = 0 } }
+cost = { success = "ms", failure = 500 }
+request = { kind = { type = "category" } }
+node = { load = {} }
+history = { values = ["ms"], half_lives = ["1h"], keys = { node = ["node"] } }
+features = { load = { op = "node", column = "load" } }
+heads = { latency = { target = "ms", link = "identity" } }
+utility = { heads = { latency = -1.0 } }
+""")
+
+
+@pytest.fixture
+def telemetry(tmp_path):
+    """Three slices; client 2 measures one node a slice, client 3 four, the others seven, most twice."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {"s": s, "t": 6000.0 + 60 * s + rng.uniform(0, 60), "c": c, "n": n, "kind": f"k{c}", "ok": True}
+        for s in range(3)
+        for c, known in enumerate((7, 7, 1, 4))
+        for n in range(known)
+        for _ in range(1 + (n > 0))
+    ]
+    frame = pl.DataFrame(rows).with_columns(ms=pl.int_range(pl.len()).cast(pl.Float64), load=pl.col("t") / 2)
+    frame.write_parquet(tmp_path / "telemetry.parquet")
+    pl.DataFrame({"id": range(4)}).write_parquet(tmp_path / "clients.parquet")
+    pl.DataFrame({"id": range(7)}).write_parquet(tmp_path / "nodes.parquet")
+    return read_telemetry(tmp_path, SPEC)
+
+
+def draw(telemetry, **changed):
+    settings = {"start": 1, "requests": 4, "candidates": 5, "seed": 0} | changed
+    return list(measured_rounds(telemetry, SPEC, **settings))
+
+
+def test_rounds_are_evenly_spread_over_each_slice_from_the_start_on(telemetry):
+    times = [r.time for r in draw(telemetry)]
+    assert times == [6060, 6075, 6090, 6105, 6120, 6135, 6150, 6165]
+
+
+def test_every_client_with_two_nodes_asks_once_a_round(telemetry):
+    assert all(r.client.tolist() == [0, 1, 3] for r in draw(telemetry))
+
+
+def test_candidates_are_distinct_measured_nodes_filled_up_at_the_end(telemetry):
+    for r in draw(telemetry):
+        for client, nodes in zip(r.client, r.candidates, strict=True):
+            real = nodes[nodes >= 0]
+            assert len(set(real)) == len(real) == (4 if client == 3 else 5)
+            assert (nodes[: len(real)] >= 0).all()
+            assert set(real) <= set(telemetry.node[telemetry.client == client])
+
+
+def test_an_outcome_is_a_row_of_that_slice_client_and_node(telemetry):
+    measured = {
+        (s, c, n, ms)
+        for s, c, n, ms in zip(telemetry.slice, telemetry.client, telemetry.node, telemetry.outcomes["ms"], strict=True)
+    }
+    for r in draw(telemetry):
+        number = int((r.time - 6000) // 60)
+        for i, j in zip(*np.nonzero(r.candidates >= 0), strict=True):
+            assert (number, r.client[i], r.candidates[i, j], r.outcomes["ms"][i, j]) in measured
+            assert r.cost[i, j] == r.outcomes["ms"][i, j]
+            assert r.arrival[i, j] == pytest.approx(r.time + r.cost[i, j] / 1000)
+
+
+def test_what_fills_up_has_no_outcome(telemetry):
+    for r in draw(telemetry):
+        blank = r.candidates < 0
+        assert blank.sum() == 1
+        assert not r.ok[blank].any()
+        assert all(np.isnan(a[blank]).all() for a in (r.outcomes["ms"], r.cost, r.arrival))
+
+
+def test_nodes_and_repeats_are_drawn_uniformly(telemetry):
+    rounds = draw(telemetry, requests=4000, candidates=2, start=2)
+    nodes, firsts, rows = Counter(), Counter(), Counter()
+    for r in rounds:
+        nodes.update(r.candidates[0].tolist())
+        firsts[int(r.candidates[0, 0])] += 1
+        rows.update(r.outcomes["ms"][0, r.candidates[0] == 6].tolist())
+    # Bounds of five standard deviations.
+    assert all(abs(nodes[n] - 8000 / 7) < 5 * np.sqrt(4000 * 2 / 7 * 5 / 7) for n in range(7))
+    assert all(abs(firsts[n] - 4000 / 7) < 5 * np.sqrt(4000 / 7 * 6 / 7) for n in range(7))
+    assert len(rows) == 2
+    assert max(rows.values()) - min(rows.values()) < 10 * np.sqrt(sum(rows.values()) / 4)
+
+
+def test_the_request_is_that_of_the_client(telemetry):
+    for r in draw(telemetry):
+        assert r.request["kind"].raw() == [f"k{c}" for c in r.client]
+
+
+def test_the_state_of_a_node_is_the_last_one_logged(telemetry):
+    for r in draw(telemetry):
+        for n in range(7):
+            logged = telemetry.node_state["load"][(telemetry.node == n) & (telemetry.time <= r.time)]
+            assert r.node_state["load"][n] == logged[-1]
+
+
+def test_draws_depend_on_the_seed_and_the_slice_alone(telemetry):
+    late, late_too, other = (
+        np.stack([r.cost for r in draw(telemetry, start=start, seed=seed)][-4:])
+        for start, seed in ((2, 0), (0, 0), (2, 1))
+    )
+    np.testing.assert_array_equal(late, late_too)
+    assert not np.array_equal(late, other, equal_nan=True)
+
+
+def test_a_slice_without_choices_has_no_round(telemetry):
+    alone = replace(telemetry, client=np.arange(len(telemetry), dtype=np.int32))
+    assert draw(alone) == []
+
+
+def test_slices_that_begin_early_do_not_turn_time_back(telemetry):
+    early = replace(telemetry, time=telemetry.time - np.where(telemetry.slice == 1, 59, 0))
+    assert slice_starts(early, 60.0) == {0: 6000, 1: 6060, 2: 6120}
+
+
+@pytest.mark.parametrize("changed", [{"requests": 0}, {"candidates": 1}])
+def test_counts_that_make_no_choice_are_refused(telemetry, changed):
+    with pytest.raises(InputError, match="expected 1 request and 2 candidates or more"):
+        draw(telemetry, **changed)
+
+
+def with_zones(telemetry, codes, zones):
+    """Beside its load every node reports a category."""
+    return replace(telemetry, node_state={**telemetry.node_state, "zone": Categories(codes, zones)})
+
+
+def test_telemetry_in_two_parts_is_one_whatever_the_codes_of_its_categories(telemetry):
+    codes = np.arange(len(telemetry), dtype=np.int32) % 4 - 1
+    whole = draw(with_zones(telemetry, codes, ("a", "b", "c")))
+    early = telemetry.slice < 2
+    flipped = np.array([2, 1, 0, -1], np.int32)[codes[~early]]
+    first = with_zones(telemetry.where(early), codes[early], ("a", "b", "c"))
+    second = with_zones(telemetry.where(~early), flipped, ("c", "b", "a"))
+    found = draw(first) + draw(second, known=node_state(first))
+    assert [one.slice for one in found] == [1] * 4 + [2] * 4
+    for ours, theirs in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(ours.candidates, theirs.candidates)
+        np.testing.assert_array_equal(ours.node_state["load"], theirs.node_state["load"])
+        assert list(ours.node_state["zone"].raw()) == list(theirs.node_state["zone"].raw())

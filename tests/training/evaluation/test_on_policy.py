@@ -1,0 +1,121 @@
+"""Training on what a model sees when it serves: its own picks alone, and nothing from later on."""
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+
+from scheduler.errors import DataError
+from scheduler.model.model import Model
+from tests.evaluation_world import SPEC, telemetry, write_model
+from training.evaluation import on_policy as under_test
+from training.evaluation.on_policy import rehearse
+from training.features.dataset import build_dataset, joined
+from training.features.split import split_slices
+from training.pipeline.train import train_model
+from training.policies import Learned
+
+FIT = {"rounds": 10, "lightgbm": {"num_leaves": 7, "min_data_in_leaf": 20}}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return Model.load(write_model(tmp_path_factory.mktemp("artifact") / "tiny"))
+
+
+def rehearsing(share=0.6, **training):
+    changed = msgspec.structs.replace(SPEC.training, rehearse=share, **training)
+    evaluation = msgspec.structs.replace(SPEC.evaluation, requests=2)
+    return msgspec.structs.replace(SPEC, training=changed, evaluation=evaluation)
+
+
+def column(dataset, name):
+    return dataset.x[:, dataset.features.names.index(name)]
+
+
+def test_every_candidate_of_a_request_is_a_row_with_what_came_of_it(model):
+    rows = telemetry(2_000)
+    made = rehearse(rows, rehearsing(), model, seed=0)
+    failed = made.targets["failure"]
+    assert set(np.unique(failed)) == {0.0, 1.0}
+    assert (np.isnan(made.targets["latency"]) == (failed == 1.0)).all()
+    # Rows of 60 minutes a slice: the last 36 are served, two rounds each, of 4 clients with at most 6 nodes.
+    assert made.slices.min() == 24
+    assert 36 * 2 * 4 * 2 <= len(made.x) <= 36 * 2 * 4 * 6
+
+
+def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
+    """Pairs that are never picked may have had any outcome meanwhile: no row tells."""
+    rows, picked = telemetry(2_000), set()
+
+    learn = Learned.learn
+
+    def watched(self, seen):
+        picked.update(zip(seen.client.tolist(), seen.node.tolist(), strict=True))
+        learn(self, seen)
+
+    monkeypatch.setattr(Learned, "learn", watched)
+    spec = rehearsing(**FIT, validation=0.1)
+    spec = msgspec.structs.replace(spec, utility=msgspec.structs.replace(SPEC.utility, heads={"latency": -1.0}))
+    plain_spec = msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, rehearse=0.0))
+    model = train_model(rows, plain_spec, tmp_path, seed=0, threads=1).model
+    plain = rehearse(rows, spec, model, seed=0)
+    pairs = list(zip(rows.client.tolist(), rows.node.tolist(), strict=True))
+    strange = (rows.slice >= 24) & rows.ok & np.array([pair not in picked for pair in pairs])
+    assert strange.any(), "every pair was picked: nothing to tell"
+    outcomes = {name: np.where(strange, v * np.float32(3), v) for name, v in rows.outcomes.items()}
+    other = rehearse(dataclasses.replace(rows, outcomes=outcomes), spec, model, seed=0)
+    np.testing.assert_array_equal(plain.x, other.x)
+    assert not np.array_equal(plain.outcomes["latency"], other.outcomes["latency"], equal_nan=True)
+
+
+def test_a_row_knows_nothing_of_later_outcomes(model):
+    rows = telemetry(2_000)
+    late = rows.slice >= 45
+    outcomes = {name: np.where(late & rows.ok, v * np.float32(3), v) for name, v in rows.outcomes.items()}
+    one, two = (
+        rehearse(dataclasses.replace(rows, outcomes=o), rehearsing(), model, seed=0) for o in (rows.outcomes, outcomes)
+    )
+    early = one.slices < 45
+    np.testing.assert_array_equal(one.x[early], two.x[early])
+    assert not np.array_equal(one.x, two.x, equal_nan=True)
+
+
+def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model):
+    whole = rehearse(telemetry(2_000), rehearsing(), model, seed=0)
+    part = rehearse(telemetry(2_000), rehearsing(rows=1_500), model, seed=0)
+    share = 1_500 / (36 * 2 * 4 * under_test.CANDIDATES)
+    assert len(part.x) / len(whole.x) == pytest.approx(share, rel=0.3)
+
+
+def test_joined_datasets_keep_their_parts_apart(model):
+    spec = rehearsing()
+    one = build_dataset(telemetry(2_000), spec, seed=0)
+    two = rehearse(telemetry(2_000), spec, model, seed=0)
+    both = joined(one, two)
+    first, stop, judge = split_slices(telemetry(2_000).slice, spec)
+    fitted, stopping, judging = np.split(both.slices, [both.split, both.judge])
+    assert len(both.x) == len(one.x) + len(two.x)
+    assert first <= fitted.min() <= fitted.max() < stop <= stopping.min()
+    assert stopping.max() < judge <= judging.min()
+    for name, y in both.targets.items():
+        parts = np.concatenate([one.targets[name], two.targets[name]])
+        np.testing.assert_array_equal(np.sort(y), np.sort(parts))
+
+
+def test_a_rehearsed_model_differs_and_a_seed_fixes_it(tmp_path):
+    rows = telemetry(3_000)
+    versions = [
+        train_model(rows, rehearsing(share, **FIT), tmp_path / name, seed=0, threads=1).model.version
+        for name, share in (("plain", 0.0), ("one", 0.6), ("two", 0.6))
+    ]
+    assert versions[1] == versions[2] != versions[0]
+
+
+def test_a_rehearsal_without_any_candidate_is_refused(model):
+    alone = telemetry(2_000, clients=1)
+    with pytest.raises(
+        DataError, match=r"^training: expected candidates in the rehearsal from slice 24 on, found none$"
+    ):
+        rehearse(alone, rehearsing(rows=1), model, seed=3)

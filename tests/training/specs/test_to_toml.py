@@ -1,0 +1,56 @@
+"""A spec written as TOML reads back as the same spec."""
+
+import tomllib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.spec import parse_spec
+from training.specs.builtin import find_spec, shipped
+from training.specs.to_toml import fragment, spec_to_toml
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_spec_reads_back(name):
+    spec = find_spec(name)
+    assert parse_spec(spec_to_toml(spec)) == spec
+
+
+def test_the_order_of_features_and_heads_stays():
+    spec = find_spec("demo")
+    read = parse_spec(spec_to_toml(spec))
+    assert (list(read.features), list(read.heads)) == (list(spec.features), list(spec.heads))
+    assert read.fingerprint() == spec.fingerprint()
+
+
+def test_a_comment_stands_first_and_changes_nothing():
+    spec = find_spec("seattle")
+    text = spec_to_toml(spec, "one\n\ntwo = 3")
+    assert text.startswith("# one\n#\n# two = 3\nname = ")
+    assert parse_spec(text) == spec
+
+
+@given(about=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_any_text_survives(about):
+    spec = msgspec.structs.replace(find_spec("seattle"), about=about)
+    assert parse_spec(spec_to_toml(spec)).about == about
+
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**53), 2**53),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=10),
+)
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+@given(
+    st.dictionaries(
+        KEYS, st.recursive(VALUES, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v, max_size=3)), max_size=4
+    )
+)
+def test_a_fragment_is_what_pythons_reader_makes_of_it(values):
+    assert tomllib.loads(fragment("a section", values)) == {"a section": values}

@@ -1,0 +1,276 @@
+"""Tracking, registering, serving through mlflow, and who becomes champion."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from mlflow import MlflowClient
+
+from scheduler.errors import ArtifactError, InputError, RegistryError
+from scheduler.model.artifact import check_files
+from scheduler.model.model import Model
+from scheduler.model.pyfunc import FrameModel
+from tests.artifacts import rows, write_tiny
+from tests.registries import DATA, new_registry, register
+from training.pipeline.promotion import CHAMPION, Comparison, Promotion, champion, promote
+from training.tracking.runs import track
+
+pytestmark = pytest.mark.slow
+
+WORSE, BETTER = Comparison("mean cost", 95.4, 91.2), Comparison("mean cost", 91.2, 95.4)
+
+
+@pytest.fixture
+def registry(tmp_path, tmp_path_factory) -> str:
+    return new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A registered champion: its registry's URI and what was registered."""
+    folder = tmp_path_factory.mktemp("served")
+    registry = new_registry(tmp_path_factory.getbasetemp(), folder / "registry")
+    plot = folder / "importance.svg"
+    plot.write_text("<svg/>")
+    registered = register(
+        registry,
+        folder / "artifact",
+        plots=[plot],
+        tags={"spec_file": "tiny.toml"},
+        metrics={"gap": 0.5, "infinite": math.inf},
+    )
+    promote("tiny", registered.version, registry=registry)
+    return folder, registry, registered
+
+
+@pytest.fixture
+def loaded(served, monkeypatch):
+    """The model as mlflow's own users load it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", served[1])
+    return mlflow.pyfunc.load_model("models:/tiny@champion")
+
+
+@pytest.fixture
+def model(served) -> Model:
+    return Model.load(served[0] / "artifact")
+
+
+@pytest.fixture
+def frame(model) -> pd.DataFrame:
+    return pd.DataFrame(rows(50), columns=model.features.names, index=range(100, 150))
+
+
+def test_a_run_holds_parameters_metrics_tags_and_plots(served):
+    folder, registry, registered = served
+    client = MlflowClient(tracking_uri=registry)
+    run = client.get_run(registered.run_id)
+    assert run.info.status == "FINISHED"
+    assert client.get_experiment(run.info.experiment_id).name == "tiny"
+    assert run.data.params == {"rounds": "10", "window.rows": "2000", "window.until_slice": "9"}
+    assert run.data.metrics == {"latency.mae": 1.5, "gap": 0.5}
+    manifest = check_files(folder / "artifact")
+    expected = {
+        "artifact_version": manifest.version,
+        "artifact_digest": manifest.digest,
+        "fingerprint": manifest.fingerprint,
+        "data_digest": DATA.digest,
+        "spec_file": "tiny.toml",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert [file.path for file in client.list_artifacts(registered.run_id, "plots")] == ["plots/importance.svg"]
+    assert expected.items() <= client.get_model_version("tiny", registered.version).tags.items()
+
+
+def test_a_run_names_its_data_set(served):
+    _, registry, registered = served
+    (given,) = MlflowClient(tracking_uri=registry).get_run(registered.run_id).inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("tiny", DATA.digest[:36])
+    assert json.loads(given.dataset.source) == {"uri": "/data/tiny"}
+    assert json.loads(given.dataset.profile) == {
+        "num_rows": 2_000,
+        "window": {"rows": 2_000, "until_slice": 9},
+    }
+
+
+def test_what_was_logged_is_data_with_stated_requirements(served):
+    folder, _, registered = served
+    files = [path for path in (folder / "registry" / "artifacts").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".npz", ".txt", ".onnx", ".yaml", ".svg", ""}
+    (requirements,) = (path.read_text() for path in files if path.name == "requirements.txt")
+    names = {line.partition("==")[0] for line in requirements.split()}
+    assert names == {"mlflow", "fogline", "msgspec", "numba", "numpy"}
+    assert registered.uri == "models:/tiny/1"
+
+
+def test_numbers_of_versions_rise(registry, tmp_path):
+    assert [register(registry, tmp_path / f"a{i}", seed=i).version for i in range(3)] == ["1", "2", "3"]
+
+
+def test_the_default_registry_needs_no_server(tmp_path, tmp_path_factory, monkeypatch):
+    new_registry(tmp_path_factory.getbasetemp(), tmp_path / ".fogline")
+    monkeypatch.chdir(tmp_path)
+    registered = register(None, tmp_path / "a")
+    assert promote("tiny", registered.version) == Promotion(moved=True, reason="there was no champion")
+    assert Model.load("models:/tiny@champion").name == "tiny"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".fogline", "a"]
+    assert sorted(path.name for path in (tmp_path / ".fogline").iterdir()) == [
+        "artifacts",
+        "cache",
+        "mlflow.db",
+    ]
+
+
+def test_a_fresh_registry_is_made_on_first_use_without_a_word(tmp_path, capfd):
+    registry = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    assert register(registry, tmp_path / "a").version == "1"
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_mlflows_process_wide_settings_are_left_alone(registry, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///users.db")
+    register(registry, tmp_path / "a")
+    assert mlflow.get_tracking_uri() == "sqlite:///users.db"
+    assert mlflow.get_registry_uri() == "sqlite:///users.db"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(None)
+    register(registry, tmp_path / "b")
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & os.environ.keys()
+
+
+def test_a_damaged_artifact_is_not_tracked(registry, tmp_path):
+    folder = write_tiny(tmp_path / "a")
+    (folder / "spec.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"spec\.json"):
+        track(folder, params={}, data=DATA, registry=registry)
+    assert MlflowClient(tracking_uri=registry, registry_uri=registry).search_registered_models() == []
+
+
+def test_a_registry_that_is_down_is_named(tmp_path):
+    with pytest.raises(
+        RegistryError, match=r"registry http://127\.0\.0\.1:9: expected an MLflow server that takes a run"
+    ):
+        register("http://127.0.0.1:9", tmp_path / "a")
+
+
+def test_mlflow_serves_what_the_model_predicts(loaded, model, frame):
+    out = loaded.predict(frame)
+    assert list(out.columns) == ["failure", "latency"]
+    assert list(out.index) == list(frame.index)
+    for head, values in model.predict(frame.to_numpy()).items():
+        np.testing.assert_array_equal(out[head], values)
+
+
+def test_columns_may_come_in_any_order_and_with_others(loaded, frame):
+    expected = loaded.predict(frame)
+    shuffled = frame[list(reversed(frame.columns))].assign(more="x")
+    pd.testing.assert_frame_equal(loaded.predict(shuffled), expected)
+
+
+def test_whole_numbers_are_numbers(loaded, frame):
+    whole = frame.assign(node_isp=1, hour=3)
+    as_float = whole.astype({"node_isp": np.float32, "hour": np.float64})
+    pd.testing.assert_frame_equal(loaded.predict(whole), loaded.predict(as_float))
+
+
+def test_a_missing_column_is_named_by_mlflow(loaded, frame):
+    with pytest.raises(mlflow.MlflowException, match=r"missing inputs.*hour"):
+        loaded.predict(frame.drop(columns="hour"))
+
+
+def test_frames_of_every_kind_come_back_as_they_came(model, frame):
+    direct = FrameModel(model)
+    expected = model.predict(frame.to_numpy())
+    columns = {name: frame[name].to_numpy() for name in reversed(frame.columns)}
+    assert isinstance(direct.predict(pl.DataFrame(columns)), pl.DataFrame)
+    for out in (direct.predict(columns), direct.predict(pl.DataFrame(columns)), direct.predict(frame)):
+        for head, values in expected.items():
+            np.testing.assert_array_equal(out[head], values)
+
+
+def test_missing_and_wrong_columns_are_named(model, frame):
+    direct = FrameModel(model)
+    with pytest.raises(InputError, match="a column for each of 7 features, found none for hour, uplink"):
+        direct.predict(frame.drop(columns=["uplink", "hour"]))
+    with pytest.raises(InputError, match="expected numbers in column 'hour'"):
+        direct.predict(frame.assign(hour="noon"))
+    columns = {name: frame[name].to_numpy() for name in frame}
+    with pytest.raises(InputError, match="one number a row in column 'hour'"):
+        direct.predict(columns | {"hour": np.zeros((50, 2))})
+    with pytest.raises(InputError, match="as many rows"):
+        direct.predict(columns | {"hour": np.zeros(3)})
+
+
+@pytest.fixture
+def two(registry, tmp_path) -> str:
+    """A registry whose version 1 is champion and whose version 2 wants to be."""
+    for seed in (1, 2):
+        register(registry, tmp_path / f"a{seed}", seed=seed)
+    assert champion("tiny", registry) is None
+    assert promote("tiny", "1", better=WORSE, registry=registry).moved
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("options", "moved", "reason"),
+    [
+        ({}, False, "not better than version 1: no comparison was made"),
+        ({"better": WORSE}, False, "not better than version 1: mean cost 95.4 against 91.2, lower is better"),
+        (
+            {"better": Comparison("x", 1.0, 1.0)},
+            False,
+            "not better than version 1: x 1 against 1, lower is better",
+        ),
+        ({"better": Comparison("x", math.nan, 1.0)}, False, "not better than version 1: x nan against 1"),
+        (
+            {"better": Comparison("gap", 1, 2, lower_is_better=False)},
+            False,
+            "gap 1 against 2, higher is better",
+        ),
+        ({"better": BETTER}, True, "better than version 1: mean cost 91.2 against 95.4, lower is better"),
+        (
+            {"better": Comparison("gap", 2, 1, lower_is_better=False)},
+            True,
+            "better than version 1: gap 2 against 1",
+        ),
+        ({"force": True}, True, "promotion was asked for; version 1 was champion; no comparison was made"),
+        (
+            {"force": True, "better": WORSE},
+            True,
+            "promotion was asked for; version 1 was champion; mean cost 95.4",
+        ),
+    ],
+)
+def test_the_champion_changes_only_for_a_better_one_or_on_demand(two, options, moved, reason):
+    promotion = promote("tiny", "2", registry=two, **options)
+    assert promotion.moved == moved
+    assert reason in promotion.reason
+    assert champion("tiny", two) == ("2" if moved else "1")
+    client = MlflowClient(registry_uri=two, tracking_uri=two)
+    tags = client.get_model_version("tiny", "2").tags
+    assert (tags["promotion"], tags["promotion_reason"]) == ("moved" if moved else "kept", promotion.reason)
+    assert str(client.get_model_version_by_alias("tiny", CHAMPION).version) == champion("tiny", two)
+
+
+def test_the_champion_stays_champion(two):
+    promotion = promote("tiny", "1", better=BETTER, force=True, registry=two)
+    assert promotion == Promotion(moved=False, reason="version 1 is the champion already")
+
+
+@pytest.mark.parametrize(("name", "version"), [("tiny", "9"), ("nobody", "1")])
+def test_a_version_that_does_not_exist_is_named(two, name, version):
+    with pytest.raises(RegistryError, match=f"expected .*{name}.*, found none"):
+        promote(name, version, force=True, registry=two)
+    assert champion("tiny", two) == "1"
+
+
+def test_a_missing_database_has_no_champion(tmp_path):
+    with pytest.raises(RegistryError, match="expected a database, found no such file"):
+        champion("tiny", f"sqlite:///{Path(tmp_path) / 'mlflow.db'}")

@@ -1,0 +1,122 @@
+"""Folds go forward in time, and what was replayed is used again."""
+
+import dataclasses
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.errors import DataError
+from tests.evaluation_world import SPEC, telemetry
+from training.features.dataset import build_dataset
+from training.heads.fit import FittedHead
+from training.heads.uncertainty import Rows
+from training.tuning import objective as under_test
+from training.tuning.folds import time_folds
+from training.tuning.objective import Judge, prediction_loss
+
+TINY = msgspec.structs.replace(
+    SPEC,
+    training=msgspec.structs.replace(SPEC.training, rounds=3, lightgbm={"num_leaves": 4, "min_data_in_leaf": 5}),
+)
+
+
+def with_slices(slices):
+    return dataclasses.replace(telemetry(len(slices)), slice=np.asarray(slices, np.int32))
+
+
+def changed(spec=TINY, **training):
+    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, **training))
+
+
+@given(present=st.sets(st.integers(0, 300), min_size=5, max_size=60), n=st.integers(1, 6))
+def test_folds_follow_each_other_and_end_with_the_last_slice(present, n):
+    slices = np.array(sorted(present), np.int32)
+    try:
+        folds = time_folds(with_slices(slices), n)
+    except DataError:
+        assert len(present) < 2 * n + 4
+        return
+    assert [fold.number for fold in folds] == list(range(n))
+    assert folds[-1].stop == slices[-1] + 1
+    assert (slices < folds[0].start).sum() >= 4
+    for fold in folds:
+        assert fold.start in present
+        assert fold.start < fold.stop
+    assert all(a.stop == b.start for a, b in pairwise(folds))
+
+
+def test_too_few_slices_are_refused():
+    with pytest.raises(DataError, match=r"^tuning: expected at least 7 slices for 3 folds, found 6$"):
+        time_folds(with_slices(np.arange(6)), 3)
+
+
+@pytest.fixture
+def rows():
+    return telemetry(3_000)
+
+
+def judge(rows, objective):
+    return Judge(rows, TINY, objective, seed=0, threads=1)
+
+
+DECIDED = pytest.param("gap_closed", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("objective", ["loss", DECIDED])
+def test_features_are_replayed_again_only_where_reveal_changes(rows, objective):
+    judging, folds = judge(rows, objective), time_folds(rows, 2)
+    for spec in (TINY, changed(lightgbm={"num_leaves": 8}), changed(rounds=2)):
+        for fold in folds:
+            assert np.isfinite(judging.score(fold, spec))
+    assert judging.replays == 2
+    judging.score(folds[0], changed(reveal=0.5))
+    assert judging.replays == 3
+
+
+def test_what_is_kept_is_bounded_and_a_score_does_not_depend_on_it(rows, monkeypatch):
+    monkeypatch.setattr(under_test, "KEPT_BYTES", 0)
+    forgetful, folds = judge(rows, "loss"), time_folds(rows, 2)
+    first = [forgetful.score(fold, TINY) for fold in folds]
+    assert [forgetful.score(fold, TINY) for fold in folds] == first
+    assert forgetful.replays == 4
+
+
+@pytest.mark.parametrize("objective", ["loss", DECIDED])
+def test_a_fold_knows_nothing_of_what_comes_after_it(rows, objective):
+    (fold, *_) = time_folds(rows, 3)
+    later = rows.slice >= fold.stop
+    worse = {name: np.where(later, np.float32(9e5), values) for name, values in rows.outcomes.items()}
+    changed_rows = dataclasses.replace(rows, outcomes=worse, ok=rows.ok & ~later)
+    assert judge(rows, objective).score(fold, TINY) == judge(changed_rows, objective).score(fold, TINY)
+
+
+def test_predictions_are_judged_on_the_slices_of_the_fold(rows, monkeypatch):
+    made = []
+    monkeypatch.setattr(under_test, "build_dataset", lambda *a, **k: made.append(build_dataset(*a, **k)) or made[-1])
+    judging = judge(rows, "loss")
+    for fold in time_folds(rows, 3):
+        judging.score(fold, TINY)
+        judged = np.unique(made[-1].slices[made[-1].judge :])
+        assert (judged[0], judged[-1]) == (fold.start, fold.stop - 1)
+
+
+def test_the_loss_is_one_for_the_best_constant_and_nought_for_the_truth():
+    outcome = np.array([0.0, 0.0, 0.0, 1.0])
+    latency = np.array([1.0, 10.0, 100.0, 1_000.0])
+
+    def loss(failure, log_latency):
+        heads = {"failure": (failure, outcome), "latency": (log_latency, latency)}
+        fitted = {
+            name: FittedHead(None, None, None, Rows(np.asarray(raw, float), y, None, None), 4, np.zeros(1))
+            for name, (raw, y) in heads.items()
+        }
+        return prediction_loss(fitted, SPEC)
+
+    constant = np.full(4, np.log(1 / 3)), np.full(4, np.log1p(latency).mean())
+    assert loss(*constant) == pytest.approx(1.0)
+    assert loss(np.where(outcome > 0, 40.0, -40.0), np.log1p(latency)) == pytest.approx(0.0, abs=1e-12)
+    assert loss(-constant[0], constant[1]) > 1.0

@@ -1,0 +1,316 @@
+"""Writing an artifact: in a hidden folder beside the target, verified there, then renamed into place."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scheduler.columns.schema import Vocabulary
+from scheduler.errors import ArtifactError, InputError
+from scheduler.features.arrays import FeatureT
+from scheduler.features.program import Features, compile_features
+from scheduler.forest.trees import Trees, save_trees
+from scheduler.model.artifact import check_name
+from scheduler.model.calibration import calibration_table, head_values
+from scheduler.model.manifest import (
+    FORMAT,
+    GOLDEN,
+    MANIFEST,
+    SPEC,
+    Calibration,
+    Golden,
+    Manifest,
+    encode_manifest,
+    file_names,
+    head_files,
+)
+from scheduler.model.model import Model
+from scheduler.spec import Spec
+from training.heads.lightgbm_trees import trees_from_lightgbm
+from training.heads.uncertainty import score_variances
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+__all__ = ["content_version", "golden_rows", "libraries", "write_artifact"]
+
+NONE_KNOWN: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
+"""Variances of the leaves of heads of which nobody found them."""
+
+LIBRARIES = ("fogline", "lightgbm", "msgspec", "numba", "numpy", "onnx", "polars", "scikit-learn")
+
+_EXTREMES = (
+    np.nan,
+    0.0,
+    -0.0,
+    1e-36,
+    -1e-36,
+    1.0,
+    -1.0,
+    np.inf,
+    -np.inf,
+    *np.finfo(np.float32).max * np.array([1, -1]),
+)
+_THRESHOLDS = 8
+"""Thresholds of a feature that golden rows stand on: a handful over its range finds a wrong comparison."""
+
+
+def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
+    folder: str | Path,
+    *,
+    spec: Spec,
+    boosters: Mapping[str, lgb.Booster],
+    calibration: Mapping[str, Calibration],
+    vocabulary: Vocabulary,
+    metrics: Mapping[str, float],
+    window: Mapping[str, float | str],
+    golden_rows: ArrayLike,
+    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
+    version: str | None = None,
+) -> Path:
+    """Write the artifact of a trained model, verify it as a scheduler would, and move it into place.
+
+    A writer that is killed leaves no folder of that name, only a hidden one which the next writer removes.
+
+    Parameters
+    ----------
+    folder
+        Where it shall stand; must not exist yet. Its parents are made.
+    spec
+        What the model was trained for.
+    boosters, calibration
+        LightGBM model and calibration of each head of the spec.
+    vocabulary
+        Categories by ``request.COLUMN`` and ``node.COLUMN``, in the order of their codes.
+    metrics
+        Figures by name, such as ``latency.mae``; NaN where one could not be computed.
+    window
+        What was trained on: rows, first and last slice or time.
+    golden_rows
+        Some real feature rows, shape (n, n_features), n > 0; rows with missing and extreme values, and on
+        thresholds, are made from them.
+    variance
+        Variance of each leaf of a head, see `training.heads.uncertainty.leaf_variances`; unknown for heads left out.
+    version
+        Name of the version; by default `content_version`.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ArtifactError
+        The folder exists, a head lacks its model or calibration, or LightGBM and the forest disagree.
+    ForestError
+        A model cannot be represented as a forest.
+    """
+    from training.artifacts.onnx_export import to_onnx
+
+    folder = Path(folder)
+    _check_heads(spec, boosters, calibration)
+    if version is None:
+        version = content_version(spec, boosters, calibration, vocabulary, variance)
+    check_name(version, "version")
+    heads = {head: calibration[head] for head in spec.heads}
+    trees = {head: _trees(boosters[head], variance.get(head)) for head in heads}
+    golden = _golden(compile_features(spec, vocabulary), boosters, trees, heads, golden_rows)
+    with _staged(folder) as stage:
+        _write(stage / SPEC, spec.to_json())
+        for head, one in trees.items():
+            forest, text, onnx = head_files(head)
+            save_trees(one, stage / forest)
+            _write(stage / text, boosters[head].model_to_string().encode())
+            _write(stage / onnx, to_onnx(boosters[head]))
+        np.savez(stage / GOLDEN, **golden._asdict())
+        manifest = Manifest(
+            format=FORMAT,
+            name=spec.name,
+            version=version,
+            fingerprint=spec.fingerprint(),
+            features=tuple(spec.features),
+            heads=heads,
+            vocabulary={name: tuple(values) for name, values in vocabulary.items()},
+            window=dict(window),
+            metrics={name: float(value) if np.isfinite(value) else None for name, value in metrics.items()},
+            libraries=libraries(),
+            files={name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in file_names(heads)},
+        )
+        _write(stage / MANIFEST, encode_manifest(manifest))
+        Model.load(stage)
+    return folder
+
+
+def content_version(
+    spec: Spec,
+    boosters: Mapping[str, lgb.Booster],
+    calibration: Mapping[str, Calibration],
+    vocabulary: Vocabulary,
+    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
+) -> str:
+    """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
+
+    Hashed are the spec, the heads' trees and calibrations, and the vocabulary; not LightGBM's own text, in which
+    parameters stand that change nothing, such as the number of threads.
+
+    Known before anything is written, so that the artifact can carry it; a registry's own number is assigned
+    later and kept beside it.
+    """
+    digest = hashlib.sha256(spec.to_json())
+    for head in spec.heads:
+        for name, array in _trees(boosters[head], variance.get(head))._asdict().items():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    digest.update(msgspec.json.encode([[calibration[head] for head in spec.heads], vocabulary]))
+    return digest.hexdigest()[:12]
+
+
+def _trees(booster: lgb.Booster, variance: NDArray[np.float64] | None) -> Trees:
+    trees = trees_from_lightgbm(booster)
+    return trees if variance is None else trees._replace(leaf_variance=variance)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the installed libraries that shape a model."""
+    found = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = installed(name)
+    return found
+
+
+def golden_rows(features: Features, trees: Sequence[Trees], rows: ArrayLike) -> NDArray[np.float32]:
+    """Return real rows followed by rows with one feature missing, extreme, unknown, or on a threshold.
+
+    Parameters
+    ----------
+    features
+        The spec's features.
+    trees
+        All heads.
+    rows
+        Real rows, shape (n, n_features), n > 0.
+
+    Returns
+    -------
+    ndarray
+        float32; the last rows hold one extreme in all numeric columns.
+    """
+    base = np.asarray(rows, FeatureT)
+    if base.ndim != 2 or base.shape[1] != len(features.names) or len(base) == 0:  # noqa: PLR2004
+        message = f"golden_rows: expected at least one row of {len(features.names)} features, found {base.shape}"
+        raise InputError(message)
+    out = [base]
+    for feature in range(base.shape[1]):
+        values = _corners(feature, trees, categorical=feature in features.categorical)
+        changed = np.resize(base, (len(values), base.shape[1]))
+        changed[:, feature] = values
+        out.append(changed)
+    whole = np.resize(base, (len(_EXTREMES), base.shape[1]))
+    numeric = [f for f in range(base.shape[1]) if f not in features.categorical]
+    whole[:, numeric] = np.array(_EXTREMES, FeatureT)[:, None]
+    return np.concatenate([*out, whole, np.full((1, base.shape[1]), np.nan, FeatureT)])
+
+
+def _corners(feature: int, trees: Sequence[Trees], *, categorical: bool) -> NDArray[np.float32]:
+    if categorical:  # the last two are codes that no vocabulary has; beyond int32 LightGBM's cast is undefined
+        return np.array([np.nan, -1, 0, 1, 2, 31, 32, 1_000_000, 2**31 - 256], FeatureT)
+    thresholds = np.unique(np.concatenate([one.threshold[one.feature == feature] for one in trees]))
+    at = np.linspace(0, len(thresholds) - 1, min(_THRESHOLDS, len(thresholds))).astype(int)
+    with np.errstate(over="ignore"):
+        on = thresholds[at].astype(FeatureT)
+    below, above = np.nextafter(on, FeatureT(-np.inf)), np.nextafter(on, FeatureT(np.inf))
+    return np.concatenate([np.array(_EXTREMES, FeatureT), on, below, above])
+
+
+def _golden(
+    features: Features,
+    boosters: Mapping[str, lgb.Booster],
+    trees: Mapping[str, Trees],
+    heads: Mapping[str, Calibration],
+    rows: ArrayLike,
+) -> Golden:
+    """Ask LightGBM itself for leaves and raw scores; variances are those of the leaves it names."""
+    x = golden_rows(features, list(trees.values()), rows)
+    leaves = [np.reshape(boosters[h].predict(x, pred_leaf=True), (len(x), one.n_trees)) for h, one in trees.items()]
+    raw = np.stack([boosters[h].predict(x, raw_score=True) for h in trees], axis=1).astype(np.float64)
+    values = head_values(raw, calibration_table(heads.values()))
+    variance = [score_variances(boosters[h], one, x, threads=1) for h, one in trees.items()]
+    return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values, np.stack(variance, axis=1))
+
+
+def _check_heads(spec: Spec, boosters: Mapping[str, lgb.Booster], calibration: Mapping[str, Calibration]) -> None:
+    for what, given in (("boosters", boosters), ("calibration", calibration)):
+        if set(given) != set(spec.heads):
+            message = f"{what}: expected the heads {sorted(spec.heads)}, found {sorted(given)}"
+            raise ArtifactError(message)
+    for head in spec.heads:
+        check_name(head, "heads")
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """Give a hidden folder beside ``folder`` that takes its place at the end, or vanishes on an error."""
+    parent, prefix = folder.parent, f".{folder.name}."
+    parent.mkdir(parents=True, exist_ok=True)
+    _refuse_existing(folder)
+    _remove_leftovers(parent, prefix)
+    stage = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=parent))
+    lock = os.open(stage, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield stage
+        for path in stage.iterdir():
+            _sync(path)
+        os.fsync(lock)
+        stage.chmod(0o755)  # mkdtemp gives it to the owner alone
+        _refuse_existing(folder)
+        stage.rename(folder)
+        _sync(parent)
+    finally:
+        os.close(lock)
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _refuse_existing(folder: Path) -> None:
+    if os.path.lexists(folder):
+        message = f"{folder}: expected no such folder, found one; an artifact is never overwritten"
+        raise ArtifactError(message)
+
+
+def _remove_leftovers(parent: Path, prefix: str) -> None:
+    """Remove what killed writers left: a living one holds a lock on its folder."""
+    for path in parent.glob(f"{prefix}*.part"):
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

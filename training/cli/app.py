@@ -1,0 +1,46 @@
+"""Subcommands of ``fogline``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from scheduler.errors import FoglineError, InputError, SpecError
+from training.cli.availability import lifetime
+from training.cli.data import check
+from training.cli.demo import demo
+from training.cli.evaluate import evaluate, report
+from training.cli.output import print_error
+from training.cli.train import train, tune
+
+DONE, FAILED, MISUSED = 0, 1, 2
+"""Exit codes."""
+
+app = typer.Typer(
+    name="fogline",
+    help="Schedule traffic on an edge network with a quality model learned from telemetry.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for command in (check, train, tune, evaluate, report, lifetime, demo):
+    app.command()(command)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON."""
+    try:
+        app(arguments, prog_name="fogline")
+    except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
+        code = stop.code if isinstance(stop.code, int) else FAILED
+        if code != DONE:
+            said = getattr(stop.__context__, "format_message", None)
+            print_error(arguments, "UsageError", "see standard error" if said is None else said())
+        return code
+    except (FoglineError, OSError) as error:
+        print(f"fogline: {error}", file=sys.stderr)  # noqa: T201
+        print_error(arguments, type(error).__name__, str(error))
+        return MISUSED if isinstance(error, SpecError | InputError) else FAILED
+    return DONE

@@ -1,0 +1,118 @@
+"""The main job from end to end on a small made-up fleet."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scheduler.errors import InputError
+from scheduler.spec import Spec
+from training.evaluation.evaluate import evaluate
+from training.evaluation.model_card import model_card
+from training.evaluation.results import Comparison
+from training.pipeline.options import TrainingOptions
+from training.pipeline.pipeline import TrainingResult, train_and_register
+from training.policies import Setting, all_policies
+from training.progress import Report, silent
+from training.report.page import RULES, write_report
+from training.simulator import World, rounds, write_telemetry
+from training.simulator.fleet import START
+from training.simulator.rule_policy import Rules
+from training.specs.builtin import find_spec
+from training.telemetry import read_telemetry
+
+HOURS = 48.0
+"""Two days of telemetry: the second evening is the first that a model can have learned from."""
+
+N_ROUNDS, N_REQUESTS = 1_000, 100
+"""100,000 decisions."""
+
+PARTS = ("artifacts", "registry", "report.html", "telemetry")
+"""What a demo leaves: the artifact's folder, MLflow's database and files, the page, the telemetry directory."""
+
+
+class DemoResult(NamedTuple):
+    """What a demo made: the training, the comparison, and where the report is."""
+
+    training: TrainingResult
+    comparison: Comparison
+    report: Path
+
+    @property
+    def uri(self) -> str:
+        """Return the URI of the registered model."""
+        return self.training.uri
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline demo --json`` prints."""
+        return {**self.comparison.to_json(), "training": self.training.to_json(), "report": str(self.report)}
+
+
+def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent) -> DemoResult:
+    """Write telemetry of a rule-run fleet, train on it, register, decide 100,000 requests, and report.
+
+    Parameters
+    ----------
+    out
+        Everything goes below it, in `PARTS`; what an earlier demo left there is replaced.
+    seed
+        Of the fleet, the requests and the training.
+    threads
+        For LightGBM; 0 for one a core.
+
+    Raises
+    ------
+    InputError
+        If something stands there that no demo leaves.
+    """
+    spec = find_spec("demo")
+    _clear(out)
+    data = out / "telemetry"
+    world = World(seed)
+    progress("telemetry", 0, 1)
+    write_telemetry(world, data, hours=HOURS, seed=seed)
+    progress("telemetry", 1, 1)
+    options = TrainingOptions(
+        registry=f"sqlite:///{out / 'registry' / 'mlflow.db'}", out=out / "artifacts", seed=seed, threads=threads
+    )
+    training = train_and_register(data, spec, options, progress)
+    comparison = _compare(world, data, spec, training, seed, progress)
+    return DemoResult(training, comparison, write_report(comparison, out / "report.html", training.summary))
+
+
+SLOW = ("vowpal_wabbit",)
+"""Baselines left out: alone it would double the minute that a demo takes."""
+
+
+def _clear(out: Path) -> None:
+    """Make an empty folder of one that is absent, empty, or an earlier demo's."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder, found a file")
+    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    others = [name for name in found if name not in PARTS]
+    if others:
+        raise InputError(f"{out}: expected an empty folder or that of an earlier demo, found {', '.join(others[:5])}")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+
+
+def _compare(world: World, data: Path, spec: Spec, training: TrainingResult, seed: int, progress: Report) -> Comparison:
+    """Let all policies decide the day after the telemetry."""
+    telemetry = read_telemetry(data, spec)
+    begin = START + HOURS * 3600.0
+    times = begin + 24.0 * 3600.0 / N_ROUNDS * np.arange(N_ROUNDS)
+    model = training.summary.model
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+    policies = {**all_policies(setting, model, without=SLOW), RULES: Rules(world)}
+    asked = rounds(world, spec, times, requests=N_REQUESTS, seed=seed + 1)
+    comparison = evaluate(asked, policies, spec, telemetry, n_rounds=N_ROUNDS, progress=progress)
+    return dataclasses.replace(
+        comparison,
+        data="the demo fleet",
+        model=f"{model.name}-{model.version}",
+        card=model_card(model, training.summary.folder),
+    )

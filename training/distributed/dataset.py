@@ -1,0 +1,220 @@
+"""The steps in turn: windows dealt, parts replayed, and the kept rows put together as one machine would have them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.errors import DataError
+from scheduler.features.program import compile_features
+from scheduler.spec import Spec
+from training.distributed.next_outcomes import AGAIN
+from training.distributed.replay_shard import Replayed, Rows, replay_part
+from training.distributed.sharding import plan_lanes
+from training.distributed.windows import Dealt, Plan, Slices, Window, deal_window, plan_windows
+from training.distributed.workers import gathered
+from training.features.dataset import Dataset, assemble
+from training.features.split import split_slices
+from training.features.targets import Kept
+from training.features.vocabulary import by_frequency, category_counts
+from training.heads.summary import Window as ReadWindow
+from training.progress import Report, silent
+from training.telemetry import Categories
+from training.telemetry.read import check_measured, slice_counts, slice_middles
+from training.telemetry.tables import CLIENTS, NODES, read_entities
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class ClusterDataset(NamedTuple):
+    """What the workers made of telemetry.
+
+    Attributes
+    ----------
+    dataset
+        As `training.features.dataset.build_dataset` would have built it.
+    read
+        As `training.pipeline.train.read_window` would say it.
+    slices
+        What is known of the slices.
+    evicted
+        History entries that were let go for want of room; where there are none, features are those of one machine bit
+        for bit.
+    peak_bytes
+        The largest memory of a worker.
+    """
+
+    dataset: Dataset
+    read: ReadWindow
+    slices: Slices
+    evicted: int
+    peak_bytes: int
+
+
+def cluster_dataset(  # noqa: PLR0913 - what a command line may say
+    client: Client,
+    data: Path,
+    spec: Spec,
+    *,
+    until: int | None = None,
+    seed: int = 0,
+    n_parts: int | None = None,
+    scratch: Path | None = None,
+    progress: Report = silent,
+) -> ClusterDataset:
+    """Read and replay telemetry on workers.
+
+    Workers that are lost are made up for: their tasks run again on others, from files that are whole or not there.
+
+    Parameters
+    ----------
+    client
+        Connected; see `training.distributed.connect`.
+    data
+        A telemetry directory that all workers see under this path.
+    until, seed
+        As for `training.telemetry.read_telemetry` and `training.features.dataset.build_dataset`.
+    n_parts
+        Over how many parts keys are dealt; by default as many as there are workers. More need less memory each.
+    scratch
+        Where a folder for intermediate files is made, which all workers must see; by default the system's. Removed at
+        the end.
+
+    Raises
+    ------
+    DataError
+        As reading or building on one machine would raise.
+    """
+    n_parts = n_parts or len(client.scheduler_info()["workers"])
+    counts = slice_counts(data, spec, until)
+    if not counts:
+        check_measured(data, spec, 0, 0)
+    windows = plan_windows(counts, until)
+    with _scratch(scratch) as folder:
+        plan = Plan(data.resolve(), spec, plan_lanes(spec, n_parts), folder)
+        middles = _middles(client, plan, windows, progress)
+        asked = [client.submit(deal_window, plan, window, middles, pure=False) for window in windows]
+        dealt: list[Dealt] = gathered(client, asked, "deal", progress)
+        n_read, n_measured = sum(one.n_read for one in dealt), sum(one.n_measured for one in dealt)
+        check_measured(data, spec, n_read, n_measured)
+        slices = np.concatenate([one.slices for one in dealt])
+        if not slices.size:
+            raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
+        rows = _draw(plan, dealt, slices, seed)
+        parts = _replay(client, plan, rows, progress)
+    features = compile_features(spec, rows.vocabulary)
+    x, kept = _joined(plan, rows, parts)
+    return ClusterDataset(
+        dataset=assemble(spec, rows.bounds, features, rows.vocabulary, x, kept),
+        read={
+            "rows": int(rows.n_rows.sum()),
+            "rejected": n_read - int(rows.n_rows.sum()),
+            "first_slice": int(slices.min()),
+            "last_slice": int(slices.max()),
+        },
+        slices=Slices(counts, until, middles, np.unique(slices)),
+        evicted=sum(part.evicted for part in parts.values()),
+        peak_bytes=max(part.peak_bytes for part in parts.values()),
+    )
+
+
+@contextmanager
+def _scratch(parent: Path | None) -> Iterator[Path]:
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="fogline-", dir=parent))
+    try:
+        yield folder.resolve()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _middles(client: Client, plan: Plan, windows: Sequence[Window], progress: Report) -> pl.DataFrame | None:
+    if plan.spec.telemetry.time is None:
+        return None
+    asked = [
+        client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False) for w in windows
+    ]
+    return pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
+
+
+def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tuple[int, int], Replayed]:
+    everywhere = client.scatter(rows, broadcast=True, hash=False)
+    numbers = [(at, part) for at, lane in enumerate(plan.lanes) for part in range(lane.n_parts)]
+    asked = [client.submit(replay_part, plan, plan.lanes[at], part, everywhere, pure=False) for at, part in numbers]
+    return dict(zip(numbers, gathered(client, asked, "replay parts", progress), strict=True))
+
+
+def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: int) -> Rows:
+    """Return all rows' numbers and what is drawn for them, as `training.features.dataset.build_dataset` does it."""
+    spec = plan.spec
+    lengths = np.concatenate([one.lengths for one in dealt])
+    starts = np.cumsum(lengths) - lengths
+    first, *bounds = split_slices(slices, spec)
+    wanted = slices >= first
+    candidates = np.cumsum(lengths[wanted])
+    n = int(candidates[-1]) if candidates.size else 0
+    rng = np.random.default_rng(seed)
+    chosen = np.arange(n) if n <= spec.training.rows else np.sort(rng.choice(n, spec.training.rows, replace=False))
+    run = np.searchsorted(candidates, chosen, side="right")
+    n_rows = np.array([one.n_rows for one in dealt])
+    first_times = np.array([*(one.first_time for one in dealt), np.inf])
+    return Rows(
+        offsets=np.cumsum(n_rows) - n_rows,
+        n_rows=n_rows,
+        ends=np.minimum.accumulate(first_times[::-1])[::-1][1:],
+        kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
+        bounds=(bounds[0], bounds[1]),
+        reveal=spec.training.reveal,
+        state=rng.bit_generator.state,
+        categories=[{name: values for name, (values, _) in one.categories.items()} for one in dealt],
+        vocabulary=_vocabulary(plan, dealt),
+    )
+
+
+def _vocabulary(plan: Plan, dealt: Sequence[Dealt]) -> dict[str, tuple[Id, ...]]:
+    """Return what `training.features.dataset.find_vocabulary` would find in all rows."""
+    spec = plan.spec
+    found: dict[str, tuple[Id, ...]] = {}
+    for side, columns, source, file in (
+        ("request", spec.request, "clients", CLIENTS),
+        ("node", spec.node, "nodes", NODES),
+    ):
+        table = read_entities(plan.data / file, {n: c for n, c in columns.items() if c.source == source})
+        for name in columns:
+            counts: Counter[Id] = Counter()
+            for one in dealt:
+                values, times = one.categories.get(f"{side}.{name}", ((), np.zeros(0, np.int64)))
+                counts.update(dict(zip(values, times.tolist(), strict=True)))
+            raw = table.columns.get(name)
+            if isinstance(raw, Categories):
+                counts.update(dict(zip(raw.values, category_counts(raw).tolist(), strict=True)))
+            if columns[name].type == "category":
+                found[f"{side}.{name}"] = by_frequency(list(counts), np.array([*counts.values()], np.int64))
+    return found
+
+
+def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> tuple[NDArray[np.float32], Kept]:
+    """Put the lanes' columns and the parts' rows into their places."""
+    names = list(plan.spec.features)
+    x = np.empty((rows.kept.size, len(names)), np.float32)
+    for (at, _), part in parts.items():
+        columns = [names.index(name) for name in plan.lanes[at].features]
+        x[np.searchsorted(rows.kept, part.rows)[:, None], columns] = part.x
+    known = pl.concat([part.outcomes for (at, _), part in parts.items() if at == 0]).sort("row")
+    values, again = (
+        {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
+        for prefix in ("outcome.", AGAIN)
+    )
+    return x, Kept(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)

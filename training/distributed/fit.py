@@ -1,0 +1,187 @@
+"""LightGBM heads fitted on Dask workers by LightGBM's own estimators; each worker holds some of the rows.
+
+Rows lie with the caller, who hands them out again where workers are lost on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from typing import TYPE_CHECKING
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import FoglineError
+from scheduler.spec import Spec
+from training.features.dataset import Dataset
+from training.heads.fit import FittedHead, HeadRows, fitted_head, head_params, head_rows
+from training.heads.metrics import head_loss
+from training.progress import Report, silent
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+ATTEMPTS = 3
+"""Fits of a head before it is given up: a fit needs all its workers to the end, and one may be lost."""
+
+LOOK = 1.0
+"""Seconds between two looks at whether the workers are still there."""
+
+RETURN = 60
+"""Seconds for workers to be back after a restart. One loads LightGBM and Dask first, which takes a second or two."""
+
+NOTICE = 10
+"""Looks after a fit failed, before the failure is taken for one of the fit itself."""
+
+
+class WorkersLostError(FoglineError):
+    """Workers were lost in every attempt to fit a head, or did not come back."""
+
+
+def fit_heads_on_cluster(
+    client: Client, dataset: Dataset, spec: Spec, *, seed: int, threads: int, progress: Report = silent
+) -> dict[str, FittedHead]:
+    """Fit every head of a spec on a cluster.
+
+    LightGBM's Dask estimators cannot stop early together. So all rounds are fitted, and the round is found afterwards
+    at which `training.heads.fit.fit_heads` would have stopped.
+
+    Parameters
+    ----------
+    threads
+        Of this process, to score with.
+
+    Raises
+    ------
+    DataError
+        As `training.heads.fit.fit_heads`.
+    WorkersLostError
+        If workers were lost in every attempt, or do not come back within `RETURN` seconds of a restart.
+    """
+    fitted = {}
+    for done, name in enumerate(spec.heads):
+        progress("fit on the cluster", done, len(spec.heads))
+        rows = head_rows(name, dataset, spec)
+        booster = _persistently(client, lambda name=name, rows=rows: _fit(client, name, dataset, spec, rows, seed))  # type: ignore[misc]
+        n = best_round(booster, dataset.x[rows.stop], dataset.targets[name][rows.stop], spec, name)
+        cut = lgb.Booster(model_str=booster.model_to_string(num_iteration=n))
+        fitted[name] = fitted_head(name, cut, dataset, rows, spec, threads=threads)
+    progress("fit on the cluster", len(spec.heads), len(spec.heads))
+    return fitted
+
+
+def _fit(client: Client, name: str, dataset: Dataset, spec: Spec, rows: HeadRows, seed: int) -> lgb.Booster:
+    import dask.array as da
+    from dask import delayed
+    from lightgbm.dask import DaskLGBMClassifier, DaskLGBMRegressor
+
+    _quiet()
+    client.run(_quiet)
+    workers = sorted(_workers(client))
+    x, y = [], []
+    for k, worker in enumerate(workers):
+        some = rows.fit[k :: len(workers)]  # of all times: each worker finds the bins of some features in its rows
+        block = client.scatter([dataset.x[some], dataset.targets[name][some]], workers=[worker], hash=False)
+        x.append(da.from_delayed(delayed(block[0]), (some.size, dataset.x.shape[1]), dtype=np.float32))
+        y.append(da.from_delayed(delayed(block[1]), (some.size,), dtype=np.float32))
+    estimator = DaskLGBMClassifier if spec.heads[name].link == "logistic" else DaskLGBMRegressor
+    model = estimator(client=client, n_estimators=spec.training.rounds, **head_params(name, spec, seed))
+    names = [str(one) for one in dataset.features.names]
+    model.fit(
+        da.concatenate(x),
+        da.concatenate(y),
+        feature_name=names,
+        categorical_feature=list(dataset.features.categorical),
+    )
+    return model.booster_
+
+
+def _persistently(client: Client, fit: Callable[[], lgb.Booster]) -> lgb.Booster:
+    """Fit, and once more with the workers that are left, or that have come back, where some are lost meanwhile.
+
+    A lost worker may leave the others waiting for it, so the workers are watched; restarting them ends the wait.
+    """
+    for _ in range(ATTEMPTS):
+        before = _workers(client)
+        running = _started(fit)
+        try:
+            while True:
+                try:
+                    return running.result(timeout=LOOK)
+                except NotYet:
+                    if not before <= _workers(client):
+                        break
+        except Exception:
+            if not _lost(client, before):
+                raise
+        _restart(client, len(before))
+    raise WorkersLostError(f"cluster: expected workers to last through a fit, found some lost in {ATTEMPTS} attempts")
+
+
+def _started(fit: Callable[[], lgb.Booster]) -> Future[lgb.Booster]:
+    """Fit in a thread that may go on for ever: where lost workers leave it waiting, Python can still end."""
+    running: Future[lgb.Booster] = Future()
+
+    def run() -> None:
+        try:
+            running.set_result(fit())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it
+            running.set_exception(error)
+
+    threading.Thread(target=run, name="fit on the cluster", daemon=True).start()
+    return running
+
+
+def _restart(client: Client, n: int) -> None:
+    try:
+        client.restart(timeout=RETURN)
+    except TimeoutError as error:
+        expected = f"cluster: expected {n} workers back within {RETURN} s of a restart"
+        raise WorkersLostError(f"{expected}, found {len(_workers(client))}") from error
+
+
+def _lost(client: Client, before: set[str]) -> bool:
+    """Return whether workers are gone, of which a fit hears sooner than the scheduler."""
+    for _ in range(NOTICE):
+        if not before <= _workers(client):
+            return True
+        time.sleep(LOOK)
+    return False
+
+
+def _quiet() -> None:
+    """Let LightGBM speak to a logger: by default it prints, also where standard output is for results."""
+    logger = logging.getLogger("training.lightgbm")
+    logger.setLevel(logging.ERROR)  # it warns that threads are those of the worker, and tells of every connection
+    lgb.register_logger(logger)
+
+
+def _workers(client: Client) -> set[str]:
+    return set(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def best_round(booster: lgb.Booster, x: NDArray[np.float32], y: NDArray[np.float32], spec: Spec, name: str) -> int:
+    """Return how many rounds to keep: up to the least loss that is not undercut for ``training.patience`` rounds.
+
+    Parameters
+    ----------
+    x, y
+        (n, n_features) and (n,) rows to stop on, with the head's target.
+    """
+    raw = np.zeros(len(y))
+    best, least = 1, np.inf
+    for n in range(1, booster.num_trees() + 1):
+        raw += np.asarray(booster.predict(x, raw_score=True, start_iteration=n - 1, num_iteration=1))
+        loss = head_loss(raw, y, logistic=spec.heads[name].link == "logistic")
+        if loss < least:
+            best, least = n, loss
+        elif n - best >= spec.training.patience:
+            break
+    return best

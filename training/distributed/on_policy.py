@@ -1,0 +1,85 @@
+"""Last step: the rehearsal, served by one worker, which reads telemetry a window at a time.
+
+What a model sees when it serves depends on all that it picked before, so it cannot be dealt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scheduler.model.model import Model
+from scheduler.spec import Spec
+from training.distributed.windows import Slices, Window, plan_windows
+from training.distributed.workers import gathered
+from training.evaluation.on_policy import Parts, first_served, rehearse_parts
+from training.features.dataset import Dataset
+from training.progress import Report, silent
+from training.telemetry import Telemetry
+from training.telemetry.read import read_part
+from training.telemetry.tables import CLIENTS, NODES, read_entities
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class _Asked(NamedTuple):
+    """What the worker is told: the data and its slices, the first model's artifact, and the seed."""
+
+    data: Path
+    spec: Spec
+    slices: Slices
+    model: Path
+    seed: int
+
+
+def rehearse_on_cluster(  # noqa: PLR0913 - what a training run knows
+    client: Client,
+    data: Path,
+    spec: Spec,
+    model: Path,
+    slices: Slices,
+    *,
+    seed: int = 0,
+    progress: Report = silent,
+) -> Dataset:
+    """Do what `training.evaluation.on_policy.rehearse` does on one worker, again on another one if that is lost.
+
+    Parameters
+    ----------
+    client, data
+        As for `training.distributed.cluster_dataset`.
+    model
+        Artifact of the model that serves, in a folder that all workers see under this path.
+    slices
+        As `training.distributed.cluster_dataset` found them.
+
+    Raises
+    ------
+    DataError
+        As `training.evaluation.on_policy.rehearse`.
+    """
+    asked = _Asked(data.resolve(), spec, slices, model.resolve(), seed)
+    task = client.submit(_rehearse, asked, pure=False)
+    made: Dataset = gathered(client, [task], "rehearse on a worker", progress)[0]
+    return made
+
+
+def _rehearse(asked: _Asked) -> Dataset:
+    data, spec = asked.data, asked.spec
+    counts, until, middles, accepted = asked.slices
+    start = first_served(accepted, spec)
+    before = plan_windows({number: n for number, n in counts.items() if number < start}, start)
+    first, *others = plan_windows({number: n for number, n in counts.items() if number >= start}, until)
+
+    def read(windows: list[Window]) -> Iterator[Telemetry]:
+        for one in windows:
+            part = read_part(data, spec, start=one.start, until=one.until, middles=middles)
+            if len(part.telemetry):
+                yield part.telemetry
+
+    clients = read_entities(data / CLIENTS, spec.request_columns("clients"))
+    nodes = read_entities(data / NODES, spec.node_columns("nodes"))
+    parts = Parts(accepted, clients, nodes, read(before), read([first._replace(start=start), *others]))
+    return rehearse_parts(parts, spec, Model.load(asked.model), seed=asked.seed)

@@ -1,0 +1,174 @@
+"""Second step: one part of a lane, replayed window by window on some worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.features.program import compile_features
+from scheduler.history.store import new_history
+from training.distributed.next_outcomes import Chunk, next_outcomes
+from training.distributed.sharding import Lane, lane_spec
+from training.distributed.windows import Plan, from_frame, part_file
+from training.features.replay import replay
+from training.telemetry import Categories
+from training.telemetry.tables import CLIENTS, NODES, read_entities
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_ORDER = ["time", "slice", "client", "node"]
+
+
+class Rows(NamedTuple):
+    """All rows' numbers, and the draws that one machine would have made.
+
+    Attributes
+    ----------
+    offsets
+        (n_windows,) int64 number of the first row of each window.
+    n_rows
+        (n_windows,) int64.
+    ends
+        (n_windows,) float64 seconds: rows before are complete once the window was read.
+    kept
+        (n_kept,) int64 sorted numbers of the rows whose features are wanted.
+    bounds
+        First slices that stop and calibrate, and that only judge.
+    reveal, state
+        Share of the outcomes that history sees, and the state of the generator that draws which.
+    categories
+        What codes mean, by window and column: the telemetry's own categories.
+    vocabulary
+        The model's.
+    """
+
+    offsets: NDArray[np.int64]
+    n_rows: NDArray[np.int64]
+    ends: NDArray[np.float64]
+    kept: NDArray[np.int64]
+    bounds: tuple[int, int]
+    reveal: float
+    state: Any
+    categories: list[dict[str, tuple[Id, ...]]]
+    vocabulary: dict[str, tuple[Id, ...]]
+
+
+class Replayed(NamedTuple):
+    """A part's kept rows: numbers, features of the lane, and for the first lane what came of them, and next.
+
+    ``evicted`` counts history entries let go for want of room, ``peak_bytes`` is the worker's largest memory so far.
+    """
+
+    rows: NDArray[np.int64]
+    x: NDArray[np.float32]
+    outcomes: pl.DataFrame
+    evicted: int
+    peak_bytes: int
+
+
+def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
+    """Replay the outcomes that a part owns, in the order of all, and return the features of its kept rows."""
+    spec = lane_spec(plan.spec, lane)
+    features = compile_features(spec, rows.vocabulary)
+    history = new_history(spec)
+    clients = read_entities(plan.data / CLIENTS, spec.request_columns("clients"))
+    nodes = read_entities(plan.data / NODES, spec.node_columns("nodes"))
+    meaning = _union(rows.categories)
+    found: list[NDArray[np.float32]] = []
+    kept: list[pl.DataFrame] = []
+    for chunk, end in _chunks(plan, lane, part, rows, meaning):
+        telemetry = from_frame(chunk, clients, nodes, meaning)
+        keep, revealed = chunk["kept"].to_numpy(), chunk["revealed"].to_numpy()
+        found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, end=end))
+        kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^outcome\\..*$")))
+    known = pl.concat(kept)
+    outcomes = known.select("row")
+    if lane == plan.lanes[0]:
+        windows = _backwards(plan, lane, part, rows, meaning)
+        read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in windows)
+        outcomes = known.join(next_outcomes(read, plan.spec, rows.bounds), on="row", maintain_order="left")
+    return Replayed(
+        rows=known["row"].to_numpy(),
+        x=np.concatenate(found),
+        outcomes=outcomes,
+        evicted=int(history.counters[1]),
+        peak_bytes=_peak_bytes(),
+    )
+
+
+def peak_memory(client: Client) -> int:
+    """Return the largest memory, in bytes, that a worker that is now there has ever had."""
+    return max(client.run(_peak_bytes).values())
+
+
+def _peak_bytes() -> int:
+    # Not `getrusage`: what it tells of a worker begins with the memory of the process that started it.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+
+
+def _chunks(
+    plan: Plan, lane: Lane, part: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
+) -> Iterator[tuple[pl.DataFrame, float]]:
+    """Give the rows in the order of time, each chunk with the time at which the next one begins.
+
+    What the next window may precede waits for it. Rows whose outcome arrives only later come again in the next chunk,
+    not to be kept twice.
+    """
+    late: pl.DataFrame | None = None
+    for number, end in enumerate(rows.ends.tolist()):
+        frame = _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+        if late is not None and late.height:
+            frame = pl.concat([late, frame]).sort(_ORDER, maintain_order=True)
+        ready = frame.filter(pl.col("time") < end)
+        again = ready.filter(pl.col("arrival") >= end).with_columns(kept=pl.lit(value=False))
+        late = pl.concat([again, frame.filter(pl.col("time") >= end)])
+        yield ready, end
+
+
+def _backwards(
+    plan: Plan, lane: Lane, part: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
+) -> Iterator[pl.DataFrame]:
+    for number in reversed(range(len(rows.ends))):
+        yield _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+
+
+def _numbered(frame: pl.DataFrame, window: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]) -> pl.DataFrame:
+    """Add what was drawn for the rows of a window, give them their numbers among all, and codes a common meaning."""
+    local = frame["row"].to_numpy()
+    number = local + rows.offsets[window]
+    place = np.searchsorted(rows.kept, number)
+    kept = rows.kept[np.minimum(place, rows.kept.size - 1)] == number
+    columns = [
+        pl.Series("row", number),
+        pl.Series("kept", kept),
+        pl.Series("revealed", _draws(window, rows)[local] < rows.reveal),
+    ]
+    for name, values in rows.categories[window].items():
+        places = {value: code for code, value in enumerate(meaning[name])}
+        columns.append(pl.Series(name, Categories(frame[name].to_numpy(), values).recoded(places)))
+    return frame.with_columns(columns)
+
+
+def _draws(window: int, rows: Rows) -> NDArray[np.float64]:
+    """Return the uniform numbers of a window's rows, as if those of all rows had been drawn one after the other."""
+    bits = np.random.PCG64()
+    bits.state = rows.state
+    bits.advance(int(rows.offsets[window]))
+    return np.random.Generator(bits).random(int(rows.n_rows[window]))
+
+
+def _union(categories: list[dict[str, tuple[Id, ...]]]) -> dict[str, tuple[Id, ...]]:
+    """Return all values that occur in any window, by column."""
+    found: dict[str, dict[Id, None]] = {}
+    for window in categories:
+        for name, values in window.items():
+            found.setdefault(name, {}).update(dict.fromkeys(values))
+    return {name: tuple(values) for name, values in found.items()}

@@ -1,0 +1,149 @@
+"""Which worker owns which history key: keys in lanes, each lane dealt by the hash of one part of its keys."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import id_keys
+from scheduler.spec import (
+    CLIENT,
+    NODE,
+    ChangePoint,
+    Clock,
+    Difference,
+    Distance,
+    Dot,
+    Equal,
+    Feature,
+    NodeColumn,
+    RequestColumn,
+    ShrunkMean,
+    Spec,
+    Statistic,
+    Value,
+)
+from training.telemetry import Categories, Telemetry
+
+WHOLE = "whole"
+"""The lane of what depends on all outcomes at once: one worker replays it, from the first row to the last."""
+
+SLACK = 1.5
+"""Room in a part's table over its even share of the entries: hashes deal clients and nodes unevenly."""
+
+_PLAIN = (RequestColumn, NodeColumn, Clock, Equal, Difference, Distance, Dot)
+
+
+class Lane(NamedTuple):
+    """Features that are replayed together.
+
+    Attributes
+    ----------
+    by
+        What rows are dealt by: ``client``, ``node``, a category such as ``request.isp``, or `WHOLE`.
+    features
+        Their names.
+    n_parts
+        Over how many parts the rows are dealt.
+    """
+
+    by: str
+    features: tuple[str, ...]
+    n_parts: int
+
+
+def plan_lanes(spec: Spec, n_parts: int) -> tuple[Lane, ...]:
+    """Return the lanes of a spec's features, that of the client first; features without history go with the first."""
+    keys: dict[str, list[str]] = {CLIENT: []}
+    for name, feature in spec.features.items():
+        by = _lane_of(feature, spec, keys)
+        keys.setdefault(by, []).append(name)
+    return tuple(Lane(by, tuple(names), 1 if by == WHOLE else n_parts) for by, names in keys.items())
+
+
+def _lane_of(feature: Feature, spec: Spec, lanes: dict[str, list[str]]) -> str:
+    if isinstance(feature, _PLAIN):
+        return CLIENT
+    parts: tuple[str, ...] = ()
+    if isinstance(feature, ChangePoint):  # whoever sees all outcomes of a group sees all of its members' as well
+        kind = spec.change_points[feature.of]
+        parts = tuple(p for p in spec.history.keys[kind.group] if p in spec.history.keys[kind.member])
+    elif isinstance(feature, Statistic) and not _is_residual(feature.value):
+        parts = spec.history.keys[feature.key]
+    if not parts:
+        return WHOLE
+    for part in (CLIENT, NODE, *lanes):
+        if part in parts:
+            return part
+    return parts[0]
+
+
+def _is_residual(value: str | None) -> bool:
+    """Return whether a value is what a factor model leaves, which depends on the outcomes of everybody."""
+    return value is not None and Value.parse(value).residual
+
+
+def lane_spec(spec: Spec, lane: Lane) -> Spec:
+    """Return the spec of what a part of a lane replays: its features, and of history what they read.
+
+    Factor models and shrunk means stay in the lane `WHOLE` alone, with all values and with the keys down to theirs.
+    """
+    features = {name: spec.features[name] for name in lane.features}
+    read = [feature for feature in features.values() if isinstance(feature, Statistic)]
+    keys, values = {feature.key for feature in read}, {feature.value for feature in read}
+    change_points = {f.of: spec.change_points[f.of] for f in features.values() if isinstance(f, ChangePoint)}
+    keys |= {key for kind in change_points.values() for key in (kind.group, kind.member)}
+    values |= {kind.value for kind in change_points.values()}
+    if lane.by == WHOLE:
+        keys |= {key for model in spec.latent_factors.values() for key in (model.client, model.node)}
+        keys |= {key for feature in features.values() if isinstance(feature, ShrunkMean) for key in feature.keys}
+        values = set(spec.history.values)
+        names = list(spec.history.keys)
+        # Vectors begin with draws that depend on a key's place among the keys, so none before the last may go.
+        keys = set(names[: max(map(names.index, keys)) + 1])
+    keys = keys or {next(iter(spec.history.keys))}  # tables cannot do without a key and a value
+    plain = [value for value in spec.history.values if not _is_residual(value)]
+    history = msgspec.structs.replace(
+        spec.history,
+        values=tuple(value for value in spec.history.values if value in values) or tuple(plain[:1]),
+        keys={name: parts for name, parts in spec.history.keys.items() if name in keys},
+        capacity=_capacity(spec.history.capacity, lane.n_parts),
+    )
+    factors = spec.latent_factors if lane.by == WHOLE else {}
+    return msgspec.structs.replace(
+        spec, features=features, history=history, latent_factors=factors, change_points=change_points
+    )
+
+
+def _capacity(entries: int, n_parts: int) -> int:
+    return entries if n_parts == 1 else max(1, round(SLACK * entries / n_parts))
+
+
+def deal(telemetry: Telemetry, lane: Lane) -> NDArray[np.int64]:
+    """Return the (n,) number of the part that each row belongs to."""
+    keys = _keys(telemetry, lane.by)
+    if keys is None:
+        return np.zeros(len(telemetry), np.int64)
+    return ((keys >> np.uint64(32)) % np.uint64(lane.n_parts)).astype(np.int64)
+
+
+def _keys(telemetry: Telemetry, by: str) -> NDArray[np.uint64] | None:
+    if by == WHOLE:
+        return None
+    if by in (CLIENT, NODE):
+        table, rows = (telemetry.clients, telemetry.client) if by == CLIENT else (telemetry.nodes, telemetry.node)
+        return id_keys(table.ids)[rows]
+    side, _, name = by.partition(".")
+    own, table, rows = (
+        (telemetry.request, telemetry.clients, telemetry.client)
+        if side == "request"
+        else (telemetry.node_state, telemetry.nodes, telemetry.node)
+    )
+    column = own[name] if name in own else table.columns[name]
+    if not isinstance(column, Categories):  # a key's part is a category, or the spec would not have passed its checks
+        raise TypeError(f"{by}: expected a category, found {column.dtype}")
+    codes = column.codes if name in own else column.codes[rows]
+    return np.append(id_keys(list(column.values)), np.uint64(0))[codes]

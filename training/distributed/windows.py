@@ -1,0 +1,194 @@
+"""First step: windows of slices, each read and checked on some worker, and its rows dealt into files by owner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.spec import Spec
+from training.distributed.sharding import Lane, deal
+from training.features.vocabulary import category_counts
+from training.telemetry import Categories, Columns, Entities, Telemetry
+from training.telemetry.read import read_part
+
+WINDOW_ROWS = 2_000_000
+"""Rows of a window: some 0.5 GB while they are checked, and few enough that files stay large. A slice is never cut, so
+one with more rows is a window by itself."""
+
+
+class Plan(NamedTuple):
+    """What every task knows: the data, its spec, the lanes, and a folder for files that all workers see."""
+
+    data: Path
+    spec: Spec
+    lanes: tuple[Lane, ...]
+    scratch: Path
+
+
+class Window(NamedTuple):
+    """Slices from ``start`` and before ``until``; None is open, so that the first and last window take odd slices."""
+
+    number: int
+    start: int | None
+    until: int | None
+
+
+class Slices(NamedTuple):
+    """What is known of the slices once all windows were read.
+
+    Attributes
+    ----------
+    counts
+        How many rows each has, rejected ones included, in order.
+    until
+        The first one that is never looked at, or None.
+    middles
+        Median times, see `training.telemetry.read.slice_middles`; None where the spec has no time.
+    accepted
+        Those with accepted rows, each once, in order.
+    """
+
+    counts: dict[int, int]
+    until: int | None
+    middles: pl.DataFrame | None
+    accepted: NDArray[np.int32]
+
+
+class Dealt(NamedTuple):
+    """What is known of a window after it was dealt.
+
+    Attributes
+    ----------
+    n_read, n_measured, n_rows
+        Rows looked at, with the cost's outcome, and accepted.
+    slices, lengths
+        The accepted rows' slices as runs in the order of rows.
+    first_time
+        Of the earliest row; infinite where there is none.
+    categories
+        By ``request.COLUMN`` and ``node.COLUMN`` the values that the telemetry holds, and how many rows have each.
+    """
+
+    n_read: int
+    n_measured: int
+    n_rows: int
+    slices: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    first_time: float
+    categories: dict[str, tuple[tuple[Id, ...], NDArray[np.int64]]]
+
+
+def plan_windows(counts: Mapping[int, int], until: int | None) -> list[Window]:
+    """Cut slices into windows of at least `WINDOW_ROWS` rows, but for the last."""
+    starts: list[int] = []
+    filled = 0
+    for number, n in counts.items():
+        if not starts or filled >= WINDOW_ROWS:
+            starts.append(number)
+            filled = 0
+        filled += n
+    bounds: list[int | None] = [None, *starts[1:], until]
+    return [Window(k, bounds[k], bounds[k + 1]) for k in range(len(starts))]
+
+
+def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dealt:
+    """Read and check a window, and write its rows to one file for each lane and part."""
+    part = read_part(plan.data, plan.spec, start=window.start, until=window.until, middles=middles)
+    rows = part.telemetry
+    frame = to_frame(rows)
+    for lane in plan.lanes:
+        owner = deal(rows, lane)
+        order = np.argsort(owner, kind="stable")
+        ends = np.cumsum(np.bincount(owner, minlength=lane.n_parts))
+        dealt = frame[order]
+        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            _write(dealt[int(begin) : int(end)], part_file(plan, window.number, lane, number))
+    changes = np.flatnonzero(np.diff(rows.slice, prepend=-1))
+    return Dealt(
+        n_read=rows.n_read,
+        n_measured=part.n_measured,
+        n_rows=len(rows),
+        slices=rows.slice[changes],
+        lengths=np.diff(np.append(changes, len(rows))),
+        first_time=float(rows.time[0]) if len(rows) else np.inf,
+        categories={
+            name: (column.values, category_counts(column))
+            for name, column in _own(rows).items()
+            if isinstance(column, Categories)
+        },
+    )
+
+
+def part_file(plan: Plan, window: int, lane: Lane, part: int) -> Path:
+    """Return where the rows of a window stand that belong to a part of a lane."""
+    return plan.scratch / f"{lane.by}-{part}" / f"{window:06d}.arrow"
+
+
+def _write(frame: pl.DataFrame, file: Path) -> None:
+    """Write beside the place and rename: a task that is run again, or twice, leaves a whole file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    frame.write_ipc(unfinished, compression="lz4")
+    unfinished.replace(file)
+
+
+def _own(telemetry: Telemetry) -> Columns:
+    """Return the columns that telemetry itself holds under the names that a vocabulary gives them."""
+    return {f"request.{name}": column for name, column in telemetry.request.items()} | {
+        f"node.{name}": column for name, column in telemetry.node_state.items()
+    }
+
+
+def to_frame(telemetry: Telemetry) -> pl.DataFrame:
+    """Return rows as a frame, with their numbers as ``row``; categories as codes."""
+    columns: dict[str, NDArray[Any]] = {
+        "row": np.arange(len(telemetry)),
+        "time": telemetry.time,
+        "arrival": telemetry.arrival,
+        "slice": telemetry.slice,
+        "client": telemetry.client,
+        "node": telemetry.node,
+        "ok": telemetry.ok,
+    }
+    columns |= {f"outcome.{name}": values for name, values in telemetry.outcomes.items()}
+    columns |= {name: c.codes if isinstance(c, Categories) else c for name, c in _own(telemetry).items()}
+    return pl.DataFrame(columns)
+
+
+def from_frame(
+    frame: pl.DataFrame, clients: Entities, nodes: Entities, categories: Mapping[str, tuple[Id, ...]]
+) -> Telemetry:
+    """Return what `to_frame` was given; ``categories`` are what the codes mean."""
+
+    def side(prefix: str) -> Columns:
+        columns: Columns = {}
+        for name in frame.columns:
+            if name.startswith(prefix):
+                values = frame[name].to_numpy()
+                known = categories.get(name)
+                columns[name.removeprefix(prefix)] = values if known is None else Categories(values, known)
+        return columns
+
+    outcomes = [name for name in frame.columns if name.startswith("outcome.")]
+    return Telemetry(
+        time=frame["time"].to_numpy(),
+        arrival=frame["arrival"].to_numpy(),
+        slice=frame["slice"].to_numpy(),
+        client=frame["client"].to_numpy(),
+        node=frame["node"].to_numpy(),
+        ok=frame["ok"].to_numpy(),
+        outcomes={name.removeprefix("outcome."): frame[name].to_numpy() for name in outcomes},
+        request=side("request."),
+        node_state=side("node."),
+        clients=clients,
+        nodes=nodes,
+        rejected={},
+        n_read=frame.height,
+    )

@@ -1,0 +1,1 @@
+"""Compares policies on the same requests."""

@@ -1,0 +1,217 @@
+"""Policies compared on the same requests: each learns only from what became of its own picks."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from scheduler.errors import InputError
+from scheduler.model.model import Model
+from scheduler.spec import Spec
+from training.artifacts.locate import artifact_folder
+from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
+from training.evaluation.model_card import model_card
+from training.evaluation.recorder import Log
+from training.evaluation.results import Comparison
+from training.evaluation.runner import Seat
+from training.evaluation.seeds import pooled
+from training.policies import Learned, Policy, Setting, all_policies
+from training.policies.protocol import least
+from training.progress import Report, silent
+from training.telemetry import Telemetry, data_id, read_telemetry
+from training.telemetry.cold_start import HoldOut, cold_start
+
+
+def run_evaluation(  # noqa: PLR0913 - what a command line may say
+    data: str | Path,
+    spec: Spec,
+    model_source: str | Path,
+    *,
+    start: int | None = None,
+    candidates: int = 20,
+    requests: int | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    registry: str | None = None,
+    policies: Callable[[Setting], Mapping[str, Policy]] | None = None,
+    without: Collection[str] = (),
+    cold: str = "",
+    progress: Report = silent,
+) -> Comparison:
+    """Replay measured data from a slice on, with every policy warmed on what came before.
+
+    Parameters
+    ----------
+    data
+        A telemetry directory.
+    spec
+        What the data's columns mean; the model must have been trained for the same.
+    model_source, registry
+        As for `scheduler.Model.load`.
+    start
+        First slice to decide; by default the spec's.
+    candidates, requests, seed
+        As for `training.evaluation.measured_requests.measured_rounds`; ``requests`` by default the spec's.
+    seeds
+        How often everything is drawn and decided anew, with ``seed``, ``seed`` + 1 and so on.
+    policies
+        Makes further policies, which replace those of the same name.
+    without
+        Names of baselines to leave out.
+    cold
+        Only decisions among what the model's training held out, one of `training.telemetry.cold_start.GROUPS`, which no
+        policy knows anything of at the start; empty for all decisions.
+    progress
+        Called as it goes.
+
+    Returns
+    -------
+    Comparison
+        With several seeds as `training.evaluation.seeds.pooled` returns it.
+
+    Raises
+    ------
+    InputError
+        If no start is known, there is no slice before or from it on, or model and spec differ in what a
+        feature row means, or the model was trained on slices it should decide, or did not hold out what
+        should be cold.
+    DataError, ArtifactError, RegistryError
+        If the data or the model cannot be read.
+    """
+    folder = artifact_folder(model_source, registry)
+    model = Model.load(folder)
+    first = spec.evaluation.start if start is None else start
+    if first is None:
+        raise InputError(f"start: expected a slice, as the spec {spec.name} names none, found none")
+    _check_model(model, spec, first)
+    requests = spec.evaluation.requests if requests is None else requests
+    telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
+    among = None
+    if cold:
+        telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), cold, first)
+    before, n_slices = split_telemetry(telemetry, first)
+    runs = []
+    for number in range(seed, seed + seeds):
+        setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
+        everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
+        rounds = measured_rounds(
+            telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
+        )
+        tell = progress if seeds == 1 else _of_seed(progress, number)
+        runs.append(evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell))
+    return dataclasses.replace(
+        pooled(runs),
+        data=f"{Path(data).resolve().name}@{data_id(data)[:12]}",
+        model=f"{model.name}-{model.version}",
+        card=model_card(model, folder),
+        cold=cold,
+    )
+
+
+def _of_seed(progress: Report, seed: int) -> Report:
+    return lambda what, done, of: progress(f"{what}, seed {seed}", done, of)
+
+
+def _check_model(model: Model, spec: Spec, start: int) -> None:
+    if model.spec.fingerprint() != spec.fingerprint():
+        raise InputError(
+            f"model {model.name}-{model.version}: expected one for spec {spec.name} of fingerprint "
+            f"{spec.fingerprint()}, found {model.spec.fingerprint()}"
+        )
+    last = model.manifest.window.get("last_slice")
+    if isinstance(last, int) and last >= start:
+        raise InputError(f"start: expected a slice after {last}, the last that the model was trained on, found {start}")
+
+
+def split_telemetry(telemetry: Telemetry, start: int) -> tuple[Telemetry, int]:
+    """Return the telemetry before a slice, and how many slices come from it on."""
+    before = telemetry.slice < start
+    if before.all() or not before.any():
+        low, high = telemetry.slice.min(), telemetry.slice.max()
+        raise InputError(f"start: expected a slice after the first ({low}) up to the last ({high}), found {start}")
+    return telemetry.where(before), len(np.unique(telemetry.slice[~before]))
+
+
+def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
+    rounds: Iterable[Round],
+    policies: Mapping[str, Policy],
+    spec: Spec,
+    telemetry: Telemetry,
+    *,
+    n_rounds: int = 0,
+    progress: Report = silent,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Comparison:
+    """Ask every policy the same requests.
+
+    What was picked is learned before the first round that begins after the outcome has arrived, in order of
+    arrival. Telemetry whose outcome arrives only after the first round began is left out, for all alike.
+
+    Parameters
+    ----------
+    rounds
+        In order of time.
+    policies
+        By name, one of them ``random``; ``oracle`` is added.
+    spec
+        Gives the length of a slice.
+    telemetry
+        From before the rounds; warms every policy.
+    n_rounds
+        How many rounds there will be, for ``progress``.
+    progress
+        Called as it goes.
+    clock
+        Seconds.
+
+    Returns
+    -------
+    Comparison
+        With empty ``data`` and ``model``.
+
+    Raises
+    ------
+    InputError
+        If ``random`` is missing, ``oracle`` is given, there is no round, or a policy picks what is no
+        candidate.
+    """
+    if RANDOM not in policies or ORACLE in policies:
+        found = ", ".join(policies) or "none"
+        raise InputError(f"policies: expected {RANDOM} and no {ORACLE}, found {found}")
+    first, following = _first(rounds)
+    known = telemetry.arrival < first.time
+    telemetry = telemetry if known.all() else telemetry.where(known)
+    for done, policy in enumerate(policies.values()):
+        progress("warm up", done, len(policies))
+        policy.warm(telemetry)
+    progress("warm up", len(policies), len(policies))
+    seats = {name: Seat(name, policy, clock) for name, policy in policies.items()}
+    log = Log(spec)
+    for done, one in enumerate(chain([first], following)):
+        question = log.ask(one)
+        for seat in seats.values():
+            seat.play(one, question)
+        log.keep(ORACLE, one, least(one.cost, one.candidates))
+        for name, seat in seats.items():
+            log.keep(name, one, seat.picked)
+        progress("evaluate", done + 1, max(n_rounds, done + 1))
+    comparison = log.comparison(telemetry, {name: seat.seconds for name, seat in seats.items()})
+    learned = policies.get(LEARNED)
+    return (
+        comparison
+        if not isinstance(learned, Learned)
+        else dataclasses.replace(comparison, predicted=learned.expected())
+    )
+
+
+def _first(rounds: Iterable[Round]) -> tuple[Round, Iterator[Round]]:
+    following = iter(rounds)
+    for one in following:
+        return one, following
+    raise InputError("rounds: expected at least one, found none")

@@ -1,0 +1,258 @@
+"""Rounds of requests for evaluation: who asks, which nodes are candidates, how each would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import InputError
+from scheduler.spec import Spec
+from training.telemetry import Categories, Columns, Telemetry, at_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """Requests made at one moment, with the outcome of every candidate.
+
+    A policy may see everything but ``ok``, ``outcomes``, ``cost`` and ``arrival``; of these only the entry
+    of the node that it picks, and that only once it has arrived. ``candidates`` are node positions in random
+    order, filled up with -1; where they are -1, ``ok`` is False and the rest NaN.
+
+    Attributes
+    ----------
+    time
+        Seconds.
+    slice
+        Number of the slice that it belongs to.
+    client
+        (n,) int32 positions in the table of clients.
+    request
+        The (n,) columns of the requests that come from telemetry.
+    candidates
+        (n, k) int32 positions in the table of nodes.
+    node_state
+        The (n_nodes,) columns of the nodes that come from telemetry, as last reported.
+    ok
+        (n, k) bool.
+    outcomes
+        (n, k) float32 each, NaN where not measured: the spec's outcomes.
+    cost
+        (n, k) float32, by the spec.
+    arrival
+        (n, k) float64 seconds.
+    """
+
+    time: float
+    slice: int
+    client: NDArray[np.int32]
+    request: Columns
+    candidates: NDArray[np.int32]
+    node_state: Columns
+    ok: NDArray[np.bool_]
+    outcomes: dict[str, NDArray[np.float32]]
+    cost: NDArray[np.float32]
+    arrival: NDArray[np.float64]
+
+
+def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
+    telemetry: Telemetry,
+    spec: Spec,
+    *,
+    start: int,
+    requests: int,
+    candidates: int,
+    seed: int,
+    among: NDArray[np.bool_] | None = None,
+    known: Columns | None = None,
+) -> Iterator[Round]:
+    """Replay measured rows: in every slice every client asks several times.
+
+    Each slice from ``start`` on has ``requests`` rounds, evenly spread over it. In a round every client with
+    at least two measured nodes in the slice asks once. Its candidates are drawn uniformly out of those
+    nodes, and the outcome of a candidate is a row of that slice, client and node, drawn uniformly out of
+    them. So a full matrix per slice is replayed as it is, and logged single requests by time windows:
+    whatever was measured of a pair within a slice stands for what a request at any moment of the slice would
+    have met.
+
+    A request has the request columns of its first candidate's row. A node's state is the last one logged, by
+    whichever client, up to the round. The draws depend on the seed, the slice and the number of the round
+    alone.
+
+    Parameters
+    ----------
+    telemetry
+        Rows before ``start`` only tell the state of the nodes.
+    spec
+        Gives the length of a slice; see `slice_starts` for where one begins.
+    start
+        The first slice to replay.
+    requests
+        Rounds a slice.
+    candidates
+        At most so many candidates a request.
+    seed
+        0 or more.
+    among
+        (n_rows,) which rows may be drawn; all by default. The others only tell the state of the nodes.
+    known
+        State of the nodes from before the telemetry, see `node_state`.
+
+    Yields
+    ------
+    Round
+        In the order of time.
+
+    Raises
+    ------
+    InputError
+        If a count is too small.
+    """
+    if requests < 1 or candidates < 2:  # noqa: PLR2004 - there is nothing to choose from one
+        raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
+    seconds = spec.telemetry.slice.seconds
+    state = _NodeState(telemetry, known)
+    for number, begin in slice_starts(telemetry, seconds).items():
+        if number < start:
+            continue
+        pairs = _pairs(telemetry, number, among)
+        for r in range(requests if len(pairs.client) else 0):
+            now = begin + r * seconds / requests
+            rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
+            yield _round(telemetry, spec, rows, number, now, state.at(now))
+
+
+def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
+    """Return when each slice with rows begins, in order.
+
+    That is its earliest row's time rounded down to a whole number of slice lengths, but at least one slice
+    length after the slice before.
+    """
+    last = int(telemetry.slice.max())
+    first_times = np.full(last + 1, np.inf)
+    np.minimum.at(first_times, telemetry.slice, telemetry.time)
+    starts: dict[int, float] = {}
+    begin = -np.inf
+    for number in np.flatnonzero(np.isfinite(first_times)).tolist():
+        begin = max(float(first_times[number] // seconds * seconds), begin + seconds)
+        starts[number] = begin
+    return starts
+
+
+class _Pairs(NamedTuple):
+    """The rows of a slice grouped by client and node; clients with one node are left out.
+
+    ``rows`` are row numbers; pair p has ``rows[first[p] : first[p] + n_rows[p]]``. ``client`` are the
+    positions of the asking clients; the pairs of number c of them are ``first_pair[c]`` and the following, in
+    all ``n_pairs[c]``.
+    """
+
+    rows: NDArray[np.int64]
+    first: NDArray[np.int64]
+    n_rows: NDArray[np.int64]
+    client: NDArray[np.int32]
+    first_pair: NDArray[np.int64]
+    n_pairs: NDArray[np.int64]
+
+
+def _pairs(telemetry: Telemetry, number: int, among: NDArray[np.bool_] | None) -> _Pairs:
+    of_slice = telemetry.slice == number
+    rows = np.flatnonzero(of_slice if among is None else of_slice & among)
+    key = telemetry.client[rows].astype(np.int64) * len(telemetry.nodes) + telemetry.node[rows]
+    if (key[:-1] > key[1:]).any():
+        order = np.argsort(key, kind="stable")
+        rows, key = rows[order], key[order]
+    pair, first, count = np.unique(key, return_index=True, return_counts=True)
+    client, first_pair, n_pairs = np.unique(pair // len(telemetry.nodes), return_index=True, return_counts=True)
+    asks = n_pairs > 1
+    return _Pairs(rows, first, count, client[asks].astype(np.int32), first_pair[asks], n_pairs[asks])
+
+
+def _draw(pairs: _Pairs, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw candidates for every asking client: (n, k) row numbers, -1 where there are fewer nodes than k."""
+    widest = int(pairs.n_pairs.max())
+    keys = rng.random((len(pairs.client), widest))
+    keys[np.arange(widest) >= pairs.n_pairs[:, None]] = 2.0  # after all drawn ones, which are below 1
+    k = min(k, widest)
+    picked = np.argpartition(keys, k - 1, axis=1)[:, :k]
+    order = np.argsort(np.take_along_axis(keys, picked, axis=1), axis=1)
+    picked = np.take_along_axis(picked, order, axis=1)
+    real = picked < pairs.n_pairs[:, None]
+    pair = np.where(real, pairs.first_pair[:, None] + picked, 0)
+    repeat = (rng.random(pair.shape) * pairs.n_rows[pair]).astype(np.int64)
+    return np.where(real, pairs.rows[pairs.first[pair] + repeat], -1)
+
+
+def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns) -> Round:
+    blank = rows < 0
+
+    def at(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.where(blank, np.float32(np.nan), values[rows])
+
+    delay = telemetry.arrival[rows] - telemetry.time[rows]
+    first = rows[:, 0]  # never blank, because the blank ones come last
+    return Round(
+        time=now,
+        slice=number,
+        client=telemetry.client[first],
+        request={name: at_rows(column, first) for name, column in telemetry.request.items()},
+        candidates=np.where(blank, np.int32(-1), telemetry.node[rows]),
+        node_state=state,
+        ok=telemetry.ok[rows] & ~blank,
+        outcomes={name: at(telemetry.outcomes[name]) for name in spec.outcomes},
+        cost=at(telemetry.outcomes["cost"]),
+        arrival=np.where(blank, np.nan, now + delay),
+    )
+
+
+def node_state(telemetry: Telemetry, known: Columns | None = None) -> Columns:
+    """Return the last state of every node that telemetry logs, over what is known from before it."""
+    return _NodeState(telemetry, known).at(np.inf)
+
+
+class _NodeState:
+    """The last logged state of every node, moved forward in time."""
+
+    def __init__(self, telemetry: Telemetry, known: Columns | None) -> None:
+        self._telemetry = telemetry
+        self._done = 0
+        n = len(telemetry.nodes)
+        self._state: dict[str, Any] = {
+            name: _carried(column, None if known is None else known[name], n)
+            for name, column in telemetry.node_state.items()
+        }
+
+    def at(self, now: float) -> Columns:
+        """Return a copy of the state at a time, which must not go back."""
+        telemetry = self._telemetry
+        done = int(np.searchsorted(telemetry.time, now, side="right"))
+        new = slice(self._done, max(done, self._done))
+        self._done = new.stop
+        node = telemetry.node[new]
+        for name, column in telemetry.node_state.items():
+            state = self._state[name]
+            if isinstance(column, Categories):
+                state[0][node] = column.codes[new]  # of repeated nodes the last one stays
+            else:
+                state[node] = column[new]
+        return {
+            name: Categories(c.codes.copy(), c.values) if isinstance(c, Categories) else c.copy()
+            for name, c in self._state.items()
+        }
+
+
+def _carried(
+    column: NDArray[np.float64] | Categories, known: NDArray[np.float64] | Categories | None, n: int
+) -> NDArray[np.float64] | Categories:
+    """Return what is known of n nodes; categories in the codes of the column, with further ones after them."""
+    if not isinstance(column, Categories):
+        return known.copy() if isinstance(known, np.ndarray) else np.full(n, np.nan)
+    if not isinstance(known, Categories):
+        return Categories(np.full(n, -1, np.int32), column.values)
+    places = {value: code for code, value in enumerate(column.values)}
+    for value in known.values:
+        places.setdefault(value, len(places))
+    return Categories(known.recoded(places), tuple(places))

@@ -1,0 +1,90 @@
+"""Figures of a policy: costs, failures, gap closed and regret."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RANDOM, ORACLE, LEARNED = "random", "oracle", "learned"
+
+FIGURES = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How a policy did over all requests.
+
+    Attributes
+    ----------
+    mean, median, p95
+        Of the cost, in its unit; failures count with theirs.
+    mean_log
+        Mean of log(max(cost, 1)), so that a cost below 1 gains nothing.
+    fail
+        Share of requests that failed.
+    gap_closed, gap_closed_log
+        (random - policy) / (random - oracle) of ``mean`` and ``mean_log``: 0 is random, 1 the best possible;
+        NaN where random and oracle are equal.
+    regret, regret_log
+        (policy - oracle) / (best - oracle) of ``mean`` and ``mean_log``, where the best is the least of all
+        policies but the oracle and the learned one: below 1 beats every baseline; NaN where the best is the
+        oracle's equal. The best is found anew for each figure.
+    seconds
+        Spent picking and learning, warming up left out.
+    """
+
+    mean: float
+    median: float
+    p95: float
+    mean_log: float
+    fail: float
+    gap_closed: float
+    gap_closed_log: float
+    regret: float
+    regret_log: float
+    seconds: float
+
+
+class Picks(NamedTuple):
+    """What a policy picked for each request and got: (n,) int32 rows of the nodes, bool, float32."""
+
+    node: NDArray[np.int32]
+    ok: NDArray[np.bool_]
+    cost: NDArray[np.float32]
+
+
+def scores(picks: Mapping[str, Picks], seconds: Mapping[str, float]) -> dict[str, Score]:
+    """Return the figures of every policy; ``random`` and ``oracle`` must be among them."""
+    costs = {name: p.cost.astype(np.float64) for name, p in picks.items()}
+    mean = {name: float(cost.mean()) for name, cost in costs.items()}
+    mean_log = {name: float(np.log(np.maximum(cost, 1.0)).mean()) for name, cost in costs.items()}
+    return {
+        name: Score(
+            mean=mean[name],
+            median=float(np.median(cost)),
+            p95=float(np.percentile(cost, 95)),
+            mean_log=mean_log[name],
+            fail=float((~picks[name].ok).mean()),
+            gap_closed=_gap_closed(mean, name),
+            gap_closed_log=_gap_closed(mean_log, name),
+            regret=_regret(mean, name),
+            regret_log=_regret(mean_log, name),
+            seconds=seconds.get(name, 0.0),
+        )
+        for name, cost in costs.items()
+    }
+
+
+def _gap_closed(figures: Mapping[str, float], name: str) -> float:
+    gap = figures[RANDOM] - figures[ORACLE]
+    return (figures[RANDOM] - figures[name]) / gap if gap else float("nan")
+
+
+def _regret(figures: Mapping[str, float], name: str) -> float:
+    best = min((value for policy, value in figures.items() if policy not in (LEARNED, ORACLE)), default=float("nan"))
+    rest = best - figures[ORACLE]
+    return (figures[name] - figures[ORACLE]) / rest if rest else float("nan")

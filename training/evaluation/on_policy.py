@@ -1,0 +1,186 @@
+"""The end of the training window served as the scheduler would serve it: history sees only what a model picks.
+
+A model is fitted on histories that know a random share of all outcomes, but serves on histories that know what it
+picked itself: much of a few nodes, little and old things of the others. So a first model serves the last slices of the
+training window, and the next one is fitted on what the first one saw when it chose. That is one round of dataset
+aggregation (Ross, Gordon, Bagnell: A reduction of imitation learning and structured prediction to no-regret online
+learning, AISTATS 2011), with the measured outcomes of all candidates in the place of an expert.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import DataError
+from scheduler.history.outcomes import outcome_names
+from scheduler.model.model import Model
+from scheduler.spec import COST, FAILED, Spec
+from training.evaluation.measured_requests import Round, measured_rounds, node_state, slice_starts
+from training.evaluation.runner import Seat, question_of
+from training.features.dataset import Dataset, assemble
+from training.features.split import split_slices
+from training.features.targets import Kept
+from training.policies import Learned, Question, Setting
+from training.progress import Report, silent
+from training.telemetry import Columns, Entities, Telemetry, at_rows
+
+CANDIDATES = 20
+"""Candidates of a rehearsed request, as many as in an evaluation."""
+
+
+class Parts(NamedTuple):
+    """Telemetry in the order of time, a part at a time, so that not all of it need be in memory.
+
+    Attributes
+    ----------
+    slices
+        The slices there are, each once, in order.
+    clients, nodes
+        The two tables.
+    before
+        What comes before the first slice that is served, see `first_served`.
+    served
+        The rest, with or without earlier slices, which only tell the state of the nodes.
+    """
+
+    slices: NDArray[np.int32]
+    clients: Entities
+    nodes: Entities
+    before: Iterable[Telemetry]
+    served: Iterable[Telemetry]
+
+
+class _Seen(NamedTuple):
+    """Candidates of one round that are kept: feature rows, their slice, and what came of them."""
+
+    x: NDArray[np.float32]
+    slice: NDArray[np.int32]
+    ok: NDArray[np.bool_]
+    outcomes: dict[str, NDArray[np.float32]]
+
+
+class _Recorder(Learned):
+    """The learned policy, which keeps what the model sees of the candidates of a random share of its requests."""
+
+    def __init__(self, setting: Setting, model: Model, share: float) -> None:
+        super().__init__(setting, model)
+        self._rng, self._share = np.random.default_rng(setting.seed), share
+        self.seen: list[_Seen] = []
+        self.round: Round | None = None
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Keep some rows of the round that is asked, and pick."""
+        rows = np.flatnonzero(self._rng.random(len(question.client)) < self._share)
+        if self.round is not None and rows.size:
+            self.seen.append(_seen(self.round, rows, self.features(_part(question, rows))))
+        return super().pick(question)
+
+
+def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
+    """Return the first slice that a rehearsal serves, of the slices there are, each once, in order."""
+    last = max(1, round(spec.training.rehearse * slices.size))
+    return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
+
+
+def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+    """Serve the last slices of telemetry with a model, and return what it saw of all candidates.
+
+    The measured rows of a slice stand for what its candidates would have met, as in an evaluation.
+
+    Parameters
+    ----------
+    telemetry
+        What the model was trained on.
+    spec
+        ``training.rehearse`` says how many slices, ``evaluation.requests`` how many rounds each.
+
+    Returns
+    -------
+    Dataset
+        At most about ``training.rows`` rows; split as `training.features.dataset.build_dataset` splits.
+
+    Raises
+    ------
+    DataError
+        If no row is left to fit or to validate on.
+    """
+    slices = np.unique(telemetry.slice)
+    before = telemetry.where(telemetry.slice < first_served(slices, spec))
+    parts = Parts(slices, telemetry.clients, telemetry.nodes, [before], [telemetry])
+    return rehearse_parts(parts, spec, model, seed=seed, progress=progress)
+
+
+def rehearse_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+    """Do what `rehearse` does with telemetry that is read as it is needed.
+
+    Where slices do not overlap in time the parts make no difference but for outcomes that arrive only after their
+    part ends: history learns them before those of the next part.
+    """
+    start = first_served(parts.slices, spec)
+    n_rounds = int((parts.slices >= start).sum()) * spec.evaluation.requests
+    n_rows = n_rounds * len(parts.clients) * CANDIDATES
+    recorder = _Recorder(Setting(spec, parts.clients, parts.nodes, seed), model, spec.training.rows / n_rows)
+    served = iter(parts.served)
+    first = next(served)
+    begin = slice_starts(first, spec.telemetry.slice.seconds)[start]
+    known: Columns | None = None
+    for done, telemetry in enumerate(parts.before):
+        progress("rehearse: warm up", done, done + 1)
+        recorder.warm(telemetry.where(telemetry.arrival < begin))
+        known = node_state(telemetry, known)
+    _serve(recorder, _rounds(chain([first], served), spec, start, seed, known), n_rounds, progress)
+    if not recorder.seen:
+        raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
+    return _dataset(recorder.seen, parts.slices, spec, model)
+
+
+def _rounds(served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None) -> Iterator[Round]:
+    requests = spec.evaluation.requests
+    for telemetry in served:
+        yield from measured_rounds(
+            telemetry, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, known=known
+        )
+        known = node_state(telemetry, known)
+
+
+def _serve(recorder: _Recorder, rounds: Iterable[Round], n_rounds: int, progress: Report) -> None:
+    seat, asked = Seat("rehearsal", recorder, time.perf_counter), 0
+    for done, one in enumerate(rounds):
+        recorder.round = one
+        seat.play(one, question_of(one, asked))
+        asked += len(one.client)
+        progress("rehearse: serve", done + 1, max(n_rounds, done + 1))
+
+
+def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Model) -> Dataset:
+    kept = Kept(
+        np.concatenate([part.slice for part in seen]),
+        np.concatenate([part.ok for part in seen]),
+        {name: np.concatenate([part.outcomes[name] for part in seen]) for name in outcome_names(spec)},
+    )
+    x = np.concatenate([part.x for part in seen])
+    return assemble(spec, split_slices(slices, spec)[1:], model.features, dict(model.manifest.vocabulary), x, kept)
+
+
+def _part(question: Question, rows: NDArray[np.intp]) -> Question:
+    """Return some of the requests of a question."""
+    return question._replace(
+        number=question.number[rows],
+        client=question.client[rows],
+        candidates=question.candidates[rows],
+        request={name: at_rows(column, rows) for name, column in question.request.items()},
+    )
+
+
+def _seen(one: Round, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
+    real = one.candidates[rows] >= 0
+    ok = one.ok[rows][real]
+    outcomes = {name: values[rows][real] for name, values in one.outcomes.items()}
+    derived = {FAILED: (~ok).astype(np.float32), COST: one.cost[rows][real]}
+    return _Seen(x[real], np.full(ok.size, one.slice, np.int32), ok, outcomes | derived)

@@ -1,0 +1,1 @@
+"""Turns telemetry into rows of features and targets."""

@@ -1,0 +1,164 @@
+"""From telemetry to what a head is fitted on: replayed feature rows, targets, and a split in time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.errors import DataError
+from scheduler.features.program import Features, compile_features
+from scheduler.history.store import new_history
+from scheduler.spec import Spec
+from training.features.replay import replay
+from training.features.split import split_slices
+from training.features.targets import Kept, head_targets, kept_rows, targets_of
+from training.features.vocabulary import find_vocabulary
+from training.progress import Report, silent
+from training.telemetry import Telemetry
+
+
+class Dataset(NamedTuple):
+    """Feature rows with their targets: those to fit, those that stop and calibrate, those that judge.
+
+    Attributes
+    ----------
+    features
+        What the columns of ``x`` are.
+    vocabulary
+        Categories by ``request.COLUMN`` or ``node.COLUMN``, most frequent first.
+    x
+        (n, n_features) float32.
+    targets
+        (n,) float32 for each head: its value, NaN where it was not measured or is not the head's to predict.
+    outcomes
+        (n,) float32 for each head: the outcome in its own unit, as calibration and metrics need it.
+    slices
+        (n,) int32.
+    split, judge
+        Rows from ``split`` on are for early stopping and calibration, those from ``judge`` on for metrics alone.
+    again
+        (n,) float32 for each head: the next outcome of the same client and node, within the same of these three parts;
+        NaN where there is none. None where nobody looked.
+    """
+
+    features: Features
+    vocabulary: dict[str, tuple[Id, ...]]
+    x: NDArray[np.float32]
+    targets: dict[str, NDArray[np.float32]]
+    outcomes: dict[str, NDArray[np.float32]]
+    slices: NDArray[np.int32]
+    split: int
+    judge: int
+    again: dict[str, NDArray[np.float32]] | None = None
+
+
+def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Report = silent) -> Dataset:
+    """Replay telemetry and return the rows to fit.
+
+    The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
+    kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
+    row of today. History sees a random share ``spec.training.reveal`` of the outcomes.
+
+    Raises
+    ------
+    DataError
+        If there are too few slices to split, or no row is left to fit or to validate on.
+    """
+    first, validation, judged = split_slices(telemetry.slice, spec)
+    rng = np.random.default_rng(seed)
+    candidates = np.flatnonzero(telemetry.slice >= first)
+    if candidates.size > spec.training.rows:
+        candidates = rng.choice(candidates, spec.training.rows, replace=False)
+    keep = np.zeros(telemetry.time.size, np.bool_)
+    keep[candidates] = True
+    revealed = rng.random(telemetry.time.size) < spec.training.reveal
+    vocabulary = find_vocabulary(telemetry, spec)
+    features = compile_features(spec, vocabulary)
+    x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed, progress=progress)
+    kept = kept_rows(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
+    return assemble(spec, (validation, judged), features, vocabulary, x, kept)
+
+
+def _next_outcomes(
+    telemetry: Telemetry, spec: Spec, bounds: tuple[int, int], keep: NDArray[np.bool_]
+) -> dict[str, NDArray[np.float32]]:
+    """Return for each head, of the rows to keep, what came next of the same client and node before the next bound."""
+    part = np.searchsorted(bounds, telemetry.slice, side="right")
+    pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
+    order = np.argsort(pair, kind="stable")
+    _, outcomes = head_targets(telemetry, spec, np.ones(len(telemetry), np.bool_))
+    found = {}
+    for name, values in outcomes.items():
+        at = order[~np.isnan(values[order])]
+        same = pair[at[1:]] == pair[at[:-1]]
+        again = np.full(len(telemetry), np.nan, np.float32)
+        again[at[:-1][same]] = values[at[1:][same]]
+        found[name] = again[keep]
+    return found
+
+
+def assemble(
+    spec: Spec,
+    bounds: tuple[int, int],
+    features: Features,
+    vocabulary: dict[str, tuple[Id, ...]],
+    x: NDArray[np.float32],
+    kept: Kept,
+) -> Dataset:
+    """Put replayed rows, in time order, and what came of them together, split in time.
+
+    Parameters
+    ----------
+    bounds
+        First slices that stop and calibrate, and that only judge.
+
+    Raises
+    ------
+    DataError
+        If there is no row to fit or to validate on.
+    """
+    validation, judged = bounds
+    slices = kept.slice
+    order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
+    split, judge = int((slices < validation).sum()), int((slices < judged).sum())
+    if not 0 < split < judge < slices.size:
+        found = f"{split}, {judge - split} and {slices.size - judge}"
+        raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
+    targets, outcomes = targets_of(kept, spec)
+    return Dataset(
+        features,
+        vocabulary,
+        x[order],
+        {name: y[order] for name, y in targets.items()},
+        {name: y[order] for name, y in outcomes.items()},
+        slices[order],
+        split,
+        judge,
+        None if kept.again is None else {name: y[order] for name, y in kept.again.items()},
+    )
+
+
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """Return the rows of two datasets of the same features that are split at the same slices."""
+    cuts = [np.split(np.arange(len(d.x)), (d.split, d.judge)) for d in (first, second)]
+    order = np.concatenate([np.concatenate([a, len(first.x) + b]) for a, b in zip(*cuts, strict=True)])
+
+    def both(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([a, b])[order]
+
+    return first._replace(
+        x=both(first.x, second.x),
+        targets={name: both(y, second.targets[name]) for name, y in first.targets.items()},
+        outcomes={name: both(y, second.outcomes[name]) for name, y in first.outcomes.items()},
+        slices=both(first.slices, second.slices),
+        split=first.split + second.split,
+        judge=first.judge + second.judge,
+        again=None if first.again is None else {name: both(y, _again(second, name)) for name, y in first.again.items()},
+    )
+
+
+def _again(dataset: Dataset, name: str) -> NDArray[np.float32]:
+    return np.full(len(dataset.x), np.nan, np.float32) if dataset.again is None else dataset.again[name]

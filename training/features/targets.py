@@ -1,0 +1,50 @@
+"""What each head is to predict."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.history.outcomes import outcome_names, tracked_values
+from scheduler.spec import Spec
+from training.telemetry import Telemetry
+
+
+class Kept(NamedTuple):
+    """What came of the rows that were kept: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
+
+    slice: NDArray[np.int32]
+    ok: NDArray[np.bool_]
+    outcomes: dict[str, NDArray[np.float32]]
+    again: dict[str, NDArray[np.float32]] | None = None
+
+
+def head_targets(
+    telemetry: Telemetry, spec: Spec, keep: NDArray[np.bool_]
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return targets and outcomes of the rows to keep for each head, as `Dataset` has them."""
+    return targets_of(kept_rows(telemetry, keep), spec)
+
+
+def kept_rows(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Kept:
+    """Return what targets are made of, of the rows to keep."""
+    outcomes = {name: values[keep] for name, values in telemetry.outcomes.items()}
+    return Kept(telemetry.slice[keep], telemetry.ok[keep], outcomes)
+
+
+def targets_of(kept: Kept, spec: Spec) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return targets and outcomes of kept rows by head."""
+    rows = np.column_stack([kept.outcomes[name] for name in outcome_names(spec)])
+    targets, outcomes = {}, {}
+    for name, head in spec.heads.items():
+        y = tracked_values(spec, (head.target,), rows)[:, 0]
+        if head.given_ok:
+            y[~kept.ok] = np.nan
+        targets[name] = y
+        # The link `log` predicts the outcome itself; the others what the target says.
+        plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target
+        raw = tracked_values(spec, (plain,), rows)[:, 0]
+        outcomes[name] = np.where(np.isnan(y), np.float32(np.nan), raw)
+    return targets, outcomes

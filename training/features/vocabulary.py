@@ -1,0 +1,44 @@
+"""Categories by frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.spec import Spec
+from training.telemetry import Categories, Telemetry
+
+MAX_CATEGORIES = 1024
+"""Codes a category column may have; rarer values are unknown to the model. A bound, because each code is a rank
+with a row of masks in the forest."""
+
+
+def find_vocabulary(telemetry: Telemetry, spec: Spec) -> dict[str, tuple[Id, ...]]:
+    """Return the categories that the features of a spec need codes for, most frequent first, ties by value.
+
+    A telemetry column is counted by row, a table's column by client or node.
+    """
+    found: dict[str, tuple[Id, ...]] = {}
+    for side, columns, own, table in (
+        ("request", spec.request, telemetry.request, telemetry.clients),
+        ("node", spec.node, telemetry.node_state, telemetry.nodes),
+    ):
+        for name, column in columns.items():
+            raw = own.get(name, table.columns.get(name))
+            if column.type == "category" and isinstance(raw, Categories):
+                found[f"{side}.{name}"] = by_frequency(raw.values, category_counts(raw))
+    return found
+
+
+def category_counts(raw: Categories) -> NDArray[np.int64]:
+    """Return how many rows have each value."""
+    return np.bincount(raw.codes[raw.codes >= 0], minlength=len(raw.values))
+
+
+def by_frequency(values: Sequence[Id], counts: NDArray[np.int64]) -> tuple[Id, ...]:
+    """Return the values that occur, most frequent first, at most `MAX_CATEGORIES`."""
+    ranked = sorted(range(len(values)), key=lambda i: (-counts[i], str(values[i])))
+    return tuple(values[i] for i in ranked[:MAX_CATEGORIES] if counts[i])

@@ -1,0 +1,1 @@
+"""Fits and calibrates the predicted quantities."""

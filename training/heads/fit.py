@@ -1,0 +1,152 @@
+"""LightGBM heads, fitted in time order with early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import DataError
+from scheduler.forest.trees import Trees
+from scheduler.spec import Spec
+from training.features.dataset import Dataset
+from training.heads.lightgbm_trees import trees_from_lightgbm
+from training.heads.uncertainty import Rows, leaf_variances, score_variances
+
+OBJECTIVES = {"logistic": "binary", "log": "l2", "identity": "l2"}
+"""The link `log` is fitted by least squares on log1p: robust against the long tail of latencies, and the mean that
+this loses is put back by calibration."""
+
+DEFAULTS = {
+    "num_leaves": 31,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 100,
+    "feature_pre_filter": False,
+    "verbosity": -1,
+    "deterministic": True,
+    "force_row_wise": True,  # with `deterministic`: without it LightGBM times both layouts and picks one
+}
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how far it is, and how far it goes."""
+
+
+class FittedHead(NamedTuple):
+    """A fitted head.
+
+    Attributes
+    ----------
+    booster
+        The LightGBM model, cut at its best round.
+    trees
+        The same with the variances of its leaves.
+    calibration, judge
+        Rows to calibrate it on, and later ones to judge it by.
+    n_rows
+        How many rows it was fitted on.
+    importance
+        (n_features,) float64 share of the total gain.
+    """
+
+    booster: lgb.Booster
+    trees: Trees
+    calibration: Rows
+    judge: Rows
+    n_rows: int
+    importance: NDArray[np.float64]
+
+
+def fit_heads(
+    dataset: Dataset, spec: Spec, *, seed: int, threads: int, progress: Progress | None = None
+) -> dict[str, FittedHead]:
+    """Fit every head of a spec.
+
+    Parameters
+    ----------
+    threads
+        How many LightGBM may use.
+    progress
+        Called after each boosting round.
+
+    Raises
+    ------
+    DataError
+        If a head has no row to fit or to validate on, or its target never varies in a way it could learn
+        (a failure head needs both outcomes), or is negative under the link log.
+    """
+    return {name: _fit(name, dataset, spec, seed, threads, progress) for name in spec.heads}
+
+
+def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: Progress | None) -> FittedHead:
+    rows = head_rows(name, dataset, spec)
+    params = {"num_threads": threads, **head_params(name, spec, seed)}
+    y = dataset.targets[name]
+    names, categorical = list(dataset.features.names), list(dataset.features.categorical)
+    train = lgb.Dataset(dataset.x[rows.fit], y[rows.fit], feature_name=names, categorical_feature=categorical)
+    valid = lgb.Dataset(dataset.x[rows.stop], y[rows.stop], reference=train)
+    rounds = spec.training.rounds
+    callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
+    if progress is not None:
+        callbacks.append(lambda env: progress(f"fit {name}", env.iteration + 1, rounds))
+    booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
+    if progress is not None:
+        progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
+    return fitted_head(name, booster, dataset, rows, spec, threads=threads)
+
+
+class HeadRows(NamedTuple):
+    """Rows of a dataset where a head's target was measured: to fit, to stop and calibrate on, to judge by."""
+
+    fit: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    judge: NDArray[np.int64]
+
+
+def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
+    """Return a head's rows; raises `DataError` as `fit_heads` does."""
+    head, y = spec.heads[name], dataset.targets[name]
+    usable = np.flatnonzero(~np.isnan(y))
+    rows = HeadRows(*np.split(usable, np.searchsorted(usable, (dataset.split, dataset.judge))))
+    for what, some in (("fit", rows.fit), ("calibrate", rows.stop), ("judge", rows.judge)):
+        if not some.size:
+            raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
+    if head.link == "logistic" and np.unique(y[rows.fit]).size < 2:  # noqa: PLR2004
+        raise DataError(f"head {name}: expected failures and successes to fit on, found only {y[rows.fit[0]]:g}")
+    if head.link == "log" and dataset.outcomes[name][usable].min() < 0.0:
+        least = dataset.outcomes[name][usable].min()
+        raise DataError(f"head {name}: expected outcomes of 0 or more for the link log, found {least:g}")
+    return rows
+
+
+def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a head, threads excepted."""
+    head = spec.heads[name]
+    mean = {"objective": OBJECTIVES[head.link]}
+    return {
+        **DEFAULTS,
+        **(mean if head.quantile is None else {"objective": "quantile", "alpha": head.quantile}),
+        "seed": seed,
+        **spec.training.lightgbm,
+        **head.lightgbm,
+    }
+
+
+def fitted_head(
+    name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, spec: Spec, *, threads: int
+) -> FittedHead:
+    """Find the variances of a booster's leaves, and score the rows that it was not fitted on."""
+    gain, logistic = booster.feature_importance("gain"), spec.heads[name].link == "logistic"
+    trees, x, y = trees_from_lightgbm(booster), dataset.x[rows.fit], dataset.targets[name][rows.fit]
+    trees = trees._replace(leaf_variance=leaf_variances(booster, trees, x, y, logistic=logistic, threads=threads))
+
+    def scored(some: NDArray[np.int64]) -> Rows:
+        x, outcome = dataset.x[some], dataset.outcomes[name][some].astype(np.float64)
+        raw = np.asarray(booster.predict(x, raw_score=True, num_threads=threads), np.float64)
+        again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
+        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
+
+    share = gain / max(gain.sum(), 1e-300)
+    return FittedHead(booster, trees, scored(rows.stop), scored(rows.judge), rows.fit.size, share)

@@ -1,0 +1,220 @@
+"""How sure a forest is of a score: a variance for each leaf, and what their sum is worth on rows it was not fitted on.
+
+A leaf's value is a mean over the rows in it, and has that mean's variance; those of the leaves a row falls into are
+summed over the trees (Nilsson, Johansson, Åkerblom, Haghir Chehreghani: Tree ensembles for contextual bandits, TMLR
+2024). Trees are not independent, and a leaf's rows are those of many pairs of client and node, so the sum tells where
+the forest knows less, not by how much. That is fitted: the squared error of an outcome as ``spread * sum ** power``, a
+Gamma regression with a log link. Of that, what is the mean's and not the single outcome's comes again in the next
+outcome of the same pair: the product of two outcomes' errors from one prediction has the squared error of the mean as
+its expectation where the outcomes themselves are independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import GammaRegressor
+
+from scheduler.forest.trees import Trees
+from scheduler.model.manifest import Calibration
+
+if TYPE_CHECKING:
+    import lightgbm as lgb
+
+SAMPLE = 200_000
+"""Fitted rows that leaf variances are estimated on, at most: enough for leaves of a thousandth of all rows."""
+
+PRIOR = 10.0
+"""Rows that a tree's mean squared gradient counts for in each of its leaves: a leaf of few rows is no surer for it."""
+
+CHUNK = 20_000
+"""Rows whose leaves in all trees are looked up together: some 50 MB."""
+
+LEAST = 1e-30
+"""Sum of variances, or squared error, that counts as one: neither has a logarithm at 0."""
+
+ONE_SIGMA, TWO_SIGMA = 1.0, 1.959964
+"""Standard deviations within which 68.3 % and 95 % of a normal variable lie."""
+
+
+class Rows(NamedTuple):
+    """Scores of rows that a head was not fitted on and what came of them, all (n,) float64.
+
+    Attributes
+    ----------
+    raw, variance
+        Raw scores and their sums of leaf variances.
+    outcome, again
+        Outcomes in the unit of the head's value, and the next ones of the same client and node, NaN where unknown.
+    """
+
+    raw: NDArray[np.float64]
+    outcome: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    again: NDArray[np.float64]
+
+
+class Errors(NamedTuple):
+    """Errors of rows that a head was not fitted on, in the space of the raw score.
+
+    Attributes
+    ----------
+    own, again
+        (n,) error of the row's outcome, and of the next outcome of its client and node from the same prediction, NaN
+        where that is not known.
+    variance
+        (n,) sums of leaf variances.
+    weight
+        (n,) how much a row tells: a failure that was hardly expected is a huge error in this space, and a rare one.
+    """
+
+    own: NDArray[np.float64]
+    again: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+class Spread(NamedTuple):
+    """An outcome's squared error is about ``factor * sum ** power``; ``share`` of it is the mean's."""
+
+    factor: float
+    power: float
+    share: float
+
+    def of(self, variance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the expected squared error of outcomes by their rows' sums of leaf variances."""
+        return self.factor * np.maximum(variance, LEAST) ** self.power
+
+    def into(self, calibration: Calibration) -> Calibration:
+        """Return a head's calibration with what of it is the mean's."""
+        return msgspec.structs.replace(calibration, uncertainty=self.factor * self.share, power=self.power)
+
+
+def leaf_variances(
+    booster: lgb.Booster, trees: Trees, x: NDArray[np.float32], y: NDArray[np.float32], *, logistic: bool, threads: int
+) -> NDArray[np.float64]:
+    """Return the variance of each leaf's Newton step, before the learning rate, which `fit_spread` makes up for.
+
+    That is mean(g^2) / (n mean(h)^2) over the n fitted rows in the leaf, with g and h the first and second derivative
+    of the loss at the score before the tree: for squared errors the variance of the mean residual.
+
+    Parameters
+    ----------
+    x, y
+        (n, n_features) rows and (n,) targets that the booster was fitted on.
+    """
+    rows = np.linspace(0, len(y) - 1, min(SAMPLE, len(y))).astype(np.int64)
+    target = y[rows].astype(np.float64)
+    start = float(target.mean())
+    if logistic:
+        start = float(np.log(start / (1.0 - start))) if 0.0 < start < 1.0 else 0.0
+    n, squares, slopes = np.zeros((3, len(trees.leaf_value)))
+    for some, at in _leaves(booster, trees, x[rows], threads):
+        value = trees.leaf_value[at]
+        before = np.cumsum(value, axis=1) - value
+        before[:, 0] = start  # the first tree carries the constant that boosting began from
+        mean = 1.0 / (1.0 + np.exp(-before)) if logistic else before
+        flat = at.ravel()
+        n += np.bincount(flat, minlength=n.size)
+        squares += np.bincount(flat, ((target[some, None] - mean) ** 2).ravel(), n.size)
+        slopes += np.bincount(flat, (mean * (1.0 - mean)).ravel(), n.size) if logistic else 0.0
+    if not logistic:
+        slopes = n
+    tree = np.repeat(np.arange(trees.n_trees), np.diff(trees.leaf_start))
+    square, slope = (_shrunk(sums, n, tree, len(rows)) for sums in (squares, slopes))
+    share = len(y) / len(rows)
+    return np.asarray(square / (np.maximum(n, 1.0) * share * np.maximum(slope, LEAST) ** 2))
+
+
+def _shrunk(
+    sums: NDArray[np.float64], n: NDArray[np.float64], tree: NDArray[np.int64], n_rows: int
+) -> NDArray[np.float64]:
+    """Return means by leaf, drawn towards the mean of the leaf's tree."""
+    whole = np.bincount(tree, sums)[tree] / n_rows
+    return (sums + PRIOR * whole) / (n + PRIOR)
+
+
+def score_variances(booster: lgb.Booster, trees: Trees, x: NDArray[np.float32], *, threads: int) -> NDArray[np.float64]:
+    """Return for each row the sum of the variances of the leaves that LightGBM names."""
+    out = np.zeros(len(x))
+    for some, at in _leaves(booster, trees, x, threads):
+        out[some] = trees.leaf_variance[at].sum(axis=1)
+    return out
+
+
+def _leaves(
+    booster: lgb.Booster, trees: Trees, x: NDArray[np.float32], threads: int
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Give places of leaves, (rows, trees), of some rows at a time."""
+    for start in range(0, len(x), CHUNK):
+        some = slice(start, start + CHUNK)
+        leaf = np.asarray(booster.predict(x[some], pred_leaf=True, num_threads=threads), np.int64)
+        yield some, leaf.reshape(-1, trees.n_trees) + trees.leaf_start[:-1]
+
+
+def find_errors(calibration: Calibration, rows: Rows) -> Errors:
+    """Return the errors of rows, the mean error taken off.
+
+    For failures they are the working residuals, (outcome - p) / (p (1 - p)), over the slope of the calibration, and
+    rows weigh p (1 - p).
+    """
+    raw, outcomes = rows.raw, (rows.outcome, rows.again)
+    if calibration.link == "logistic":
+        p = 1.0 / (1.0 + np.exp(-(calibration.intercept + calibration.slope * raw)))
+        weight = np.maximum(p * (1.0 - p), 1e-9)
+        own, again = ((one - p) / (weight * max(calibration.slope, LEAST)) for one in outcomes)
+        return Errors(own, again, rows.variance, weight)
+    own, again = ((np.log1p(one) if calibration.link == "log" else one) - raw for one in outcomes)
+    level = own.mean()
+    return Errors(own - level, again - level, rows.variance, np.ones(raw.size))
+
+
+def fit_spread(found: Errors) -> Spread:
+    """Fit how large errors are by the sums of leaf variances, and which share of their squares is the mean's.
+
+    The power is not negative: where rows of larger variance do not have larger errors, all are alike. Where no next
+    outcome is known the share is 1, so that nobody is taken for better known than they are.
+    """
+    squares = np.maximum(found.own**2, LEAST)
+    mean = float(np.average(squares, weights=found.weight))
+    x = np.log(np.maximum(found.variance, LEAST))
+    factor, power = mean, 0.0
+    if float(x.std()) > 0.0:
+        fitted = GammaRegressor(alpha=0.0, max_iter=1_000).fit(
+            (x - x.mean())[:, None], squares / mean, sample_weight=found.weight
+        )
+        slope = float(fitted.coef_[0])
+        if np.isfinite(slope) and slope > 0.0:
+            power, factor = slope, mean * float(np.exp(fitted.intercept_ - slope * x.mean()))
+    known = ~np.isnan(found.again)
+    whole = Spread(factor, power, 1.0)
+    if not known.any():
+        return whole
+    weight = found.weight[known] / whole.of(found.variance[known])
+    own = found.own[known]
+    share = float((own * found.again[known] * weight).sum() / max((own**2 * weight).sum(), LEAST))
+    return whole._replace(share=min(max(share, 0.0), 1.0))
+
+
+def spread_metrics(link: str, spread: Spread, found: Errors) -> dict[str, float]:
+    """Return how honest a spread is on other rows.
+
+    ``mean_share`` is the share of the squared error that is the mean's, ``mean_ratio`` the squared error of the mean
+    over what was expected of it: above 1 the model is too sure of itself. ``covered_68`` and ``covered_95`` are the
+    shares of outcomes within 1 and 1.96 standard deviations of the prediction; failures have none.
+    """
+    expected = spread.of(found.variance)
+    known = ~np.isnan(found.again)
+    ratio = float("nan")
+    if known.any() and spread.share > 0.0:
+        products = found.own[known] * found.again[known] / expected[known]
+        ratio = float(np.average(products, weights=found.weight[known])) / spread.share
+    metrics = {"mean_share": spread.share, "mean_ratio": ratio}
+    if link != "logistic":
+        away = np.abs(found.own) / np.sqrt(expected)
+        metrics |= {"covered_68": float((away <= ONE_SIGMA).mean()), "covered_95": float((away <= TWO_SIGMA).mean())}
+    return metrics

@@ -1,0 +1,163 @@
+"""From telemetry to a registered version: train, track, compare with the champion, promote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from scheduler.errors import InputError
+from scheduler.spec import Spec
+from training.heads.summary import TrainingSummary
+from training.pipeline.champion import contest
+from training.pipeline.options import TrainingOptions
+from training.pipeline.promotion import Promotion, promote
+from training.pipeline.train import fit_rehearsed, train_model, write_model
+from training.progress import Report, silent
+from training.telemetry import Telemetry, data_id, read_telemetry
+from training.telemetry.cold_start import HoldOut, hold_out
+from training.tracking.head_figures import save_pictures
+from training.tracking.runs import DataSet, Registered, track
+
+
+class Workers(NamedTuple):
+    """What a cluster took: workers, the largest memory of one in bytes, and history entries let go for want of room."""
+
+    n: int
+    peak_bytes: int
+    evicted: int
+
+
+class TrainingResult(NamedTuple):
+    """What came of it: the training, the registered version, whether it is the champion now, and a cluster's part."""
+
+    summary: TrainingSummary
+    registered: Registered
+    promotion: Promotion
+    workers: Workers | None = None
+
+    @property
+    def uri(self) -> str:
+        """Return the URI that `Model.load` takes."""
+        return self.registered.uri
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline train --json`` prints."""
+        model = self.summary.model
+        return {
+            "model": self.uri,
+            "artifact": str(self.summary.folder),
+            "version": model.version,
+            "run_id": self.registered.run_id,
+            "window": self.summary.window,
+            "metrics": self.summary.metrics(),
+            "promoted": self.promotion.moved,
+            "reason": self.promotion.reason,
+            **({} if self.workers is None else {"workers": self.workers._asdict()}),
+        }
+
+
+def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progress: Report = silent) -> TrainingResult:
+    """Train a model on a telemetry directory, register it, and promote it if it beats the champion.
+
+    Raises
+    ------
+    DataError
+        If the data is not what the spec says, or too little.
+    ForestError
+        If a head cannot be represented as a forest.
+    RegistryError
+        If the registry cannot be reached; the artifact is written all the same.
+    """
+    trained = _train_on_cluster if options.cluster is not None else _train_here
+    summary, workers, telemetry = trained(data, spec, options, progress)
+    registered = _register(data, spec, summary, workers, options)
+    found = contest(telemetry, spec, summary, options, progress)
+    promotion = promote(
+        registered.name,
+        registered.version,
+        better=found.better,
+        obstacle=found.obstacle,
+        force=options.promote,
+        registry=options.registry,
+    )
+    return TrainingResult(summary, registered, promotion, workers)
+
+
+class _Trained(NamedTuple):
+    """A training's summary and workers, and the telemetry for a contest, which is read when it is asked for."""
+
+    summary: TrainingSummary
+    workers: Workers | None
+    telemetry: Callable[[], Telemetry]
+
+
+def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+    telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
+    telemetry = hold_out(telemetry, options.held_out)
+    summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
+    return _Trained(summary, None, lambda: telemetry)
+
+
+def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+    """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
+    from training.distributed import cluster_dataset, connect, peak_memory, rehearse_on_cluster
+    from training.distributed.fit import fit_heads_on_cluster
+
+    if options.held_out != HoldOut():
+        raise InputError(f"cluster: expected no nodes or clients to hold out, found {options.held_out}")
+    with connect(str(options.cluster)) as client:
+        n = len(client.scheduler_info(n_workers=-1)["workers"])
+        made = cluster_dataset(
+            client,
+            data,
+            spec,
+            until=options.until,
+            seed=options.seed,
+            scratch=options.scratch,
+            progress=progress,
+        )
+        dataset, fitted = fit_rehearsed(
+            made.dataset,
+            spec,
+            made.read,
+            fit=lambda rows: fit_heads_on_cluster(
+                client, rows, spec, seed=options.seed, threads=options.threads, progress=progress
+            ),
+            serve=lambda first: rehearse_on_cluster(
+                client, data, spec, first.folder, made.slices, seed=options.seed, progress=progress
+            ),
+            scratch=options.scratch,
+        )
+        workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
+    summary = write_model(dataset, fitted, spec, options.out, made.read)
+    start = int(summary.window["first_calibrated_slice"])
+    return _Trained(summary, workers, lambda: read_telemetry(data, spec, start=start, until=options.until))
+
+
+def _register(
+    data: Path, spec: Spec, summary: TrainingSummary, workers: Workers | None, options: TrainingOptions
+) -> Registered:
+    training = spec.training
+    params = {
+        "spec": spec.name,
+        "until": options.until,
+        "seed": options.seed,
+        "reveal": training.reveal,
+        "rounds": training.rounds,
+        **{f"lightgbm.{name}": value for name, value in training.lightgbm.items()},
+        **{f"{name}.trees": head.n_trees for name, head in summary.heads.items()},
+        **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
+        **({} if workers is None else {"workers": workers.n}),
+    }
+    folder = data.resolve()
+    source = DataSet(folder.name, str(data), data_id(data), int(summary.window["rows"]))
+    with TemporaryDirectory() as pictures:
+        return track(
+            summary.folder,
+            params=params,
+            data=source,
+            plots=save_pictures(summary.heads, Path(pictures)),
+            registry=options.registry,
+        )

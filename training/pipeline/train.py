@@ -1,0 +1,187 @@
+"""The training run: telemetry to heads to a verified artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.model.calibration import calibration_table, head_values
+from scheduler.model.manifest import Calibration
+from scheduler.model.model import Model
+from scheduler.spec import Head, Spec
+from training.artifacts.write import content_version, write_artifact
+from training.evaluation.on_policy import rehearse
+from training.features.dataset import Dataset, build_dataset, joined
+from training.heads.calibration import calibrate, calibrate_quantile
+from training.heads.fit import FittedHead, fit_heads
+from training.heads.metrics import head_metrics, quantile_metrics, reliability
+from training.heads.summary import HeadSummary, TrainingSummary, Window
+from training.heads.uncertainty import Rows, find_errors, fit_spread, spread_metrics
+from training.progress import Report, silent
+from training.telemetry import Telemetry
+
+GOLDEN_ROWS = 64
+"""Real feature rows kept in an artifact, beside the corner cases made from them."""
+
+
+def train_model(
+    telemetry: Telemetry, spec: Spec, out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent
+) -> TrainingSummary:
+    """Replay, fit, calibrate, judge, and write the artifact.
+
+    Parameters
+    ----------
+    telemetry
+        All of it is used: cut it where training must end.
+    out
+        The artifact becomes ``out/NAME-VERSION``; if this very model is there already, it is left as it is.
+    threads
+        For LightGBM; 0 for one a core.
+
+    Raises
+    ------
+    DataError
+        If there is too little to fit, calibrate or judge on.
+    ForestError
+        If a head cannot be represented as a forest.
+    """
+    dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
+    read = read_window(telemetry)
+    dataset, fitted = fit_rehearsed(
+        dataset,
+        spec,
+        read,
+        fit=lambda rows: fit_heads(rows, spec, seed=seed, threads=threads, progress=progress),
+        serve=lambda first: rehearse(telemetry, spec, first.model, seed=seed, progress=progress),
+    )
+    return write_model(dataset, fitted, spec, out, read)
+
+
+def fit_rehearsed(
+    dataset: Dataset,
+    spec: Spec,
+    read: Window,
+    *,
+    fit: Callable[[Dataset], dict[str, FittedHead]],
+    serve: Callable[[TrainingSummary], Dataset],
+    scratch: Path | None = None,
+) -> tuple[Dataset, dict[str, FittedHead]]:
+    """Fit all heads and, where the spec rehearses, once more with what the first model saw as it served.
+
+    Parameters
+    ----------
+    read
+        As for `write_model`.
+    fit, serve
+        Fits heads on rows; lets a model serve and returns what it saw.
+    scratch
+        Where the first model's artifact stands meanwhile; by default the system's folder.
+
+    Returns
+    -------
+    tuple
+        The rows that were fitted last, and the heads.
+    """
+    fitted = fit(dataset)
+    if spec.training.rehearse > 0.0:
+        with TemporaryDirectory(dir=scratch) as folder:
+            dataset = joined(dataset, serve(write_model(dataset, fitted, spec, Path(folder), read)))
+        fitted = fit(dataset)
+    return dataset, fitted
+
+
+def read_window(telemetry: Telemetry) -> Window:
+    """Return how many rows telemetry has, how many were rejected, its first and last slice, and what was held out."""
+    return {
+        "rows": len(telemetry),
+        "rejected": telemetry.n_read - len(telemetry),
+        "first_slice": int(telemetry.slice.min()),
+        "last_slice": int(telemetry.slice.max()),
+        **telemetry.held_out,
+    }
+
+
+def write_model(
+    dataset: Dataset, fitted: Mapping[str, FittedHead], spec: Spec, out: Path, read: Window
+) -> TrainingSummary:
+    """Calibrate and judge fitted heads, and write the artifact.
+
+    Parameters
+    ----------
+    out, read
+        As for `train_model`; what `read_window` says of the telemetry behind the dataset.
+    """
+    heads = {name: _summary(dataset, spec.heads[name], head) for name, head in fitted.items()}
+    window = read | _fitted_window(dataset)
+    folder = _write(out, spec, dataset, fitted, heads, window)
+    return TrainingSummary(folder, Model.load(folder), heads, window)
+
+
+def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
+    rows = head.calibration
+    if meant.quantile is None:
+        calibration = calibrate(meant.link, rows.raw, rows.outcome)
+    else:
+        calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
+    spread = fit_spread(find_errors(calibration, rows))
+    predicted, outcome = _values(calibration, head.judge), head.judge.outcome
+    metrics = (
+        head_metrics(meant.link, predicted, outcome)
+        if meant.quantile is None
+        else quantile_metrics(meant.quantile, predicted, outcome)
+    )
+    return HeadSummary(
+        calibration=spread.into(calibration),
+        metrics=metrics | spread_metrics(meant.link, spread, find_errors(calibration, head.judge)),
+        reliability=reliability(predicted, outcome),
+        importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
+        n_rows=head.n_rows,
+        n_trees=head.booster.num_trees(),
+    )
+
+
+def _values(calibration: Calibration, rows: Rows) -> NDArray[np.float64]:
+    return head_values(rows.raw[:, None], calibration_table([calibration]))[:, 0]
+
+
+def _fitted_window(dataset: Dataset) -> Window:
+    return {
+        "first_fitted_slice": int(dataset.slices[0]),
+        "first_calibrated_slice": int(dataset.slices[dataset.split]),
+        "first_judged_slice": int(dataset.slices[dataset.judge]),
+    }
+
+
+def _write(
+    out: Path,
+    spec: Spec,
+    dataset: Dataset,
+    fitted: Mapping[str, FittedHead],
+    heads: Mapping[str, HeadSummary],
+    window: Window,
+) -> Path:
+    boosters = {name: head.booster for name, head in fitted.items()}
+    calibration = {name: head.calibration for name, head in heads.items()}
+    variance = {name: head.trees.leaf_variance for name, head in fitted.items()}
+    version = content_version(spec, boosters, calibration, dataset.vocabulary, variance)
+    folder = out / f"{spec.name}-{version}"
+    if folder.is_dir():
+        Model.load(folder)  # raises where what stands there is not that model
+        return folder
+    rows = np.linspace(0, len(dataset.x) - 1, min(GOLDEN_ROWS, len(dataset.x))).astype(int)
+    return write_artifact(
+        folder,
+        spec=spec,
+        boosters=boosters,
+        calibration=calibration,
+        vocabulary=dataset.vocabulary,
+        metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
+        window=window,
+        golden_rows=dataset.x[rows],
+        variance=variance,
+        version=version,
+    )

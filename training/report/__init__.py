@@ -1,0 +1,1 @@
+"""Writes an evaluation as an HTML page."""

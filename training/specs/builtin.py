@@ -1,0 +1,33 @@
+"""Specs that ship with fogline, found by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scheduler.errors import SpecError
+from scheduler.spec import Spec, load_spec
+
+_HERE = Path(__file__).resolve().parent
+_FOLDERS = (_HERE.parents[1] / "models" / "specs", _HERE)
+"""In a checkout the specs stand in models/, in an installed wheel beside this module."""
+
+
+def find_spec(name: str) -> Spec:
+    """Return the spec of a name such as ``seattle``, or of a path to a TOML file.
+
+    Raises
+    ------
+    SpecError
+        If there is no such spec, or it is wrong.
+    """
+    if name.endswith(".toml"):
+        return load_spec(name)
+    for folder in _FOLDERS:
+        if (folder / f"{name}.toml").is_file():
+            return load_spec(folder / f"{name}.toml")
+    raise SpecError(f"spec: expected a path to a TOML file or one of {', '.join(shipped())}, found {name!r}")
+
+
+def shipped() -> list[str]:
+    """Return the names of the specs that ship with fogline."""
+    return sorted({path.stem for folder in _FOLDERS for path in folder.glob("*.toml")})

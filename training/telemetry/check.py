@@ -1,0 +1,116 @@
+"""What is in a telemetry directory: the figures behind ``fogline check``, and the identity of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.errors import DataError
+from scheduler.spec import Spec
+from training.telemetry.read import Progress, read_telemetry
+from training.telemetry.tables import CLIENTS, NODES, telemetry_files
+from training.telemetry.telemetry import Telemetry
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeSummary:
+    """An outcome over the accepted rows; min, median and max are NaN where it was never measured."""
+
+    nulls: int
+    min: float
+    median: float
+    max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What a check found.
+
+    ``slices`` counts distinct ones, ``first_time`` and ``last_time`` are in seconds, ``clients`` and
+    ``nodes`` are the sizes of the tables. ``rejected`` counts per rule, so its sum may exceed
+    ``rows - accepted``.
+    """
+
+    rows: int
+    accepted: int
+    rejected: dict[str, int]
+    slices: int
+    first_slice: int
+    last_slice: int
+    first_time: float
+    last_time: float
+    clients: int
+    nodes: int
+    outcomes: dict[str, OutcomeSummary]
+    data_id: str
+
+
+def check_telemetry(
+    folder: str | Path, spec: Spec, *, rejected_to: Path | None = None, progress: Progress | None = None
+) -> CheckReport:
+    """Read a telemetry directory and say what is in it.
+
+    Takes and raises what `read_telemetry` does.
+    """
+    telemetry = read_telemetry(folder, spec, rejected_to=rejected_to, progress=progress)
+    slices = np.unique(telemetry.slice)
+    return CheckReport(
+        rows=telemetry.n_read,
+        accepted=len(telemetry),
+        rejected=telemetry.rejected,
+        slices=len(slices),
+        first_slice=int(slices[0]),
+        last_slice=int(slices[-1]),
+        first_time=float(telemetry.time[0]),
+        last_time=float(telemetry.time[-1]),
+        clients=len(telemetry.clients),
+        nodes=len(telemetry.nodes),
+        outcomes=_summaries(telemetry),
+        data_id=data_id(folder),
+    )
+
+
+def _summaries(telemetry: Telemetry) -> dict[str, OutcomeSummary]:
+    return {name: _summary(values) for name, values in telemetry.outcomes.items()}
+
+
+def _summary(values: NDArray[np.float32]) -> OutcomeSummary:
+    measured = values[~np.isnan(values)]
+    figures = (measured.min(), np.median(measured), measured.max()) if len(measured) else (np.nan,) * 3
+    low, median, high = map(float, figures)
+    return OutcomeSummary(nulls=len(values) - len(measured), min=low, median=median, max=high)
+
+
+def data_id(folder: str | Path) -> str:
+    """Return the identity of a data set: a SHA-256 over the names, sizes and contents of its files.
+
+    It does not change when the directory is moved or copied, nor with files that are no part of the data.
+
+    Raises
+    ------
+    DataError
+        If a file of the data set is missing or cannot be read.
+    """
+    folder = Path(folder)
+    total = hashlib.sha256()
+    for file in sorted([*telemetry_files(folder), folder / CLIENTS, folder / NODES]):
+        try:
+            size, digest = file.stat().st_size, _digest(file)
+        except OSError as error:
+            raise DataError(f"{file}: expected a readable file, found {error.strerror}") from error
+        total.update(f"{file.relative_to(folder).as_posix()}\0{size}\0{digest}\n".encode())
+    return total.hexdigest()
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Keeps runs and versions in MLflow."""

@@ -1,0 +1,194 @@
+"""From an artifact to a registered version: one tracked run, one model version, and who may be champion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from scheduler.model.artifact import check_files
+from scheduler.model.manifest import Manifest
+from scheduler.model.mlflow_client import asking, locate
+from training.tracking.mlflow_store import experiment, store
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+    from mlflow.models.model import ModelInfo
+
+
+REQUIREMENTS = ("fogline", "msgspec", "numba", "numpy")
+"""What a logged model needs; stated, because mlflow takes tens of seconds to find it out."""
+
+
+class DataSet(NamedTuple):
+    """Which telemetry a model was trained on.
+
+    Attributes
+    ----------
+    name, source
+        What it is called, and where it lay.
+    digest
+        A hash of its content.
+    rows
+        Rows that were used.
+    """
+
+    name: str
+    source: str
+    digest: str
+    rows: int
+
+
+class Registered(NamedTuple):
+    """A registered model version.
+
+    Attributes
+    ----------
+    name, version
+        The registry's name and number of it, as in ``models:/NAME/VERSION``.
+    run_id
+        The tracked run.
+    """
+
+    name: str
+    version: str
+    run_id: str
+
+    @property
+    def uri(self) -> str:
+        """What `Model.load` takes."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def track(  # noqa: PLR0913 - the parts of a run
+    artifact: str | Path,
+    *,
+    params: Mapping[str, object],
+    data: DataSet,
+    plots: Sequence[Path] = (),
+    tags: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    registry: str | None = None,
+) -> Registered:
+    """Log a run with an artifact as its model, and register the model under the artifact's name.
+
+    The registry's version is its next number; the artifact's own stands in the tag ``artifact_version``.
+
+    Parameters
+    ----------
+    artifact
+        A folder that `training.artifacts.write.write_artifact` wrote.
+    params
+        How it was trained.
+    data
+        On what.
+    plots
+        Pictures to keep with the run.
+    tags
+        More tags for run and version.
+    metrics
+        Figures besides those in the artifact's manifest; those that are not finite are left out.
+    registry
+        MLflow URI, for tracking and registry alike; by default a SQLite file and a folder under ``.fogline``
+        in the working directory.
+
+    Returns
+    -------
+    Registered
+
+    Raises
+    ------
+    ArtifactError
+        The artifact is damaged.
+    RegistryError
+        The registry cannot be reached.
+    """
+    artifact, registry = Path(artifact), locate(registry)
+    manifest = check_files(artifact)
+    figures = {name: value for name, value in {**manifest.metrics, **(metrics or {})}.items() if _is_finite(value)}
+    labels = {
+        "artifact_version": manifest.version,
+        "artifact_digest": manifest.digest,
+        "fingerprint": manifest.fingerprint,
+        "data_digest": data.digest,
+        **(tags or {}),
+    }
+    with store(registry) as mlflow, asking(registry, "an MLflow server that takes a run"):
+        with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
+            mlflow.log_params({**_flat("window", manifest.window), **params})
+            mlflow.log_metrics(figures)
+            _log_data(mlflow, run.info.run_id, data, manifest)
+            for plot in plots:
+                mlflow.log_artifact(str(plot), "plots")
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="scheduler.pyfunc",
+                data_path=str(artifact),
+                pip_requirements=_requirements(),
+                signature=_signature(manifest),
+            )
+        version = _register(mlflow, manifest.name, info, labels)
+    return Registered(manifest.name, version, run.info.run_id)
+
+
+def _register(mlflow: ModuleType, name: str, info: ModelInfo, labels: Mapping[str, str]) -> str:
+    """Make a logged model the next version of its name, which is made on first use."""
+    client = mlflow.MlflowClient()
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        client.create_registered_model(name)
+    made = client.create_model_version(
+        name, info.model_uri, run_id=info.run_id, tags=dict(labels), model_id=info.model_id
+    )
+    return str(made.version)
+
+
+def _log_data(mlflow: ModuleType, run_id: str, data: DataSet, manifest: Manifest) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    profile = {"num_rows": data.rows, "window": manifest.window}
+    entity = Dataset(
+        name=data.name,
+        digest=data.digest[:36],  # what mlflow's databases hold
+        source_type="local",
+        source=msgspec.json.encode({"uri": data.source}).decode(),
+        profile=msgspec.json.encode(profile).decode(),
+    )
+    tag = InputTag(key="mlflow.data.context", value="training")
+    mlflow.MlflowClient().log_inputs(run_id, [DatasetInput(entity, [tag])])
+
+
+def _signature(manifest: Manifest) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    # Declared as double, a column of int64 would be refused; `scheduler.model.pyfunc` checks for numbers itself.
+    any_number = AnyType()  # type: ignore[no-untyped-call]
+    return ModelSignature(
+        inputs=Schema([ColSpec(any_number, name) for name in manifest.features]),
+        outputs=Schema([ColSpec(DataType.double, name) for name in manifest.heads]),
+    )
+
+
+def _requirements() -> list[str]:
+    found = []
+    for name in REQUIREMENTS:
+        try:
+            found.append(f"{name}=={installed(name)}")
+        except PackageNotFoundError:  # a checkout that was never installed
+            found.append(name)
+    return found
+
+
+def _flat(prefix: str, values: Mapping[str, object]) -> dict[str, object]:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,39 @@
+"""Time-ordered folds: each trains on the past and is judged on the slices after it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from scheduler.errors import DataError
+from training.telemetry import Telemetry
+
+JUDGED = 0.3
+"""Share of the slices, the last, that the folds judge on, one fold after the other: the rest is past enough for the
+first fold to learn from, and what it judges on is recent."""
+
+
+class Fold(NamedTuple):
+    """Slices before ``start`` are the past, those from it and before ``stop`` judge."""
+
+    number: int
+    start: int
+    stop: int
+
+
+def time_folds(telemetry: Telemetry, n: int) -> list[Fold]:
+    """Return ``n`` folds over the last slices, the earliest first.
+
+    Raises
+    ------
+    DataError
+        If there are too few slices.
+    """
+    present = np.unique(telemetry.slice)
+    width = max(1, int(JUDGED * present.size / n))
+    first = present.size - n * width
+    if first < max(4, 2 * width):  # what a split needs; see `training.features.dataset.split_slices`
+        raise DataError(f"tuning: expected at least {n + 4} slices for {n} folds, found {present.size}")
+    ends = [*present[first::width], present[-1] + 1]
+    return [Fold(k, int(ends[k]), int(ends[k + 1])) for k in range(n)]

@@ -1,0 +1,113 @@
+"""How good a trial of settings is on a fold."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from scheduler.spec import Spec
+from training.evaluation.evaluate import evaluate, split_telemetry
+from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.metrics import LEARNED, RANDOM
+from training.features.dataset import Dataset, build_dataset
+from training.heads.fit import FittedHead, fit_heads
+from training.pipeline.champion import CONTEST, CONTEST_CANDIDATES
+from training.pipeline.train import read_window, write_model
+from training.policies import Learned, Policy, Random, Setting
+from training.telemetry import Telemetry
+from training.tuning.folds import Fold
+
+Objective: TypeAlias = Literal["gap_closed", "gap_closed_log", "loss"]
+
+KEPT_BYTES = 1 << 30
+"""Replayed feature rows kept for further trials: 60 MB a fold and `reveal` on the measured sets."""
+
+
+class Judge:
+    """Fits and judges settings on folds, and keeps what the next ones can use again.
+
+    Attributes
+    ----------
+    replays
+        How many feature sets were replayed so far.
+    """
+
+    def __init__(self, telemetry: Telemetry, spec: Spec, objective: Objective, *, seed: int, threads: int) -> None:
+        self._telemetry, self._spec, self._objective = telemetry, spec, objective
+        self._seed, self._threads = seed, threads
+        self._datasets: OrderedDict[tuple[int, float], Dataset] = OrderedDict()
+        self._rounds: dict[int, list[Round]] = {}
+        self.replays = 0
+
+    def score(self, fold: Fold, spec: Spec) -> float:
+        """Train with a spec's settings on a fold's past and return the objective on its slices."""
+        dataset = self._dataset(fold, spec)
+        fitted = fit_heads(dataset, spec, seed=self._seed, threads=self._threads)
+        return prediction_loss(fitted, spec) if self._objective == "loss" else self._gap(fold, spec, dataset, fitted)
+
+    def _dataset(self, fold: Fold, spec: Spec) -> Dataset:
+        """Return the replayed rows of a fold, which of all settings only ``reveal`` changes."""
+        key = fold.number, spec.training.reveal
+        if key in self._datasets:
+            self._datasets.move_to_end(key)
+            return self._datasets[key]
+        past = self._telemetry_before(fold.stop if self._objective == "loss" else fold.start)
+        dataset = build_dataset(past, self._split(fold, spec, past), seed=self._seed)
+        self.replays += 1
+        self._datasets[key] = dataset
+        while len(self._datasets) > 1 and sum(one.x.nbytes for one in self._datasets.values()) > KEPT_BYTES:
+            self._datasets.popitem(last=False)
+        return dataset
+
+    def _split(self, fold: Fold, spec: Spec, past: Telemetry) -> Spec:
+        """Where predictions are judged, let the rows that only judge be the fold's slices."""
+        if self._objective != "loss":
+            return spec
+        present = np.unique(past.slice)
+        share = 2.0 * float((present >= fold.start).sum()) / present.size
+        return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, validation=share))
+
+    def _telemetry_before(self, end: int) -> Telemetry:
+        return self._telemetry.where(self._telemetry.slice < end)
+
+    def _gap(self, fold: Fold, spec: Spec, dataset: Dataset, fitted: dict[str, FittedHead]) -> float:
+        """Let the model decide the fold's requests beside a random policy; see `training.evaluation.evaluate`."""
+        until = self._telemetry_before(fold.stop)
+        before, n_slices = split_telemetry(until, fold.start)
+        with TemporaryDirectory() as folder:
+            model = write_model(dataset, fitted, spec, Path(folder), read_window(before)).model
+        setting = Setting(spec, until.clients, until.nodes, self._seed)
+        policies: dict[str, Policy] = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
+        if fold.number not in self._rounds:
+            requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
+            rounds = measured_rounds(
+                until, spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
+            )
+            self._rounds[fold.number] = list(rounds)
+        scores = evaluate(self._rounds[fold.number], policies, spec, before).policies[LEARNED]
+        return scores.gap_closed_log if self._objective == "gap_closed_log" else scores.gap_closed
+
+
+def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
+    """Return the mean over the heads of their loss on the judged rows, as a share of the best constant's.
+
+    The loss is the log loss of a head with the link ``logistic`` and the squared error of what was fitted of the
+    others: 1 is knowing nothing, 0 knowing all.
+    """
+    return float(np.mean([_relative_loss(spec.heads[name].link, head) for name, head in fitted.items()]))
+
+
+def _relative_loss(link: str, head: FittedHead) -> float:
+    raw, outcome = head.judge.raw, head.judge.outcome
+    if link == "logistic":
+        rate = float(np.clip(outcome.mean(), 1e-9, 1.0 - 1e-9))
+        constant = -(rate * math.log(rate) + (1.0 - rate) * math.log(1.0 - rate))
+        return float((np.logaddexp(0.0, raw) - outcome * raw).mean()) / constant
+    target = np.log1p(outcome) if link == "log" else outcome
+    return float(((raw - target) ** 2).mean() / max(float(target.var()), 1e-300))

@@ -1,0 +1,315 @@
+"""A search for better training settings, judged on time-ordered folds, which a killed process can go on with."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from scheduler.errors import DataError, InputError
+from scheduler.spec import Spec
+from training.progress import Report, silent
+from training.specs.to_toml import fragment, spec_to_toml
+from training.telemetry import data_id, read_telemetry
+from training.tracking.trials import TrialRuns
+from training.tuning.folds import Fold, time_folds
+from training.tuning.objective import Judge, Objective
+from training.tuning.search_space import Space, Values, own_values, search_space, with_values
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+STORAGE = Path(".fogline/tuning.db")
+
+STARTUP = 8
+"""Trials before the sampler learns from them and slow starters are pruned; the first is the spec itself."""
+
+_RUN = "run_id"
+
+
+class TuningOptions(NamedTuple):
+    """What a search may be told besides its data and spec.
+
+    Attributes
+    ----------
+    registry
+        MLflow URI.
+    until
+        Rows of this slice and later ones are never looked at; None for those from the spec's evaluation on.
+    trials
+        Finished trials wanted in all, those of earlier calls included.
+    folds
+        How many; see `training.tuning.folds.time_folds`.
+    objective
+        ``gap_closed`` or ``gap_closed_log`` of replayed decisions, to be raised, or the prediction ``loss``, to be
+        lowered.
+    only
+        Names to vary; all by default.
+    out
+        The tuned spec's file.
+    storage
+        SQLite file of the trials.
+    seed
+        Fixes every random draw.
+    threads
+        For LightGBM; 0 for one a core.
+    """
+
+    registry: str
+    until: int | None = None
+    trials: int = 30
+    folds: int = 3
+    objective: Objective = "gap_closed"
+    only: tuple[str, ...] = ()
+    out: Path = Path("tuned.toml")
+    storage: Path = STORAGE
+    seed: int = 0
+    threads: int = 0
+
+
+class TrialResult(NamedTuple):
+    """A trial: its number, the objective (mean over the folds) and by fold, and what was tried."""
+
+    number: int
+    value: float
+    folds: tuple[float, ...]
+    params: Values
+
+
+class TuningResult(NamedTuple):
+    """What a search found.
+
+    Attributes
+    ----------
+    study, run_id
+        Names of it in the storage and in MLflow.
+    objective, n_trials, n_pruned, n_resumed
+        What was asked, and how many trials finished, were pruned of these, and came from earlier calls.
+    first, best
+        The spec's own settings, and the best ones.
+    spec
+        The spec with the best settings.
+    out
+        Where it was written.
+    replays
+        How many times features were replayed.
+    """
+
+    study: str
+    run_id: str
+    objective: Objective
+    n_trials: int
+    n_pruned: int
+    n_resumed: int
+    first: TrialResult
+    best: TrialResult
+    spec: Spec
+    out: Path
+    replays: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline tune --json`` prints."""
+        return {
+            "study": self.study,
+            "run_id": self.run_id,
+            "objective": self.objective,
+            "trials": self.n_trials,
+            "pruned": self.n_pruned,
+            "resumed": self.n_resumed,
+            "first": self.first._asdict(),
+            "best": self.best._asdict(),
+            "spec": str(self.out),
+        }
+
+
+def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = silent) -> TuningResult:
+    """Search for the settings that do best on time-ordered folds, and write them as a spec.
+
+    The same call goes on where an earlier one ended or was killed. What is tried depends on the seed and on the
+    finished trials alone, so an interrupted search tries the same as one that was not.
+
+    Raises
+    ------
+    InputError
+        If a name to vary is unknown, or another process is at the same storage.
+    DataError
+        If the data is not what the spec says, or has too few slices.
+    RegistryError
+        If MLflow cannot be reached.
+    """
+    space = search_space(spec, options.only)
+    until = spec.evaluation.start if options.until is None else options.until
+    telemetry = read_telemetry(data, spec, until=until, progress=lambda done, of: progress("read", done, of))
+    folds = time_folds(telemetry, options.folds)
+    judge = Judge(telemetry, spec, options.objective, seed=options.seed, threads=options.threads)
+    digest = data_id(data)
+    identity = [spec, digest, until, options.folds, options.objective, options.only, options.seed]
+    name = f"{spec.name}-{hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:12]}"
+    with _study(name, options) as study:
+        tags = {"study": name, "objective": options.objective, "data_digest": digest}
+        runs = TrialRuns(spec.name, options.registry, parent=study.user_attrs.get(_RUN, ""), tags=tags)
+        study.set_user_attr(_RUN, runs.parent)
+        resumed = _close_killed(study, runs)
+        search = _Search(study, runs, judge, folds, spec, space, options)
+        for done in range(resumed, options.trials):
+            progress("trials", done, options.trials)
+            _try_one(search, done, progress)
+        progress("trials", options.trials, options.trials)
+        result = _result(search, resumed)
+    runs.close(result.best.params, {"best": result.best.value, "first": result.first.value})
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(spec_to_toml(result.spec, _comment(result)), encoding="utf-8")
+    return result
+
+
+class _Search(NamedTuple):
+    """What all trials share."""
+
+    study: Study
+    runs: TrialRuns
+    judge: Judge
+    folds: list[Fold]
+    spec: Spec
+    space: Space
+    options: TuningOptions
+
+
+@contextmanager
+def _study(name: str, options: TuningOptions) -> Iterator[Study]:
+    """Open the study of a name; one process at a time, or the trials of a living one would be taken for killed."""
+    import optuna
+    from optuna.pruners import MedianPruner
+    from optuna.storages import RDBStorage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    options.storage.parent.mkdir(parents=True, exist_ok=True)
+    with options.storage.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it when the process ends, however
+        except BlockingIOError as error:
+            raise InputError(f"{options.storage}: expected no other search at it, found one running") from error
+        storage = RDBStorage(f"sqlite:///{options.storage.resolve()}")
+        try:
+            yield optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="minimize" if options.objective == "loss" else "maximize",
+                pruner=MedianPruner(n_startup_trials=STARTUP),
+                load_if_exists=True,
+            )
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _close_killed(study: Study, runs: TrialRuns) -> int:
+    """Fail the trials that a killed process left unfinished, and return how many finished."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    finished = _finished(study)
+    runs.kill_all_but(trial.number for trial in finished)
+    return len(finished)
+
+
+def _finished(study: Study) -> list[FrozenTrial]:
+    from optuna.trial import TrialState
+
+    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def _try_one(search: _Search, done: int, progress: Report) -> None:
+    """Draw settings and judge them fold by fold, until they are known or fall behind the others' median."""
+    from optuna.trial import TrialState
+
+    trial = _ask(search, done)
+    values = {name: scale.suggest(trial, name) for name, scale in search.space.items()}
+    run = search.runs.begin(trial.number, values)
+    spec = with_values(search.spec, values)
+    scores: list[float] = []
+    pruned = False
+    for fold in search.folds:
+        progress("folds of the trial", fold.number, len(search.folds))
+        scores.append(_score(search, fold, spec))
+        trial.report(_mean(scores), fold.number)
+        pruned = fold is not search.folds[-1] and trial.should_prune()
+        if pruned:
+            break
+    progress("folds of the trial", len(search.folds), len(search.folds))
+    trial.set_user_attr("folds", scores)
+    search.runs.end(run, search.options.objective, scores, "pruned" if pruned else "complete")
+    if pruned:
+        search.study.tell(trial, state=TrialState.PRUNED)
+    else:
+        search.study.tell(trial, _mean(scores))
+
+
+def _ask(search: _Search, done: int) -> Trial:
+    """Begin a trial: first the spec's own settings, then what the sampler draws, seeded anew for each."""
+    import numpy as np
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    study = search.study
+    seed = int(np.random.SeedSequence([search.options.seed, done]).generate_state(1)[0])
+    study.sampler = TPESampler(seed=seed, n_startup_trials=STARTUP)
+    if done == 0 and not study.get_trials(states=(TrialState.WAITING,)):
+        study.enqueue_trial(own_values(search.spec, search.space))
+    return study.ask()
+
+
+def _score(search: _Search, fold: Fold, spec: Spec) -> float:
+    value = search.judge.score(fold, spec)
+    if not math.isfinite(value):
+        where = f"slices {fold.start} to {fold.stop - 1}"
+        raise DataError(f"tuning: expected {where} on which candidates differ, found an objective of {value}")
+    return value
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _result(search: _Search, resumed: int) -> TuningResult:
+    from optuna.trial import TrialState
+
+    finished = _finished(search.study)
+    best, first = search.study.best_trial, finished[0]
+    return TuningResult(
+        study=search.study.study_name,
+        run_id=search.runs.parent,
+        objective=search.options.objective,
+        n_trials=len(finished),
+        n_pruned=sum(trial.state == TrialState.PRUNED for trial in finished),
+        n_resumed=resumed,
+        first=_outcome(first),
+        best=_outcome(best),
+        spec=with_values(search.spec, best.params),
+        out=search.options.out,
+        replays=search.judge.replays,
+    )
+
+
+def _outcome(trial: FrozenTrial) -> TrialResult:
+    folds = tuple(trial.user_attrs["folds"])
+    return TrialResult(trial.number, _mean(list(folds)), folds, dict(trial.params))
+
+
+def _comment(result: TuningResult) -> str:
+    """Return what stands at the head of the tuned spec: where it comes from, and its section by itself."""
+    best, first, training = result.best, result.first, result.spec.training
+    settings = {name: getattr(training, name) for name in ("reveal", "rounds")}
+    section = fragment("training", {**settings, "lightgbm": training.lightgbm})
+    return (
+        f"Tuned: {result.objective} {best.value:.4f} on the folds, where the settings it came from had "
+        f"{first.value:.4f}.\nThe best of {result.n_trials} trials of study {result.study}, so it flatters itself a "
+        f"little. What was tuned:\n\n{section}"
+    )
