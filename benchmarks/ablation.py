@@ -15,7 +15,7 @@ import numpy as np
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.pipeline.train import train_model
@@ -78,7 +78,7 @@ def judged(spec: Spec, judge: Judge) -> list[Comparison]:
         for seed in range(judge.seeds):
             setting = Setting(spec, before.clients, before.nodes, seed)
             policies = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
-            rounds = measured_rounds(
+            rounds = measured_requests(
                 judge.telemetry,
                 spec,
                 start=judge.start,

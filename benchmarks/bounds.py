@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scheduler.model.model import Model
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.measured_requests import RequestRound, measured_requests
 from training.evaluation.metrics import ORACLE
 from training.evaluation.results import Comparison
 from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
@@ -35,7 +35,7 @@ class Told(Learned):
         super().__init__(setting, model)
         self._telemetry, self._told, self._slice = telemetry, start, start
 
-    def show(self, one: Round) -> None:
+    def show(self, one: RequestRound) -> None:
         """Note which slice it is."""
         self._slice = one.slice
 
@@ -58,7 +58,7 @@ class Hindsight:
         self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), n_pairs).reshape(shape)
         self._drawn: NDArray[np.float64] | None = None
 
-    def show(self, one: Round) -> None:
+    def show(self, one: RequestRound) -> None:
         """Note what the round drew."""
         self._drawn = self._of(one.cost)
 
@@ -80,7 +80,7 @@ class Hindsight:
         return np.log1p(cost.astype(np.float64)) if self._figure == LOG else cost.astype(np.float64)
 
 
-def shown(rounds: Iterable[Round], knowing: Collection[Told | Hindsight]) -> Iterator[Round]:
+def shown(rounds: Iterable[RequestRound], knowing: Collection[Told | Hindsight]) -> Iterator[RequestRound]:
     """Give rounds on, each shown first to those who know more."""
     for one in rounds:
         for policy in knowing:
@@ -98,7 +98,7 @@ def compared(
         **{f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)},
     }
     requests, seed = spec.evaluation.requests, setting.seed
-    rounds = measured_rounds(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
+    rounds = measured_requests(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
     policies = {**all_policies(setting, model, without), **knowing}
     return evaluate(shown(rounds, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
 

@@ -15,7 +15,7 @@ from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
 from scheduler.spec import Policy, Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.policies import Learned, Random, Setting
@@ -110,7 +110,7 @@ def compared(
         for name in options.only:
             changed = msgspec.structs.replace(spec, policy=Policy(**RULES[name]))
             rule = Warmed(setting._replace(spec=changed), model, known)
-            rounds = measured_rounds(
+            rounds = measured_requests(
                 telemetry,
                 spec,
                 start=options.start,

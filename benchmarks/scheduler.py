@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks import stages
 from benchmarks.fleet import N_CLIENTS, make_model, make_scheduler
 from scheduler import Model, Scheduler
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.features.kernels.learn import learn
 
 SIZES = (100_000, 1_000_000)
@@ -69,7 +69,7 @@ def warm_history(scheduler: Scheduler, now: float = 0.0) -> None:
     n, schema = len(scheduler.fleet), scheduler.fleet.table.schema
     keys = np.ones((n, scheduler.clients.schema.n_keys), np.uint64)
     keys[:, scheduler.clients.schema.key_columns["region"]] = columns.keys[:n, schema.key_columns["region"]]
-    request, slots = Entity(np.zeros((n, 1)), keys), np.arange(n, dtype=np.int32)
+    request, slots = ColumnArrays(np.zeros((n, 1)), keys), np.arange(n, dtype=np.int32)
     for _ in range(3):
         values = np.column_stack([rng.random(n) < 0.05, rng.uniform(2, 6, n)]).astype(np.float64)
         _learn_all(scheduler.model.features.program, request, columns, slots, scheduler.history, values, now)
@@ -129,7 +129,7 @@ def measure_ones(scheduler: Scheduler, load: Load, repeats: int) -> Figures:
         for name, one in (
             ("observe", lambda i, now=now, outcome=outcome: scheduler.observe(i, outcome, now=now)),
             ("fleet.upsert", lambda i, column=column: scheduler.fleet.upsert([i % 1_000], column)),
-            ("fleet.heard", lambda i: scheduler.fleet.heard([i % 1_000], expires=np.inf)),
+            ("fleet.heartbeat", lambda i: scheduler.fleet.heartbeat([i % 1_000], alive_until=np.inf)),
         ):
             seconds = stages.thread_seconds(lambda one=one, ids=ids: [one(i) for i in ids])
             figures.setdefault(f"{name} us", []).append(1e6 * seconds / len(ids))
@@ -248,7 +248,7 @@ def measure_threads(scheduler: Scheduler, cores: set[int], repeats: int) -> Figu
 def measure_bytes(scheduler: Scheduler, before: int, after: int) -> dict[str, float]:
     """Bytes a node by what holds them; history counts entries of the node's own key."""
     arrays, n = scheduler.fleet.arrays, len(scheduler.fleet)
-    index, slots = vars(scheduler)["_index"].arrays, len(scheduler.fleet.arrays.expires)
+    index, slots = vars(scheduler)["_index"].arrays, len(scheduler.fleet.arrays.alive_until)
     history = scheduler.history
     parts = {
         "forest row": arrays.rows.itemsize * arrays.rows.shape[1],

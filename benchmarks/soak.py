@@ -100,7 +100,7 @@ class NumberedLock:
         self.words = np.zeros(N_WORDS, np.int64)
 
     def reading(self, function: Callable[..., Any], *args: Any) -> Any:
-        """As `scheduler.runtime.read_write_lock.Gate.reading`, but alone: only calls that take turns have an order."""
+        """As `ReadWriteLock.reading`, one call at a time: only calls that take turns have an order."""
         with self:
             return function(*args)
 
@@ -217,12 +217,12 @@ class Subject:
         for id_, node in twin.nodes.items():
             slot = table.slot(id_)
             found = [float(arrays[k][slot]) for k in (2, 3, 5, 6)]
-            _same(f"node {id_!r}", [node.expires, node.released, node.capacity, node.reserved], found)
+            _same(f"node {id_!r}", [node.alive_until, node.quarantined_until, node.capacity, node.reserved], found)
             if not math.isclose(held[id_], found[3], abs_tol=1e-6):
                 raise ViolationError(f"node {id_!r}: reservations add up to {held[id_]}, found {found[3]}")
 
     def _audit_index(self) -> None:
-        index, live = vars(self.scheduler)["_index"].arrays, self.scheduler.fleet.arrays.expires > -np.inf
+        index, live = vars(self.scheduler)["_index"].arrays, self.scheduler.fleet.arrays.alive_until > -np.inf
         _same("slots in the index", np.flatnonzero(live).tolist(),
               np.flatnonzero((index.held[:, :, 0] >= 0).any(axis=1)).tolist())  # fmt: skip
         lists = index.lists[: index.marks[LISTS_END]]
@@ -234,12 +234,12 @@ class Subject:
 
     def _audit_rows(self) -> None:
         """Every node's forest row is what its columns and history say today, also where history let an entry go."""
-        live = self.scheduler.fleet.arrays.expires > -np.inf
+        live = self.scheduler.fleet.arrays.alive_until > -np.inf
         before = self.scheduler.fleet.arrays.rows[live].copy()
         self.scheduler.refresh()
-        stale = (before != self.scheduler.fleet.arrays.rows[live]).any(axis=1)
-        if stale.any():
-            ids = self.scheduler.fleet.table.ids_at(np.flatnonzero(live)[stale])
+        evicted = (before != self.scheduler.fleet.arrays.rows[live]).any(axis=1)
+        if evicted.any():
+            ids = self.scheduler.fleet.table.ids_at(np.flatnonzero(live)[evicted])
             raise ViolationError(f"forest rows of {len(ids)} nodes are stale, such as {ids[0]!r}'s")
 
     def _audit_history(self) -> None:
@@ -303,7 +303,7 @@ def soak(artifact: Path, seed: int, n_threads: int, until: float) -> dict[str, A
         "calls": subject.calls,
         "refused": subject.twin.refused,
         "dropped": subject.twin.dropped,
-        "most_nodes": len(subject.scheduler.fleet.arrays.expires),
+        "most_nodes": len(subject.scheduler.fleet.arrays.alive_until),
         "counters": subject.scheduler.counters(),
         "warm_mb": round(warm / 2**20, 1),
         "end_mb": round(end / 2**20, 1),

@@ -175,11 +175,11 @@ class Caller:
             "lon": [self.rng.uniform(75, 125) for _ in range(n)],
         }
 
-    def _upsert(self, ids: list[Any], columns: dict[str, Any], expires: float | None) -> None:
-        told = {"ids": ids, "capacity": columns.get("uplink_kbps"), "expires": expires,
+    def _upsert(self, ids: list[Any], columns: dict[str, Any], alive_until: float | None) -> None:
+        told = {"ids": ids, "capacity": columns.get("uplink_kbps"), "alive_until": alive_until,
                 "places": {name: columns[name] for name in ("isp", "region") if name in columns}}  # fmt: skip
         upsert = self.subject.scheduler.fleet.upsert
-        self.call("upsert", told, lambda: upsert(ids, columns, expires=expires))
+        self.call("upsert", told, lambda: upsert(ids, columns, alive_until=alive_until))
 
     def join(self) -> None:
         short = max(N_LIVE - len(self.subject.scheduler.fleet), 1)
@@ -190,15 +190,15 @@ class Caller:
             ids = [next(self.subject.fresh) for _ in range(n)]
             self.subject.recent.extend(ids)
         uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
-        expires = None if self.rng.random() < 0.3 else self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
-        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, expires)
+        alive_until = None if self.rng.random() < 0.3 else self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
+        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, alive_until)
 
     def surge(self) -> None:
         """Thousands join at once and leave in the next removals."""
         ids = [next(self.subject.fresh) for _ in range(self.rng.randint(SURGE // 2, SURGE))]
         uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
-        expires = self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
-        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, expires)
+        alive_until = self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
+        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, alive_until)
 
     def update(self) -> None:
         with self.subject.lock:
@@ -218,9 +218,9 @@ class Caller:
         self.call("remove", {"ids": ids}, lambda: self.subject.scheduler.fleet.remove(ids))
 
     def hear(self) -> None:
-        ids, expires = self.live(60), self.subject.clock.tick(0.0) + self.rng.uniform(10, 60)
-        self.call("heard", {"ids": ids, "expires": expires},
-                  lambda: self.subject.scheduler.fleet.heard(ids, expires=expires))  # fmt: skip
+        ids, alive_until = self.live(60), self.subject.clock.tick(0.0) + self.rng.uniform(10, 60)
+        self.call("heartbeat", {"ids": ids, "alive_until": alive_until},
+                  lambda: self.subject.scheduler.fleet.heartbeat(ids, alive_until=alive_until))  # fmt: skip
 
     def quarantine(self) -> None:
         ids, until = self.live(10), self.subject.clock.tick(0.0) + self.rng.uniform(0, 20)

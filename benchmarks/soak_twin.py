@@ -37,8 +37,8 @@ class Node:
     life: int
     capacity: float = 0.0
     reserved: float = 0.0
-    expires: float = math.inf
-    released: float = -math.inf
+    alive_until: float = math.inf
+    quarantined_until: float = -math.inf
     places: dict[str, int] = field(default_factory=dict)
 
 
@@ -133,7 +133,7 @@ class Twin:
         return "InputError" if wrong else None
 
     def _upsert(
-        self, ids: list[Any], capacity: list[float] | None, expires: float | None, places: dict[str, list[int]]
+        self, ids: list[Any], capacity: list[float] | None, alive_until: float | None, places: dict[str, list[int]]
     ) -> None:
         for i, id_ in enumerate(ids):
             if id_ not in self.nodes:
@@ -141,26 +141,26 @@ class Twin:
                 self.nodes[id_] = Node(self.lives)
             if capacity is not None:
                 self.nodes[id_].capacity = capacity[i]
-            if expires is not None:
-                self.nodes[id_].expires = expires
+            if alive_until is not None:
+                self.nodes[id_].alive_until = alive_until
             self.nodes[id_].places |= {name: values[i] for name, values in places.items()}
 
     def _unknown(self, ids: list[Any], **_: Any) -> str | None:
         return None if all(id_ in self.nodes for id_ in ids) else "UnknownNodeError"
 
-    _remove_error = _heard_error = _quarantine_error = _unknown
+    _remove_error = _heartbeat_error = _quarantine_error = _unknown
 
     def _remove(self, ids: list[Any]) -> None:
         for id_ in ids:
             del self.nodes[id_]
 
-    def _heard(self, ids: list[Any], expires: float) -> None:
+    def _heartbeat(self, ids: list[Any], alive_until: float) -> None:
         for id_ in ids:
-            self.nodes[id_].expires = expires
+            self.nodes[id_].alive_until = alive_until
 
     def _quarantine(self, ids: list[Any], until: float) -> None:
         for id_ in ids:
-            self.nodes[id_].released = until
+            self.nodes[id_].quarantined_until = until
 
     def _clients_error(self, **_: Any) -> None:
         return None
@@ -259,9 +259,9 @@ class Twin:
 
     def _refusal(self, id_: Any, demand: float, now: float) -> str | None:
         node = self.nodes[id_]
-        if now >= node.expires:
+        if now >= node.alive_until:
             return "silent"
-        if now < node.released:
+        if now < node.quarantined_until:
             return "quarantined"
         if demand > 0.0 and not node.capacity > node.reserved:
             return "full"

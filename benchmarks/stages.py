@@ -21,31 +21,31 @@ from scheduler.history.outcomes import outcome_rows, tracked_values
 from scheduler.model.kernels import calibrate
 from scheduler.policy.kernels import slate, utility
 from scheduler.policy.kernels.exploration import draw
-from scheduler.retrieval.arrays import NO_BARS
+from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.retrieval.kernels.retrieve import retrieve
-from scheduler.runtime.packed_arrays import Packed, opened
+from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.random import uniform
 
 STAGES = ("retrieve", "admit", "request row", "pair features", "forest", "utilities", "choose and draw")
 """Each is what it adds to those before it, so that it finds in cache what they left there."""
 
-WHOLE = "the kernel: all but retrieve, and reserve and remember too"
+FULL_SCAN_RATIO = "the kernel: all but retrieve, and reserve and remember too"
 
 _compiled = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 @_compiled
-def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: PLR0913, PLR0917
+def _partial(packed, request, blocklist, now, workspace, slots, dropped, last):  # noqa: PLR0913, PLR0917
     """Run the first stages of every request's decision; reserve and remember nothing."""
     total = 0.0
-    state, work = opened(packed), opened(desk)
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
     program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
     for i in range(request.keys.shape[0]):
-        n = retrieve(state.postings, request.keys, i, bars, state.seed, i, work.retrieval, slots)
+        n = retrieve(state.postings, request.keys, i, blocklist, state.seed, i, work.retrieval, slots)
         if last == 0:
             continue
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
-        n = filters.admit(fleet, state.postings, slots[:n], bars, i, demand, now, work, dropped)
+        n = filters.admit(fleet, state.postings, slots[:n], blocklist, i, demand, now, work, dropped)
         if last == 1:
             continue
         fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003
@@ -75,7 +75,7 @@ def _partial(packed, request, bars, now, desk, slots, dropped, last):  # noqa: P
 def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
     parts = vars(scheduler)
-    index, desk, state = parts["_index"], parts["_thread"].desk, scheduler._state()  # noqa: SLF001
+    index, workspace, state = parts["_index"], parts["_thread"].workspace, scheduler._state()  # noqa: SLF001
     entity = request_rows(requests, scheduler.model.spec.telemetry.client, scheduler.clients)
     n, now = len(entity.keys), parts["_latest"].item()
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
@@ -83,35 +83,37 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
 
     def until(last: int) -> float:
-        return 1e6 * thread_seconds(lambda: _partial(state, entity, NO_BARS, now, desk, slots, dropped, last))
+        return 1e6 * thread_seconds(lambda: _partial(state, entity, NO_BLOCKLIST, now, workspace, slots, dropped, last))
 
     def whole() -> float:
-        return 1e6 * thread_seconds(lambda: decide.decide(state, entity, NO_BARS, found, given, now, desk, out))
+        return 1e6 * thread_seconds(
+            lambda: decide.decide(state, entity, NO_BLOCKLIST, found, given, now, workspace, out)
+        )
 
     until(0), whole()
-    sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, WHOLE)}
+    sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, FULL_SCAN_RATIO)}
     for _ in range(4 * repeats):  # in turn, so that a noisy moment falls on all
         for last, stage in enumerate(STAGES):
             sums[stage].append(until(last) / n)
-        sums[WHOLE].append(whole() / n)
+        sums[FULL_SCAN_RATIO].append(whole() / n)
     least = [min(sums[stage]) for stage in STAGES]
     added = dict(zip(STAGES, ([x] for x in np.diff([0.0, *least]).tolist()), strict=True))
-    return added | {f"all up to {STAGES[-1]}": sums[STAGES[-1]], WHOLE: sums[WHOLE]}
+    return added | {f"all up to {STAGES[-1]}": sums[STAGES[-1]], FULL_SCAN_RATIO: sums[FULL_SCAN_RATIO]}
 
 
 def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     parts = vars(scheduler)
     index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"].item()
-    desk, clients = mine.desk, scheduler.clients
+    workspace, clients = mine.workspace, scheduler.clients
     scheduler.decide(request, now=latest)
-    state, entity, found = scheduler._state(), desk.content.request, desk.content.found  # noqa: SLF001
-    nothing = Packed(desk.content._replace(found=np.empty((1, 0), np.int32)))
+    state, entity, found = scheduler._state(), workspace.content.request, workspace.content.found  # noqa: SLF001
+    nothing = PackedArrays(workspace.content._replace(found=np.empty((1, 0), np.int32)))
     steps: dict[str, Callable[[], object]] = {
         "request to question": lambda: mine.question.write(request, "client_id", clients),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: decide.decide_one(state, 0, NO_BARS, latest, nothing),
+        "call decide with no candidates": lambda: decide.decide_one(state, 0, NO_BLOCKLIST, latest, nothing),
         "row to Decision": lambda: mine.answer.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}
@@ -127,7 +129,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a node of an update's steps, and an outcome of an outcome's, in calls of 16,384."""
     parts, n, latest = vars(scheduler), min(16_384, len(scheduler.fleet)), vars(scheduler)["_latest"].item()
     index, log, spec = parts["_index"], parts["_log"], scheduler.model.spec
-    fleet, table, desk = scheduler.fleet, scheduler.fleet.table, parts["_thread"].desk
+    fleet, table, workspace = scheduler.fleet, scheduler.fleet.table, parts["_thread"].workspace
     rng, state = np.random.default_rng(5), scheduler._state()  # noqa: SLF001
     ids = rng.choice(len(fleet), n, replace=False)
     slots, load = table.slots(ids), {"load": rng.random(n)}
@@ -141,7 +143,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     for _ in range(repeats):
         take("update: ids and columns", lambda: table.upsert(ids, load))
         take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys))
-        take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, slots, desk))
+        take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, slots, workspace))
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))
         rows, places = log.find(made, None)
@@ -151,7 +153,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
         take(
             "outcome: learn, give back, rebuild rows",
             lambda rows=rows, places=places, values=values, arrivals=arrivals: observe.observe(
-                state, rows, places, values, arrivals, desk
+                state, rows, places, values, arrivals, workspace
             ),
         )
     return times

@@ -36,7 +36,7 @@ def main(folder: str) -> None:
             "price_per_gb": np.full(N_BOXES, 0.02),
             "load": rng.random(N_BOXES) * 0.3,
         },
-        expires=START + 60.0,
+        alive_until=START + 60.0,
     )
     sched.clients.upsert([17, 18], {"isp": ["north", "cable"], "region": ["east", "south"]})
     bad = set(rng.choice(boxes, N_BOXES // 5, replace=False).tolist())
@@ -45,7 +45,7 @@ def main(folder: str) -> None:
     for i in range(N_REQUESTS):
         now = START + 0.1 * i
         if i % 300 == 0:
-            sched.fleet.heard(boxes, expires=now + 60.0)  # heartbeats
+            sched.fleet.heartbeat(boxes, alive_until=now + 60.0)  # heartbeats
         request = {"client_id": 17 + i % 2, "workload": "live", "bitrate_kbps": 2_000.0}
         d = sched.decide(request, now=now)  # no candidates: the spec's tiers find them
         if not d.nodes:

@@ -10,30 +10,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import Entity
-from scheduler.columns.id_table import Table
+from scheduler.columns.arrays import ColumnArrays
+from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT_ID, DecisionArrays
-from scheduler.decisions.decision import Answer, Decision, Decisions
+from scheduler.decisions.decision import Decision, DecisionBuffer, Decisions
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine.arrays import State, Workspace
 from scheduler.engine.kernels import decide, node_rows, observe
-from scheduler.engine.request import Question, barred, candidate_slots, column_of_one, moment, moments, request_rows
-from scheduler.engine.workspace import Kept, new_outputs, new_workspace
+from scheduler.engine.request import (
+    RequestBuffer,
+    candidate_slots,
+    check_time,
+    check_times,
+    column_of_one,
+    read_blocklist,
+    request_rows,
+)
+from scheduler.engine.workspace import CallBuffers, new_outputs, new_workspace
 from scheduler.errors import ClockError, InputError
 from scheduler.features.kernels.operations import fill_candidates
 from scheduler.features.program import kept_columns
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.fleet.fleet import Fleet, Hooks
 from scheduler.history.arrays import HistoryArrays
-from scheduler.history.outcomes import Report, outcome_rows, tracked, values_at
+from scheduler.history.outcomes import OutcomeBuffer, outcome_rows, tracked, values_at
 from scheduler.history.store import new_history
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_swap, compile_policy, with_policy
-from scheduler.retrieval.arrays import NO_BARS, IndexArrays
+from scheduler.retrieval.arrays import NO_BLOCKLIST, IndexArrays
 from scheduler.retrieval.index import Index
-from scheduler.runtime.packed_arrays import Packed
-from scheduler.runtime.read_write_lock import Gate
+from scheduler.runtime.packed_arrays import PackedArrays
+from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
 
 MAX_SKEW = 5.0
@@ -51,7 +59,7 @@ WARM_NODES = 2_048
 WARM_CALLS = 32
 """Calls of a kind in a warm-up: Python adapts its own instructions to what they meet over the first dozen."""
 
-VAIN_DECISIONS = 256
+DRY_RUNS = 256
 """Decisions of a warm-up by all that is known: the processor learns over some hundred which way branches go."""
 
 
@@ -60,19 +68,19 @@ class _Thread(threading.local):
 
     Attributes
     ----------
-    desk
+    workspace
         Its workspace.
-    question, answer, report
+    request, decision, report
         Room for one request, one decision and one outcome, in that workspace.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
         policy = model.spec.policy
         self._model = model
-        self.question = Question(model.features.request)
-        self.answer = Answer(policy.max_nodes, policy.alternatives, model.heads)
-        self.report = Report(model.spec)
-        kept = Kept(
+        self.question = RequestBuffer(model.features.request)
+        self.answer = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads)
+        self.report = OutcomeBuffer(model.spec)
+        kept = CallBuffers(
             retrieval=index.new_work(),
             question=self.question.arrays,
             found=np.empty((1, index.arrays.limit), np.int32),
@@ -80,13 +88,13 @@ class _Thread(threading.local):
             report=self.report.arrays,
         )
         self._kept = kept
-        self.desk = Packed(new_workspace(model, index.arrays.limit, kept))
+        self.workspace = PackedArrays(new_workspace(model, index.arrays.limit, kept))
 
-    def desk_of(self, n: int) -> Packed[Workspace]:
+    def workspace_for(self, n: int) -> PackedArrays[Workspace]:
         """Return the workspace, which grows to the largest number of candidates asked for."""
-        if n > len(self.desk.content.candidates.slot):
-            self.desk = Packed(new_workspace(self._model, n, self._kept))
-        return self.desk
+        if n > len(self.workspace.content.candidates.slot):
+            self.workspace = PackedArrays(new_workspace(self._model, n, self._kept))
+        return self.workspace
 
 
 class Scheduler:
@@ -110,7 +118,7 @@ class Scheduler:
     Attributes
     ----------
     fleet
-        The nodes: ``upsert``, ``update``, ``remove``, ``heard``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
+        The nodes: ``upsert``, ``update``, ``remove``, ``heartbeat``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
     clients
         What is known of clients, so that a request needs only its client's id: ``upsert``, ``remove``.
 
@@ -129,7 +137,7 @@ class Scheduler:
                 raise InputError(message)
         self.model = model = model if spec is None else with_policy(model, spec)
         spec, features = model.spec, model.features
-        self._lock = Gate()
+        self._lock = ReadWriteLock()
         self._seed = int(seed)
         self._latest = np.full(1, -np.inf)
         self._index = Index(spec.candidates, features.request, features.node)
@@ -138,8 +146,8 @@ class Scheduler:
         self._policy = compile_policy(model)
         self._tracked = tracked(spec, spec.history.values)
         self._thread = _Thread(model, self._index)
-        self._packed: Packed[State] | None = None
-        self.clients = Table(features.request, "client ids", self._lock)
+        self._packed: PackedArrays[State] | None = None
+        self.clients = IdTable(features.request, "client ids", self._lock)
         self.fleet = Fleet(
             features.node,
             model.forest,
@@ -187,8 +195,8 @@ class Scheduler:
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
         one = None if exclude is None else [exclude]
-        bars = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
-        return self._lock.reading(self._decide, request, rows, bars, moment(now))
+        blocklist = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
+        return self._lock.reading(self._decide, request, rows, blocklist, check_time(now))
 
     def decide_batch(
         self,
@@ -223,7 +231,7 @@ class Scheduler:
         InputError
             As `decide`.
         """
-        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, exclude, block, moment(now))
+        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, exclude, block, check_time(now))
         longest = self.model.spec.policy.max_nodes
         return Decisions(
             id=out.id,
@@ -269,7 +277,7 @@ class Scheduler:
         A node removed since the decision still teaches: history goes by id, and an id that comes back finds
         its past. Its reservation went with it.
         """
-        arrival = moment(now)
+        arrival = check_time(now)
         if not self._observe_plain(decision, outcome, arrival, node):
             one = column_of_one(outcome, "outcome")
             self.observe_batch([decision], one, now=arrival, nodes=None if node is None else [node])
@@ -297,12 +305,12 @@ class Scheduler:
         """
         ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
         n = ids.size if isinstance(ids, np.ndarray) else len(ids)
-        times = moments(now, n)
+        times = check_times(now, n)
         values = values_at(self._tracked, outcome_rows(self.model.spec, n, outcomes))
         with self._lock:
             rows, places = self._log.find(ids, nodes)
             self._check_clock(times.min(initial=np.inf))
-            if observe.observe(self._state(), rows, places, values, times, self._thread.desk):
+            if observe.observe(self._state(), rows, places, values, times, self._thread.workspace):
                 self._refresh_returned(rows, places)
 
     def score(
@@ -323,7 +331,7 @@ class Scheduler:
         -------
         dict of (n, n_candidates) float64, NaN where a row is padded.
         """
-        out = self._lock.reading(self._score, requests, candidates, moment(now))
+        out = self._lock.reading(self._score, requests, candidates, check_time(now))
         return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
 
     def features(
@@ -344,7 +352,7 @@ class Scheduler:
         -------
         (n, n_candidates, n_features) float32, columns as in ``model.features.names``, NaN where a row is padded.
         """
-        return self._lock.reading(self._features, requests, candidates, moment(now))
+        return self._lock.reading(self._features, requests, candidates, check_time(now))
 
     def set_policy(self, spec: Spec) -> None:
         """Decide by another spec's utility, exploration and spread limits from the next request on.
@@ -391,7 +399,7 @@ class Scheduler:
         self._lock.reading(self._read_nodes, client)
         with self._lock:
             self._log.touch()
-            self._decide_in_vain(client)
+            self._dry_run(client)
 
     def counters(self) -> dict[str, int]:
         """Return how much was decided, explored, observed, expired, forgotten and held."""
@@ -410,7 +418,7 @@ class Scheduler:
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
         with self._lock:
-            node_rows.refresh_nodes(self._state(), self.fleet.slots(), self._thread.desk)
+            node_rows.refresh_nodes(self._state(), self.fleet.slots(), self._thread.workspace)
 
     @property
     def history(self) -> HistoryArrays:
@@ -421,12 +429,12 @@ class Scheduler:
         return self._history
 
     def _decide(
-        self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, bars: NDArray[np.uint64], now: float
+        self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, blocklist: NDArray[np.uint64], now: float
     ) -> Decision:
         self._check_clock(now)
         thread, model = self._thread, self.model
-        desk, name = thread.desk, model.spec.telemetry.client
-        work = desk.content
+        workspace, name = thread.workspace, model.spec.telemetry.client
+        work = workspace.content
         client = thread.question.write(request, name, self.clients)
         if client < 0:
             work.request.values[:], work.request.keys[:] = request_rows(
@@ -434,10 +442,10 @@ class Scheduler:
             )
         if rows is None:
             slots = work.found
-            decide.decide_one(self._state(), client, bars, now, desk)
+            decide.decide_one(self._state(), client, blocklist, now, workspace)
         else:
-            decide.take_request(self._state(), client, desk)
-            slots = self._run(work.request, rows, bars, now, work.out)
+            decide.take_request(self._state(), client, workspace)
+            slots = self._run(work.request, rows, blocklist, now, work.out)
         return thread.answer.read(slots, self.fleet.table.id_at, model.version)
 
     def _observe_plain(self, decision: object, outcome: object, now: float, node: object) -> bool:
@@ -448,7 +456,7 @@ class Scheduler:
         with self._lock:
             if now < self._latest.item() - MAX_SKEW:
                 return False
-            lost = observe.observe_one(self._state(), decision, now, thread.desk)
+            lost = observe.observe_one(self._state(), decision, now, thread.workspace)
             if lost > 0:
                 report = thread.report.arrays
                 self._refresh_returned(report.row, report.place)
@@ -460,8 +468,8 @@ class Scheduler:
         self._check_clock(now)
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         out = new_outputs(self.model, len(entity.keys))
-        bars = self._barred(exclude, block, len(entity.keys))
-        slots = self._run(entity, candidates, bars, now, out)
+        blocklist = self._barred(exclude, block, len(entity.keys))
+        slots = self._run(entity, candidates, blocklist, now, out)
         nodes = np.full(out.position.shape, None)
         request, place = np.nonzero(out.position >= 0)
         nodes[request, place] = self.fleet.table.ids_at(slots[request, out.position[request, place]])
@@ -473,20 +481,22 @@ class Scheduler:
         slots, limit = self.fleet.slots(), self._index.arrays.limit
         out = np.empty((1, limit, len(self.model.heads)))
         for first in range(0, slots.size, limit):
-            decide.score_all(self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.desk, out)
+            decide.score_all(
+                self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.workspace, out
+            )
 
-    def _decide_in_vain(self, client: str) -> None:
+    def _dry_run(self, client: str) -> None:
         """Decide for some clients by all that is known, into a log that is thrown away, and reserve nothing."""
-        ids, policy = list(islice(self.clients, VAIN_DECISIONS)) or [0], self.model.spec.policy
-        log = DecisionRing(VAIN_DECISIONS, policy.max_nodes, policy.alternatives, self.model.features)
+        ids, policy = list(islice(self.clients, DRY_RUNS)) or [0], self.model.spec.policy
+        log = DecisionRing(DRY_RUNS, policy.max_nodes, policy.alternatives, self.model.features)
         now = self._latest.item() if np.isfinite(self._latest) else 0.0
         kept = self._state()
         state = kept.content
-        self._packed = Packed(
+        self._packed = PackedArrays(
             state._replace(log=log.arrays, latest=np.full(1, now), policy=state.policy._replace(demand=-1))
         )
         try:
-            for i in range(VAIN_DECISIONS):
+            for i in range(DRY_RUNS):
                 self.decide({client: ids[i % len(ids)]}, now=now)
         finally:
             self._packed = kept
@@ -495,13 +505,13 @@ class Scheduler:
         entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
         slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
         out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-        decide.score_all(self._state(), entity, slots, now, self._thread.desk_of(slots.shape[1]), out)
+        decide.score_all(self._state(), entity, slots, now, self._thread.workspace_for(slots.shape[1]), out)
         return out
 
     def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
         if exclude is None and block is None:
-            return NO_BARS
-        return barred(exclude, block, self.model.features.node, n)
+            return NO_BLOCKLIST
+        return read_blocklist(exclude, block, self.model.features.node, n)
 
     def _features(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float32]:
         features = self.model.features
@@ -512,7 +522,7 @@ class Scheduler:
         return out
 
     def _run(
-        self, requests: Entity, candidates: object, bars: NDArray[np.uint64], now: float, out: DecisionArrays
+        self, requests: ColumnArrays, candidates: object, blocklist: NDArray[np.uint64], now: float, out: DecisionArrays
     ) -> NDArray[np.int32]:
         """Decide requests into ``out`` and return the fleet slots of their candidates, given or retrieved."""
         given = candidates is not None
@@ -520,8 +530,8 @@ class Scheduler:
             slots = candidate_slots(candidates, self.fleet.table, len(requests.keys))
         else:
             slots = np.empty((len(requests.keys), self._index.arrays.limit), np.int32)
-        desk = self._thread.desk_of(slots.shape[1])
-        decide.decide(self._state(), requests, bars, slots, given, now, desk, out)
+        workspace = self._thread.workspace_for(slots.shape[1])
+        decide.decide(self._state(), requests, blocklist, slots, given, now, workspace, out)
         return slots
 
     def _check_clock(self, now: float) -> None:
@@ -530,7 +540,7 @@ class Scheduler:
             message = f"now: expected at least {latest} less {MAX_SKEW} s, found {now}"
             raise ClockError(message)
 
-    def _state(self) -> Packed[State]:
+    def _state(self) -> PackedArrays[State]:
         """Return the state as it stands; packed anew where arrays were replaced, as by growth."""
         packed, fleet, postings, clients = self._packed, self.fleet.arrays, self._index.arrays, self.clients.columns
         if packed is None or not _holds(packed.content, fleet, postings, clients):
@@ -548,12 +558,12 @@ class Scheduler:
                 clients=clients,
                 tracked=self._tracked,
             )
-            packed = self._packed = Packed(state)
+            packed = self._packed = PackedArrays(state)
         return packed
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._index.put(slots, self.fleet.arrays.columns.keys)
-        node_rows.refresh_nodes(self._state(), slots, self._thread.desk)
+        node_rows.refresh_nodes(self._state(), slots, self._thread.workspace)
 
     def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
         self._index.drop(slots)
@@ -565,9 +575,9 @@ class Scheduler:
         if left.any():
             keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
             slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
-            node_rows.refresh_nodes(self._state(), slots, self._thread.desk)
+            node_rows.refresh_nodes(self._state(), slots, self._thread.workspace)
 
 
-def _holds(state: State, fleet: FleetArrays, postings: IndexArrays, clients: Entity) -> bool:
+def _holds(state: State, fleet: FleetArrays, postings: IndexArrays, clients: ColumnArrays) -> bool:
     """Return whether a state is made of these very arrays."""
     return state.fleet is fleet and state.postings is postings and state.clients is clients

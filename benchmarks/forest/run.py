@@ -49,7 +49,7 @@ def environment(name: str, work: Path) -> Path | str:
             subprocess.run([*install, HERE / "peers" / f"{name}.txt"], check=True, capture_output=True, text=True)
         except subprocess.CalledProcessError as error:
             return f"cannot be installed: {error.stderr.strip().splitlines()[-1]}"
-        (folder / "done").touch()
+        (folder / "done").prefetch_line()
     return python
 
 

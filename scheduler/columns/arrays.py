@@ -11,7 +11,7 @@ MISSING_KEY: Final = 0
 """The key of a null id or category. No id hashes to it; nothing is stored under it."""
 
 
-class Entity(NamedTuple):
+class ColumnArrays(NamedTuple):
     """Columns of requests or nodes as kernels read them; row ``i`` is one request or one node.
 
     Attributes

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.ids import Id, Ids, n_distinct, plain_list, present_keys
 from scheduler.columns.schema import Encoded, Schema
 from scheduler.errors import InputError, UnknownNodeError
-from scheduler.runtime.growable_array import STEP, Room, next_size
-from scheduler.runtime.read_write_lock import Gate
+from scheduler.runtime.growable_array import STEP, GrowableArray, next_size
+from scheduler.runtime.read_write_lock import ReadWriteLock
 
 OWN_ID = "id"
 """A category column of this name, taken from the table of clients or nodes, is the id itself."""
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     columns: dict[str, Encoded]
 
 
-class Table:
+class IdTable:
     """Rows of typed columns under integer or string ids.
 
     Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
@@ -53,15 +53,18 @@ class Table:
         Held while the table changes; by default one of its own.
     """
 
-    def __init__(self, schema: Schema, what: str, lock: Gate | None = None) -> None:
+    def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None) -> None:
         self.schema = schema
         self.what = what
-        self._values, self._keys = Room((schema.width,), np.float64, np.nan), Room((schema.n_keys,), np.uint64)
+        self._values, self._keys = (
+            GrowableArray((schema.width,), np.float64, np.nan),
+            GrowableArray((schema.n_keys,), np.uint64),
+        )
         self._ids: list[list[Id | None]] = []
         self.columns = self._grown(FIRST_SLOTS)
         own = schema.columns.get(OWN_ID)
         self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
-        self._lock = Gate() if lock is None else lock
+        self._lock = ReadWriteLock() if lock is None else lock
         self._slots: list[dict[Id, int]] = [{} for _ in range(SHARDS)]
         self._free: list[int] = []
         self._count = 0
@@ -206,8 +209,8 @@ class Table:
         if column.keys is not None:
             self.columns.keys[slots, self.schema.key_columns[name]] = column.keys
 
-    def _grown(self, n: int) -> Entity:
+    def _grown(self, n: int) -> ColumnArrays:
         """Return room for ``n`` rows in all."""
         while n > STEP * len(self._ids):
             self._ids.append([None] * STEP)
-        return Entity(self._values.grow(n), self._keys.grow(n))
+        return ColumnArrays(self._values.grow(n), self._keys.grow(n))

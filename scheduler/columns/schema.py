@@ -51,7 +51,7 @@ def _set_numbers(columns: Mapping[str, Column]) -> dict[str, int]:
 
 
 class Schema:
-    """Where each column stands in an `Entity`, and how its raw values become numbers.
+    """Where each column stands in an `ColumnArrays`, and how its raw values become numbers.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ class Schema:
         return schema
 
     @property
-    def barrable(self) -> dict[str, int]:
-        """The number that `BAR_COLUMN` gives each column of categories; sets come after all others."""
+    def blockable(self) -> dict[str, int]:
+        """The number that `BLOCKED_COLUMN` gives each column of categories; sets come after all others."""
         return self.key_columns | {name: self.n_keys + s for name, s in self.sets.items()}
 
     def encode(self, name: str, raw: object, n: int) -> Encoded:

@@ -133,10 +133,10 @@ def dropped_by_name(dropped: Sequence[int]) -> dict[str, int]:
 
 
 _UTILITY = 2
-"""Place of the first utility in an `Answer`, after id and propensity."""
+"""Place of the first utility in an `DecisionBuffer`, after id and propensity."""
 
 
-class Answer:
+class DecisionBuffer:
     """Room for one decision, read as plain numbers in one step: asking numpy for each by itself took 2 us.
 
     Parameters

@@ -7,22 +7,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DecisionArrays, DecisionLog
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.fleet.arrays import FleetArrays
-from scheduler.history.arrays import HistoryArrays, ReportArrays, Tracked
+from scheduler.history.arrays import HistoryArrays, OutcomeArrays, Tracked
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.retrieval.arrays import IndexArrays, RetrievalWork
 
 
-class QuestionArrays(NamedTuple):
+class RequestArrays(NamedTuple):
     """One request as its caller gave it; what it does not carry is taken from its client.
 
     Attributes
     ----------
     values, keys
-        (width,) float64 and (n_keys,) uint64, as in `Entity`.
+        (width,) float64 and (n_keys,) uint64, as in `ColumnArrays`.
     carried
         (width + n_keys,) uint8, 1 for each of the values, then of the keys, that the request carries.
     """
@@ -51,7 +51,7 @@ class Workspace(NamedTuple):
         (n_values,) float64, the tracked values of one outcome.
     retrieval
         Scratch of retrieval.
-    question
+    request
         A request that is decided by itself, as its caller gave it.
     request, found, out
         One row each: that request, (1, n_candidates) int32 slots of its candidates, and what it comes out as.
@@ -68,11 +68,11 @@ class Workspace(NamedTuple):
     forest: Any  # scheduler.tables.ForestWork
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
-    question: QuestionArrays
-    request: Entity
+    question: RequestArrays
+    request: ColumnArrays
     found: NDArray[np.int32]
     out: DecisionArrays
-    report: ReportArrays
+    report: OutcomeArrays
 
 
 class State(NamedTuple):
@@ -92,5 +92,5 @@ class State(NamedTuple):
     latest: NDArray[np.float64]
     seed: int
     postings: IndexArrays
-    clients: Entity
+    clients: ColumnArrays
     tracked: Tracked

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
-from scheduler.columns.id_table import OWN_ID, Table
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
+from scheduler.columns.id_table import OWN_ID, IdTable
 from scheduler.columns.ids import as_numbers, id_keys, plain_list
 from scheduler.columns.schema import Schema
-from scheduler.engine.arrays import QuestionArrays
+from scheduler.engine.arrays import RequestArrays
 from scheduler.errors import InputError
-from scheduler.retrieval.arrays import BAR_COLUMN, BAR_KEY, NO_BARS
+from scheduler.retrieval.arrays import BLOCKED_COLUMN, BLOCKED_KEY, NO_BLOCKLIST
 
 LAST_TIME = 1e15
 """Seconds either side of 0: 30 million years. Beyond, float64 no longer tells seconds apart."""
 
 
-def moment(now: object) -> float:
+def check_time(now: object) -> float:
     """Return a time in seconds; raise `InputError` unless it is a number up to `LAST_TIME`."""
     if isinstance(now, np.generic):
         now = now.item()
@@ -31,7 +31,7 @@ def moment(now: object) -> float:
     raise InputError(message)
 
 
-def moments(now: object, n: int) -> NDArray[np.float64]:
+def check_times(now: object, n: int) -> NDArray[np.float64]:
     """Return (n,) times from one or ``n``; raise `InputError` unless all are numbers up to `LAST_TIME`."""
     times = as_numbers(now, "now")
     if times.shape not in ((), (n,)) or not (np.abs(times) <= LAST_TIME).all():
@@ -56,7 +56,7 @@ def column_of_one(values: object, what: str) -> dict[str, list[object]]:
     return {name: [value] for name, value in values.items()}
 
 
-def request_rows(requests: object, client: str, clients: Table) -> Entity:
+def request_rows(requests: object, client: str, clients: IdTable) -> ColumnArrays:
     """Return requests as kernels read them: what is known of their clients, and over it what they carry.
 
     Parameters
@@ -82,26 +82,26 @@ def request_rows(requests: object, client: str, clients: Table) -> Entity:
         raise InputError(message)
     known = [clients.slot(id_) for id_ in names]
     slots = np.array([-1 if slot is None else slot for slot in known], np.int32)
-    entity = Entity(clients.columns.values[slots], clients.columns.keys[slots])  # copies
+    entity = ColumnArrays(clients.columns.values[slots], clients.columns.keys[slots])  # copies
     entity.values[slots < 0] = np.nan
     entity.keys[slots < 0] = MISSING_KEY
     entity.keys[:, 0] = keys
     if clients.knows_own_id and (slots < 0).any():
-        _name_strangers(entity, clients.schema, slots < 0)
+        _fill_unknown_clients(entity, clients.schema, slots < 0)
     for name, raw in requests.items():
         if name != client or name in clients.schema.columns:
             _lay_over(entity, clients.schema, name, raw)
     return entity
 
 
-def _name_strangers(entity: Entity, schema: Schema, unknown: NDArray[np.bool_]) -> None:
+def _fill_unknown_clients(entity: ColumnArrays, schema: Schema, unknown: NDArray[np.bool_]) -> None:
     """Write the column that is the client's id for clients that the table does not hold."""
     keys = entity.keys[unknown, 0]
     entity.values[unknown, schema.offsets[OWN_ID]] = schema.codes(OWN_ID, keys)
     entity.keys[unknown, schema.key_columns[OWN_ID]] = keys
 
 
-def _lay_over(entity: Entity, schema: Schema, name: str, raw: object) -> None:
+def _lay_over(entity: ColumnArrays, schema: Schema, name: str, raw: object) -> None:
     """Write a column of all requests."""
     column = schema.encode(name, raw, len(entity.keys))
     at = schema.offsets[name]
@@ -110,7 +110,7 @@ def _lay_over(entity: Entity, schema: Schema, name: str, raw: object) -> None:
         entity.keys[:, schema.key_columns[name]] = column.keys
 
 
-def candidate_slots(candidates: object, nodes: Table, n: int) -> NDArray[np.int32]:
+def candidate_slots(candidates: object, nodes: IdTable, n: int) -> NDArray[np.int32]:
     """Return the slots of ``n`` requests' candidates, -1 where an object array is padded with None.
 
     Raises
@@ -142,7 +142,7 @@ def candidate_slots(candidates: object, nodes: Table, n: int) -> NDArray[np.int3
     return slots
 
 
-def barred(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.uint64]:
+def read_blocklist(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.uint64]:
     """Return what ``n`` requests do not want, as `BAR_COLUMN` says.
 
     Parameters
@@ -162,12 +162,12 @@ def barred(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.
         message = f"block: expected values by node column, found {reprlib.repr(block)}"
         raise InputError(message)
     for name, rows in (block or {}).items():
-        if name not in nodes.barrable:
-            message = f"block: expected one of {', '.join(nodes.barrable) or '(none)'}, found {name!r}"
+        if name not in nodes.blockable:
+            message = f"block: expected one of {', '.join(nodes.blockable) or '(none)'}, found {name!r}"
             raise InputError(message)
-        columns[f"block {name!r}"] = (nodes.barrable[name], rows)
+        columns[f"block {name!r}"] = (nodes.blockable[name], rows)
     parts = [_bar_rows(what, column, rows, n) for what, (column, rows) in columns.items()]
-    return np.concatenate(parts, axis=1) if parts else NO_BARS
+    return np.concatenate(parts, axis=1) if parts else NO_BLOCKLIST
 
 
 def _bar_rows(what: str, column: int, rows: object, n: int) -> NDArray[np.uint64]:
@@ -178,17 +178,17 @@ def _bar_rows(what: str, column: int, rows: object, n: int) -> NDArray[np.uint64
         message = f"{what}: expected {n} rows, found {reprlib.repr(rows)}"
         raise InputError(message)
     keys = [id_keys(plain_list([] if row is None else row, what)) for row in rows]
-    bars = np.zeros((n, max(map(len, keys), default=0), 2), np.uint64)
-    bars[:, :, BAR_COLUMN] = column
+    blocklist = np.zeros((n, max(map(len, keys), default=0), 2), np.uint64)
+    blocklist[:, :, BLOCKED_COLUMN] = column
     for i, row in enumerate(keys):
-        bars[i, : len(row), BAR_KEY] = row
-    return bars
+        blocklist[i, : len(row), BLOCKED_KEY] = row
+    return blocklist
 
 
 _NO_SLOT = -1
 
 
-class Question:
+class RequestBuffer:
     """Room for one request.
 
     Attributes
@@ -206,7 +206,7 @@ class Question:
         }
         self._categories = {name: (schema.offsets[name], key) for name, key in schema.key_columns.items()}
         n_keys = schema.n_keys
-        self.arrays = QuestionArrays(
+        self.arrays = RequestArrays(
             np.empty(self._width), np.empty(n_keys, np.uint64), np.empty(self._width + n_keys, np.uint8)
         )
         # Items of a memoryview are set several times faster than an array's.
@@ -215,7 +215,7 @@ class Question:
         self._carried = self.arrays.carried.data
         self._nothing = bytes(self._width + n_keys)
 
-    def write(self, request: object, client: str, clients: Table) -> int:
+    def write(self, request: object, client: str, clients: IdTable) -> int:
         """Write a dict of Python numbers and texts and return its client's slot; -1 for any other, or a stranger's.
 
         ``client`` is the name of the client's id; ``clients`` are of this question's schema. After -1 anything may have

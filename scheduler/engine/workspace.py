@@ -7,28 +7,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DROPS, DecisionArrays
-from scheduler.engine.arrays import QuestionArrays, Workspace
+from scheduler.engine.arrays import RequestArrays, Workspace
 from scheduler.features.arrays import PairWork
-from scheduler.history.arrays import ReportArrays
+from scheduler.history.arrays import OutcomeArrays
 from scheduler.model.model import Model
 from scheduler.policy.arrays import CandidateArrays
 from scheduler.retrieval.arrays import RetrievalWork
 from scheduler.spec import Policy
 
 
-class Kept(NamedTuple):
+class CallBuffers(NamedTuple):
     """The part of a `Workspace` that is the same for any number of candidates."""
 
     retrieval: RetrievalWork
-    question: QuestionArrays
+    question: RequestArrays
     found: NDArray[np.int32]
     out: DecisionArrays
-    report: ReportArrays
+    report: OutcomeArrays
 
 
-def new_workspace(model: Model, n: int, kept: Kept) -> Workspace:
+def new_workspace(model: Model, n: int, kept: CallBuffers) -> Workspace:
     """Return scratch arrays for up to ``n`` candidates, and what is kept."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
     columns = model.features.request
@@ -48,7 +48,7 @@ def new_workspace(model: Model, n: int, kept: Kept) -> Workspace:
         request_row=np.empty(forest.words, np.uint64),
         forest=forest.work(),
         x_outcome=np.empty(len(model.spec.history.values)),
-        request=Entity(np.empty((1, columns.width)), np.empty((1, columns.n_keys), np.uint64)),
+        request=ColumnArrays(np.empty((1, columns.width)), np.empty((1, columns.n_keys), np.uint64)),
         **kept._asdict(),
     )
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 
 
 class FleetArrays(NamedTuple):
@@ -19,9 +19,9 @@ class FleetArrays(NamedTuple):
         The nodes' columns.
     rows
         (slots, node_words) uint64, the forest's row of each node.
-    expires
+    alive_until
         (slots,) float64, when the heartbeat is overdue; -inf for a free slot.
-    released
+    quarantined_until
         (slots,) float64, when a quarantine ends; -inf without one.
     generation
         (slots,) int32, raised each time a slot loses its node.
@@ -29,10 +29,10 @@ class FleetArrays(NamedTuple):
         (slots,) float64, uplink in kbit/s and how much of it is promised.
     """
 
-    columns: Entity
+    columns: ColumnArrays
     rows: NDArray[np.uint64]
-    expires: NDArray[np.float64]
-    released: NDArray[np.float64]
+    alive_until: NDArray[np.float64]
+    quarantined_until: NDArray[np.float64]
     generation: NDArray[np.int32]
     capacity: NDArray[np.float64]
     reserved: NDArray[np.float64]

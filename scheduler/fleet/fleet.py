@@ -9,14 +9,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.id_table import Rows, Table
+from scheduler.columns.id_table import IdTable, Rows
 from scheduler.columns.ids import Id, Ids, plain_list, present_keys
 from scheduler.columns.schema import Schema, Sets
 from scheduler.errors import InputError
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.forest.forest import Forest
-from scheduler.runtime.growable_array import Room
-from scheduler.runtime.read_write_lock import Gate
+from scheduler.runtime.growable_array import GrowableArray
+from scheduler.runtime.read_write_lock import ReadWriteLock
 
 
 class SetColumns(Protocol):
@@ -65,7 +65,7 @@ NO_HOOKS = Hooks()
 class Fleet:
     """Nodes as columns, by slot; reach a scheduler's own as `Scheduler.fleet`.
 
-    Calls may come from several threads; whoever reads `arrays` meanwhile holds the lock, at least for `Gate.reading`.
+    Calls may come from several threads; a thread that reads `arrays` holds the lock, at least for reading.
 
     Parameters
     ----------
@@ -90,16 +90,16 @@ class Fleet:
         forest: Forest,
         capacity: str | None = None,
         *,
-        lock: Gate | None = None,
+        lock: ReadWriteLock | None = None,
         hooks: Hooks = NO_HOOKS,
         sets: SetColumns | None = None,
     ) -> None:
-        self._lock = Gate() if lock is None else lock
-        self.table = Table(schema, "node ids", self._lock)
+        self._lock = ReadWriteLock() if lock is None else lock
+        self.table = IdTable(schema, "node ids", self._lock)
         # What every candidate is asked for stands side by side, so that it comes with one cache line.
-        self._asked = Room((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0))
-        self._rows = Room((forest.node_words,), np.uint64)
-        self._generation = Room((), np.int32)
+        self._asked = GrowableArray((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0))
+        self._rows = GrowableArray((forest.node_words,), np.uint64)
+        self._generation = GrowableArray((), np.int32)
         self._capacity = capacity
         self._hooks = hooks
         self._sets = sets
@@ -113,9 +113,11 @@ class Fleet:
 
     def slots(self) -> NDArray[np.int32]:
         """Return the slots of all nodes, in order."""
-        return np.flatnonzero(self.arrays.expires > -np.inf).astype(np.int32)
+        return np.flatnonzero(self.arrays.alive_until > -np.inf).astype(np.int32)
 
-    def upsert(self, ids: Ids, columns: Mapping[str, object] | None = None, *, expires: float | None = None) -> None:
+    def upsert(
+        self, ids: Ids, columns: Mapping[str, object] | None = None, *, alive_until: float | None = None
+    ) -> None:
         """Add nodes or change their columns.
 
         Parameters
@@ -125,7 +127,7 @@ class Fleet:
         columns
             Raw values by node column of the spec, each (n,), a vector (n, size), sets of categories as n lists, None
             for an empty one; those not named stay as they are.
-        expires
+        alive_until
             When the nodes count as silent unless heard of again, in seconds. By default known nodes keep
             their time and new ones never do.
 
@@ -134,9 +136,11 @@ class Fleet:
         InputError
             If an id or a value is wrong. Nothing changed.
         """
-        self._write(self._check(ids, columns or {}, expires), expires)
+        self._write(self._check(ids, columns or {}, alive_until), alive_until)
 
-    def update(self, ids: Ids, columns: Mapping[str, object] | None = None, *, expires: float | None = None) -> None:
+    def update(
+        self, ids: Ids, columns: Mapping[str, object] | None = None, *, alive_until: float | None = None
+    ) -> None:
         """Change columns of nodes that are held, as `upsert`, so that a late report brings no node back.
 
         Raises
@@ -146,31 +150,31 @@ class Fleet:
         InputError
             As `upsert`.
         """
-        change = self._check(ids, columns or {}, expires)
+        change = self._check(ids, columns or {}, alive_until)
         with self._lock:
             self.table.slots(change.rows.names)
-            self._write(change, expires)
+            self._write(change, alive_until)
 
-    def _check(self, ids: Ids, columns: Mapping[str, object], expires: float | None) -> _Change:
-        if expires is not None:
-            _check_time("expires", expires)
+    def _check(self, ids: Ids, columns: Mapping[str, object], alive_until: float | None) -> _Change:
+        if alive_until is not None:
+            _check_time("expires", alive_until)
         schema = self.table.schema
         rows = self.table.check(ids, {name: raw for name, raw in columns.items() if name not in schema.sets})
         sets = {name: raw for name, raw in columns.items() if name in schema.sets}
         held = [(*self._set_column(c), schema.encode_sets(c, raw, len(rows.names))) for c, raw in sets.items()]
         return _Change(rows, held)
 
-    def _write(self, change: _Change, expires: float | None) -> None:
+    def _write(self, change: _Change, alive_until: float | None) -> None:
         names = change.rows.columns
         with self._lock:
             slots = self.table.put(change.rows)
             if self.table.columns is not self.arrays.columns:
                 self.arrays = self._grown()
             arrays = self.arrays
-            new = slots[arrays.expires[slots] == -np.inf]
-            arrays.expires[new] = np.inf
-            if expires is not None:
-                arrays.expires[slots] = expires
+            new = slots[arrays.alive_until[slots] == -np.inf]
+            arrays.alive_until[new] = np.inf
+            if alive_until is not None:
+                arrays.alive_until[slots] = alive_until
             told = slots if self._capacity in names else new
             if self._capacity is not None and told.size:
                 uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
@@ -192,8 +196,8 @@ class Fleet:
             slots = self.table.remove(ids)
             arrays = self.arrays
             arrays.generation[slots] += 1
-            arrays.expires[slots] = -np.inf
-            arrays.released[slots] = -np.inf
+            arrays.alive_until[slots] = -np.inf
+            arrays.quarantined_until[slots] = -np.inf
             arrays.reserved[slots] = 0.0
             self._hooks.removed(slots)
 
@@ -230,17 +234,17 @@ class Fleet:
         keeper, number, names, keys = self._pairs(ids, column, values)
         return self._lock.reading(lambda: keeper.holds(number, self.table.slots(names), keys))
 
-    def heard(self, ids: Ids, *, expires: float) -> None:
-        """Take heartbeats: the nodes live until ``expires`` in seconds; raises like `remove`."""
-        _check_time("expires", expires)
+    def heartbeat(self, ids: Ids, *, alive_until: float) -> None:
+        """Take heartbeats: the nodes live until ``alive_until`` in seconds; raises like `remove`."""
+        _check_time("expires", alive_until)
         with self._lock:
-            self.arrays.expires[self.table.slots(plain_list(ids, "node ids"))] = expires
+            self.arrays.alive_until[self.table.slots(plain_list(ids, "node ids"))] = alive_until
 
     def quarantine(self, ids: Ids, *, until: float) -> None:
         """Set nodes aside until a time in seconds; raises like `remove`."""
         _check_time("until", until)
         with self._lock:
-            self.arrays.released[self.table.slots(plain_list(ids, "node ids"))] = until
+            self.arrays.quarantined_until[self.table.slots(plain_list(ids, "node ids"))] = until
 
     def _pairs(self, ids: Ids, column: str, values: Ids) -> tuple[SetColumns, int, list[Id], NDArray[np.uint64]]:
         """Return who keeps a set column, its number, nodes of which some may be unknown, and keys of categories."""
@@ -265,8 +269,8 @@ class Fleet:
         return FleetArrays(
             columns=self.table.columns,
             rows=self._rows.grow(n),
-            expires=asked[:, 0],
-            released=asked[:, 1],
+            alive_until=asked[:, 0],
+            quarantined_until=asked[:, 1],
             generation=self._generation.grow(n),
             capacity=asked[:, 2],
             reserved=asked[:, 3],

@@ -113,8 +113,8 @@ def save_trees(trees: Trees, file: str | Path | IO[bytes]) -> None:
     """
     check_trees(trees)
     if isinstance(file, (str, Path)):
-        with Path(file).open("wb") as opened:
-            save_trees(trees, opened)
+        with Path(file).open("wb") as unpack_arrays:
+            save_trees(trees, unpack_arrays)
         return
     np.savez(file, format=np.int32(FORMAT), **trees._asdict())
 

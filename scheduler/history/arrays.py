@@ -105,9 +105,9 @@ class HistoryArrays(NamedTuple):
         Factor models.
     change_points
         Regimes.
-    owners
+    row_reader
         (slots,) int32, 1 + the fleet slot whose kept forest row reads the entry, 0 for none.
-    stale
+    evicted
         (1 + n_history_keys,) int32: how many, and the fleet slots whose row reads an entry that was let go.
     """
 
@@ -118,8 +118,8 @@ class HistoryArrays(NamedTuple):
     counters: NDArray[np.int64]
     latent_factors: LatentFactorArrays
     change_points: ChangePointArrays
-    owners: NDArray[np.int32]
-    stale: NDArray[np.int32]
+    row_reader: NDArray[np.int32]
+    evicted: NDArray[np.int32]
 
 
 class Tracked(NamedTuple):
@@ -135,7 +135,7 @@ class Tracked(NamedTuple):
     log1p: NDArray[np.bool_]
 
 
-class ReportArrays(NamedTuple):
+class OutcomeArrays(NamedTuple):
     """One outcome as its caller reported it, and where it goes; one row each.
 
     Attributes

@@ -14,7 +14,7 @@ from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import as_numbers, id_key
 from scheduler.columns.schema import number_bounds
 from scheduler.errors import InputError
-from scheduler.history.arrays import ReportArrays, Tracked
+from scheduler.history.arrays import OutcomeArrays, Tracked
 from scheduler.history.kernels.outcome_values import track
 from scheduler.spec import COST, FAILED, Spec, Value
 
@@ -142,7 +142,7 @@ def _column(spec: Spec, name: str, values: object, n: int) -> NDArray[np.float32
     return column
 
 
-class Report:
+class OutcomeBuffer:
     """Room for one outcome.
 
     Attributes
@@ -161,7 +161,7 @@ class Report:
         took = spec.cost.failure_column
         self._took = None if took is None else names.index(took)
         self._failed, self._cost = names.index(FAILED), names.index(COST)
-        self.arrays = ReportArrays(
+        self.arrays = OutcomeArrays(
             outcomes=np.empty((1, len(names)), np.float32),
             values=np.empty((1, len(spec.history.values)), np.float32),
             node=np.empty(1, np.uint64),

@@ -29,8 +29,8 @@ def new_history(spec: Spec) -> HistoryArrays:
         counters=np.zeros(2, np.int64),
         latent_factors=new_latent_factors(spec.latent_factors.values()),
         change_points=new_change_points(spec.change_points.values()),
-        owners=np.zeros(slots, np.int32),
-        stale=np.zeros(1 + len(spec.history.keys), np.int32),
+        row_reader=np.zeros(slots, np.int32),
+        evicted=np.zeros(1 + len(spec.history.keys), np.int32),
     )
 
 

@@ -43,7 +43,7 @@ def registry_uri(option: str | None, environ: Mapping[str, str]) -> str:
     return option or environ.get("MLFLOW_REGISTRY_URI") or environ.get("MLFLOW_TRACKING_URI") or DEFAULT
 
 
-def locate(registry: str | None) -> str:
+def resolve_uri(registry: str | None) -> str:
     """Return a registry's URI, the default for None; the path of a SQLite file becomes absolute.
 
     mlflow keeps its connections by URI: a relative path would go on meaning the file of an earlier directory.
@@ -64,7 +64,7 @@ def connect(registry: str) -> MlflowClient:
     if file is not None and not file.is_file():
         _down(registry, "a database", "no such file; train a model or name another registry")
     mlflow = load_mlflow()
-    with asking(registry, "an MLflow registry"):
+    with registry_call(registry, "an MLflow registry"):
         return mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
 
 
@@ -88,13 +88,13 @@ def load_mlflow() -> ModuleType:
     return mlflow
 
 
-def hidden(registry: str) -> str:
+def redact_password(registry: str) -> str:
     """Return a registry's URI without the password in it."""
     return re.sub(r"//[^/@]*@", "//***@", registry)
 
 
 @contextmanager
-def asking(registry: str, expected: str) -> Iterator[None]:
+def registry_call(registry: str, expected: str) -> Iterator[None]:
     """Ask a registry without patience or chatter; whatever goes wrong becomes a `RegistryError`."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
@@ -112,9 +112,9 @@ def asking(registry: str, expected: str) -> Iterator[None]:
         code = getattr(error, "error_code", "")
         found = str(error).strip().partition("\n")[0] or type(error).__name__
         if code in _ABSENT:
-            message = f"registry {hidden(registry)}: expected {expected}, found none ({found})"
+            message = f"registry {redact_password(registry)}: expected {expected}, found none ({found})"
             raise RegistryError(message) from error
-        _down(registry, expected, f"no answer ({hidden(found)})", error)
+        _down(registry, expected, f"no answer ({redact_password(found)})", error)
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -123,5 +123,5 @@ def asking(registry: str, expected: str) -> Iterator[None]:
 
 
 def _down(registry: str, expected: str, found: str, cause: Exception | None = None) -> NoReturn:
-    message = f"registry {hidden(registry)}: expected {expected}, found {found}"
+    message = f"registry {redact_password(registry)}: expected {expected}, found {found}"
     raise RegistryDownError(message) from cause

@@ -17,7 +17,14 @@ from typing import Final, NamedTuple
 from scheduler.errors import ArtifactError, RegistryError
 from scheduler.model.artifact import check_files
 from scheduler.model.manifest import MANIFEST
-from scheduler.model.mlflow_client import RegistryDownError, asking, connect, hidden, load_mlflow, locate
+from scheduler.model.mlflow_client import (
+    RegistryDownError,
+    connect,
+    load_mlflow,
+    redact_password,
+    registry_call,
+    resolve_uri,
+)
 
 CACHE: Final = Path(".fogline/cache")
 
@@ -99,7 +106,7 @@ def fetch(
     ArtifactError
         The registered model is no artifact, or arrived damaged.
     """
-    model, registry, cache = ModelUri.parse(uri), locate(registry), cache or CACHE
+    model, registry, cache = ModelUri.parse(uri), resolve_uri(registry), cache or CACHE
     note = cache / f"{str(model).removeprefix('models:/').replace('/', '-')}.{_short(registry)}.last"
     try:
         return _fetch(model, registry, cache, note)
@@ -112,7 +119,7 @@ def fetch(
 
 def _fetch(model: ModelUri, registry: str, cache: Path, note: Path) -> Fetched:
     client = connect(registry)
-    with asking(registry, str(model)):
+    with registry_call(registry, str(model)):
         if model.alias:
             found = client.get_model_version_by_alias(model.name, model.alias)
         else:
@@ -121,7 +128,7 @@ def _fetch(model: ModelUri, registry: str, cache: Path, note: Path) -> Fetched:
     stamp = _short(f"{registry} {found.creation_timestamp}")
     folder = cache / f"{model.name}-{found.version}-{stamp}"
     if not _is_sound(folder):
-        with asking(registry, f"the place of {model}"):
+        with registry_call(registry, f"the place of {model}"):
             place = client.get_model_version_download_uri(model.name, found.version)
         _download(f"models:/{model.name}/{found.version}", place, registry, folder)
     _remember(note, folder)
@@ -133,7 +140,7 @@ def _download(uri: str, place: str, registry: str, folder: Path) -> None:
     """Download beside the target, check the files, and rename."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=folder.parent) as stage:
-        with asking(registry, f"the files of {uri} at {hidden(place)}"):
+        with registry_call(registry, f"the files of {uri} at {redact_password(place)}"):
             load_mlflow().artifacts.download_artifacts(artifact_uri=place, dst_path=stage, tracking_uri=registry)
         manifests = sorted(Path(stage).rglob(MANIFEST))
         if len(manifests) != 1:

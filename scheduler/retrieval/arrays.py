@@ -78,8 +78,8 @@ class IndexArrays(NamedTuple):
     request, node
         (n_tiers, n) int32, key columns that make a tier's key, of requests and of nodes; -1 past the last. A set column
         is the request's last, and no key column of nodes.
-    barred
-        (n_tiers, n) int32, the node's column of each of the request's, as `BAR_COLUMN` numbers them; -1 past the last.
+    tier_columns
+        (n_tiers, n) int32, the node's column for each of the request's, numbered as `BLOCKED_COLUMN`; -1 past the last.
     limits
         (n_tiers,) int32, candidates of each tier at most.
     limit
@@ -108,7 +108,7 @@ class IndexArrays(NamedTuple):
 
     request: NDArray[np.int32]
     node: NDArray[np.int32]
-    barred: NDArray[np.int32]
+    read_blocklist: NDArray[np.int32]
     limits: NDArray[np.int32]
     limit: int
     sets: SetArrays
@@ -122,11 +122,11 @@ class IndexArrays(NamedTuple):
     marks: NDArray[np.int64]
 
 
-BAR_COLUMN, BAR_KEY = range(2)
+BLOCKED_COLUMN, BLOCKED_KEY = range(2)
 """What a request does not want, in (n, n_bars, 2) uint64: a key column of nodes (0 is their id) and the key in it. The
 key `MISSING_KEY` is padding. Numbers past the key columns are set columns, in which one with the key is enough."""
 
-NO_BARS: Final = np.empty((0, 0, 2), np.uint64)
+NO_BLOCKLIST: Final = np.empty((0, 0, 2), np.uint64)
 """For requests that want any node."""
 
 

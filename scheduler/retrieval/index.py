@@ -14,7 +14,7 @@ from scheduler.retrieval.arrays import (
     FREE_LIST,
     KEY_WORDS,
     LISTS_END,
-    NO_BARS,
+    NO_BLOCKLIST,
     ROOM_CLASSES,
     IndexArrays,
     RetrievalWork,
@@ -23,7 +23,7 @@ from scheduler.retrieval.arrays import (
 from scheduler.retrieval.kernels import category_sets as set_kernels
 from scheduler.retrieval.kernels import membership
 from scheduler.retrieval.kernels import retrieve as kernels
-from scheduler.runtime.growable_array import MOST_ROWS, Room, next_size
+from scheduler.runtime.growable_array import MOST_ROWS, GrowableArray, next_size
 from scheduler.spec import Candidates, Tier
 
 FIRST_LISTS = 64
@@ -63,16 +63,19 @@ class Index:
     def __init__(self, spec: Candidates, request: Schema, node: Schema) -> None:
         n_tiers, n_sets = len(spec.tiers), len(node.sets)
         rows = 4 * max(n_tiers, 1) * MOST_ROWS if n_sets == 0 else MOST_WORDS
-        self._table, self._lists = Room((), np.int32, -1), Room((5,), np.int64)
-        self._arena, self._tags = Room((), np.int32, rows=rows), Room((), np.int8, rows=rows // FIRST_ROOM)
-        self._held, self._bases = Room((n_tiers, 2), np.int32, -1), Room((n_tiers,), np.uint64)
-        self._heads = Room((n_sets, 3), np.int32, (-1, -1, 0))
+        self._table, self._lists = GrowableArray((), np.int32, -1), GrowableArray((5,), np.int64)
+        self._arena, self._tags = (
+            GrowableArray((), np.int32, rows=rows),
+            GrowableArray((), np.int8, rows=rows // FIRST_ROOM),
+        )
+        self._held, self._bases = GrowableArray((n_tiers, 2), np.int32, -1), GrowableArray((n_tiers,), np.uint64)
+        self._heads = GrowableArray((n_sets, 3), np.int32, (-1, -1, 0))
         bounds = [spec.limit if tier.limit is None else tier.limit for tier in spec.tiers]
         arena, matched = self._arena.grow(FIRST_ARENA), [_matched(tier, node) for tier in spec.tiers]
         self.arrays = IndexArrays(
             request=_columns([[request.key_columns[left] for left, _ in pairs] for pairs in matched]),
             node=_columns([[node.key_columns[c] for _, c in pairs if c not in node.sets] for pairs in matched]),
-            barred=_columns([[node.barrable[c] for _, c in pairs] for pairs in matched]),
+            read_blocklist=_columns([[node.blockable[c] for _, c in pairs] for pairs in matched]),
             limits=np.array(bounds, np.int32),
             limit=spec.limit,
             sets=_set_arrays(spec, node, self._heads.grow(0), self._bases.grow(0)),
@@ -105,7 +108,7 @@ class Index:
 
     def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
         """Give nodes that were entered other sets of a column, (n,) distinct slots and as many sets."""
-        set_kernels.keep(self.arrays, column, slots, sets.starts, sets.keys.view(np.int64))
+        set_kernels.retain_only(self.arrays, column, slots, sets.starts, sets.keys.view(np.int64))
         self.add(column, np.repeat(slots, np.diff(sets.starts)), sets.keys)
 
     def add(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
@@ -128,7 +131,7 @@ class Index:
         membership.drop(self.arrays, slots[slots < len(self.arrays.held)])
 
     def retrieve(
-        self, keys: NDArray[np.uint64], seed: int, first: int, bars: NDArray[np.uint64] = NO_BARS
+        self, keys: NDArray[np.uint64], seed: int, first: int, blocklist: NDArray[np.uint64] = NO_BLOCKLIST
     ) -> NDArray[np.int32]:
         """Return the slots of requests' candidates, tier by tier, none twice, at most the spec's limit.
 
@@ -138,15 +141,15 @@ class Index:
             (n, n_keys) the requests' keys.
         seed, first
             Fix the samples: request ``i`` becomes decision ``first`` + i.
-        bars
-            What the requests do not want; see `scheduler.retrieval.arrays.BAR_COLUMN`.
+        blocklist
+            What the requests do not want; see `scheduler.retrieval.arrays.BLOCKED_COLUMN`.
 
         Returns
         -------
         (n, limit) int32, -1 past the end.
         """
         out = np.empty((len(keys), self.arrays.limit), np.int32)
-        kernels.retrieve_batch(self.arrays, keys, bars, seed, first, self._work, out)
+        kernels.retrieve_batch(self.arrays, keys, blocklist, seed, first, self._work, out)
         return out
 
     def new_work(self) -> RetrievalWork:
@@ -154,7 +157,7 @@ class Index:
         limit = self.arrays.limit
         # A quarter full at most, so that a look-up mostly reads one place.
         places = 1 << (4 * limit - 1).bit_length()
-        return RetrievalWork(seen=np.empty(places, np.int32), drawn=np.empty(kernels.WHOLE * limit, np.int32))
+        return RetrievalWork(seen=np.empty(places, np.int32), drawn=np.empty(kernels.FULL_SCAN_RATIO * limit, np.int32))
 
     def _fully(self, n: int, go_on: Callable[[int], int]) -> None:
         """Call a kernel, told how many are done, until all ``n`` are, with more room wherever it found none."""

@@ -24,7 +24,7 @@ LARGE_PAGE = 2 << 20
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
-class Room:
+class GrowableArray:
     """Rows of one array, all of them at the same place for good.
 
     Address space for many more rows is set aside, and the operating system hands out memory as it is touched. Where it

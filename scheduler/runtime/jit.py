@@ -30,7 +30,7 @@ def inlined(function: F) -> F:
     return _compiled(function, forceinline=True)
 
 
-def brief(function: F) -> F:
+def holds_gil(function: F) -> F:
     """Compile a kernel that never waits and is done in a microsecond or two: it keeps the GIL.
 
     To give the GIL up is to queue for it where threads contend, which takes longer.

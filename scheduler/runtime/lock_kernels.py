@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from scheduler.runtime.atomics import add, give_way, load, sleep, store, swap
-from scheduler.runtime.jit import brief, inlined, kernel
+from scheduler.runtime.jit import holds_gil, inlined, kernel
 
 MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE = 16, 32, 48, 64, 80, 96
 """Words of a lock: whether the mutex is taken; how many readers are in; whether a writer is in or waits for them to
@@ -94,7 +94,7 @@ def enter_read(words: np.ndarray, held: np.ndarray) -> None:
     held[READING] += 1
 
 
-@brief
+@holds_gil
 def try_read(words: np.ndarray, held: np.ndarray) -> bool:
     """Go in beside other readers if no writer is in or waits, without waiting; `held` as for `enter_read`."""
     is_in = held[READING] != 0 or held[WRITING] != 0
@@ -104,7 +104,7 @@ def try_read(words: np.ndarray, held: np.ndarray) -> bool:
     return True
 
 
-@brief
+@holds_gil
 def leave_read(words: np.ndarray, held: np.ndarray, depth: int) -> None:
     """Undo an `enter_read`, if it came to one: afterwards the thread reads ``depth`` times, as before it."""
     if held[READING] > depth:
@@ -127,7 +127,7 @@ def enter_write(words: np.ndarray, held: np.ndarray) -> None:
     held[WRITING] += 1
 
 
-@brief
+@holds_gil
 def try_write(words: np.ndarray, held: np.ndarray) -> bool:
     """Go in alone if nobody is in or due, without waiting; `held` as for `enter_write`."""
     if held[WRITING] == 0:
@@ -143,7 +143,7 @@ def try_write(words: np.ndarray, held: np.ndarray) -> bool:
     return True
 
 
-@brief
+@holds_gil
 def leave_write(words: np.ndarray, held: np.ndarray, depth: int) -> None:
     """Undo an `enter_write`, if it came to one: afterwards the thread writes ``depth`` times, as before it."""
     if held[WRITING] > depth:

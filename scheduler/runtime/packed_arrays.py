@@ -23,7 +23,7 @@ ARRAY_WORDS = 5
 
 
 class PackedType(types.Type):
-    """Numba's type of a `Packed`, by the type of what is in it."""
+    """Numba's type of a `PackedArrays`, by the type of what is in it."""
 
     def __init__(self, content: Any) -> None:
         self.content = content
@@ -38,10 +38,10 @@ class _PackedModel(models.PrimitiveModel):
         super().__init__(manager, kind, ir.IntType(64))
 
 
-class Packed(Generic[T]):
-    """A NamedTuple of arrays, numbers and such tuples, taken apart for kernels, which `opened` gives it back.
+class PackedArrays(Generic[T]):
+    """A NamedTuple of arrays, numbers and such tuples, taken apart for kernels, which `unpack_arrays` gives it back.
 
-    Arrays may change what they hold. Another array in the place of one needs another `Packed`.
+    Arrays may change what they hold. Another array in the place of one needs another `PackedArrays`.
 
     Attributes
     ----------
@@ -114,14 +114,14 @@ def _plain_store(content: Any, block: Any) -> None:
 
 
 def _plain_open(packed: Any) -> Any:
-    return packed.content if isinstance(packed, Packed) else packed
+    return packed.content if isinstance(packed, PackedArrays) else packed
 
 
 if config.DISABLE_JIT:
-    store, opened = _plain_store, _plain_open
+    store, unpack_arrays = _plain_store, _plain_open
 else:
-    store, opened = intrinsic(_store), intrinsic(_open)
-"""``opened(packed)`` is the content, whether packed or not."""
+    store, unpack_arrays = intrinsic(_store), intrinsic(_open)
+"""``unpack_arrays(packed)`` is the content, whether packed or not."""
 
 
 @kernel

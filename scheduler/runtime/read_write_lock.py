@@ -22,7 +22,7 @@ class _Thread(threading.local):
         self.held = np.zeros(2, np.int64)
 
 
-class Gate:
+class ReadWriteLock:
     """A readers-writer lock, re-entrant, that lets waiting writers go first.
 
     ``with gate:`` is a writer, `reading` a reader. A writer may read; a reader may not write.

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.bounds import COST, LOG, Hindsight, Told, compared, regrets, shown
 from scheduler import Model
 from tests import evaluation_world as world
-from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.measured_requests import measured_requests
 from training.evaluation.runner import question_of
 from training.policies import Learned
 
@@ -17,7 +17,7 @@ START = 40
 
 
 def rounds(start: int = START):
-    return measured_rounds(TELEMETRY, world.SPEC, start=start, requests=2, candidates=4, seed=0)
+    return measured_requests(TELEMETRY, world.SPEC, start=start, requests=2, candidates=4, seed=0)
 
 
 def mean_of_others(client: int, node: int, drawn: float, figure: str) -> float:

@@ -303,7 +303,7 @@ def test_threads_neither_fail_nor_promise_more_uplink_than_there_is(model):  # n
         while not done.is_set():
             with vars(sched)["_lock"]:
                 arrays = sched.fleet.arrays
-                held = arrays.expires > -INF
+                held = arrays.alive_until > -INF
                 over.extend((arrays.reserved[held] - arrays.capacity[held] * (1 + 1e-9)).clip(0).tolist())
 
     watcher = threading.Thread(target=guarded(watch))

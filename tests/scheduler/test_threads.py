@@ -171,7 +171,7 @@ def test_growth_removal_and_outcomes_go_on_beside_decisions(model):
     in_threads(change, *[lambda t=t: serve(t) for t in range(THREADS - 1)])
     rows = sched.fleet.arrays.rows.copy()
     sched.refresh()
-    live = sched.fleet.arrays.expires > -np.inf
+    live = sched.fleet.arrays.alive_until > -np.inf
     np.testing.assert_array_equal(rows[live], sched.fleet.arrays.rows[live])
     assert free(vars(sched)["_lock"].words)
 

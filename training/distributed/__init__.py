@@ -6,8 +6,8 @@ features of a row are joined afterwards, and are those that one machine would ha
 """
 
 from training.distributed.dataset import ClusterDataset, cluster_dataset
-from training.distributed.on_policy import rehearse_on_cluster
+from training.distributed.on_policy import serve_on_cluster
 from training.distributed.replay_shard import peak_memory
 from training.distributed.workers import connect
 
-__all__ = ["ClusterDataset", "cluster_dataset", "connect", "peak_memory", "rehearse_on_cluster"]
+__all__ = ["ClusterDataset", "cluster_dataset", "connect", "peak_memory", "serve_on_cluster"]

@@ -13,7 +13,7 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.distributed.windows import Slices, Window, plan_windows
 from training.distributed.workers import gathered
-from training.evaluation.on_policy import Parts, first_served, rehearse_parts
+from training.evaluation.on_policy import Parts, first_served, serve_parts
 from training.features.dataset import Dataset
 from training.progress import Report, silent
 from training.telemetry import Telemetry
@@ -34,7 +34,7 @@ class _Asked(NamedTuple):
     seed: int
 
 
-def rehearse_on_cluster(  # noqa: PLR0913 - what a training run knows
+def serve_on_cluster(  # noqa: PLR0913 - what a training run knows
     client: Client,
     data: Path,
     spec: Spec,
@@ -44,7 +44,7 @@ def rehearse_on_cluster(  # noqa: PLR0913 - what a training run knows
     seed: int = 0,
     progress: Report = silent,
 ) -> Dataset:
-    """Do what `training.evaluation.on_policy.rehearse` does on one worker, again on another one if that is lost.
+    """Do what `training.evaluation.on_policy.serve_on_policy` does on one worker, again on another one if that is lost.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def rehearse_on_cluster(  # noqa: PLR0913 - what a training run knows
     Raises
     ------
     DataError
-        As `training.evaluation.on_policy.rehearse`.
+        As `training.evaluation.on_policy.serve_on_policy`.
     """
     asked = _Asked(data.resolve(), spec, slices, model.resolve(), seed)
     task = client.submit(_rehearse, asked, pure=False)
@@ -82,4 +82,4 @@ def _rehearse(asked: _Asked) -> Dataset:
     clients = read_entities(data / CLIENTS, spec.request_columns("clients"))
     nodes = read_entities(data / NODES, spec.node_columns("nodes"))
     parts = Parts(accepted, clients, nodes, read(before), read([first._replace(start=start), *others]))
-    return rehearse_parts(parts, spec, Model.load(asked.model), seed=asked.seed)
+    return serve_parts(parts, spec, Model.load(asked.model), seed=asked.seed)

@@ -14,12 +14,12 @@ from scheduler.errors import InputError
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
-from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.measured_requests import RequestRound, measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.model_card import model_card
 from training.evaluation.recorder import Log
 from training.evaluation.results import Comparison
-from training.evaluation.runner import Seat
+from training.evaluation.runner import PolicyRun
 from training.evaluation.seeds import pooled
 from training.policies import Learned, Policy, Setting, all_policies
 from training.policies.protocol import least
@@ -57,7 +57,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     start
         First slice to decide; by default the spec's.
     candidates, requests, seed
-        As for `training.evaluation.measured_requests.measured_rounds`; ``requests`` by default the spec's.
+        As for `training.evaluation.measured_requests.measured_requests`; ``requests`` by default the spec's.
     seeds
         How often everything is drawn and decided anew, with ``seed``, ``seed`` + 1 and so on.
     policies
@@ -100,7 +100,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     for number in range(seed, seed + seeds):
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
         everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
-        rounds = measured_rounds(
+        rounds = measured_requests(
             telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
         )
         tell = progress if seeds == 1 else _of_seed(progress, number)
@@ -139,7 +139,7 @@ def split_telemetry(telemetry: Telemetry, start: int) -> tuple[Telemetry, int]:
 
 
 def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
-    rounds: Iterable[Round],
+    rounds: Iterable[RequestRound],
     policies: Mapping[str, Policy],
     spec: Spec,
     telemetry: Telemetry,
@@ -191,17 +191,17 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
         progress("warm up", done, len(policies))
         policy.warm(telemetry)
     progress("warm up", len(policies), len(policies))
-    seats = {name: Seat(name, policy, clock) for name, policy in policies.items()}
+    runs = {name: PolicyRun(name, policy, clock) for name, policy in policies.items()}
     log = Log(spec)
     for done, one in enumerate(chain([first], following)):
         question = log.ask(one)
-        for seat in seats.values():
+        for seat in runs.values():
             seat.play(one, question)
         log.keep(ORACLE, one, least(one.cost, one.candidates))
-        for name, seat in seats.items():
+        for name, seat in runs.items():
             log.keep(name, one, seat.picked)
         progress("evaluate", done + 1, max(n_rounds, done + 1))
-    comparison = log.comparison(telemetry, {name: seat.seconds for name, seat in seats.items()})
+    comparison = log.comparison(telemetry, {name: seat.seconds for name, seat in runs.items()})
     learned = policies.get(LEARNED)
     return (
         comparison
@@ -210,7 +210,7 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     )
 
 
-def _first(rounds: Iterable[Round]) -> tuple[Round, Iterator[Round]]:
+def _first(rounds: Iterable[RequestRound]) -> tuple[RequestRound, Iterator[RequestRound]]:
     following = iter(rounds)
     for one in following:
         return one, following

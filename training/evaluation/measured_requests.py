@@ -15,7 +15,7 @@ from training.telemetry import Categories, Columns, Telemetry, at_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
+class RequestRound:
     """Requests made at one moment, with the outcome of every candidate.
 
     A policy may see everything but ``ok``, ``outcomes``, ``cost`` and ``arrival``; of these only the entry
@@ -58,7 +58,7 @@ class Round:
     arrival: NDArray[np.float64]
 
 
-def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
+def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     telemetry: Telemetry,
     spec: Spec,
     *,
@@ -68,7 +68,7 @@ def measured_rounds(  # noqa: PLR0913 - what to draw, keyword by keyword
     seed: int,
     among: NDArray[np.bool_] | None = None,
     known: Columns | None = None,
-) -> Iterator[Round]:
+) -> Iterator[RequestRound]:
     """Replay measured rows: in every slice every client asks several times.
 
     Each slice from ``start`` on has ``requests`` rounds, evenly spread over it. In a round every client with
@@ -186,7 +186,9 @@ def _draw(pairs: _Pairs, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.where(real, pairs.rows[pairs.first[pair] + repeat], -1)
 
 
-def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns) -> Round:
+def _round(
+    telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns
+) -> RequestRound:
     blank = rows < 0
 
     def at(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -194,7 +196,7 @@ def _round(telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: in
 
     delay = telemetry.arrival[rows] - telemetry.time[rows]
     first = rows[:, 0]  # never blank, because the blank ones come last
-    return Round(
+    return RequestRound(
         time=now,
         slice=number,
         client=telemetry.client[first],

@@ -21,8 +21,8 @@ from scheduler.errors import DataError
 from scheduler.history.outcomes import outcome_names
 from scheduler.model.model import Model
 from scheduler.spec import COST, FAILED, Spec
-from training.evaluation.measured_requests import Round, measured_rounds, node_state, slice_starts
-from training.evaluation.runner import Seat, question_of
+from training.evaluation.measured_requests import RequestRound, measured_requests, node_state, slice_starts
+from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
 from training.features.split import split_slices
 from training.features.targets import Kept
@@ -72,7 +72,7 @@ class _Recorder(Learned):
         super().__init__(setting, model)
         self._rng, self._share = np.random.default_rng(setting.seed), share
         self.seen: list[_Seen] = []
-        self.round: Round | None = None
+        self.round: RequestRound | None = None
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Keep some rows of the round that is asked, and pick."""
@@ -88,7 +88,7 @@ def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
     return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
 
 
-def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
     """Serve the last slices of telemetry with a model, and return what it saw of all candidates.
 
     The measured rows of a slice stand for what its candidates would have met, as in an evaluation.
@@ -113,11 +113,11 @@ def rehearse(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progr
     slices = np.unique(telemetry.slice)
     before = telemetry.where(telemetry.slice < first_served(slices, spec))
     parts = Parts(slices, telemetry.clients, telemetry.nodes, [before], [telemetry])
-    return rehearse_parts(parts, spec, model, seed=seed, progress=progress)
+    return serve_parts(parts, spec, model, seed=seed, progress=progress)
 
 
-def rehearse_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
-    """Do what `rehearse` does with telemetry that is read as it is needed.
+def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+    """Do what `serve_on_policy` does with telemetry that is read as it is needed.
 
     Where slices do not overlap in time the parts make no difference but for outcomes that arrive only after their
     part ends: history learns them before those of the next part.
@@ -140,17 +140,19 @@ def rehearse_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progres
     return _dataset(recorder.seen, parts.slices, spec, model)
 
 
-def _rounds(served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None) -> Iterator[Round]:
+def _rounds(
+    served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None
+) -> Iterator[RequestRound]:
     requests = spec.evaluation.requests
     for telemetry in served:
-        yield from measured_rounds(
+        yield from measured_requests(
             telemetry, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, known=known
         )
         known = node_state(telemetry, known)
 
 
-def _serve(recorder: _Recorder, rounds: Iterable[Round], n_rounds: int, progress: Report) -> None:
-    seat, asked = Seat("rehearsal", recorder, time.perf_counter), 0
+def _serve(recorder: _Recorder, rounds: Iterable[RequestRound], n_rounds: int, progress: Report) -> None:
+    seat, asked = PolicyRun("rehearsal", recorder, time.perf_counter), 0
     for done, one in enumerate(rounds):
         recorder.round = one
         seat.play(one, question_of(one, asked))
@@ -178,7 +180,7 @@ def _part(question: Question, rows: NDArray[np.intp]) -> Question:
     )
 
 
-def _seen(one: Round, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
+def _seen(one: RequestRound, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
     real = one.candidates[rows] >= 0
     ok = one.ok[rows][real]
     outcomes = {name: values[rows][real] for name, values in one.outcomes.items()}

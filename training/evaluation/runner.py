@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.errors import InputError
-from training.evaluation.measured_requests import Round
+from training.evaluation.measured_requests import RequestRound
 from training.policies import Policy, Question, Seen
 
 
-def question_of(one: Round, first: int) -> Question:
+def question_of(one: RequestRound, first: int) -> Question:
     """Return a round without its outcomes, its requests numbered from ``first`` on."""
     number = np.arange(first, first + len(one.client))
     return Question(one.time, number, one.client, one.candidates, one.request, one.node_state)
 
 
-class Seat:
+class PolicyRun:
     """A policy at the table, with the outcomes of its picks that have not arrived yet."""
 
     def __init__(self, name: str, policy: Policy, clock: Callable[[], float]) -> None:
@@ -27,7 +27,7 @@ class Seat:
         self.picked: NDArray[np.integer] = np.empty(0, np.int64)
         self.seconds = 0.0
 
-    def play(self, one: Round, question: Question) -> None:
+    def play(self, one: RequestRound, question: Question) -> None:
         """Let the policy learn what has arrived, then pick."""
         arrived = self._arrived(one.time) if self._pending else None
         begin = self._clock()
@@ -59,7 +59,7 @@ class Seat:
             raise InputError(f"{self._name}: expected columns of candidates, found {picked[~inside][0]}")
 
 
-def _shown(one: Round, question: Question, picked: NDArray[np.integer]) -> Seen:
+def _shown(one: RequestRound, question: Question, picked: NDArray[np.integer]) -> Seen:
     """Return the outcomes of the picked columns, and nothing of the others."""
     at = np.arange(len(picked)), picked
     return Seen(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.ids import id_keys
 from scheduler.columns.schema import Schema
 from scheduler.features.arrays import FeatureProgram
@@ -45,9 +45,9 @@ class Overlay(NamedTuple):
     Attributes
     ----------
     value_at, values
-        (m,) int32 places in `Entity.values`, and (n_rows, m) float64.
+        (m,) int32 places in `ColumnArrays.values`, and (n_rows, m) float64.
     key_at, keys
-        (q,) int32 places in `Entity.keys`, and (n_rows, q) uint64.
+        (q,) int32 places in `ColumnArrays.keys`, and (n_rows, q) uint64.
     """
 
     value_at: NDArray[np.int32]
@@ -62,8 +62,8 @@ class Ahead(NamedTuple):
     ``cursor`` counts the outcomes that have arrived and the rows that are decided.
     """
 
-    request: Entity
-    node: Entity
+    request: ColumnArrays
+    node: ColumnArrays
     values: NDArray[np.float64]
     keys: NDArray[np.uint64]
     cursor: NDArray[np.int64]
@@ -101,9 +101,9 @@ class Events(NamedTuple):
 class Tables(NamedTuple):
     """Clients and nodes, each with what telemetry rows lay over them."""
 
-    clients: Entity
+    clients: ColumnArrays
     client_over: Overlay
-    nodes: Entity
+    nodes: ColumnArrays
     node_over: Overlay
 
 
@@ -168,14 +168,14 @@ def replay(
 
 def _scratch(features: Features, n_values: int) -> Ahead:
     request, node = (
-        Entity(np.empty((1, schema.width)), np.empty((1, schema.n_keys), np.uint64))
+        ColumnArrays(np.empty((1, schema.width)), np.empty((1, schema.n_keys), np.uint64))
         for schema in (features.request, features.node)
     )
     keys = np.empty((AHEAD, features.program.n_parts.size), np.uint64)
     return Ahead(request, node, np.empty(n_values), keys, np.zeros(2, np.int64))
 
 
-def entity(schema: Schema, table: Entities) -> Entity:
+def entity(schema: Schema, table: Entities) -> ColumnArrays:
     """Return a table's rows as kernels read them; columns the table lacks are missing."""
     n = len(table.ids)
     values = np.full((n, schema.width), np.nan)
@@ -187,11 +187,11 @@ def entity(schema: Schema, table: Entities) -> Entity:
             values[:, at], keys[:, schema.key_columns[name]] = _categories(schema, name, raw)
         else:
             values[:, at : at + schema.columns[name].size] = raw.reshape(n, -1)
-    return Entity(values, keys)
+    return ColumnArrays(values, keys)
 
 
 def overlay(schema: Schema, columns: dict[str, NDArray[np.float64] | Categories], n: int) -> Overlay:
-    """Return the columns that telemetry rows carry themselves, ready to be laid over an `Entity`."""
+    """Return the columns that telemetry rows carry themselves, ready to be laid over an `ColumnArrays`."""
     value_at = np.array([schema.offsets[name] for name in columns], np.int32)
     in_keys = [name for name in columns if name in schema.key_columns]
     key_at = np.array([schema.key_columns[name] for name in in_keys], np.int32)
@@ -211,14 +211,14 @@ def _categories(schema: Schema, name: str, raw: Categories) -> tuple[NDArray[np.
 
 
 @inlined
-def lay(tables: Tables, events: Events, i: int, request: Entity, node: Entity) -> None:
+def lay(tables: Tables, events: Events, i: int, request: ColumnArrays, node: ColumnArrays) -> None:
     """Write the request and node of telemetry row ``i`` to the only rows of ``request`` and ``node``."""
     _lay(tables.clients, events.client[i], tables.client_over, i, request)
     _lay(tables.nodes, events.node[i], tables.node_over, i, node)
 
 
 @inlined
-def _lay(base: Entity, row: int, over: Overlay, i: int, out: Entity) -> None:
+def _lay(base: ColumnArrays, row: int, over: Overlay, i: int, out: ColumnArrays) -> None:
     for c in range(base.values.shape[1]):
         out.values[0, c] = base.values[row, c]
     for c in range(base.keys.shape[1]):

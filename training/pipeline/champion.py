@@ -10,7 +10,7 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.measured_requests import measured_requests
 from training.heads.summary import TrainingSummary
 from training.pipeline.options import TrainingOptions
 from training.pipeline.promotion import CHAMPION, Comparison, champion
@@ -62,7 +62,7 @@ def contest(
         "champion": Learned(setting, current),
         "challenger": Learned(setting, summary.model),
     }
-    rounds = measured_rounds(
+    rounds = measured_requests(
         telemetry, spec, start=start, requests=requests, candidates=CONTEST_CANDIDATES, seed=options.seed
     )
     found = evaluate(rounds, policies, spec, before, n_rounds=n_slices * requests, progress=progress)

@@ -102,7 +102,7 @@ def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: Repo
 
 def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
     """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
-    from training.distributed import cluster_dataset, connect, peak_memory, rehearse_on_cluster
+    from training.distributed import cluster_dataset, connect, peak_memory, serve_on_cluster
     from training.distributed.fit import fit_heads_on_cluster
 
     if options.held_out != HoldOut():
@@ -125,7 +125,7 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
             fit=lambda rows: fit_heads_on_cluster(
                 client, rows, spec, seed=options.seed, threads=options.threads, progress=progress
             ),
-            serve=lambda first: rehearse_on_cluster(
+            serve=lambda first: serve_on_cluster(
                 client, data, spec, first.folder, made.slices, seed=options.seed, progress=progress
             ),
             scratch=options.scratch,

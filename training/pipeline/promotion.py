@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from scheduler.model.mlflow_client import asking, connect, locate
+from scheduler.model.mlflow_client import connect, registry_call, resolve_uri
 
 CHAMPION = "champion"
 
@@ -49,9 +49,9 @@ def champion(name: str, registry: str | None = None) -> str | None:
     RegistryError
         The registry cannot be reached, or has no such model.
     """
-    registry = locate(registry)
+    registry = resolve_uri(registry)
     client = connect(registry)
-    with asking(registry, f"the model {name}"):
+    with registry_call(registry, f"the model {name}"):
         found = client.get_registered_model(name).aliases.get(CHAMPION)
     return None if found is None else str(found)
 
@@ -89,11 +89,11 @@ def promote(
     RegistryError
         The registry cannot be reached, or has no such version.
     """
-    registry = locate(registry)
+    registry = resolve_uri(registry)
     current = champion(name, registry)
     promotion = _judge(version, current, better, obstacle, force=force)
     client = connect(registry)
-    with asking(registry, f"models:/{name}/{version}"):
+    with registry_call(registry, f"models:/{name}/{version}"):
         tags = {"promotion": "moved" if promotion.moved else "kept", "promotion_reason": promotion.reason}
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)

@@ -14,7 +14,7 @@ from scheduler.model.manifest import Calibration
 from scheduler.model.model import Model
 from scheduler.spec import Head, Spec
 from training.artifacts.write import content_version, write_artifact
-from training.evaluation.on_policy import rehearse
+from training.evaluation.on_policy import serve_on_policy
 from training.features.dataset import Dataset, build_dataset, joined
 from training.heads.calibration import calibrate, calibrate_quantile
 from training.heads.fit import FittedHead, fit_heads
@@ -56,7 +56,7 @@ def train_model(
         spec,
         read,
         fit=lambda rows: fit_heads(rows, spec, seed=seed, threads=threads, progress=progress),
-        serve=lambda first: rehearse(telemetry, spec, first.model, seed=seed, progress=progress),
+        serve=lambda first: serve_on_policy(telemetry, spec, first.model, seed=seed, progress=progress),
     )
     return write_model(dataset, fitted, spec, out, read)
 

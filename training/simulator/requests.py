@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scheduler.spec import Spec
-from training.evaluation.measured_requests import Round
+from training.evaluation.measured_requests import RequestRound
 from training.simulator.fleet import CANDIDATES, World
 
 
@@ -21,7 +21,7 @@ def rounds(
     requests: int,
     candidates: int = CANDIDATES,
     seed: int = 0,
-) -> Iterator[Round]:
+) -> Iterator[RequestRound]:
     """Yield rounds of requests with the outcome of every candidate, one at each time.
 
     Parameters
@@ -46,7 +46,7 @@ def rounds(
         found = world.outcomes(asked, node)
         ok = found.pop("ok")
         delay_ms = np.where(ok, found["latency_ms"], found["fail_ms"])
-        yield Round(
+        yield RequestRound(
             time=time,
             slice=int(time // spec.telemetry.slice.seconds),
             client=asked.client,

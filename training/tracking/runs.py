@@ -14,7 +14,7 @@ import msgspec
 
 from scheduler.model.artifact import check_files
 from scheduler.model.manifest import Manifest
-from scheduler.model.mlflow_client import asking, locate
+from scheduler.model.mlflow_client import registry_call, resolve_uri
 from training.tracking.mlflow_store import experiment, store
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def track(  # noqa: PLR0913 - the parts of a run
     RegistryError
         The registry cannot be reached.
     """
-    artifact, registry = Path(artifact), locate(registry)
+    artifact, registry = Path(artifact), resolve_uri(registry)
     manifest = check_files(artifact)
     figures = {name: value for name, value in {**manifest.metrics, **(metrics or {})}.items() if _is_finite(value)}
     labels = {
@@ -119,7 +119,7 @@ def track(  # noqa: PLR0913 - the parts of a run
         "data_digest": data.digest,
         **(tags or {}),
     }
-    with store(registry) as mlflow, asking(registry, "an MLflow server that takes a run"):
+    with store(registry) as mlflow, registry_call(registry, "an MLflow server that takes a run"):
         with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
             mlflow.log_params({**_flat("window", manifest.window), **params})
             mlflow.log_metrics(figures)

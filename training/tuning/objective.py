@@ -13,7 +13,7 @@ import numpy as np
 
 from scheduler.spec import Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import Round, measured_rounds
+from training.evaluation.measured_requests import RequestRound, measured_requests
 from training.evaluation.metrics import LEARNED, RANDOM
 from training.features.dataset import Dataset, build_dataset
 from training.heads.fit import FittedHead, fit_heads
@@ -42,7 +42,7 @@ class Judge:
         self._telemetry, self._spec, self._objective = telemetry, spec, objective
         self._seed, self._threads = seed, threads
         self._datasets: OrderedDict[tuple[int, float], Dataset] = OrderedDict()
-        self._rounds: dict[int, list[Round]] = {}
+        self._rounds: dict[int, list[RequestRound]] = {}
         self.replays = 0
 
     def score(self, fold: Fold, spec: Spec) -> float:
@@ -86,7 +86,7 @@ class Judge:
         policies: dict[str, Policy] = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
         if fold.number not in self._rounds:
             requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
-            rounds = measured_rounds(
+            rounds = measured_requests(
                 until, spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
             )
             self._rounds[fold.number] = list(rounds)

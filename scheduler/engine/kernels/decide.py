@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import (
     BEST,
     DROP_SPREAD,
@@ -34,15 +34,17 @@ from scheduler.policy.kernels.utility import profile, utilities
 from scheduler.retrieval.kernels.retrieve import retrieve
 from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import inlined, kernel
-from scheduler.runtime.packed_arrays import Packed, opened
+from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import copy_row
 from scheduler.runtime.random import uniform
 
 
 @kernel
-def score(packed: Packed[State], request: Entity, i: int, n: int, now: float, desk: Packed[Workspace]) -> None:
+def score(
+    packed: PackedArrays[State], request: ColumnArrays, i: int, n: int, now: float, workspace: PackedArrays[Workspace]
+) -> None:
     """Write raw scores and calibrated head values of the workspace's first ``n`` candidates."""
-    state, work = opened(packed), opened(desk)
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
     program, columns, rows = state.program, state.fleet.columns, state.fleet.rows
     slots, raw, values = work.candidates.slot[:n], work.candidates.raw[:n], work.candidates.values[:n]
     fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
@@ -84,7 +86,7 @@ def origin_reason(dropped: np.ndarray) -> int:
 @inlined
 def choose(
     state: State,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
     decision: int,
     n: int,
@@ -123,13 +125,13 @@ def choose(
 
 @kernel
 def decide(
-    packed: Packed[State],
-    request: Entity,
-    bars: np.ndarray,
+    packed: PackedArrays[State],
+    request: ColumnArrays,
+    blocklist: np.ndarray,
     slots: np.ndarray,
     given: bool,
     now: float,
-    desk: Packed[Workspace],
+    workspace: PackedArrays[Workspace],
     out: DecisionArrays,
 ) -> None:
     """Decide requests one after another, each seeing the reservations of those before it.
@@ -142,14 +144,14 @@ def decide(
     ----------
     request
         (n, ...) rows of the requests.
-    bars
-        (n, n_bars, 2) uint64, what each does not want; see `BAR_COLUMN`.
+    blocklist
+        (n, n_bars, 2) uint64, what each does not want; see `BLOCKED_COLUMN`.
     slots
         (n, n_candidates) int32 fleet slots, -1 as padding; filled from the index unless ``given``.
     out
         Changed in place, as are the fleet's reservations and the decision log.
     """
-    state, work = opened(packed), opened(desk)
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
     policy, fleet = state.policy, state.fleet
     lock_kernels.acquire(state.locks)
     state.latest[0] = max(state.latest[0], now)
@@ -158,15 +160,15 @@ def decide(
     for i in range(slots.shape[0]):
         decision = atomics.add(state.log.counters, NEXT_ID, 1)
         if not given:
-            retrieve(state.postings, request.keys, i, bars, state.seed, decision, work.retrieval, slots[i])
+            retrieve(state.postings, request.keys, i, blocklist, state.seed, decision, work.retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0
         clear(out, i)
         out.id[i] = decision
-        n = admit(fleet, state.postings, slots[i], bars, i, demand, now, work.candidates, out.dropped[i])
+        n = admit(fleet, state.postings, slots[i], blocklist, i, demand, now, work.candidates, out.dropped[i])
         if n > 0:
-            score(packed, request, i, n, now, desk)
+            score(packed, request, i, n, now, workspace)
             p = profile(policy, request, i)
             utilities(policy, fleet, p, n, work.candidates)
             estimate_uncertainty(
@@ -178,12 +180,12 @@ def decide(
 
 
 @kernel
-def take_request(packed: Packed[State], client: int, desk: Packed[Workspace]) -> None:
+def take_request(packed: PackedArrays[State], client: int, workspace: PackedArrays[Workspace]) -> None:
     """Write the request of a workspace: what its question carries, the rest from the client in that slot.
 
     With a slot below 0 the request stays as it is.
     """
-    clients, work = opened(packed).clients, opened(desk)
+    clients, work = unpack_arrays(packed).clients, unpack_arrays(workspace)
     question, request = work.question, work.request
     if client < 0:
         return
@@ -195,14 +197,16 @@ def take_request(packed: Packed[State], client: int, desk: Packed[Workspace]) ->
 
 
 @kernel
-def decide_one(packed: Packed[State], client: int, bars: np.ndarray, now: float, desk: Packed[Workspace]) -> None:
+def decide_one(
+    packed: PackedArrays[State], client: int, blocklist: np.ndarray, now: float, workspace: PackedArrays[Workspace]
+) -> None:
     """Decide the one request in a workspace, among candidates from the index, into the workspace.
 
     Few arguments where `decide` unpacks twenty arrays, which took 1.4 us; see there, and `take_request`.
     """
-    work, given = opened(desk), False
-    take_request(packed, client, desk)
-    decide(packed, work.request, bars, work.found, given, now, desk, work.out)
+    work, given = unpack_arrays(workspace), False
+    take_request(packed, client, workspace)
+    decide(packed, work.request, blocklist, work.found, given, now, workspace, work.out)
 
 
 @inlined
@@ -220,10 +224,15 @@ def clear(out: DecisionArrays, i: int) -> None:
 
 @kernel
 def score_all(
-    packed: Packed[State], request: Entity, slots: np.ndarray, now: float, desk: Packed[Workspace], out: np.ndarray
+    packed: PackedArrays[State],
+    request: ColumnArrays,
+    slots: np.ndarray,
+    now: float,
+    workspace: PackedArrays[Workspace],
+    out: np.ndarray,
 ) -> None:
     """Write calibrated head values (n, n_candidates, n_heads) of all candidates; padding stays as it is."""
-    work = opened(desk)
+    work = unpack_arrays(workspace)
     for i in range(slots.shape[0]):
         n = 0
         for c in range(slots.shape[1]):
@@ -231,6 +240,6 @@ def score_all(
                 work.candidates.position[n] = c
                 work.candidates.slot[n] = slots[i, c]
                 n += 1
-        score(packed, request, i, n, now, desk)
+        score(packed, request, i, n, now, workspace)
         for c in range(n):
             copy_row(out[i], work.candidates.position[c], work.candidates.values, c)

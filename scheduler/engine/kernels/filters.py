@@ -8,7 +8,7 @@ from scheduler.decisions.arrays import DROP_BLOCKED, DROP_FULL, DROP_QUARANTINED
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays
 from scheduler.retrieval.arrays import IndexArrays
-from scheduler.retrieval.kernels.blocklist import is_barred
+from scheduler.retrieval.kernels.blocklist import is_blocked
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.prefetch import AHEAD, copy_row, prefetch
 
@@ -18,7 +18,7 @@ def admit(
     fleet: FleetArrays,
     postings: IndexArrays,
     slots: np.ndarray,
-    bars: np.ndarray,
+    blocklist: np.ndarray,
     i: int,
     demand: float,
     now: float,
@@ -33,19 +33,19 @@ def admit(
     n = 0
     for c in range(slots.size):
         if c + AHEAD < slots.size and slots[c + AHEAD] >= 0:
-            prefetch(fleet.expires, slots[c + AHEAD])
+            prefetch(fleet.alive_until, slots[c + AHEAD])
             prefetch(fleet.columns.keys, slots[c + AHEAD])
             prefetch(fleet.columns.values, slots[c + AHEAD])
         slot = slots[c]
         if slot < 0:
             continue
-        if now >= fleet.expires[slot]:
+        if now >= fleet.alive_until[slot]:
             dropped[DROP_SILENT] += 1
-        elif now < fleet.released[slot]:
+        elif now < fleet.quarantined_until[slot]:
             dropped[DROP_QUARANTINED] += 1
         elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
             dropped[DROP_FULL] += 1
-        elif is_barred(postings, bars, i, fleet.columns.keys, slot):
+        elif is_blocked(postings, blocklist, i, fleet.columns.keys, slot):
             dropped[DROP_BLOCKED] += 1
         else:
             candidates.position[n] = c

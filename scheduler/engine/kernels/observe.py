@@ -4,43 +4,45 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES, DecisionLog
 from scheduler.engine.arrays import State, Workspace
 from scheduler.engine.kernels.node_rows import refresh_node, refresh_returned
 from scheduler.engine.kernels.reservations import give_back
-from scheduler.features.kernels.learn import ask_for_buckets, ask_for_entries, learn
+from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
 from scheduler.history.kernels.outcome_values import track
-from scheduler.runtime.jit import brief, inlined, kernel
-from scheduler.runtime.packed_arrays import Packed, opened
+from scheduler.runtime.jit import holds_gil, inlined, kernel
+from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import AHEAD, prefetch
 
 
 @inlined
-def ask_for_outcomes(state: State, request: Entity, node: Entity, row: np.ndarray, place: np.ndarray, i: int) -> None:
+def prefetch_outcomes(
+    state: State, request: ColumnArrays, node: ColumnArrays, row: np.ndarray, place: np.ndarray, i: int
+) -> None:
     """Ask for what `observe` will read and change for outcomes soon after number ``i``."""
     fleet, log = state.fleet, state.log
     if i + 2 * AHEAD < row.size:
         r, s = row[i + 2 * AHEAD], place[i + 2 * AHEAD]
-        ask_for_buckets(state.program, request, r, node, r * log.slot.shape[1] + s, state.history)
+        prefetch_buckets(state.program, request, r, node, r * log.slot.shape[1] + s, state.history)
         prefetch(fleet.columns.values, log.slot[r, s])
-        prefetch(fleet.expires, log.slot[r, s])
+        prefetch(fleet.alive_until, log.slot[r, s])
         prefetch(fleet.generation, log.slot[r, s])
     if i + AHEAD < row.size:
         r, s = row[i + AHEAD], place[i + AHEAD]
-        ask_for_entries(state.program, request, r, node, r * log.slot.shape[1] + s, state.history)
+        prefetch_entries(state.program, request, r, node, r * log.slot.shape[1] + s, state.history)
         prefetch(fleet.columns.keys, log.slot[r, s])
         prefetch(fleet.rows, log.slot[r, s])
 
 
 @kernel
 def observe(
-    packed: Packed[State],
+    packed: PackedArrays[State],
     row: np.ndarray,
     place: np.ndarray,
     values: np.ndarray,
     now: np.ndarray,
-    desk: Packed[Workspace],
+    workspace: PackedArrays[Workspace],
 ) -> int:
     """Fold outcomes into history, give back their uplink and refresh their nodes, and those that history let go of.
 
@@ -55,13 +57,13 @@ def observe(
     now
         (n,) float64 arrivals in seconds.
     """
-    state, work = opened(packed), opened(desk)
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
     fleet, log = state.fleet, state.log
-    request = Entity(fleet.columns.values, log.request_keys)
-    node = Entity(fleet.columns.values, log.node_keys)
+    request = ColumnArrays(fleet.columns.values, log.request_keys)
+    node = ColumnArrays(fleet.columns.values, log.node_keys)
     x, n_lost = work.x_outcome, 0
     for i in range(row.size):
-        ask_for_outcomes(state, request, node, row, place, i)
+        prefetch_outcomes(state, request, node, row, place, i)
         state.latest[0] = max(state.latest[0], now[i])
         r, s = row[i], place[i]
         at = r * log.slot.shape[1] + s
@@ -74,18 +76,18 @@ def observe(
         log.counters[N_OUTCOMES] += 1
         slot = log.slot[r, s]
         if fleet.generation[slot] == log.generation[r, s]:
-            refresh_node(packed, slot, desk)
-        elif not refresh_returned(packed, node, at, desk):
+            refresh_node(packed, slot, workspace)
+        elif not refresh_returned(packed, node, at, workspace):
             n_lost += 1
         # What history let go of for this outcome, other nodes' rows may still tell of.
-        for other in range(state.history.stale[0]):
-            refresh_node(packed, state.history.stale[1 + other], desk)
-        state.history.stale[0] = 0
+        for other in range(state.history.evicted[0]):
+            refresh_node(packed, state.history.evicted[1 + other], workspace)
+        state.history.evicted[0] = 0
     return n_lost
 
 
 @inlined
-def awaited(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
+def find_open(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
     """Return the place of a decision's node of which an outcome is awaited; -1 where none is, or it is not clear which.
 
     Without a node, `MISSING_KEY`, it is the only one of the slate.
@@ -102,14 +104,14 @@ def awaited(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
     return -1 if found >= 0 and log.state[row, found] == ANSWERED else found
 
 
-@brief
-def observe_one(packed: Packed[State], decision: int, now: float, desk: Packed[Workspace]) -> int:
-    """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `awaited`."""
-    state, work = opened(packed), opened(desk)
+@holds_gil
+def observe_one(packed: PackedArrays[State], decision: int, now: float, workspace: PackedArrays[Workspace]) -> int:
+    """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `find_open`."""
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
     report = work.report
-    place = awaited(state.log, work.candidates.slate.size, decision, report.node[0])
+    place = find_open(state.log, work.candidates.slate.size, decision, report.node[0])
     if place < 0:
         return -1
     track(state.tracked.columns, state.tracked.log1p, report.outcomes, report.values)
     report.row[0], report.place[0], report.time[0] = decision % state.log.id.size, place, now
-    return observe(packed, report.row, report.place, report.values, report.time, desk)
+    return observe(packed, report.row, report.place, report.values, report.time, workspace)

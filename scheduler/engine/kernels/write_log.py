@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import N_FORGOTTEN, NEXT_HOLD, OPEN, SPARE, DecisionLog
 from scheduler.engine.arrays import State
 from scheduler.engine.kernels.reservations import give_back
@@ -15,7 +15,7 @@ from scheduler.runtime.prefetch import copy_row
 @kernel
 def write_log(
     state: State,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
     length: int,
     n_alternatives: int,

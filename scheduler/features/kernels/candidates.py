@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.features.arrays import (
     OP_AGE,
     OP_CHANGE_POINT,
@@ -32,9 +32,9 @@ from scheduler.runtime.prefetch import prefetch_row
 @kernel
 def fill_pairs(
     program: FeatureProgram,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     now: float,
@@ -108,9 +108,9 @@ def _statistics(
 def find_all(
     program: FeatureProgram,
     k: int,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     work: PairWork,
@@ -139,9 +139,9 @@ def _look_up(table: HistoryArrays | LatentFactorArrays, n: int, work: PairWork, 
 def _shrink_all(
     program: FeatureProgram,
     f: int,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     now: float,
@@ -162,9 +162,9 @@ def _shrink_all(
 def _factors(
     program: FeatureProgram,
     f: int,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     now: float,
@@ -187,9 +187,9 @@ def _factors(
 def _change_points(
     program: FeatureProgram,
     f: int,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     now: float,
@@ -210,7 +210,13 @@ def _change_points(
 
 @kernel
 def _distances(
-    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, slots: np.ndarray, work: PairWork
+    program: FeatureProgram,
+    f: int,
+    request: ColumnArrays,
+    i: int,
+    node: ColumnArrays,
+    slots: np.ndarray,
+    work: PairWork,
 ) -> None:
     """Compute distance feature ``f`` of many nodes: coordinates side by side first, so that the rest is vectors."""
     a, b, c, d = program.args[f, 0], program.args[f, 1], program.args[f, 2], program.args[f, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.features.arrays import FeatureProgram
 from scheduler.history.arrays import HistoryArrays
 from scheduler.history.kernels import latent_factors
@@ -13,7 +13,9 @@ from scheduler.runtime.jit import inlined
 
 
 @inlined
-def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+def history_key(
+    program: FeatureProgram, k: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
+) -> np.uint64:
     """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` where any part is null."""
     # Starting from the key's own number keeps equal parts of different keys apart.
     key = np.uint64(k + 1)
@@ -27,13 +29,15 @@ def history_key(program: FeatureProgram, k: int, request: Entity, i: int, node: 
 
 
 @inlined
-def model_key(program: FeatureProgram, m: int, side: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+def model_key(
+    program: FeatureProgram, m: int, side: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
+) -> np.uint64:
     """Return under which key factor model ``m`` holds request ``i`` (side 0) or node ``j`` (side 1)."""
     return latent_factors.entity_key(history_key(program, program.models[m, 1 + side], request, i, node, j), m)
 
 
 @inlined
-def group_key(program: FeatureProgram, g: int, request: Entity, i: int, node: Entity, j: int) -> np.uint64:
+def group_key(program: FeatureProgram, g: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int) -> np.uint64:
     """Return under which key change_points of kind ``g`` hold the group of request ``i`` and node ``j``."""
     return latent_factors.entity_key(history_key(program, program.change_points[g, 1], request, i, node, j), g)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
 from scheduler.history.arrays import TIME_FLOATS, HistoryArrays
@@ -15,17 +15,17 @@ from scheduler.runtime.jit import inlined
 
 
 @inlined
-def ask_for_buckets(
-    program: FeatureProgram, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays
+def prefetch_buckets(
+    program: FeatureProgram, request: ColumnArrays, i: int, node: ColumnArrays, j: int, history: HistoryArrays
 ) -> None:
-    """Ask for the buckets that `learn` will look in; well before `ask_for_entries`."""
+    """Ask for the buckets that `learn` will look in; well before `prefetch_entries`."""
     for k in range(program.n_parts.size):
         prefetch_bucket(history, history_key(program, k, request, i, node, j))
 
 
 @inlined
-def ask_for_entries(
-    program: FeatureProgram, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays
+def prefetch_entries(
+    program: FeatureProgram, request: ColumnArrays, i: int, node: ColumnArrays, j: int, history: HistoryArrays
 ) -> None:
     """Ask for the entries that `learn` will change, where there are such yet."""
     for k in range(program.n_parts.size):
@@ -35,9 +35,9 @@ def ask_for_entries(
 @inlined
 def learn(
     program: FeatureProgram,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     j: int,
     history: HistoryArrays,
     values: np.ndarray,

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY, Entity
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.features.arrays import (
     OP_AGE,
     OP_CHANGE_POINT,
@@ -84,7 +84,14 @@ def shrink(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, n
 
 @inlined
 def shrunk(
-    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+    program: FeatureProgram,
+    f: int,
+    request: ColumnArrays,
+    i: int,
+    node: ColumnArrays,
+    j: int,
+    history: HistoryArrays,
+    now: float,
 ) -> float:
     """Return feature ``f``, a mean shrunk along its chain of keys."""
     chain = program.args[f, 0]
@@ -98,7 +105,14 @@ def shrunk(
 
 @inlined
 def factor(
-    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+    program: FeatureProgram,
+    f: int,
+    request: ColumnArrays,
+    i: int,
+    node: ColumnArrays,
+    j: int,
+    history: HistoryArrays,
+    now: float,
 ) -> float:
     """Return feature ``f``, a part of a factor model; one of the client alone reads nothing of the node."""
     m, which = program.args[f, 0], program.args[f, 1]
@@ -112,7 +126,14 @@ def factor(
 
 @inlined
 def change_point(
-    program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, history: HistoryArrays, now: float
+    program: FeatureProgram,
+    f: int,
+    request: ColumnArrays,
+    i: int,
+    node: ColumnArrays,
+    j: int,
+    history: HistoryArrays,
+    now: float,
 ) -> float:
     """Return feature ``f``, what is known of the last change in a group."""
     g, which = program.args[f, 0], program.args[f, 1]
@@ -125,7 +146,9 @@ def change_point(
 
 
 @inlined
-def plain(program: FeatureProgram, f: int, request: Entity, i: int, node: Entity, j: int, now: float) -> float:
+def plain(
+    program: FeatureProgram, f: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int, now: float
+) -> float:
     """Return feature ``f`` of request ``i`` and node ``j``, for all operations but statistics."""
     op = program.op[f]
     a, b = program.args[f, 0], program.args[f, 1]
@@ -158,9 +181,9 @@ def fill(
     program: FeatureProgram,
     owned: np.ndarray,
     scatter: bool,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     j: int,
     history: HistoryArrays,
     now: float,
@@ -200,9 +223,9 @@ def fill(
 @kernel
 def fill_row(
     program: FeatureProgram,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    node: Entity,
+    node: ColumnArrays,
     j: int,
     history: HistoryArrays,
     now: float,
@@ -215,8 +238,8 @@ def fill_row(
 @kernel
 def fill_candidates(
     program: FeatureProgram,
-    request: Entity,
-    node: Entity,
+    request: ColumnArrays,
+    node: ColumnArrays,
     slots: np.ndarray,
     history: HistoryArrays,
     now: float,

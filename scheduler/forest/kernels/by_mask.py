@@ -159,7 +159,7 @@ class Lines(ABC):
             ]
             self.add_line()
 
-    def touch(self, number: Any) -> None:
+    def prefetch_line(self, number: Any) -> None:
         """Ask for a line of the next tile's rows."""
         self.code.prefetch(self.code.builder.add(self.node, self.code.item(self.touch_at, number)))
 
@@ -240,7 +240,7 @@ class _ByMask(Lines):
             c = loop.index
             left = self.left(c, pairs)
             # Of 16 candidates all but one a group ask here, the others in `_add`: memory is kept busy in both.
-            self.touch(builder.lshr(builder.mul(c, I64(LANES - self.lanes // GROUP)), I64(4)))
+            self.prefetch_line(builder.lshr(builder.mul(c, I64(LANES - self.lanes // GROUP)), I64(4)))
             numbers = builder.trunc(self.zeros_above(left), vector(I8, self.lanes))
             code.store(numbers, code.place(self.numbers_at, c, self.lanes), self.lanes)
 
@@ -268,7 +268,7 @@ class _ByMask(Lines):
 
         def add_group(group: Any, total: Any) -> Any:
             if touches:
-                self.touch(builder.add(self.late, group))
+                self.prefetch_line(builder.add(self.late, group))
             four = code.load(code.place(self.turned_at, group, LINE), vector(I32, LANES), LINE)
             tree_at = code.place(values_at, group, GROUP * self.bits * 4)
             for k in range(GROUP):

@@ -85,7 +85,7 @@ class _BySplit(Lines):
         code, builder = self.code, self.code.builder
         with code.loop(I64(WIDE)) as loop:
             c = builder.add(first, loop.index)
-            self.touch(c)
+            self.prefetch_line(c)
             code.store(self.left(c, self.n_pairs), code.place(self.rows_at_hand, loop.index, LINE), LINE)
         half = self.lanes // 2
         low = [k // 2 + self.lanes * (k % 2) for k in range(self.lanes)]

@@ -16,7 +16,7 @@ def _plain_touch(array: Any, place: Any) -> None:
 
 
 @or_plain(_plain_touch)
-def touch(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
+def prefetch_line(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     """Ask for the cache line at byte `place` of `array` without waiting for it."""
     check_contiguous(array)
 

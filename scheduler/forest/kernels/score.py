@@ -14,7 +14,7 @@ from numba import carray, njit
 from scheduler.forest.arrays import FANOUT, LANES, RANKED, TILE, ForestTables, ForestWork
 from scheduler.forest.kernels.by_mask import add_lines
 from scheduler.forest.kernels.by_split import add_lines_by_split
-from scheduler.forest.kernels.ranks import count_below, ranks, touch
+from scheduler.forest.kernels.ranks import count_below, prefetch_line, ranks
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.llvm_builder import address
 from scheduler.runtime.prefetch import LINE
@@ -168,7 +168,7 @@ def _place_pairs(
                 _place_ranks(f, x_pair, k - n_masked, first, until, work.found, work.rank_at[:, b * TILE :])
             last = len(touch_at) * (b * n_pair + k + 1) // (blocks * n_pair)
             for number in range(asked, last):
-                touch(rows, touch_at[number])
+                prefetch_line(rows, touch_at[number])
             asked = last
 
 

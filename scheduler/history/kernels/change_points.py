@@ -82,11 +82,11 @@ def part(change_points: ChangePointArrays, g: int, which: int, slot: int, seen: 
         return np.nan
     chances = change_points.rows[slot]
     if which == CHANGE_POINT_FRESH:
-        stale, span = 0.0, SPANS - 1
+        evicted, span = 0.0, SPANS - 1
         while span >= 0 and change_points.edges[slot, span] > seen:
-            stale += chances[TIME_FLOATS + span] * _after(change_points, slot, span, seen)
+            evicted += chances[TIME_FLOATS + span] * _after(change_points, slot, span, seen)
             span -= 1
-        return max(1.0 - stale, 0.0)
+        return max(1.0 - evicted, 0.0)
     total, now = 0.0, max(now, change_points.seen[slot])
     for span in range(SPANS):
         chance = np.float64(chances[TIME_FLOATS + span])

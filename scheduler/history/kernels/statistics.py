@@ -18,12 +18,12 @@ from scheduler.runtime.jit import inlined
 @inlined
 def disown(history: HistoryArrays, slot: int) -> None:
     """Note whose forest row read the entry that a slot held before."""
-    owner, n = history.owners[slot], history.stale[0]
-    history.owners[slot] = 0
+    owner, n = history.row_reader[slot], history.evicted[0]
+    history.row_reader[slot] = 0
     # Where nobody refreshes rows, as in replay, nobody owns an entry either.
-    if owner > 0 and n + 1 < history.stale.size:
-        history.stale[n + 1] = owner - 1
-        history.stale[0] = n + 1
+    if owner > 0 and n + 1 < history.evicted.size:
+        history.evicted[n + 1] = owner - 1
+        history.evicted[0] = n + 1
 
 
 @inlined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.features.kernels.candidates import find_all
 from scheduler.history.arrays import HistoryArrays
@@ -21,9 +21,9 @@ def estimate_uncertainty(
     policy: PolicyArrays,
     program: FeatureProgram,
     history: HistoryArrays,
-    request: Entity,
+    request: ColumnArrays,
     i: int,
-    nodes: Entity,
+    nodes: ColumnArrays,
     p: int,
     n: int,
     now: float,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import Entity
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.runtime.jit import kernel
 
 
 @kernel
-def profile(policy: PolicyArrays, request: Entity, i: int) -> int:
+def profile(policy: PolicyArrays, request: ColumnArrays, i: int) -> int:
     """Return the first weight profile whose conditions the request meets; the last one has none."""
     for p in range(policy.load.size - 1):
         met = True

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.retrieval.arrays import BAR_COLUMN, BAR_KEY, IndexArrays
+from scheduler.retrieval.arrays import BLOCKED_COLUMN, BLOCKED_KEY, IndexArrays
 from scheduler.retrieval.kernels.category_sets import is_held
 from scheduler.runtime.jit import inlined, kernel
 
 
 @inlined
-def is_barred(index: IndexArrays, bars: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
+def is_blocked(index: IndexArrays, blocklist: np.ndarray, i: int, keys: np.ndarray, slot: int) -> bool:
     """Whether request ``i`` does not want the node in a slot of the fleet's ``keys``."""
-    for b in range(bars.shape[1]):
-        column, key = np.int64(bars[i, b, BAR_COLUMN]), bars[i, b, BAR_KEY]
+    for b in range(blocklist.shape[1]):
+        column, key = np.int64(blocklist[i, b, BLOCKED_COLUMN]), blocklist[i, b, BLOCKED_KEY]
         if key == np.uint64(MISSING_KEY):
             continue
         if column < keys.shape[1]:
@@ -26,14 +26,14 @@ def is_barred(index: IndexArrays, bars: np.ndarray, i: int, keys: np.ndarray, sl
 
 
 @kernel
-def is_tier_barred(index: IndexArrays, t: int, bars: np.ndarray, i: int, keys: np.ndarray) -> bool:
+def is_tier_blocked(index: IndexArrays, t: int, blocklist: np.ndarray, i: int, keys: np.ndarray) -> bool:
     """Whether request ``i`` does not want any node of tier ``t``, because of a category that all of them have."""
-    for c in range(index.barred.shape[1]):
-        column = index.barred[t, c]
+    for c in range(index.read_blocklist.shape[1]):
+        column = index.read_blocklist[t, c]
         if column < 0:
             break
         key = keys[i, index.request[t, c]]
-        for b in range(bars.shape[1]):
-            if bars[i, b, BAR_KEY] == key and np.int64(bars[i, b, BAR_COLUMN]) == column:
+        for b in range(blocklist.shape[1]):
+            if blocklist[i, b, BLOCKED_KEY] == key and np.int64(blocklist[i, b, BLOCKED_COLUMN]) == column:
                 return True
     return False

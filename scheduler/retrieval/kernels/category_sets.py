@@ -45,7 +45,7 @@ def capacity_of(index: IndexArrays, s: int, size: int) -> int:
 
 
 @inlined
-def home(key: int, capacity: int) -> int:
+def first_slot(key: int, capacity: int) -> int:
     """Return the place at which the search for a category begins."""
     return np.int64(((np.uint64(key) >> np.uint64(32)) * np.uint64(capacity)) >> np.uint64(32))
 
@@ -69,11 +69,11 @@ def list_key(index: IndexArrays, slot: int, s: int, j: int, key: int) -> int:
 
 
 @inlined
-def seek(index: IndexArrays, slot: int, s: int, key: int) -> int:
+def probe(index: IndexArrays, slot: int, s: int, key: int) -> int:
     """Return the place of a category in a node's table, or the empty place where it would stand."""
     first = first_word(index, slot, s) // KEY_WORDS
     capacity = capacity_of(index, s, index.sets.heads[slot, s, SET_CLASS])
-    at = home(key, capacity)
+    at = first_slot(key, capacity)
     while index.words[first + at] != key and index.words[first + at] != MISSING_KEY:
         at = at + 1 if at + 1 < capacity else 0
     return at
@@ -91,7 +91,7 @@ def is_held(index: IndexArrays, slot: int, s: int, key: int) -> bool:
     """Whether a node's set has a category."""
     if index.sets.heads[slot, s, SET_SIZE] == 0:
         return False
-    return index.words[key_word(index, slot, s, seek(index, slot, s, key))] == key
+    return index.words[key_word(index, slot, s, probe(index, slot, s, key))] == key
 
 
 @kernel
@@ -112,7 +112,7 @@ def resize(index: IndexArrays, slot: int, s: int, size: int) -> bool:
     for e in range(capacity):
         key = index.words[old // KEY_WORDS + e]
         if key != MISSING_KEY:
-            at = seek(index, slot, s, key)
+            at = probe(index, slot, s, key)
             index.words[to // KEY_WORDS + at] = key
             for j in range(n_places):
                 place = index.arena[old + KEY_WORDS * capacity + e * n_places + j]
@@ -122,7 +122,7 @@ def resize(index: IndexArrays, slot: int, s: int, size: int) -> bool:
 
 
 @kernel
-def enter(index: IndexArrays, slot: int, s: int, at: int) -> bool:
+def add_to_lists(index: IndexArrays, slot: int, s: int, at: int) -> bool:
     """Enter a node into the lists of one of its categories where it is in none yet; False where there is no room."""
     key = index.words[key_word(index, slot, s, at)]
     for j in range(index.sets.width[s] - KEY_WORDS):
@@ -136,7 +136,7 @@ def enter(index: IndexArrays, slot: int, s: int, at: int) -> bool:
 
 
 @kernel
-def leave(index: IndexArrays, slot: int, s: int, at: int, j: int) -> None:
+def remove_from_lists(index: IndexArrays, slot: int, s: int, at: int, j: int) -> None:
     """Take a node out of the list of one of its categories in the set's tier ``j``, if it is in any."""
     word = place_word(index, slot, s, at, j)
     place = index.arena[word]
@@ -144,7 +144,7 @@ def leave(index: IndexArrays, slot: int, s: int, at: int, j: int) -> None:
         return
     key = index.words[key_word(index, slot, s, at)]
     last = take_out(index, find_list(index, list_key(index, slot, s, j, key)), place)
-    index.arena[place_word(index, last, s, seek(index, last, s, key), j)] = place
+    index.arena[place_word(index, last, s, probe(index, last, s, key), j)] = place
     index.arena[word] = -1
 
 
@@ -154,14 +154,14 @@ def insert(index: IndexArrays, slot: int, s: int, key: int) -> int:
     sets = index.sets
     if sets.heads[slot, s, SET_CLASS] < 0 and not resize(index, slot, s, FIRST_SET):
         return -1
-    at = seek(index, slot, s, key)
+    at = probe(index, slot, s, key)
     if index.words[key_word(index, slot, s, at)] == key:
         return at
     n, size = sets.heads[slot, s, SET_SIZE] + 1, sets.heads[slot, s, SET_CLASS]
     if 4 * n > 3 * capacity_of(index, s, size):
         if not resize(index, slot, s, size + 1):
             return -1
-        at = seek(index, slot, s, key)
+        at = probe(index, slot, s, key)
     index.words[key_word(index, slot, s, at)] = key
     for j in range(sets.width[s] - KEY_WORDS):
         index.arena[place_word(index, slot, s, at, j)] = -1
@@ -180,7 +180,7 @@ def erase(index: IndexArrays, slot: int, s: int, at: int) -> None:
         key = index.words[first + e]
         if key == MISSING_KEY:
             break
-        start = home(key, capacity)
+        start = first_slot(key, capacity)
         if (e - start if e >= start else e - start + capacity) >= (e - hole if e >= hole else e - hole + capacity):
             index.words[first + hole] = key
             for j in range(index.sets.width[s] - KEY_WORDS):
@@ -194,7 +194,7 @@ def erase(index: IndexArrays, slot: int, s: int, at: int) -> None:
 def remove_at(index: IndexArrays, slot: int, s: int, at: int) -> None:
     """Take the category at a place out of a node's set and the node out of its lists."""
     for j in range(index.sets.width[s] - KEY_WORDS):
-        leave(index, slot, s, at, j)
+        remove_from_lists(index, slot, s, at, j)
     erase(index, slot, s, at)
 
 
@@ -221,7 +221,7 @@ def ask_ahead(index: IndexArrays, s: int, slots: np.ndarray, keys: np.ndarray, i
         slot, key = slots[i + 2 * AHEAD], keys[i + 2 * AHEAD]
         size = index.sets.heads[slot, s, SET_CLASS]
         if size >= 0:
-            prefetch(index.words, key_word(index, slot, s, home(key, capacity_of(index, s, size))))
+            prefetch(index.words, key_word(index, slot, s, first_slot(key, capacity_of(index, s, size))))
         for j in range(index.sets.width[s] - KEY_WORDS):
             prefetch(index.table, place_of(index, list_key(index, slot, s, j, key)))
     if i + AHEAD < slots.size:
@@ -250,7 +250,7 @@ def add(index: IndexArrays, s: int, slots: np.ndarray, keys: np.ndarray, first: 
     for i in range(first, slots.size):
         ask_ahead(index, s, slots, keys, i)
         at = insert(index, slots[i], s, keys[i])
-        if at < 0 or not enter(index, slots[i], s, at):
+        if at < 0 or not add_to_lists(index, slots[i], s, at):
             return i
     return slots.size
 
@@ -261,12 +261,12 @@ def discard(index: IndexArrays, s: int, slots: np.ndarray, keys: np.ndarray) -> 
     for i in range(slots.size):
         ask_ahead(index, s, slots, keys, i)
         if is_held(index, slots[i], s, keys[i]):
-            remove_at(index, slots[i], s, seek(index, slots[i], s, keys[i]))
+            remove_at(index, slots[i], s, probe(index, slots[i], s, keys[i]))
             shrink(index, slots[i], s)
 
 
 @kernel
-def keep(index: IndexArrays, s: int, slots: np.ndarray, starts: np.ndarray, keys: np.ndarray) -> None:
+def retain_only(index: IndexArrays, s: int, slots: np.ndarray, starts: np.ndarray, keys: np.ndarray) -> None:
     """Take all but some categories out of sets.
 
     Parameters
@@ -299,7 +299,7 @@ def drop_sets(index: IndexArrays, slot: int) -> None:
             if index.sets.heads[slot, s, SET_SIZE] > 0:
                 for j in range(index.sets.width[s] - KEY_WORDS):
                     if index.words[key_word(index, slot, s, at)] != MISSING_KEY:
-                        leave(index, slot, s, at, j)
+                        remove_from_lists(index, slot, s, at, j)
         index.sets.heads[slot, s, SET_SIZE] = 0
         shrink(index, slot, s)
     for t in range(index.sets.bases.shape[1]):
@@ -324,10 +324,10 @@ def put_set(index: IndexArrays, t: int, slot: int, base: int) -> bool:
             j += 1
         for at in range(capacity):
             if index.words[first + at] != MISSING_KEY:
-                leave(index, slot, s, at, j)
+                remove_from_lists(index, slot, s, at, j)
         sets.bases[slot, t] = np.uint64(base)
     for at in range(capacity):
-        if index.words[first + at] != MISSING_KEY and not enter(index, slot, s, at):
+        if index.words[first + at] != MISSING_KEY and not add_to_lists(index, slot, s, at):
             index.marks[HALF_MOVED] = t + 1
             return False
     index.marks[HALF_MOVED] = 0

@@ -6,7 +6,7 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.retrieval.arrays import LIST_SIZE, LIST_START, IndexArrays, RetrievalWork
-from scheduler.retrieval.kernels.blocklist import is_tier_barred
+from scheduler.retrieval.kernels.blocklist import is_tier_blocked
 from scheduler.retrieval.kernels.posting_lists import find_list
 from scheduler.retrieval.kernels.tier_keys import tier_key
 from scheduler.runtime.jit import inlined, kernel
@@ -15,7 +15,7 @@ from scheduler.runtime.random import uniform
 AHEAD = 16
 """Nodes by which the rows of `put` and `drop` are asked for before they are read."""
 
-WHOLE = 8
+FULL_SCAN_RATIO = 8
 """A list so many times as long as what was found and is wanted is still read as a whole to leave out the found: 2 ns a
 node. With 4 the chances of 16 nodes out of 97 differed by 0.6%."""
 
@@ -112,7 +112,7 @@ def retrieve(
     index: IndexArrays,
     keys: np.ndarray,
     i: int,
-    bars: np.ndarray,
+    blocklist: np.ndarray,
     seed: int,
     decision: int,
     work: RetrievalWork,
@@ -120,10 +120,10 @@ def retrieve(
 ) -> int:
     """Write the slots of a request's candidates, tier by tier, none twice, and return how many.
 
-    Of a tier with more nodes than wanted a systematic sample is taken, each with the same chance. Where an earlier tier
-    may have given some of them already, a list up to `WHOLE` times as long as what was found and is wanted is read as
-    a whole. Of a longer one the few that come again are replaced by others drawn one by one: how many depends a little
-    on the start, by which the chances can differ by half a percent.
+    Of a tier with more nodes than wanted a systematic sample is taken, each node with the same probability. Where an
+    earlier tier may have given some of them already, a list of up to `FULL_SCAN_RATIO` times the nodes found and wanted
+    is read as a whole. In a longer list, nodes that come again are replaced by others drawn one by one; their number
+    depends on the start of the sample, so probabilities can differ by half a percent.
 
     A tier of a category that the request does not want is left out, so that its places go to the next ones.
 
@@ -131,8 +131,8 @@ def retrieve(
     ----------
     keys
         (n, n_keys) uint64 keys of requests; row ``i`` is this one's.
-    bars
-        See `BAR_COLUMN`.
+    blocklist
+        See `BLOCKED_COLUMN`.
     seed, decision
         Fix the sample. Tier t uses draws (t + 1) * 2**32 and up of the decision.
     work
@@ -146,7 +146,7 @@ def retrieve(
         if n == limit:
             break
         key = tier_key(keys, i, index.request, t)
-        if key == MISSING_KEY or is_tier_barred(index, t, bars, i, keys):
+        if key == MISSING_KEY or is_tier_blocked(index, t, blocklist, i, keys):
             continue
         posting = find_list(index, key)
         if posting < 0:
@@ -159,7 +159,7 @@ def retrieve(
             continue
         see(work.seen, out, known, n)
         known = n
-        if index.lists[posting, LIST_SIZE] <= WHOLE * (wanted + n):
+        if index.lists[posting, LIST_SIZE] <= FULL_SCAN_RATIO * (wanted + n):
             n += sample_fresh(index, posting, wanted, u, work, out[n:])
         else:
             sample(index, posting, wanted, u, out[n:])
@@ -174,7 +174,7 @@ def retrieve(
 def retrieve_batch(
     index: IndexArrays,
     keys: np.ndarray,
-    bars: np.ndarray,
+    blocklist: np.ndarray,
     seed: int,
     first: int,
     work: RetrievalWork,
@@ -186,10 +186,10 @@ def retrieve_batch(
     ----------
     keys
         (n, n_keys) uint64.
-    bars
-        See `BAR_COLUMN`.
+    blocklist
+        See `BLOCKED_COLUMN`.
     out
         (n, index.limit) int32, -1 past a request's candidates.
     """
     for i in range(keys.shape[0]):
-        retrieve(index, keys, i, bars, seed, first + i, work, out[i])
+        retrieve(index, keys, i, blocklist, seed, first + i, work, out[i])

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from scheduler import InputError, UnknownNodeError
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.columns.id_table import FIRST_SLOTS, Table
+from scheduler.columns.id_table import FIRST_SLOTS, IdTable
 from scheduler.columns.ids import id_key
 from scheduler.columns.schema import Schema
 from tests import models
@@ -20,7 +20,7 @@ SCHEMA = Schema(models.spec().node, {"isp": ["mobile", 7, 8]})
 
 
 def new():
-    return Table(SCHEMA, "node ids")
+    return IdTable(SCHEMA, "node ids")
 
 
 def all_ids(table):

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler import InputError
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.columns.id_table import Table
+from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import id_key
 from scheduler.columns.schema import Schema
 from scheduler.engine.request import request_rows
@@ -21,7 +21,7 @@ VALUE, KEY = SCHEMA.offsets["id"], SCHEMA.key_columns["id"]
 
 
 def new(**columns):
-    return Table(Schema(COLUMNS | columns, {"id": [7, "box"]}), "ids")
+    return IdTable(Schema(COLUMNS | columns, {"id": [7, "box"]}), "ids")
 
 
 def test_new_rows_get_their_id_as_the_column():
@@ -82,6 +82,6 @@ def test_a_request_that_gives_the_column_goes_before():
 def test_the_shipped_specs_need_only_the_clients_id(name):
     spec = load_spec(SPECS / f"{name}.toml")
     schema = Schema(spec.request, {"id": ["paris", 17]})
-    rows = request_rows({spec.telemetry.client: [17, "paris"]}, spec.telemetry.client, Table(schema, "client ids"))
+    rows = request_rows({spec.telemetry.client: [17, "paris"]}, spec.telemetry.client, IdTable(schema, "client ids"))
     assert rows.values[:, schema.offsets["id"]].tolist() == [1.0, 0.0]
     assert msgspec.structs.asdict(spec.request["id"])["source"] == "clients"

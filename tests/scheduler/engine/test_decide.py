@@ -214,7 +214,7 @@ def test_origin_serves_where_there_is_no_candidate(model):
 
 def test_origin_serves_where_all_were_dropped_and_says_why(model):
     sched = scheduler(model, ledger=LEDGER)
-    sched.fleet.heard([0, 1, 2], expires=10.0)
+    sched.fleet.heartbeat([0, 1, 2], alive_until=10.0)
     sched.fleet.quarantine([3, 4], until=20.0)
     sched.fleet.upsert([5], {"uplink": [0]})
     ids = list(range(6))

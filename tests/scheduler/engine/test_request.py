@@ -12,8 +12,8 @@ from scheduler import FoglineError
 from scheduler.columns.ids import id_key, id_keys
 from scheduler.decisions.arrays import ANSWERED
 from scheduler.engine.kernels import decide, observe
-from scheduler.engine.request import Question, column_of_one, request_rows
-from scheduler.history.outcomes import Report, outcome_rows
+from scheduler.engine.request import RequestBuffer, column_of_one, request_rows
+from scheduler.history.outcomes import OutcomeBuffer, outcome_rows
 from scheduler.spec import Policy, parse_spec
 from tests import models, schedulers
 from tests.schedulers import IDS, same, state
@@ -63,20 +63,20 @@ def test_a_plain_request_is_read_as_in_a_batch(model, requests):
         expected = answer(lambda r=request: request_rows(column_of_one(r, "request"), "client_id", clients))
         client = thread.question.write(request, "client_id", clients)
         if client >= 0:
-            decide.take_request(packed, client, thread.desk)
-            for found, wanted in zip(thread.desk.content.request, expected, strict=True):
+            decide.take_request(packed, client, thread.workspace)
+            for found, wanted in zip(thread.workspace.content.request, expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
 
 
 def test_what_is_plain_is_not_left_to_arrays(model):
-    clients, question = schedulers.new(model).clients, Question(model.features.request)
+    clients, question = schedulers.new(model).clients, RequestBuffer(model.features.request)
     assert question.write({"client_id": 17, "kind": "live", "kbps": 3, "lat": 1.5}, "client_id", clients) >= 0
-    assert Report(SPECS[0]).write({"ok": True, "rtt_ms": 30, "speed": 1.5}, "box")
+    assert OutcomeBuffer(SPECS[0]).write({"ok": True, "rtt_ms": 30, "speed": 1.5}, "box")
 
 
 @given(st.sampled_from(SPECS), st.lists(OUTCOMES, min_size=1, max_size=4))
 def test_a_plain_outcome_is_read_as_in_a_batch(spec, outcomes):
-    report = Report(spec)
+    report = OutcomeBuffer(spec)
     for outcome in outcomes:
         expected = answer(lambda o=outcome: outcome_rows(spec, 1, column_of_one(o, "outcome")))
         if report.write(outcome, None):
@@ -124,4 +124,4 @@ def test_the_place_that_is_awaited(model, decision, node, data):
     keys, states = log.node_keys[:3, 0].tolist(), log.state[0].tolist()
     fits = [s for s in range(3 if node else 2) if states[s] and node in {0, keys[s]}]
     expected = fits[0] if decision == 0 and len(fits) == 1 and states[fits[0]] != ANSWERED else -1
-    assert observe.awaited(log, 2, decision, np.uint64(node)) == expected
+    assert observe.find_open(log, 2, decision, np.uint64(node)) == expected

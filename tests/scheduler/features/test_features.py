@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from scheduler.columns.id_table import Table
+from scheduler.columns.id_table import IdTable
 from scheduler.features.arrays import NODE, PAIR, REQUEST
 from scheduler.features.kernels.learn import learn
 from scheduler.features.kernels.operations import fill, fill_row
@@ -40,12 +40,12 @@ nodes = st.fixed_dictionaries(
     },
 )
 values = st.tuples(*[st.floats(0, 20, width=32) | st.just(math.nan)] * 3, st.just(math.nan))
-moments = st.floats(0, 1e5)
+check_times = st.floats(0, 1e5)
 
 
 def one(schema, raw):
     """The columns of a single request or node, as the library holds them."""
-    table = Table(schema, "ids")
+    table = IdTable(schema, "ids")
     table.upsert([raw["id"]], {name: [value] for name, value in raw.items() if name != "id"})
     return table.columns
 
@@ -57,7 +57,7 @@ def rows(request, node, history, now):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(requests, nodes, values, moments), max_size=8), requests, nodes, moments)
+@given(st.lists(st.tuples(requests, nodes, values, check_times), max_size=8), requests, nodes, check_times)
 def test_a_row_equals_its_plain_twin_bit_for_bit(outcomes, request, node, now):
     history, twin = new_history(SPEC), twins.History(PLAIN)
     for asked, served, value, at in outcomes:

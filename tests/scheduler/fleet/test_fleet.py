@@ -41,7 +41,7 @@ def state(fleet):
         (
             *arrays.columns,
             *arrays[1:],
-            fleet.table.ids_at(np.arange(len(arrays.expires))),
+            fleet.table.ids_at(np.arange(len(arrays.alive_until))),
             np.array(list(fleet.table), object),
         )
     )
@@ -56,18 +56,18 @@ def same(a, b):
 
 def test_new_nodes_live_for_ever_unless_told_otherwise(fleet):
     fleet.upsert([1, "a"])
-    fleet.upsert([2], expires=50)
-    assert fleet.arrays.expires[at(fleet, 1, "a", 2)].tolist() == [INF, INF, 50]
+    fleet.upsert([2], alive_until=50)
+    assert fleet.arrays.alive_until[at(fleet, 1, "a", 2)].tolist() == [INF, INF, 50]
     assert len(fleet) == 3
     assert "a" in fleet
 
 
 def test_a_change_of_columns_leaves_the_heartbeat_alone(fleet):
-    fleet.upsert([1], expires=50)
+    fleet.upsert([1], alive_until=50)
     fleet.upsert([1, 2], {"load": [0.5, 0.5]})
-    assert fleet.arrays.expires[at(fleet, 1, 2)].tolist() == [50, INF]
-    fleet.heard([1, 2], expires=60)
-    assert fleet.arrays.expires[at(fleet, 1, 2)].tolist() == [60, 60]
+    assert fleet.arrays.alive_until[at(fleet, 1, 2)].tolist() == [50, INF]
+    fleet.heartbeat([1, 2], alive_until=60)
+    assert fleet.arrays.alive_until[at(fleet, 1, 2)].tolist() == [60, 60]
 
 
 def test_a_node_without_uplink_has_none(fleet):
@@ -84,7 +84,7 @@ def test_without_a_ledger_uplink_is_unlimited(model):
 
 
 def test_the_next_node_in_a_slot_starts_afresh(fleet):
-    fleet.upsert([1], {"uplink": [5000]}, expires=50)
+    fleet.upsert([1], {"uplink": [5000]}, alive_until=50)
     fleet.quarantine([1], until=99)
     (slot,) = at(fleet, 1)
     fleet.arrays.reserved[slot] = 100
@@ -94,19 +94,19 @@ def test_the_next_node_in_a_slot_starts_afresh(fleet):
     assert at(fleet, "b").tolist() == [slot]
     arrays = fleet.arrays
     assert arrays.generation[slot] != before
-    assert (arrays.expires[slot], arrays.released[slot], arrays.reserved[slot]) == (INF, -INF, 0)
+    assert (arrays.alive_until[slot], arrays.quarantined_until[slot], arrays.reserved[slot]) == (INF, -INF, 0)
     assert arrays.capacity[slot] == 0
 
 
 def test_growth_keeps_everything(fleet):
-    fleet.upsert([1], {"uplink": [5000]}, expires=50)
+    fleet.upsert([1], {"uplink": [5000]}, alive_until=50)
     fleet.quarantine([1], until=99)
     (slot,) = at(fleet, 1)
     fleet.arrays.reserved[slot] = 100
     fleet.arrays.rows[slot] = 77
     fleet.upsert(range(10, 10 + 3 * FIRST_SLOTS))
     arrays = fleet.arrays
-    assert (arrays.expires[slot], arrays.released[slot], arrays.reserved[slot]) == (50, 99, 100)
+    assert (arrays.alive_until[slot], arrays.quarantined_until[slot], arrays.reserved[slot]) == (50, 99, 100)
     assert arrays.capacity[slot] == 5000
     assert (arrays.rows[slot] == 77).all()
     assert arrays.columns is fleet.table.columns
@@ -115,7 +115,7 @@ def test_growth_keeps_everything(fleet):
 def test_the_hooks_are_told_which_slots(fleet, seen):
     fleet.upsert([1, 2])
     fleet.remove([1])
-    fleet.heard([2], expires=3)
+    fleet.heartbeat([2], alive_until=3)
     slots = at(fleet, 2).tolist()
     assert seen == [("changed", [*seen[1][1], *slots]), ("removed", seen[1][1])]
 
@@ -133,10 +133,10 @@ def test_known_nodes_are_told_of_only_where_a_column_that_is_read_changes(model,
 
 
 def test_an_update_changes_known_nodes_and_brings_none_back(fleet):
-    fleet.upsert([1, 2], {"uplink": [5000, 4000]}, expires=50)
-    fleet.update([2], {"uplink": [3000]}, expires=60)
+    fleet.upsert([1, 2], {"uplink": [5000, 4000]}, alive_until=50)
+    fleet.update([2], {"uplink": [3000]}, alive_until=60)
     assert fleet.arrays.capacity[at(fleet, 1, 2)].tolist() == [5000, 3000]
-    assert fleet.arrays.expires[at(fleet, 1, 2)].tolist() == [50, 60]
+    assert fleet.arrays.alive_until[at(fleet, 1, 2)].tolist() == [50, 60]
     fleet.remove([1])
     before = state(fleet)
     with pytest.raises(UnknownNodeError, match="found 1"):
@@ -154,12 +154,12 @@ WRONG = {
     "column": lambda fleet: fleet.upsert([5], {"asn": [5]}),
     "infinite": lambda fleet: fleet.upsert([1], {"uplink": [INF]}),
     "negative": lambda fleet: fleet.upsert([1], {"uplink": [-1]}),
-    "expires never was": lambda fleet: fleet.upsert([1], expires=math.nan),
-    "expires before time": lambda fleet: fleet.upsert([5], expires=-INF),
-    "expires in words": lambda fleet: fleet.upsert([5], expires="soon"),
-    "heard of a stranger": lambda fleet: fleet.heard([1, 5], expires=9),
-    "heard of at no time": lambda fleet: fleet.heard([1], expires=math.nan),
-    "heard of a text": lambda fleet: fleet.heard("a", expires=9),
+    "expires never was": lambda fleet: fleet.upsert([1], alive_until=math.nan),
+    "expires before time": lambda fleet: fleet.upsert([5], alive_until=-INF),
+    "expires in words": lambda fleet: fleet.upsert([5], alive_until="soon"),
+    "heard of a stranger": lambda fleet: fleet.heartbeat([1, 5], alive_until=9),
+    "heard of at no time": lambda fleet: fleet.heartbeat([1], alive_until=math.nan),
+    "heard of a text": lambda fleet: fleet.heartbeat("a", alive_until=9),
     "quarantined stranger": lambda fleet: fleet.quarantine([1, 5], until=9),
     "quarantined for no time": lambda fleet: fleet.quarantine([1], until=math.nan),
     "quarantined for none": lambda fleet: fleet.quarantine([1], until=None),
@@ -171,7 +171,7 @@ WRONG = {
 
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
 def test_wrong_input_changes_nothing(fleet, seen, call):
-    fleet.upsert([1, "a"], {"uplink": [5000, 10], "isp": [7, None]}, expires=50)
+    fleet.upsert([1, "a"], {"uplink": [5000, 10], "isp": [7, None]}, alive_until=50)
     fleet.quarantine(["a"], until=7)
     before, told = state(fleet), list(seen)
     with pytest.raises(InputError):
@@ -180,8 +180,8 @@ def test_wrong_input_changes_nothing(fleet, seen, call):
     assert seen == told
 
 
-@pytest.mark.parametrize("call", ["remove", "heard", "quarantine"])
+@pytest.mark.parametrize("call", ["remove", "heartbeat", "quarantine"])
 def test_strangers_have_an_error_of_their_own(fleet, call):
-    times = {"remove": {}, "heard": {"expires": 1.0}, "quarantine": {"until": 1.0}}
+    times = {"remove": {}, "heartbeat": {"alive_until": 1.0}, "quarantine": {"until": 1.0}}
     with pytest.raises(UnknownNodeError, match="node ids: expected some of the 0 known, found 'x'"):
         getattr(fleet, call)(["x"], **times[call])

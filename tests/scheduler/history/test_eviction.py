@@ -34,7 +34,7 @@ def test_a_row_forgets_what_history_forgot(small_history):
         ids = random.choice(N, 8, replace=False).tolist()
         made = sched.decide_batch({"client_id": random.integers(0, 50, 8)}, [[id_] for id_ in ids], now=float(now)).id
         sched.observe_batch(made, {"ok": [True] * 8, "rtt_ms": random.uniform(1, 900, 8)}, now=float(now))
-        live = sched.fleet.arrays.expires > -np.inf
+        live = sched.fleet.arrays.alive_until > -np.inf
         np.testing.assert_array_equal(sched.fleet.arrays.rows[live], fresh_rows(sched)[live])
     assert sched.counters()["history_evicted"] > 1_000
 

@@ -12,7 +12,7 @@ import pytest
 
 from scheduler.errors import ArtifactError, RegistryError
 from scheduler.model.artifact import check_files
-from scheduler.model.mlflow_client import DEFAULT, RegistryDownError, asking, hidden, registry_uri
+from scheduler.model.mlflow_client import DEFAULT, RegistryDownError, redact_password, registry_call, registry_uri
 from scheduler.model.model import Model
 from scheduler.model.registry import KEPT, ModelUri, fetch
 from tests.artifacts import write_tiny
@@ -221,7 +221,7 @@ def test_environment_and_log_levels_are_left_as_they_were(monkeypatch):
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     before, level, seen = dict(os.environ), logging.getLogger("mlflow").level, {}
-    with pytest.raises(RegistryError), asking("x", "y"):  # noqa: PT012 - the block looks around and fails
+    with pytest.raises(RegistryError), registry_call("x", "y"):  # noqa: PT012 - the block looks around and fails
         seen.update(os.environ)
         raise OSError
     assert (seen["MLFLOW_HTTP_REQUEST_MAX_RETRIES"], seen["MLFLOW_HTTP_REQUEST_TIMEOUT"]) == ("1", "77")
@@ -238,8 +238,8 @@ def test_which_registry_a_command_line_uses():
 
 
 def test_passwords_are_not_repeated():
-    assert hidden("postgresql://me:secret@host/db") == "postgresql://***@host/db"
-    assert hidden("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
+    assert redact_password("postgresql://me:secret@host/db") == "postgresql://***@host/db"
+    assert redact_password("sqlite:////home/me@work/mlflow.db") == "sqlite:////home/me@work/mlflow.db"
 
 
 def test_a_uri_is_read_and_written():

@@ -149,7 +149,7 @@ policies = st.fixed_dictionaries(
 def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     sched = Scheduler(models.exploring(model, **policy))
     policy, arrays = sched.model.spec.policy, vars(sched)["_policy"]
-    work = vars(sched)["_thread"].desk_of(len(candidates)).content.candidates
+    work = vars(sched)["_thread"].workspace_for(len(candidates)).content.candidates
     utility, able, counts = zip(*candidates, strict=True)
     n = len(candidates)
     work.utility[:n], work.feasible[:n] = utility, able
@@ -183,7 +183,7 @@ def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, 
     sched = Scheduler(
         models.exploring(model, explore="thompson", uncertainty_scale=1.0, max_utility_loss=max_utility_loss)
     )
-    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].desk_of(len(candidates)).content.candidates
+    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].workspace_for(len(candidates)).content.candidates
     utility, able, doubt = (list(part) for part in zip(*candidates, strict=True))
     n = len(candidates)
     work.utility[:n], work.feasible[:n], work.uncertainty[:n], work.is_new[:n] = utility, able, doubt, False
@@ -205,7 +205,7 @@ def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, 
 
 def test_equals_have_equal_chances_however_sure_they_are(model):
     sched = Scheduler(models.exploring(model, explore="thompson", uncertainty_scale=1.0))
-    work = vars(sched)["_thread"].desk_of(4).content.candidates
+    work = vars(sched)["_thread"].workspace_for(4).content.candidates
 
     def found(utility, doubt):
         work.utility[:4], work.feasible[:4], work.uncertainty[:4] = utility, True, doubt
@@ -242,7 +242,7 @@ DOUBTFUL = {"client_id": 1, "kind": "other", "isp": 8}
 
 def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_more_is_known(model):
     sched = exploring(model, explore="thompson", uncertainty="leaves", uncertainty_scale=0.3)
-    work = vars(sched)["_thread"].desk_of(len(IDS)).content.candidates
+    work = vars(sched)["_thread"].workspace_for(len(IDS)).content.candidates
     sched.decide(DOUBTFUL, IDS, now=HOUR)
     raw, doubts = work.raw[: len(IDS)].astype(float), work.uncertainty[: len(IDS)].copy()
     assert (raw[:, 2:] > 0).all()
@@ -254,7 +254,7 @@ def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_m
 @pytest.mark.parametrize("explore", ["thompson", "ucb"])
 def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
     sched = exploring(model, explore=explore, uncertainty="leaves", uncertainty_scale=0.5)
-    work = vars(sched)["_thread"].desk_of(len(IDS)).content.candidates
+    work = vars(sched)["_thread"].workspace_for(len(IDS)).content.candidates
     utility, doubt = [], []
     for node in IDS:
         utility.append(sched.decide(DOUBTFUL, [node], now=HOUR).scores[0]["utility"])

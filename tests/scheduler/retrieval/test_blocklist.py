@@ -30,8 +30,8 @@ def unwanted(id_, exclude, isps):
 def test_what_a_request_does_not_want_is_no_candidate(model, exclude, isps, demand):
     wanted = [id_ for id_ in IDS if not unwanted(id_, exclude, isps)]
     request = {"client_id": 17, "kbps": demand}
-    free, barred = schedulers.new(model), schedulers.new(model)
-    d = barred.decide(request, IDS, now=0.0, exclude=exclude, block={"isp": isps})
+    free, read_blocklist = schedulers.new(model), schedulers.new(model)
+    d = read_blocklist.decide(request, IDS, now=0.0, exclude=exclude, block={"isp": isps})
     expected = free.decide(request, wanted, now=0.0)
     assert (d.nodes, d.scores) == (expected.nodes, expected.scores)
     dropped = {"blocked": len(IDS) - len(wanted)} if len(wanted) < len(IDS) else {}

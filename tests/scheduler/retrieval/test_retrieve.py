@@ -11,7 +11,7 @@ from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import id_keys
 from scheduler.retrieval.arrays import LIST_SIZE
 from scheduler.retrieval.index import FIRST_ARENA, FIRST_LISTS, Index
-from scheduler.retrieval.kernels.retrieve import WHOLE, sample
+from scheduler.retrieval.kernels.retrieve import FULL_SCAN_RATIO, sample
 from scheduler.spec import Candidates, Tier
 from tests.index_world import ANY, CARRIER, CLOSE, SCHEMA, World, check, check_arrays, listed
 
@@ -162,7 +162,7 @@ def test_those_left_over_by_an_earlier_tier_have_the_same_chance(order, n):
 def test_a_sample_full_of_nodes_found_before_is_filled_from_elsewhere():
     """The nodes of the first tier stand exactly where some starts of the second tier's sample lead."""
     n, near, wanted = 10_000, 32, 64
-    assert n > WHOLE * (near + wanted)
+    assert n > FULL_SCAN_RATIO * (near + wanted)
     aligned = {int((0.5 + c) * n / wanted) for c in range(near)}
     tiers = Tier(name="carrier", match={"isp": "isp"}, limit=near), Tier(name="any", limit=wanted)
     world = World(*tiers, limit=near + wanted).put({slot: (int(slot in aligned), "n") for slot in range(n)})

@@ -5,10 +5,10 @@ import mmap
 import numpy as np
 import pytest
 
-from scheduler.columns.id_table import FIRST_SLOTS, Table
+from scheduler.columns.id_table import FIRST_SLOTS, IdTable
 from scheduler.columns.schema import Schema
 from scheduler.runtime import growable_array
-from scheduler.runtime.growable_array import STEP, Room, next_size
+from scheduler.runtime.growable_array import STEP, GrowableArray, next_size
 from tests import models
 
 
@@ -17,7 +17,7 @@ def address(array):
 
 
 def test_rows_stay_where_they_are():
-    rows = Room((3,), np.float64)
+    rows = GrowableArray((3,), np.float64)
     first = rows.grow(10)
     first[:] = 7
     later = rows.grow(1_000_000)
@@ -29,13 +29,13 @@ def test_rows_stay_where_they_are():
 
 
 def test_new_rows_hold_what_they_are_filled_with():
-    rows = Room((2,), np.float64, (np.nan, 4.0))
+    rows = GrowableArray((2,), np.float64, (np.nan, 4.0))
     rows.grow(2)[:] = 1
     np.testing.assert_array_equal(rows.grow(4), [[1, 1], [1, 1], [np.nan, 4], [np.nan, 4]])
 
 
 def test_more_rows_than_were_set_aside_for_move_and_keep_what_they_hold():
-    rows = Room((), np.int32, -1, rows=4)
+    rows = GrowableArray((), np.int32, -1, rows=4)
     old = rows.grow(4)
     old[:] = [1, 2, 3, 4]
     assert rows.grow(9).tolist() == [1, 2, 3, 4, -1, -1, -1, -1, -1]
@@ -44,7 +44,7 @@ def test_more_rows_than_were_set_aside_for_move_and_keep_what_they_hold():
 
 @pytest.mark.parametrize("width", [(0,), (), (2, 3)])
 def test_any_shape_of_row(width):
-    assert Room(width, np.uint64).grow(5).shape == (5, *width)
+    assert GrowableArray(width, np.uint64).grow(5).shape == (5, *width)
 
 
 def test_where_address_space_is_short_less_is_set_aside(monkeypatch):
@@ -56,7 +56,7 @@ def test_where_address_space_is_short_less_is_set_aside(monkeypatch):
         return real(handle, size, **options)
 
     monkeypatch.setattr(growable_array.mmap, "mmap", short)
-    rows = Room((), np.float64)
+    rows = GrowableArray((), np.float64)
     rows.grow(100_000)[:] = 3
     with pytest.raises(MemoryError):
         rows.grow(400_000)
@@ -72,7 +72,7 @@ def test_growth_goes_in_steps():
 
 
 def test_a_table_of_many_rows_has_not_moved():
-    table = Table(Schema(models.spec().node, {}), "node ids")
+    table = IdTable(Schema(models.spec().node, {}), "node ids")
     first = table.columns
     table.upsert(range(3 * STEP), {})
     assert address(first.values) == address(table.columns.values)

@@ -24,7 +24,7 @@ from scheduler.runtime.lock_kernels import (
     try_read,
     try_write,
 )
-from scheduler.runtime.read_write_lock import Gate
+from scheduler.runtime.read_write_lock import ReadWriteLock
 
 
 def free(words):
@@ -156,7 +156,7 @@ def test_who_may_go_in_at_once_does_and_nobody_else():
 
 
 def test_readers_are_in_together_and_a_writer_alone():
-    gate, together, seen = Gate(), threading.Barrier(3, timeout=60), []
+    gate, together, seen = ReadWriteLock(), threading.Barrier(3, timeout=60), []
 
     def read():
         gate.reading(together.wait)
@@ -173,7 +173,7 @@ def test_readers_are_in_together_and_a_writer_alone():
 
 
 def test_a_waiting_writer_goes_before_later_readers():
-    gate, order = Gate(), []
+    gate, order = ReadWriteLock(), []
     inside, leave = threading.Event(), threading.Event()
 
     def first():
@@ -196,7 +196,7 @@ def test_a_waiting_writer_goes_before_later_readers():
 
 
 def test_a_thread_that_is_in_goes_on():
-    gate = Gate()
+    gate = ReadWriteLock()
     with gate, gate:
         assert gate.reading(gate.reading, lambda: gate.words[READERS]) == 0
         assert gate.words[WRITER] == 1
@@ -205,7 +205,7 @@ def test_a_thread_that_is_in_goes_on():
 
 
 def test_a_reader_may_not_write():
-    gate = Gate()
+    gate = ReadWriteLock()
 
     def write():
         with gate:
@@ -218,7 +218,7 @@ def test_a_reader_may_not_write():
 
 
 def test_errors_leave_nothing_locked():
-    gate = Gate()
+    gate = ReadWriteLock()
     with pytest.raises(ZeroDivisionError):
         gate.reading(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError), gate:
@@ -232,7 +232,7 @@ ENTRIES = {f.__name__: f for f in (enter_read, enter_write, try_read, try_write)
 @pytest.mark.parametrize("kernel", ENTRIES)
 @pytest.mark.parametrize("got_in", [True, False])
 def test_an_interrupt_on_the_way_in_leaves_nothing_locked(monkeypatch, kernel, got_in):
-    gate, enter = Gate(), ENTRIES[kernel]
+    gate, enter = ReadWriteLock(), ENTRIES[kernel]
 
     def interrupted(words, held):
         if got_in:

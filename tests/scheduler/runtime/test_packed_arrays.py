@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scheduler.runtime.jit import kernel
-from scheduler.runtime.packed_arrays import Packed, opened
+from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 
 
 class Inner(NamedTuple):
@@ -24,7 +24,7 @@ class Outer(NamedTuple):
 
 @kernel
 def add_up(packed, out):
-    outer = opened(packed)
+    outer = unpack_arrays(packed)
     inner = outer.inner
     out[0] = outer.count + inner.scale * inner.flag + outer.empty.size + outer.same[1][1]
     for i in range(inner.table.shape[0]):
@@ -49,16 +49,16 @@ def result(argument):
 def test_kernels_see_what_was_packed_and_write_into_it():
     for n, step in ((0, 2), (1, 2), (5, 3)):
         outer = make(n, step)
-        packed, plain = Packed(outer), result(make(n, step))
+        packed, plain = PackedArrays(outer), result(make(n, step))
         assert result(packed) == plain == 8.5 + outer.inner.table.sum()
         assert outer.inner.row.tolist() == [2.0, 1.0]
         assert packed.content is outer
 
 
 def test_others_of_the_same_types_run_the_same_code():
-    first, second = Packed(make(1, 2)), Packed(make(9, 2))
+    first, second = PackedArrays(make(1, 2)), PackedArrays(make(9, 2))
     before = result(first), result(second)
     assert before[0] != before[1]
     signatures = len(getattr(add_up, "signatures", ()))
-    assert result(Packed(make(9, 2))) == before[1]
+    assert result(PackedArrays(make(9, 2))) == before[1]
     assert len(getattr(add_up, "signatures", ())) == signatures

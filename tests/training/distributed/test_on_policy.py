@@ -14,9 +14,9 @@ from scheduler.model.model import Model
 from tests.registries import new_registry
 from tests.small_world import UNTIL
 from tests.training.distributed.test_dataset import assert_same, changed
-from training.distributed import connect, rehearse_on_cluster
+from training.distributed import connect, serve_on_cluster
 from training.distributed import windows as under_test
-from training.evaluation.on_policy import rehearse
+from training.evaluation.on_policy import serve_on_policy
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
 from training.pipeline.train import train_model
@@ -44,8 +44,8 @@ def both(client, trained, **options):
     rows = read_telemetry(data, spec, until=UNTIL)
     middles = slice_middles(data, spec, start=None, until=UNTIL)
     slices = under_test.Slices(slice_counts(data, spec, UNTIL), UNTIL, middles, np.unique(rows.slice))
-    made = rehearse_on_cluster(client, data, spec, trained.artifact, slices, seed=3, **options)
-    return made, rehearse(rows, spec, Model.load(trained.artifact), seed=3)
+    made = serve_on_cluster(client, data, spec, trained.artifact, slices, seed=3, **options)
+    return made, serve_on_policy(rows, spec, Model.load(trained.artifact), seed=3)
 
 
 @pytest.mark.parametrize("window_rows", [2_000_000, 3_000])

@@ -154,9 +154,9 @@ def test_no_policy_does_better_than_the_oracle_on_any_request():
 
 
 def test_all_policies_are_asked_the_same():
-    seats = {name: Recorder() for name in ("random", "a", "b")}
-    evaluate(world.rounds(5), seats, world.SPEC, world.telemetry())
-    for asked in zip(*(seat.of("pick") for seat in seats.values()), strict=True):
+    runs = {name: Recorder() for name in ("random", "a", "b")}
+    evaluate(world.rounds(5), runs, world.SPEC, world.telemetry())
+    for asked in zip(*(seat.of("pick") for seat in runs.values()), strict=True):
         assert all(question is asked[0] for question in asked)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from scheduler.errors import InputError
 from scheduler.spec import parse_spec
-from training.evaluation.measured_requests import measured_rounds, node_state, slice_starts
+from training.evaluation.measured_requests import measured_requests, node_state, slice_starts
 from training.telemetry import Categories, read_telemetry
 
 SPEC = parse_spec("""
@@ -46,7 +46,7 @@ def telemetry(tmp_path):
 
 def draw(telemetry, **changed):
     settings = {"start": 1, "requests": 4, "candidates": 5, "seed": 0} | changed
-    return list(measured_rounds(telemetry, SPEC, **settings))
+    return list(measured_requests(telemetry, SPEC, **settings))
 
 
 def test_rounds_are_evenly_spread_over_each_slice_from_the_start_on(telemetry):

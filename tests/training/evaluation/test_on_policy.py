@@ -10,7 +10,7 @@ from scheduler.errors import DataError
 from scheduler.model.model import Model
 from tests.evaluation_world import SPEC, telemetry, write_model
 from training.evaluation import on_policy as under_test
-from training.evaluation.on_policy import rehearse
+from training.evaluation.on_policy import serve_on_policy
 from training.features.dataset import build_dataset, joined
 from training.features.split import split_slices
 from training.pipeline.train import train_model
@@ -36,7 +36,7 @@ def column(dataset, name):
 
 def test_every_candidate_of_a_request_is_a_row_with_what_came_of_it(model):
     rows = telemetry(2_000)
-    made = rehearse(rows, rehearsing(), model, seed=0)
+    made = serve_on_policy(rows, rehearsing(), model, seed=0)
     failed = made.targets["failure"]
     assert set(np.unique(failed)) == {0.0, 1.0}
     assert (np.isnan(made.targets["latency"]) == (failed == 1.0)).all()
@@ -60,12 +60,12 @@ def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
     spec = msgspec.structs.replace(spec, utility=msgspec.structs.replace(SPEC.utility, heads={"latency": -1.0}))
     plain_spec = msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, rehearse=0.0))
     model = train_model(rows, plain_spec, tmp_path, seed=0, threads=1).model
-    plain = rehearse(rows, spec, model, seed=0)
+    plain = serve_on_policy(rows, spec, model, seed=0)
     pairs = list(zip(rows.client.tolist(), rows.node.tolist(), strict=True))
     strange = (rows.slice >= 24) & rows.ok & np.array([pair not in picked for pair in pairs])
     assert strange.any(), "every pair was picked: nothing to tell"
     outcomes = {name: np.where(strange, v * np.float32(3), v) for name, v in rows.outcomes.items()}
-    other = rehearse(dataclasses.replace(rows, outcomes=outcomes), spec, model, seed=0)
+    other = serve_on_policy(dataclasses.replace(rows, outcomes=outcomes), spec, model, seed=0)
     np.testing.assert_array_equal(plain.x, other.x)
     assert not np.array_equal(plain.outcomes["latency"], other.outcomes["latency"], equal_nan=True)
 
@@ -75,7 +75,8 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
     late = rows.slice >= 45
     outcomes = {name: np.where(late & rows.ok, v * np.float32(3), v) for name, v in rows.outcomes.items()}
     one, two = (
-        rehearse(dataclasses.replace(rows, outcomes=o), rehearsing(), model, seed=0) for o in (rows.outcomes, outcomes)
+        serve_on_policy(dataclasses.replace(rows, outcomes=o), rehearsing(), model, seed=0)
+        for o in (rows.outcomes, outcomes)
     )
     early = one.slices < 45
     np.testing.assert_array_equal(one.x[early], two.x[early])
@@ -83,8 +84,8 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
 
 
 def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model):
-    whole = rehearse(telemetry(2_000), rehearsing(), model, seed=0)
-    part = rehearse(telemetry(2_000), rehearsing(rows=1_500), model, seed=0)
+    whole = serve_on_policy(telemetry(2_000), rehearsing(), model, seed=0)
+    part = serve_on_policy(telemetry(2_000), rehearsing(rows=1_500), model, seed=0)
     share = 1_500 / (36 * 2 * 4 * under_test.CANDIDATES)
     assert len(part.x) / len(whole.x) == pytest.approx(share, rel=0.3)
 
@@ -92,7 +93,7 @@ def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model):
 def test_joined_datasets_keep_their_parts_apart(model):
     spec = rehearsing()
     one = build_dataset(telemetry(2_000), spec, seed=0)
-    two = rehearse(telemetry(2_000), spec, model, seed=0)
+    two = serve_on_policy(telemetry(2_000), spec, model, seed=0)
     both = joined(one, two)
     first, stop, judge = split_slices(telemetry(2_000).slice, spec)
     fitted, stopping, judging = np.split(both.slices, [both.split, both.judge])
@@ -118,4 +119,4 @@ def test_a_rehearsal_without_any_candidate_is_refused(model):
     with pytest.raises(
         DataError, match=r"^training: expected candidates in the rehearsal from slice 24 on, found none$"
     ):
-        rehearse(alone, rehearsing(rows=1), model, seed=3)
+        serve_on_policy(alone, rehearsing(rows=1), model, seed=3)

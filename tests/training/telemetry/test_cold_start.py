@@ -6,7 +6,7 @@ import pytest
 from scheduler.errors import DataError, InputError
 from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
-from training.evaluation.measured_requests import measured_rounds
+from training.evaluation.measured_requests import measured_requests
 from training.features.vocabulary import find_vocabulary
 from training.pipeline.train import read_window
 from training.policies import baselines
@@ -95,7 +95,7 @@ def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, group):
     assert len(before)
     assert not cold["nodes"][before.node].any()
     assert not cold["clients"][before.client].any()
-    rounds = list(measured_rounds(known, world.SPEC, start=30, requests=1, candidates=3, seed=0, among=among))
+    rounds = list(measured_requests(known, world.SPEC, start=30, requests=1, candidates=3, seed=0, among=among))
     clients = np.concatenate([one.client for one in rounds])
     nodes = np.concatenate([one.candidates[one.candidates >= 0] for one in rounds])
     assert cold["clients"][clients].all() == (group != "nodes")
@@ -104,7 +104,7 @@ def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, group):
 
 def test_policies_learn_the_cold_from_their_picks(telemetry):
     known, among = cold_start(telemetry.where(telemetry.ok), MOST, "nodes", 10)
-    rounds = measured_rounds(known, world.SPEC, start=10, requests=5, candidates=3, seed=0, among=among)
+    rounds = measured_requests(known, world.SPEC, start=10, requests=5, candidates=3, seed=0, among=among)
     policies = baselines(world.setting(), without=["vowpal_wabbit"])
     scores = evaluate(rounds, policies, world.SPEC, known.where(known.slice < 10)).policies
     assert scores["node_average"].gap_closed > 0.3
