@@ -108,7 +108,7 @@ class IndexArrays(NamedTuple):
 
     request: NDArray[np.int32]
     node: NDArray[np.int32]
-    read_blocklist: NDArray[np.int32]
+    tier_columns: NDArray[np.int32]
     limits: NDArray[np.int32]
     limit: int
     sets: SetArrays

@@ -75,7 +75,7 @@ class Index:
         self.arrays = IndexArrays(
             request=_columns([[request.key_columns[left] for left, _ in pairs] for pairs in matched]),
             node=_columns([[node.key_columns[c] for _, c in pairs if c not in node.sets] for pairs in matched]),
-            read_blocklist=_columns([[node.blockable[c] for _, c in pairs] for pairs in matched]),
+            tier_columns=_columns([[node.blockable[c] for _, c in pairs] for pairs in matched]),
             limits=np.array(bounds, np.int32),
             limit=spec.limit,
             sets=_set_arrays(spec, node, self._heads.grow(0), self._bases.grow(0)),

@@ -28,8 +28,8 @@ def is_blocked(index: IndexArrays, blocklist: np.ndarray, i: int, keys: np.ndarr
 @kernel
 def is_tier_blocked(index: IndexArrays, t: int, blocklist: np.ndarray, i: int, keys: np.ndarray) -> bool:
     """Whether request ``i`` does not want any node of tier ``t``, because of a category that all of them have."""
-    for c in range(index.read_blocklist.shape[1]):
-        column = index.read_blocklist[t, c]
+    for c in range(index.tier_columns.shape[1]):
+        column = index.tier_columns[t, c]
         if column < 0:
             break
         key = keys[i, index.request[t, c]]
