@@ -164,6 +164,10 @@ class Schema:
         at = np.minimum(np.searchsorted(known, keys), known.size - 1)
         return np.where(known[at] == keys, codes[at], np.nan)
 
+    def known_categories(self, name: str) -> tuple[NDArray[np.uint64], NDArray[np.float64]] | None:
+        """Return the sorted keys of the categories that the model knows and their codes; None for other columns."""
+        return self._codes.get(name)
+
     @staticmethod
     def _check_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if found != expected:

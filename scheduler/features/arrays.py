@@ -30,7 +30,9 @@ REQUEST, NODE, PAIR = range(3)
     OP_LATENT_FACTORS,
     OP_SHRUNK_MEAN,
     OP_CHANGE_POINT,
-) = range(15)
+    OP_REQUEST_CATEGORY,
+    OP_NODE_CATEGORY,
+) = range(17)
 """Feature operations; `scheduler.features.program` says which arguments each takes."""
 
 
@@ -56,6 +58,9 @@ class FeatureProgram(NamedTuple):
         history row the weight stands that says whether there was a last value.
     node_keys
         History keys that node features read, int32.
+    category_start, category_keys, category_codes
+        (n_features + 1,) int32, (n,) uint64 and (n,) float64: the categories that the model knows of each feature,
+        sorted by key, and the model's code of each.
     """
 
     op: NDArray[np.int32]
@@ -72,6 +77,9 @@ class FeatureProgram(NamedTuple):
     models: NDArray[np.int32]
     change_points: NDArray[np.int32]
     node_keys: NDArray[np.int32]
+    category_start: NDArray[np.int32]
+    category_keys: NDArray[np.uint64]
+    category_codes: NDArray[np.float64]
 
 
 class PairWork(NamedTuple):

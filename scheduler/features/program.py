@@ -22,7 +22,9 @@ from scheduler.features.arrays import (
     OP_LATENT_FACTORS,
     OP_MEAN,
     OP_NODE,
+    OP_NODE_CATEGORY,
     OP_REQUEST,
+    OP_REQUEST_CATEGORY,
     OP_SHRUNK_MEAN,
     OP_VARIANCE,
     PAIR,
@@ -101,6 +103,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         args[f, : len(row)] = row
     owners = np.array([_owner(feature, spec) for feature in spec.features.values()], np.int32)
     parts, n_parts, part_side = _history_keys(spec, request, node)
+    start, keys, codes = _categories(spec, request, node)
     program = FeatureProgram(
         op=op,
         args=args,
@@ -115,10 +118,32 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         chains=_chains(spec),
         models=_factor_models(spec),
         change_points=_change_points(spec),
-        node_keys=np.unique(args[(owners == NODE) & (op != OP_NODE), 0]).astype(np.int32),
+        node_keys=np.unique(args[(owners == NODE) & ~np.isin(op, (OP_NODE, OP_NODE_CATEGORY)), 0]).astype(np.int32),
+        category_start=start,
+        category_keys=keys,
+        category_codes=codes,
     )
     categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
     return Features(tuple(spec.features), owners, categorical, program, request, node)
+
+
+def _categories(
+    spec: Spec, request: Schema, node: Schema
+) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.float64]]:
+    """Return the categories that the model knows of each feature; see `FeatureProgram`."""
+    none = np.empty(0, np.uint64), np.empty(0)
+    found = []
+    for feature in spec.features.values():
+        match feature:
+            case RequestColumn(column=column):
+                found.append(request.known_categories(column) or none)
+            case NodeColumn(column=column):
+                found.append(node.known_categories(column) or none)
+            case _:
+                found.append(none)
+    start = np.concatenate([np.zeros(1), np.cumsum([keys.size for keys, _ in found])]).astype(np.int32)
+    keys, codes = (np.concatenate(part) if part else np.empty(0) for part in zip(*found, strict=True))
+    return start, keys.astype(np.uint64), codes.astype(np.float64)
 
 
 def kept_columns(spec: Spec) -> set[str]:
@@ -135,12 +160,16 @@ def _side(vocabulary: Vocabulary, side: str) -> Vocabulary:
     return {name.removeprefix(prefix): v for name, v in vocabulary.items() if name.startswith(prefix)}
 
 
-def _encode(  # noqa: C901, PLR0911 - one case an operation
+def _encode(  # noqa: C901, PLR0911, PLR0912 - one case an operation
     feature: Feature, spec: Spec, request: Schema, node: Schema
 ) -> tuple[int, tuple[int, ...], float]:
     """Return a feature's operation, arguments and scale."""
     r, n = request.offsets, node.offsets
     match feature:
+        case RequestColumn(column=column) if column in request.key_columns:
+            return OP_REQUEST_CATEGORY, (request.key_columns[column],), 0.0
+        case NodeColumn(column=column) if column in node.key_columns:
+            return OP_NODE_CATEGORY, (0, node.key_columns[column]), 0.0
         case RequestColumn(column=column):
             return OP_REQUEST, (r[column],), 0.0
         case NodeColumn(column=column):

@@ -22,7 +22,9 @@ from scheduler.features.arrays import (
     OP_LATENT_FACTORS,
     OP_MEAN,
     OP_NODE,
+    OP_NODE_CATEGORY,
     OP_REQUEST,
+    OP_REQUEST_CATEGORY,
     OP_SHRUNK_MEAN,
     FeatureProgram,
 )
@@ -146,6 +148,20 @@ def change_point(
 
 
 @inlined
+def category_code(program: FeatureProgram, f: int, key: np.uint64) -> float:
+    """Return the model's code of a category, NaN if the model does not know it; a binary search."""
+    low, high = program.category_start[f], program.category_start[f + 1]
+    last = high
+    while low < high:
+        middle = (low + high) // 2
+        if program.category_keys[middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return program.category_codes[low] if low < last and program.category_keys[low] == key else np.nan
+
+
+@inlined
 def plain(
     program: FeatureProgram, f: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int, now: float
 ) -> float:
@@ -156,6 +172,10 @@ def plain(
         return request.values[i, a]
     if op == OP_NODE:
         return node.values[j, b]
+    if op == OP_REQUEST_CATEGORY:
+        return category_code(program, f, request.keys[i, a])
+    if op == OP_NODE_CATEGORY:
+        return category_code(program, f, node.keys[j, b])
     if op == OP_CLOCK:
         turns = now * program.scale[f]
         return turns - math.floor(turns)
