@@ -140,7 +140,7 @@ def make_model(seed: int = 0, text: str = SPEC) -> Model:
 def make_scheduler(model: Model, n_nodes: int, seed: int = 0) -> Scheduler:
     """Return a scheduler over a fleet of random nodes and clients."""
     rng = np.random.default_rng([seed, n_nodes])
-    scheduler = Scheduler(model, seed=seed)
+    scheduler = Scheduler(model, seed=seed, first_id=0)
     uplink = rng.integers(8_000, 40_000, n_nodes)
     scheduler.fleet.upsert(np.arange(n_nodes), {**_places(rng, n_nodes), "uplink_kbps": uplink})
     scheduler.clients.upsert(np.arange(N_CLIENTS), _places(rng, N_CLIENTS))

@@ -80,7 +80,7 @@ def run(n_nodes: int, n_pairs: int, seed: int = 0) -> dict[str, Any]:
     scheduler, draw = make_scheduler(make_model(text=TEXT), n_nodes), Contents(n_nodes, seed)
     scheduler.fleet.add([0], "content", [0])
     scheduler.fleet.discard([0], "content", [0])
-    fleet, index = scheduler.fleet, vars(scheduler)["_index"]
+    fleet, index = scheduler.fleet, scheduler.state.index
     gc.collect()
     before, filling = resident(), []
     while len(filling) % 64 or held(index) < n_pairs:
@@ -124,7 +124,7 @@ def held(index: Any) -> int:
 
 def changes(scheduler: Scheduler, draw: Contents) -> dict[str, Any]:
     """What single changes and whole sets cost once the fleet is full."""
-    fleet, index = scheduler.fleet, vars(scheduler)["_index"]
+    fleet, index = scheduler.fleet, scheduler.state.index
     taken: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for call in (fleet.add, fleet.discard):

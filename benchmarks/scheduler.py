@@ -210,7 +210,7 @@ def threads_together(scheduler: Scheduler, n_threads: int, batch: int) -> tuple[
                 scheduler.fleet.upsert(nodes[load.count % 32], value)
             made[t] += batch
 
-    scheduler_now = vars(scheduler)["_latest"].item()
+    scheduler_now = scheduler.state.clock.latest.item()
     workers = [threading.Thread(target=work, args=(t,)) for t in range(n_threads)]
     start, used = time.perf_counter(), time.process_time()
     for worker in workers:
@@ -248,7 +248,7 @@ def measure_threads(scheduler: Scheduler, cores: set[int], repeats: int) -> Figu
 def measure_bytes(scheduler: Scheduler, before: int, after: int) -> dict[str, float]:
     """Bytes a node by what holds them; history counts entries of the node's own key."""
     arrays, n = scheduler.fleet.arrays, len(scheduler.fleet)
-    index, slots = vars(scheduler)["_index"].arrays, len(scheduler.fleet.arrays.alive_until)
+    index, slots = scheduler.state.index.arrays, len(scheduler.fleet.arrays.alive_until)
     history = scheduler.history
     parts = {
         "forest row": arrays.rows.itemsize * arrays.rows.shape[1],

@@ -141,10 +141,10 @@ class Subject:
         model = Model.load(artifact)
         spec = model.spec
         remember = REMEMBER[spec.history.capacity]
-        self.scheduler = Scheduler(model, seed=seed, remember=remember)
+        self.scheduler = Scheduler(model, seed=seed, remember=remember, first_id=0)
         self.lock = NumberedLock()
         for part in (self.scheduler, self.scheduler.fleet, self.scheduler.fleet.table, self.scheduler.clients):
-            vars(part)["_lock"] = self.lock
+            part.state.lock = self.lock
         self.roomy = spec.history.capacity == ROOMY
         self.hold = seconds(spec.ledger.hold)
         self.twin = Twin(
@@ -222,7 +222,7 @@ class Subject:
                 raise ViolationError(f"node {id_!r}: reservations add up to {held[id_]}, found {found[3]}")
 
     def _audit_index(self) -> None:
-        index, live = vars(self.scheduler)["_index"].arrays, self.scheduler.fleet.arrays.alive_until > -np.inf
+        index, live = self.scheduler.state.index.arrays, self.scheduler.fleet.arrays.alive_until > -np.inf
         _same("slots in the index", np.flatnonzero(live).tolist(),
               np.flatnonzero((index.held[:, :, 0] >= 0).any(axis=1)).tolist())  # fmt: skip
         lists = index.lists[: index.marks[LISTS_END]]
@@ -235,9 +235,9 @@ class Subject:
     def _audit_rows(self) -> None:
         """Every node's forest row is what its columns and history say today, also where history let an entry go."""
         live = self.scheduler.fleet.arrays.alive_until > -np.inf
-        before = self.scheduler.fleet.arrays.rows[live].copy()
+        before = self.scheduler.state.arms[0].arrays.content.node_rows[live].copy()
         self.scheduler.refresh()
-        evicted = (before != self.scheduler.fleet.arrays.rows[live]).any(axis=1)
+        evicted = (before != self.scheduler.state.arms[0].arrays.content.node_rows[live]).any(axis=1)
         if evicted.any():
             ids = self.scheduler.fleet.table.ids_at(np.flatnonzero(live)[evicted])
             raise ViolationError(f"forest rows of {len(ids)} nodes are stale, such as {ids[0]!r}'s")

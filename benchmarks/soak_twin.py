@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SKEW = 5.0
-"""Seconds by which a time may lie behind the latest one, as the scheduler documents."""
-
 HALF_LIVES = (1_200.0, 21_600.0)
 
 
@@ -183,8 +180,6 @@ class Twin:
     ) -> str | None:
         if not math.isfinite(now) or any(name not in self.spread for _, block in unwanted for name in block):
             return "InputError"
-        if now < self.latest - SKEW:
-            return "ClockError"
         return self._unknown(sum(candidates, [])) if candidates is not None else None  # noqa: RUF017
 
     def _decide(
@@ -314,7 +309,7 @@ class Twin:
         answered = [self._place(id_, None if nodes is None else nodes[i]) for i, id_ in enumerate(decisions)]
         if any(not place.is_open for place in answered) or len({id(place) for place in answered}) < len(answered):
             return "DuplicateOutcomeError"
-        return "ClockError" if decisions and now < self.latest - SKEW else None
+        return None
 
     def _place(self, decision: int, node: Any) -> Place:
         promise = self.promises[decision]

@@ -29,91 +29,90 @@ from scheduler.runtime.random import uniform
 STAGES = ("retrieve", "admit", "request row", "pair features", "forest", "utilities", "choose and draw")
 """Each is what it adds to those before it, so that it finds in cache what they left there."""
 
-FULL_SCAN_RATIO = "the kernel: all but retrieve, and reserve and remember too"
+WHOLE = "the kernel: all but retrieve, and reserve and remember too"
 
 _compiled = njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 @_compiled
-def _partial(packed, request, blocklist, now, workspace, slots, dropped, last):  # noqa: PLR0913, PLR0917
+def _partial(packed, arm, request, blocklist, now, workspace, slots, dropped, last):  # noqa: PLR0913, PLR0917
     """Run the first stages of every request's decision; reserve and remember nothing."""
     total = 0.0
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
-    program, columns, fleet, policy = state.program, state.fleet.columns, state.fleet, state.policy
+    state, by, work = unpack_arrays(packed), unpack_arrays(arm), unpack_arrays(workspace)
+    program, columns, fleet, policy, left = by.program, state.fleet.columns, state.fleet, by.policy, work.candidates
     for i in range(request.keys.shape[0]):
         n = retrieve(state.postings, request.keys, i, blocklist, state.seed, i, work.retrieval, slots)
         if last == 0:
             continue
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
-        n = filters.admit(fleet, state.postings, slots[:n], blocklist, i, demand, now, work, dropped)
+        n = filters.admit(fleet, state.postings, slots[:n], blocklist, i, demand, now, left, dropped)
         if last == 1:
             continue
         fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)  # noqa: FBT003
-        score.request_row(state.tables, work.x_request, work.request_row)
+        score.request_row(by.mask_tables, work.x_request, work.request_row)
         if last == 2:
             continue
-        fill_pairs(program, request, i, columns, work.slot[:n], state.history, now, work.pair, work.x_pair)
+        fill_pairs(program, request, i, columns, left.slot[:n], state.history, now, work.pair, work.x_pair)
         if last == 3:
             continue
-        raw = work.raw[:n]
-        score.score(state.tables, work.request_row, fleet.rows, work.slot[:n], work.x_pair[:n], work.forest, raw)
+        raw = left.raw[:n]
+        score.score(by.mask_tables, work.request_row, by.node_rows, left.slot[:n], work.x_pair[:n], work.forest, raw)
         if last == 4:
             continue
-        calibrate.calibrate(policy.calibration, raw, work.pair.x[:n], work.values[:n])
-        utility.utilities(policy, fleet, utility.profile(policy, request, i), n, work)
+        calibrate.calibrate(policy.calibration, raw, work.pair.x[:n], left.values[:n])
+        utility.utilities(policy, fleet, utility.profile(policy, request, i), n, left)
         if last == 5:
             continue
-        others = work.leading[: slate.followers(policy, n, work)]
-        for c in range(n):
-            alone = fleet.capacity[work.slot[c]] - fleet.reserved[work.slot[c]] >= demand
-            work.able[c] = alone or slate.assemble(policy, fleet, demand, c, others, work, work.slate)[0] > 0
-        pick, _ = draw(policy, n, uniform(state.seed, i, 0), True, work)  # noqa: FBT003
-        total += work.utility[pick]
+        others = left.ranked[: slate.followers(policy, n, left)]
+        decide.find_feasible(policy, fleet, n, demand, others, left)
+        pick, _ = draw(policy, n, uniform(state.seed, i, 0), True, left)  # noqa: FBT003
+        total += left.utility[pick]
     return total
 
 
 def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
-    parts = vars(scheduler)
-    index, workspace, state = parts["_index"], parts["_thread"].workspace, scheduler._state()  # noqa: SLF001
+    index, state, arm = scheduler.state.index, scheduler.state.arrays, scheduler.state.arms[0].arrays
+    workspace = scheduler.state.arms[0].thread.workspace
     entity = request_rows(requests, scheduler.model.spec.telemetry.client, scheduler.clients)
-    n, now = len(entity.keys), parts["_latest"].item()
+    n, now = len(entity.keys), scheduler.state.clock.latest.item()
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
     given = True
     out, found = new_outputs(scheduler.model, n), index.retrieve(entity.keys, 0, 0)
 
     def until(last: int) -> float:
-        return 1e6 * thread_seconds(lambda: _partial(state, entity, NO_BLOCKLIST, now, workspace, slots, dropped, last))
+        return 1e6 * thread_seconds(
+            lambda: _partial(state, arm, entity, NO_BLOCKLIST, now, workspace, slots, dropped, last)
+        )
 
     def whole() -> float:
         return 1e6 * thread_seconds(
-            lambda: decide.decide(state, entity, NO_BLOCKLIST, found, given, now, workspace, out)
+            lambda: decide.decide(state, arm, entity, NO_BLOCKLIST, found, given, now, workspace, out)
         )
 
     until(0), whole()
-    sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, FULL_SCAN_RATIO)}
+    sums: dict[str, list[float]] = {stage: [] for stage in (*STAGES, WHOLE)}
     for _ in range(4 * repeats):  # in turn, so that a noisy moment falls on all
         for last, stage in enumerate(STAGES):
             sums[stage].append(until(last) / n)
-        sums[FULL_SCAN_RATIO].append(whole() / n)
+        sums[WHOLE].append(whole() / n)
     least = [min(sums[stage]) for stage in STAGES]
     added = dict(zip(STAGES, ([x] for x in np.diff([0.0, *least]).tolist()), strict=True))
-    return added | {f"all up to {STAGES[-1]}": sums[STAGES[-1]], FULL_SCAN_RATIO: sums[FULL_SCAN_RATIO]}
+    return added | {f"all up to {STAGES[-1]}": sums[STAGES[-1]], WHOLE: sums[WHOLE]}
 
 
 def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
-    parts = vars(scheduler)
-    index, mine, latest = parts["_index"], parts["_thread"], parts["_latest"].item()
-    workspace, clients = mine.workspace, scheduler.clients
+    index, mine, latest = scheduler.state.index, scheduler.state.arms[0].thread, scheduler.state.clock.latest.item()
+    workspace, clients, arm = mine.workspace, scheduler.clients, scheduler.state.arms[0].arrays
     scheduler.decide(request, now=latest)
-    state, entity, found = scheduler._state(), workspace.content.request, workspace.content.found  # noqa: SLF001
+    state, entity, found = scheduler.state.arrays, workspace.content.request, workspace.content.found
     nothing = PackedArrays(workspace.content._replace(found=np.empty((1, 0), np.int32)))
     steps: dict[str, Callable[[], object]] = {
         "request to question": lambda: mine.question.write(request, "client_id", clients),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
-        "gather state": scheduler._state,  # noqa: SLF001
-        "call decide with no candidates": lambda: decide.decide_one(state, 0, NO_BLOCKLIST, latest, nothing),
+        "gather state": lambda: scheduler.state.arrays,
+        "call decide with no candidates": lambda: decide.decide_one(state, arm, 0, NO_BLOCKLIST, latest, nothing),
         "row to Decision": lambda: mine.answer.read(found, scheduler.fleet.table.id_at, "0"),
     }
     times = {}
@@ -127,10 +126,11 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
 
 def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     """Microseconds of thread time a node of an update's steps, and an outcome of an outcome's, in calls of 16,384."""
-    parts, n, latest = vars(scheduler), min(16_384, len(scheduler.fleet)), vars(scheduler)["_latest"].item()
-    index, log, spec = parts["_index"], parts["_log"], scheduler.model.spec
-    fleet, table, workspace = scheduler.fleet, scheduler.fleet.table, parts["_thread"].workspace
-    rng, state = np.random.default_rng(5), scheduler._state()  # noqa: SLF001
+    n, latest = min(16_384, len(scheduler.fleet)), scheduler.state.clock.latest.item()
+    index, log, spec = scheduler.state.index, scheduler.state.log, scheduler.model.spec
+    fleet, table, workspace = scheduler.fleet, scheduler.fleet.table, scheduler.state.arms[0].thread.workspace
+    rng, state, arm = np.random.default_rng(5), scheduler.state.arrays, scheduler.state.arms[0].arrays
+    alone = np.zeros(1, np.int32)
     ids = rng.choice(len(fleet), n, replace=False)
     slots, load = table.slots(ids), {"load": rng.random(n)}
     clients = {"client_id": rng.integers(len(scheduler.clients), size=n), "bitrate_kbps": np.full(n, 900.0)}
@@ -143,7 +143,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     for _ in range(repeats):
         take("update: ids and columns", lambda: table.upsert(ids, load))
         take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys))
-        take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, slots, workspace))
+        take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, arm, slots, workspace))
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))
         rows, places = log.find(made, None)
@@ -153,7 +153,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
         take(
             "outcome: learn, give back, rebuild rows",
             lambda rows=rows, places=places, values=values, arrivals=arrivals: observe.observe(
-                state, rows, places, values, arrivals, workspace
+                state, arm, rows, places, values, arrivals, alone, workspace
             ),
         )
     return times

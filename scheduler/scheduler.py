@@ -2,99 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import ColumnArrays
-from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, Ids, plain_list
-from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT_ID, DecisionArrays
-from scheduler.decisions.decision import Decision, DecisionBuffer, Decisions
-from scheduler.decisions.decision_log import DecisionRing
-from scheduler.engine.arrays import State, Workspace
-from scheduler.engine.kernels import decide, node_rows, observe
-from scheduler.engine.request import (
-    RequestBuffer,
-    candidate_slots,
-    check_time,
-    check_times,
-    column_of_one,
-    read_blocklist,
-    request_rows,
-)
-from scheduler.engine.workspace import CallBuffers, new_outputs, new_workspace
-from scheduler.errors import ClockError, InputError
-from scheduler.features.kernels.operations import fill_candidates
-from scheduler.features.program import kept_columns
-from scheduler.fleet.arrays import FleetArrays
-from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.decisions.arrays import FIRST_ID, N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT_ID
+from scheduler.decisions.decision import Decision, Decisions
+from scheduler.decisions.first_id import new_first_id
+from scheduler.engine import engine
+from scheduler.engine.arm import Arm
+from scheduler.engine.request import check_time, check_times, column_of_one
+from scheduler.engine.state import State
+from scheduler.engine.warm_up import warm_up
+from scheduler.errors import InputError
 from scheduler.history.arrays import HistoryArrays
-from scheduler.history.outcomes import OutcomeBuffer, outcome_rows, tracked, values_at
-from scheduler.history.store import new_history
+from scheduler.history.outcomes import outcome_rows, values_at
 from scheduler.model.model import Model
-from scheduler.policy.compile import check_swap, compile_policy, with_policy
-from scheduler.retrieval.arrays import NO_BLOCKLIST, IndexArrays
-from scheduler.retrieval.index import Index
-from scheduler.runtime.packed_arrays import PackedArrays
-from scheduler.runtime.read_write_lock import ReadWriteLock
+from scheduler.policy.compile import check_swap, with_policy
 from scheduler.spec import Spec
-
-MAX_SKEW = 5.0
-"""Seconds by which a call's time may lie behind the latest one: threads and machines disagree so far."""
-
-LAST_ID = 2**63 - 1
-"""Ids of decisions are integers of 64 bits."""
 
 REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
-
-WARM_NODES = 2_048
-"""Nodes of a warm-up: so many that every table and index has to grow."""
-
-WARM_CALLS = 32
-"""Calls of a kind in a warm-up: Python adapts its own instructions to what they meet over the first dozen."""
-
-DRY_RUNS = 256
-"""Decisions of a warm-up by all that is known: the processor learns over some hundred which way branches go."""
-
-
-class _Thread(threading.local):
-    """What a thread decides in; each thread that asks finds its own.
-
-    Attributes
-    ----------
-    workspace
-        Its workspace.
-    request, decision, report
-        Room for one request, one decision and one outcome, in that workspace.
-    """
-
-    def __init__(self, model: Model, index: Index) -> None:
-        policy = model.spec.policy
-        self._model = model
-        self.question = RequestBuffer(model.features.request)
-        self.answer = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads)
-        self.report = OutcomeBuffer(model.spec)
-        kept = CallBuffers(
-            retrieval=index.new_work(),
-            question=self.question.arrays,
-            found=np.empty((1, index.arrays.limit), np.int32),
-            out=self.answer.arrays,
-            report=self.report.arrays,
-        )
-        self._kept = kept
-        self.workspace = PackedArrays(new_workspace(model, index.arrays.limit, kept))
-
-    def workspace_for(self, n: int) -> PackedArrays[Workspace]:
-        """Return the workspace, which grows to the largest number of candidates asked for."""
-        if n > len(self.workspace.content.candidates.slot):
-            self.workspace = PackedArrays(new_workspace(self._model, n, self._kept))
-        return self.workspace
 
 
 class Scheduler:
@@ -114,9 +45,14 @@ class Scheduler:
         Fixes every random draw, 0 to 2**63 - 1.
     remember
         How many decisions wait for their outcome before the oldest is forgotten.
+    first_id
+        Id of the first decision; the next ones count up. By default unique over processes and restarts. A random
+        draw is a function of the seed and the decision's id: pass the same ``first_id`` to repeat a run.
 
     Attributes
     ----------
+    state
+        What is known of the world; see `State`.
     fleet
         The nodes: ``upsert``, ``update``, ``remove``, ``heartbeat``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
     clients
@@ -130,32 +66,30 @@ class Scheduler:
     >>> sched.observe(d.id, {"ok": True, "rtt_ms": 31.0}, now=0.1)  # doctest: +SKIP
     """
 
-    def __init__(self, model: Model, spec: Spec | None = None, *, seed: int = 0, remember: int = REMEMBERED) -> None:
-        for name, value, low in (("seed", seed, 0), ("remember", remember, 1)):
+    def __init__(
+        self,
+        model: Model,
+        spec: Spec | None = None,
+        *,
+        seed: int = 0,
+        remember: int = REMEMBERED,
+        first_id: int | None = None,
+    ) -> None:
+        first = new_first_id() if first_id is None else first_id
+        for name, value, low in (("seed", seed, 0), ("remember", remember, 1), ("first_id", first, 0)):
             if not isinstance(value, int | np.integer) or not low <= value < 2**63:
                 message = f"{name}: expected an integer of {low} or more, found {value!r}"
                 raise InputError(message)
-        self.model = model = model if spec is None else with_policy(model, spec)
-        spec, features = model.spec, model.features
-        self._lock = ReadWriteLock()
-        self._seed = int(seed)
-        self._latest = np.full(1, -np.inf)
-        self._index = Index(spec.candidates, features.request, features.node)
-        self._history = new_history(spec)
-        self._log = DecisionRing(int(remember), spec.policy.max_nodes, spec.policy.alternatives, features)
-        self._policy = compile_policy(model)
-        self._tracked = tracked(spec, spec.history.values)
-        self._thread = _Thread(model, self._index)
-        self._packed: PackedArrays[State] | None = None
-        self.clients = IdTable(features.request, "client ids", self._lock)
-        self.fleet = Fleet(
-            features.node,
-            model.forest,
-            spec.ledger.capacity if spec.ledger else None,
-            lock=self._lock,
-            hooks=Hooks(changed=self._nodes_changed, removed=self._nodes_removed, reads=kept_columns(spec)),
-            sets=self._index,
-        )
+        model = model if spec is None else with_policy(model, spec)
+        self.state = State(model.spec, model.features, seed=int(seed), remember=int(remember), first_id=int(first))
+        self.state.join(Arm(model, self.state.index))
+        self.clients = self.state.clients
+        self.fleet = self.state.fleet
+
+    @property
+    def model(self) -> Model:
+        """The model in charge, under the policy in force."""
+        return self.state.arms[0].model
 
     def decide(
         self,
@@ -195,8 +129,9 @@ class Scheduler:
         """
         rows = None if candidates is None else [plain_list(candidates, "candidates")]
         one = None if exclude is None else [exclude]
-        blocklist = self._barred(one, None if block is None else column_of_one(block, "block"), 1)
-        return self._lock.reading(self._decide, request, rows, blocklist, check_time(now))
+        blocklist = engine.blocklist_of(self.state, one, None if block is None else column_of_one(block, "block"), 1)
+        time = check_time(now)
+        return self.state.lock.reading(engine.decide, self.state, None, request, rows, blocklist, time)
 
     def decide_batch(
         self,
@@ -231,8 +166,11 @@ class Scheduler:
         InputError
             As `decide`.
         """
-        out, nodes = self._lock.reading(self._decide_batch, requests, candidates, exclude, block, check_time(now))
-        longest = self.model.spec.policy.max_nodes
+        time = check_time(now)
+        arm, out, nodes = self.state.lock.reading(
+            engine.decide_batch, self.state, None, requests, candidates, exclude, block, time
+        )
+        longest = arm.model.spec.policy.max_nodes
         return Decisions(
             id=out.id,
             nodes=nodes[:, :longest],
@@ -245,8 +183,8 @@ class Scheduler:
             propensity=out.propensity,
             reason=out.reason,
             dropped=out.dropped,
-            heads=self.model.heads,
-            model_version=self.model.version,
+            heads=arm.model.heads,
+            model_version=arm.model.version,
         )
 
     def observe(self, decision: int, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
@@ -278,7 +216,7 @@ class Scheduler:
         its past. Its reservation went with it.
         """
         arrival = check_time(now)
-        if not self._observe_plain(decision, outcome, arrival, node):
+        if not engine.observe_plain(self.state, decision, outcome, arrival, node):
             one = column_of_one(outcome, "outcome")
             self.observe_batch([decision], one, now=arrival, nodes=None if node is None else [node])
 
@@ -306,12 +244,11 @@ class Scheduler:
         ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
         n = ids.size if isinstance(ids, np.ndarray) else len(ids)
         times = check_times(now, n)
-        values = values_at(self._tracked, outcome_rows(self.model.spec, n, outcomes))
-        with self._lock:
-            rows, places = self._log.find(ids, nodes)
-            self._check_clock(times.min(initial=np.inf))
-            if observe.observe(self._state(), rows, places, values, times, self._thread.workspace):
-                self._refresh_returned(rows, places)
+        state = self.state
+        values = values_at(state.tracked, outcome_rows(state.spec, n, outcomes))
+        with state.lock:
+            rows, places = state.log.find(ids, nodes)
+            engine.observe_rows(state, rows, places, values, times)
 
     def score(
         self,
@@ -331,8 +268,7 @@ class Scheduler:
         -------
         dict of (n, n_candidates) float64, NaN where a row is padded.
         """
-        out = self._lock.reading(self._score, requests, candidates, check_time(now))
-        return {name: out[:, :, h] for h, name in enumerate(self.model.heads)}
+        return self.state.lock.reading(engine.score, self.state, None, requests, candidates, check_time(now))
 
     def features(
         self,
@@ -352,7 +288,8 @@ class Scheduler:
         -------
         (n, n_candidates, n_features) float32, columns as in ``model.features.names``, NaN where a row is padded.
         """
-        return self._lock.reading(self._features, requests, candidates, check_time(now))
+        time = check_time(now)
+        return self.state.lock.reading(engine.features, self.state, None, requests, candidates, time)
 
     def set_policy(self, spec: Spec) -> None:
         """Decide by another spec's utility, exploration and spread limits from the next request on.
@@ -370,12 +307,12 @@ class Scheduler:
         InputError
             If it is another kind of spec: make a new `Scheduler` of that. Nothing changed.
         """
-        with self._lock:
-            model = with_policy(self.model, spec)
-            check_swap(self.model.spec, model.spec)
-            self._policy = compile_policy(model)
-            self.model, self._packed = model, None
-            self._thread = _Thread(model, self._index)
+        state = self.state
+        with state.lock:
+            old = state.arms[0]
+            model = with_policy(old.model, spec)
+            check_swap(old.model.spec, model.spec)
+            state.replace(old, old.with_model(model, state.index))
 
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
@@ -384,41 +321,27 @@ class Scheduler:
         its nodes is read once, so that it is in the processor's caches as far as they reach, and some of its clients
         are decided for, to no effect.
         """
-        client, other = self.model.spec.telemetry.client, Scheduler(self.model, remember=8)
-        ids = list(range(WARM_NODES))
-        other.fleet.upsert(ids, dict.fromkeys(other.fleet.table.schema.key_columns, ids))
-        other.clients.upsert([0], {})
-        for candidates in [None] * WARM_CALLS + [ids[:2]]:
-            decision = other.decide({client: 0}, candidates, now=0.0)
-            other.observe(decision.id, {"ok": False}, now=0.0, node=decision.nodes[0])
-        several = other.decide_batch({client: [0]}, now=0.0)
-        other.observe_batch(several.id, {"ok": [False]}, now=0.0, nodes=several.nodes[:, 0].tolist())
-        other.score({client: [0]}, [ids[:2]], now=0.0)
-        other.refresh()
-        other.fleet.remove(ids)
-        self._lock.reading(self._read_nodes, client)
-        with self._lock:
-            self._log.touch()
-            self._dry_run(client)
+        warm_up(self.state, self.state.arms[0])
 
     def counters(self) -> dict[str, int]:
         """Return how much was decided, explored, observed, expired, forgotten and held."""
-        counters = self._log.arrays.counters
+        counters, history = self.state.log.arrays.counters, self.state.history.counters
         return {
-            "decisions": int(counters[NEXT_ID]),
+            "decisions": int(counters[NEXT_ID] - counters[FIRST_ID]),
             "explored": int(counters[N_EXPLORED]),
             "outcomes": int(counters[N_OUTCOMES]),
             "expired": int(counters[N_EXPIRED]),
             "forgotten": int(counters[N_FORGOTTEN]),
-            "history_entries": int(self._history.counters[0]),
-            "history_evicted": int(self._history.counters[1]),
+            "history_entries": int(history[0]),
+            "history_evicted": int(history[1]),
             "nodes": len(self.fleet),
+            "clock_steps_back": self.state.clock.steps_back,
         }
 
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
-        with self._lock:
-            node_rows.refresh_nodes(self._state(), self.fleet.slots(), self._thread.workspace)
+        with self.state.lock:
+            self.state.refresh(self.fleet.slots())
 
     @property
     def history(self) -> HistoryArrays:
@@ -426,158 +349,4 @@ class Scheduler:
 
         `training.features.replay.replay` fills them from telemetry; call `refresh` afterwards.
         """
-        return self._history
-
-    def _decide(
-        self, request: Mapping[str, Any], rows: Sequence[Sequence[Id]] | None, blocklist: NDArray[np.uint64], now: float
-    ) -> Decision:
-        self._check_clock(now)
-        thread, model = self._thread, self.model
-        workspace, name = thread.workspace, model.spec.telemetry.client
-        work = workspace.content
-        client = thread.question.write(request, name, self.clients)
-        if client < 0:
-            work.request.values[:], work.request.keys[:] = request_rows(
-                column_of_one(request, "request"), name, self.clients
-            )
-        if rows is None:
-            slots = work.found
-            decide.decide_one(self._state(), client, blocklist, now, workspace)
-        else:
-            decide.take_request(self._state(), client, workspace)
-            slots = self._run(work.request, rows, blocklist, now, work.out)
-        return thread.answer.read(slots, self.fleet.table.id_at, model.version)
-
-    def _observe_plain(self, decision: object, outcome: object, now: float, node: object) -> bool:
-        """Report an outcome in plain numbers; False, and nothing has changed, where it is not plain or wrong."""
-        thread = self._thread
-        if type(decision) is not int or not 0 <= decision <= LAST_ID or not thread.report.write(outcome, node):
-            return False
-        with self._lock:
-            if now < self._latest.item() - MAX_SKEW:
-                return False
-            lost = observe.observe_one(self._state(), decision, now, thread.workspace)
-            if lost > 0:
-                report = thread.report.arrays
-                self._refresh_returned(report.row, report.place)
-        return lost >= 0
-
-    def _decide_batch(
-        self, requests: Mapping[str, Any], candidates: object, exclude: object, block: object, now: float
-    ) -> tuple[DecisionArrays, NDArray[Any]]:
-        self._check_clock(now)
-        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
-        out = new_outputs(self.model, len(entity.keys))
-        blocklist = self._barred(exclude, block, len(entity.keys))
-        slots = self._run(entity, candidates, blocklist, now, out)
-        nodes = np.full(out.position.shape, None)
-        request, place = np.nonzero(out.position >= 0)
-        nodes[request, place] = self.fleet.table.ids_at(slots[request, out.position[request, place]])
-        return out, nodes
-
-    def _read_nodes(self, client: str) -> None:
-        """Score every node for a made-up client, and forget it."""
-        entity = request_rows({client: [0]}, client, self.clients)
-        slots, limit = self.fleet.slots(), self._index.arrays.limit
-        out = np.empty((1, limit, len(self.model.heads)))
-        for first in range(0, slots.size, limit):
-            decide.score_all(
-                self._state(), entity, slots[None, first : first + limit], 0.0, self._thread.workspace, out
-            )
-
-    def _dry_run(self, client: str) -> None:
-        """Decide for some clients by all that is known, into a log that is thrown away, and reserve nothing."""
-        ids, policy = list(islice(self.clients, DRY_RUNS)) or [0], self.model.spec.policy
-        log = DecisionRing(DRY_RUNS, policy.max_nodes, policy.alternatives, self.model.features)
-        now = self._latest.item() if np.isfinite(self._latest) else 0.0
-        kept = self._state()
-        state = kept.content
-        self._packed = PackedArrays(
-            state._replace(log=log.arrays, latest=np.full(1, now), policy=state.policy._replace(demand=-1))
-        )
-        try:
-            for i in range(DRY_RUNS):
-                self.decide({client: ids[i % len(ids)]}, now=now)
-        finally:
-            self._packed = kept
-
-    def _score(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float64]:
-        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
-        slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
-        out = np.full((*slots.shape, len(self.model.heads)), np.nan)
-        decide.score_all(self._state(), entity, slots, now, self._thread.workspace_for(slots.shape[1]), out)
-        return out
-
-    def _barred(self, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
-        if exclude is None and block is None:
-            return NO_BLOCKLIST
-        return read_blocklist(exclude, block, self.model.features.node, n)
-
-    def _features(self, requests: Mapping[str, Any], candidates: object, now: float) -> NDArray[np.float32]:
-        features = self.model.features
-        entity = request_rows(requests, self.model.spec.telemetry.client, self.clients)
-        slots = candidate_slots(candidates, self.fleet.table, len(entity.keys))
-        out = np.full((*slots.shape, len(features.names)), np.nan, np.float32)
-        fill_candidates(features.program, entity, self.fleet.arrays.columns, slots, self._history, now, out)
-        return out
-
-    def _run(
-        self, requests: ColumnArrays, candidates: object, blocklist: NDArray[np.uint64], now: float, out: DecisionArrays
-    ) -> NDArray[np.int32]:
-        """Decide requests into ``out`` and return the fleet slots of their candidates, given or retrieved."""
-        given = candidates is not None
-        if given:
-            slots = candidate_slots(candidates, self.fleet.table, len(requests.keys))
-        else:
-            slots = np.empty((len(requests.keys), self._index.arrays.limit), np.int32)
-        workspace = self._thread.workspace_for(slots.shape[1])
-        decide.decide(self._state(), requests, blocklist, slots, given, now, workspace, out)
-        return slots
-
-    def _check_clock(self, now: float) -> None:
-        latest = self._latest.item()
-        if now < latest - MAX_SKEW:
-            message = f"now: expected at least {latest} less {MAX_SKEW} s, found {now}"
-            raise ClockError(message)
-
-    def _state(self) -> PackedArrays[State]:
-        """Return the state as it stands; packed anew where arrays were replaced, as by growth."""
-        packed, fleet, postings, clients = self._packed, self.fleet.arrays, self._index.arrays, self.clients.columns
-        if packed is None or not _holds(packed.content, fleet, postings, clients):
-            state = State(
-                program=self.model.features.program,
-                tables=self.model.forest.tables,
-                policy=self._policy,
-                fleet=fleet,
-                history=self._history,
-                log=self._log.arrays,
-                locks=self._lock.words,
-                latest=self._latest,
-                seed=self._seed,
-                postings=postings,
-                clients=clients,
-                tracked=self._tracked,
-            )
-            packed = self._packed = PackedArrays(state)
-        return packed
-
-    def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
-        self._index.put(slots, self.fleet.arrays.columns.keys)
-        node_rows.refresh_nodes(self._state(), slots, self._thread.workspace)
-
-    def _nodes_removed(self, slots: NDArray[np.int32]) -> None:
-        self._index.drop(slots)
-
-    def _refresh_returned(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-        """Refresh nodes that left between decision and their very first outcome and came back, by a scan of all."""
-        log, fleet = self._log.arrays, self.fleet.arrays
-        left = fleet.generation[log.slot[rows, places]] != log.generation[rows, places]
-        if left.any():
-            keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
-            slots = np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32)
-            node_rows.refresh_nodes(self._state(), slots, self._thread.workspace)
-
-
-def _holds(state: State, fleet: FleetArrays, postings: IndexArrays, clients: ColumnArrays) -> bool:
-    """Return whether a state is made of these very arrays."""
-    return state.fleet is fleet and state.postings is postings and state.clients is clients
+        return self.state.history

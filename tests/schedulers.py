@@ -23,7 +23,7 @@ COLUMNS = {
 
 
 def new(model, seed=0, **parts):
-    sched = Scheduler(models.changed(model, **parts), seed=seed)
+    sched = Scheduler(models.changed(model, **parts), seed=seed, first_id=0)
     sched.fleet.upsert(IDS, COLUMNS)
     sched.clients.upsert([17, "tv"], {"isp": [7, "mobile"], "lat": [1, 2], "lon": [3, 4], "taste": [[1, 0, 0]] * 2})
     return sched
@@ -36,12 +36,17 @@ def arrays(history):
 
 def state(sched):
     """All that a call may change."""
-    inside = vars(sched)
     fleet, clients = sched.fleet, sched.clients
     ids = [table.ids_at(np.arange(len(table.columns.keys))) for table in (fleet.table, clients)]
-    parts = (*fleet.arrays.columns, *fleet.arrays[1:], *ids, *clients.columns)
-    parts += (*inside["_log"].arrays, *arrays(sched.history))
-    return copy.deepcopy((parts, inside["_latest"], list(fleet.table), list(clients)))
+    parts = (
+        *fleet.arrays.columns,
+        *fleet.arrays[1:],
+        sched.state.arms[0].arrays.content.node_rows,
+        *ids,
+        *clients.columns,
+    )
+    parts += (*sched.state.log.arrays, *arrays(sched.history))
+    return copy.deepcopy((parts, sched.state.clock.latest, list(fleet.table), list(clients)))
 
 
 def same(a, b):

@@ -18,9 +18,10 @@ DROPS: Final = ("silent", "quarantined", "full", "blocked", "spread")
 """Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
 not want it; the first that holds counts. Or it would have followed in the slate, but for a spread limit."""
 
-(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED) = range(6)
+(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED, FIRST_ID) = range(7)
 """Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
-expired, decisions overwritten before all their outcomes came, decisions for another than the best."""
+expired, decisions overwritten before all their outcomes came, decisions for another than the best, id of the first
+decision."""
 
 OPEN, ANSWERED, SPARE = 1, 2, 3
 """State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
@@ -32,20 +33,21 @@ class DecisionLog(NamedTuple):
 
     Attributes
     ----------
-    id, time
-        (size,) int64 and float64.
+    id, time, length
+        (size,) int64, float64 and int32: the decision, when it was made, and how many nodes its slate has.
     request_keys
         (size, n_keys) uint64, what history needs to learn from the outcome.
     node_keys
-        (size * places, n_keys) uint64, likewise; a decision has places for its longest slate, then for alternatives.
+        (size * places, n_keys) uint64, likewise; a decision's slate comes first, then its alternatives.
     slot, generation, state, held
         (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
-        (6,) int64, see `NEXT_ID`.
+        (7,) int64, see `NEXT_ID`.
     """
 
     id: NDArray[np.int64]
     time: NDArray[np.float64]
+    length: NDArray[np.int32]
     request_keys: NDArray[np.uint64]
     node_keys: NDArray[np.uint64]
     slot: NDArray[np.int32]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Ids, id_keys, n_distinct, plain_list
-from scheduler.decisions.arrays import ANSWERED, N_EXPLORED, NEXT_ID, DecisionLog
+from scheduler.decisions.arrays import ANSWERED, FIRST_ID, NEXT_HOLD, NEXT_ID, DecisionLog
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
 from scheduler.features.program import Features
 
@@ -21,27 +22,56 @@ class DecisionRing:
     ----------
     size
         How many decisions are remembered.
-    max_nodes, n_alternatives
-        Longest slate, and how many alternatives are noted beside it.
+    places
+        Nodes of a decision at most, alternatives included.
     features
         How many keys requests and nodes have.
+    first_id
+        Id of the first decision.
     """
 
-    def __init__(self, size: int, max_nodes: int, n_alternatives: int, features: Features) -> None:
-        self._max_nodes, places = max_nodes, max_nodes + n_alternatives
+    def __init__(self, size: int, places: int, features: Features, first_id: int) -> None:
+        counters = np.zeros(FIRST_ID + 1, np.int64)
+        counters[[NEXT_ID, NEXT_HOLD, FIRST_ID]] = first_id
         self.arrays = DecisionLog(
             id=np.full(size, -1, np.int64),
             time=np.zeros(size),
+            length=np.zeros(size, np.int32),
             request_keys=np.zeros((size, features.request.n_keys), np.uint64),
             node_keys=np.zeros((size * places, features.node.n_keys), np.uint64),
             slot=np.zeros((size, places), np.int32),
             generation=np.zeros((size, places), np.int32),
             state=np.zeros((size, places), np.int8),
             held=np.zeros((size, places)),
-            counters=np.zeros(N_EXPLORED + 1, np.int64),
+            counters=counters,
         )
 
-    def touch(self) -> None:
+    def widen(self, places: int) -> None:
+        """Have room for so many nodes a decision; nobody else may use the log meanwhile.
+
+        Nothing changes where there is room already. Otherwise all rows are copied: 65,536 of one place in some
+        milliseconds.
+        """
+        old = self.arrays
+        size, before = old.slot.shape
+        if places <= before:
+            return
+
+        def wider(array: NDArray[Any], width: int) -> NDArray[Any]:
+            out = np.zeros((size, places, width), array.dtype)
+            out[:, :before] = array.reshape(size, before, width)
+            return out
+
+        n_keys = old.node_keys.shape[1]
+        self.arrays = old._replace(
+            node_keys=wider(old.node_keys, n_keys).reshape(size * places, n_keys),
+            slot=wider(old.slot, 1)[:, :, 0],
+            generation=wider(old.generation, 1)[:, :, 0],
+            state=wider(old.state, 1)[:, :, 0],
+            held=wider(old.held, 1)[:, :, 0],
+        )
+
+    def touch_pages(self) -> None:
         """Write every page once without changing it, so that no decision waits for the system to hand it out."""
         for array in self.arrays:
             array[:] = array.copy()
@@ -79,7 +109,7 @@ class DecisionRing:
 
     def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         size, last = self.arrays.id.size, int(self.arrays.counters[NEXT_ID]) - 1
-        first = max(last - size, -1) + 1
+        first = max(last - size + 1, int(self.arrays.counters[FIRST_ID]))
         if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:
             known = (decisions >= first) & (decisions <= last)
             if known.all():  # in one pass; what is wrong is named below
@@ -91,12 +121,14 @@ class DecisionRing:
             raise InputError(message)
         unknown = [item for item in items if not first <= item <= last]
         if unknown:
-            message = f"decision: expected one of the last {size}, found {unknown[0]}"
+            own = self.arrays.counters[FIRST_ID] <= unknown[0] <= last
+            why = "which is forgotten" if own else "which another scheduler made, or none"
+            message = f"decision: expected one of the last {size} of this scheduler, found {unknown[0]}, {why}"
             raise UnknownDecisionError(message)
         return np.array(items, np.int64) % size
 
     def _only_places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        several = (self.arrays.state[rows, : self._max_nodes] != 0).sum(axis=1) > 1
+        several = self.arrays.length[rows] > 1
         if several.any():
             decision = self.arrays.id[rows[several][0]]
             message = f"decision {decision}: expected which node of its slate the outcome is of, found none"

@@ -65,7 +65,7 @@ class Workspace(NamedTuple):
     x_pair: NDArray[np.float32]
     pair: PairWork
     request_row: NDArray[np.uint64]
-    forest: Any  # scheduler.tables.ForestWork
+    forest: Any  # scheduler.forest.arrays.ForestWork
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
     question: RequestArrays
@@ -75,22 +75,41 @@ class Workspace(NamedTuple):
     report: OutcomeArrays
 
 
-class State(NamedTuple):
-    """All that a decision reads and changes.
+class StateArrays(NamedTuple):
+    """What the scheduler knows of the world, as kernels see it; nothing of it depends on a model or a policy.
 
-    ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all but the next id is under its mutex.
-    ``latest`` is (1,) float64, the latest time of any call in seconds.
+    ``program`` computes history keys. ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all except
+    the next id is under its mutex. ``clock`` is (1,) float64, the latest time of any call in seconds.
     """
 
     program: FeatureProgram
-    tables: Any  # scheduler.tables.ForestTables, which stands a layer above
-    policy: PolicyArrays
     fleet: FleetArrays
     history: HistoryArrays
     log: DecisionLog
     locks: NDArray[np.int64]
-    latest: NDArray[np.float64]
+    clock: NDArray[np.float64]
     seed: int
     postings: IndexArrays
     clients: ColumnArrays
     tracked: Tracked
+
+
+class ArmArrays(NamedTuple):
+    """How one model decides, as kernels see it.
+
+    Attributes
+    ----------
+    program
+        Computes features, with the model's categories.
+    mask_tables
+        The forest.
+    policy
+        How head values become a choice.
+    node_rows
+        (slots, node_words) uint64, the forest's row of each node.
+    """
+
+    program: FeatureProgram
+    mask_tables: Any  # scheduler.forest.arrays.ForestTables, a sibling of features
+    policy: PolicyArrays
+    node_rows: NDArray[np.uint64]

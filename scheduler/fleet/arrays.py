@@ -17,8 +17,6 @@ class FleetArrays(NamedTuple):
     ----------
     columns
         The nodes' columns.
-    rows
-        (slots, node_words) uint64, the forest's row of each node.
     alive_until
         (slots,) float64, when the heartbeat is overdue; -inf for a free slot.
     quarantined_until
@@ -30,7 +28,6 @@ class FleetArrays(NamedTuple):
     """
 
     columns: ColumnArrays
-    rows: NDArray[np.uint64]
     alive_until: NDArray[np.float64]
     quarantined_until: NDArray[np.float64]
     generation: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""The nodes: their columns, whether they live, their uplink, and the forest row kept for each."""
+"""The nodes: their columns, whether they live, and their uplink."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from scheduler.columns.ids import Id, Ids, plain_list, present_keys
 from scheduler.columns.schema import Schema, Sets
 from scheduler.errors import InputError
 from scheduler.fleet.arrays import FleetArrays
-from scheduler.forest.forest import Forest
 from scheduler.runtime.growable_array import GrowableArray
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
@@ -71,8 +70,6 @@ class Fleet:
     ----------
     schema
         The spec's node columns.
-    forest
-        Gives the width of a node's row; the hook fills the rows.
     capacity
         Which column is the uplink in kbit/s; without one the uplink is unlimited. A node whose uplink is
         missing has none.
@@ -87,7 +84,6 @@ class Fleet:
     def __init__(
         self,
         schema: Schema,
-        forest: Forest,
         capacity: str | None = None,
         *,
         lock: ReadWriteLock | None = None,
@@ -98,7 +94,6 @@ class Fleet:
         self.table = IdTable(schema, "node ids", self._lock)
         # What every candidate is asked for stands side by side, so that it comes with one cache line.
         self._asked = GrowableArray((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0))
-        self._rows = GrowableArray((forest.node_words,), np.uint64)
         self._generation = GrowableArray((), np.int32)
         self._capacity = capacity
         self._hooks = hooks
@@ -268,7 +263,6 @@ class Fleet:
         asked = self._asked.grow(n)
         return FleetArrays(
             columns=self.table.columns,
-            rows=self._rows.grow(n),
             alive_until=asked[:, 0],
             quarantined_until=asked[:, 1],
             generation=self._generation.grow(n),

@@ -49,6 +49,11 @@ class GrowableArray:
         self._rows = self._reserve(rows, 1)
         self._used = 0
 
+    @property
+    def used(self) -> NDArray[Any]:
+        """The rows that were asked for so far."""
+        return self._rows[: self._used]
+
     def grow(self, n: int) -> NDArray[Any]:
         """Return the first ``n`` rows, at least as many as before; those returned before are the same memory."""
         if n > len(self._rows):

@@ -78,4 +78,4 @@ def _careless(give_back):
 
 
 def _index_only(scheduler, slots):
-    vars(scheduler)["_index"].put(slots, scheduler.fleet.arrays.columns.keys)
+    scheduler.state.index.put(slots, scheduler.fleet.arrays.columns.keys)

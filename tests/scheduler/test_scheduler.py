@@ -179,12 +179,12 @@ def slate_of_three(model):
 
 def test_a_row_follows_every_column_that_it_reads(sched):
     for name, raw in COLUMNS.items():
-        before = sched.fleet.arrays.rows.copy()
+        before = sched.state.arms[0].arrays.content.node_rows.copy()
         sched.fleet.update([1, 2], {name: [raw[2], raw[3]]})
-        kept = sched.fleet.arrays.rows.copy()
+        kept = sched.state.arms[0].arrays.content.node_rows.copy()
         assert (kept == before).all() == (name not in {"isp", "load"})
         sched.refresh()
-        np.testing.assert_array_equal(kept, sched.fleet.arrays.rows)
+        np.testing.assert_array_equal(kept, sched.state.arms[0].arrays.content.node_rows)
 
 
 def test_each_node_of_a_slate_has_its_own_outcome(model):
@@ -301,7 +301,7 @@ def test_threads_neither_fail_nor_promise_more_uplink_than_there_is(model):  # n
 
     def watch(_):
         while not done.is_set():
-            with vars(sched)["_lock"]:
+            with sched.state.lock:
                 arrays = sched.fleet.arrays
                 held = arrays.alive_until > -INF
                 over.extend((arrays.reserved[held] - arrays.capacity[held] * (1 + 1e-9)).clip(0).tolist())

@@ -37,7 +37,7 @@ def requests(random, n=BATCH, kbps=(0.0, 300.0, 900.0)):
 
 def held_by_slot(sched):
     """What the log holds of each slot, none of whose nodes left."""
-    log = vars(sched)["_log"].arrays
+    log = sched.state.log.arrays
     return np.bincount(log.slot.ravel(), log.held.ravel(), len(sched.fleet.arrays.reserved))
 
 
@@ -169,16 +169,16 @@ def test_growth_removal_and_outcomes_go_on_beside_decisions(model):
             done.set()
 
     in_threads(change, *[lambda t=t: serve(t) for t in range(THREADS - 1)])
-    rows = sched.fleet.arrays.rows.copy()
+    rows = sched.state.arms[0].arrays.content.node_rows.copy()
     sched.refresh()
     live = sched.fleet.arrays.alive_until > -np.inf
-    np.testing.assert_array_equal(rows[live], sched.fleet.arrays.rows[live])
-    assert free(vars(sched)["_lock"].words)
+    np.testing.assert_array_equal(rows[live], sched.state.arms[0].arrays.content.node_rows[live])
+    assert free(sched.state.lock.words)
 
 
 def test_a_ring_smaller_than_what_is_under_way_forgets_and_holds_nothing_for_ever(model):
     spec = new(model, ledger=LEDGER).model.spec
-    sched = Scheduler(model, spec, remember=2)
+    sched = Scheduler(model, spec, remember=2, first_id=0)
     sched.fleet.upsert(IDS, COLUMNS)
 
     def serve(t):
@@ -187,7 +187,7 @@ def test_a_ring_smaller_than_what_is_under_way_forgets_and_holds_nothing_for_eve
             sched.decide_batch(requests(random), now=0.0)
 
     in_threads(*[lambda t=t: serve(t) for t in range(THREADS)])
-    log = vars(sched)["_log"].arrays
+    log = sched.state.log.arrays
     n = THREADS * ROUNDS * BATCH
     assert log.counters[NEXT_ID] == n
     assert sorted(log.id) == [n - 2, n - 1]
@@ -199,7 +199,7 @@ def test_a_ring_smaller_than_what_is_under_way_forgets_and_holds_nothing_for_eve
 
 def test_expiry_waits_for_an_id_that_is_taken_but_not_written(model):
     sched = new(model, ledger=LEDGER)
-    log = vars(sched)["_log"].arrays
+    log = sched.state.log.arrays
     sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=0.0)
     log.counters[NEXT_ID] += 1  # another thread takes id 1
     d = sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=0.0)
@@ -224,7 +224,7 @@ def test_the_clock_never_goes_back(model):
     in_threads(
         *[lambda t=t: [sched.decide({"client_id": 17}, now=t + n / 100) for n in range(50)] for t in range(THREADS)]
     )
-    assert vars(sched)["_latest"] == THREADS - 1 + 49 / 100
+    assert sched.state.clock.latest == THREADS - 1 + 49 / 100
 
 
 def test_a_request_that_would_change_the_scheduler_is_refused(sched):
@@ -237,4 +237,4 @@ def test_a_request_that_would_change_the_scheduler_is_refused(sched):
         sched.decide_batch(Mischief(client_id=[17]), now=0.0)
     assert "new" not in sched.fleet
     sched.fleet.upsert(["new"])
-    assert free(vars(sched)["_lock"].words)
+    assert free(sched.state.lock.words)

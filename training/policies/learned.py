@@ -32,7 +32,7 @@ class Learned:
 
     def __init__(self, setting: Setting, model: Model) -> None:
         self._setting = setting
-        self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER)
+        self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER, first_id=0)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
         self.n_origin = 0

@@ -16,7 +16,7 @@ from scheduler.decisions.arrays import (
     ORIGIN_NO_UPLINK,
     DecisionArrays,
 )
-from scheduler.engine.arrays import State, Workspace
+from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.filters import admit, still_free
 from scheduler.engine.kernels.reservations import expire
 from scheduler.engine.kernels.write_log import write_log
@@ -41,17 +41,23 @@ from scheduler.runtime.random import uniform
 
 @kernel
 def score(
-    packed: PackedArrays[State], request: ColumnArrays, i: int, n: int, now: float, workspace: PackedArrays[Workspace]
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    request: ColumnArrays,
+    i: int,
+    n: int,
+    now: float,
+    workspace: PackedArrays[Workspace],
 ) -> None:
     """Write raw scores and calibrated head values of the workspace's first ``n`` candidates."""
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
-    program, columns, rows = state.program, state.fleet.columns, state.fleet.rows
+    state, by, work = unpack_arrays(packed), unpack_arrays(arm), unpack_arrays(workspace)
+    program, columns = by.program, state.fleet.columns
     slots, raw, values = work.candidates.slot[:n], work.candidates.raw[:n], work.candidates.values[:n]
     fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
-    forest_kernels.request_row(state.tables, work.x_request, work.request_row)
+    forest_kernels.request_row(by.mask_tables, work.x_request, work.request_row)
     fill_pairs(program, request, i, columns, slots, state.history, now, work.pair, work.x_pair)
-    forest_kernels.score(state.tables, work.request_row, rows, slots, work.x_pair[:n], work.forest, raw)
-    calibrate(state.policy.calibration, raw, work.pair.x[:n], values)
+    forest_kernels.score(by.mask_tables, work.request_row, by.node_rows, slots, work.x_pair[:n], work.forest, raw)
+    calibrate(by.policy.calibration, raw, work.pair.x[:n], values)
 
 
 @inlined
@@ -85,7 +91,8 @@ def origin_reason(dropped: np.ndarray) -> int:
 
 @inlined
 def choose(
-    state: State,
+    state: StateArrays,
+    policy: PolicyArrays,
     request: ColumnArrays,
     i: int,
     decision: int,
@@ -96,7 +103,7 @@ def choose(
     out: DecisionArrays,
 ) -> None:
     """Draw a slate from ``n`` candidates with utilities, reserve its uplink and log it; call it under the mutex."""
-    policy, fleet, slate = state.policy, state.fleet, candidates.slate
+    fleet, slate = state.fleet, candidates.slate
     if demand > 0.0:
         n = still_free(fleet, n, candidates, out.dropped[i])
     length = n_alternatives = 0
@@ -106,11 +113,11 @@ def choose(
         others = candidates.ranked[: followers(policy, n, candidates) if demand > 0.0 else 0]
         find_feasible(policy, fleet, n, demand, others, candidates)
         explores = may_explore(policy, state.log, decision)
-        pick, top = draw(policy, n, uniform(state.seed, decision, 0), explores, candidates)
-        out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if pick == top else EXPLORED
+        pick, is_best = draw(policy, n, uniform(state.seed, decision, 0), explores, candidates)
+        out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if is_best else EXPLORED
         if pick >= 0:
             out.propensity[i] = candidates.probability[pick]
-            state.log.counters[N_EXPLORED] += pick != top
+            state.log.counters[N_EXPLORED] += not is_best
         if pick >= 0 or others.size > 0:
             first = pick if pick >= 0 else others[0]
             length, out.dropped[i, DROP_SPREAD] = assemble(policy, fleet, demand, first, others, candidates, slate)
@@ -125,7 +132,8 @@ def choose(
 
 @kernel
 def decide(
-    packed: PackedArrays[State],
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
     request: ColumnArrays,
     blocklist: np.ndarray,
     slots: np.ndarray,
@@ -151,10 +159,10 @@ def decide(
     out
         Changed in place, as are the fleet's reservations and the decision log.
     """
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
-    policy, fleet = state.policy, state.fleet
+    state, policy, work = unpack_arrays(packed), unpack_arrays(arm).policy, unpack_arrays(workspace)
+    fleet = state.fleet
     lock_kernels.acquire(state.locks)
-    state.latest[0] = max(state.latest[0], now)
+    state.clock[0] = max(state.clock[0], now)
     expire(fleet, state.log, policy.hold, now)
     lock_kernels.release(state.locks)
     for i in range(slots.shape[0]):
@@ -168,19 +176,19 @@ def decide(
         out.id[i] = decision
         n = admit(fleet, state.postings, slots[i], blocklist, i, demand, now, work.candidates, out.dropped[i])
         if n > 0:
-            score(packed, request, i, n, now, workspace)
+            score(packed, arm, request, i, n, now, workspace)
             p = profile(policy, request, i)
             utilities(policy, fleet, p, n, work.candidates)
             estimate_uncertainty(
                 policy, state.program, state.history, request, i, fleet.columns, p, n, now, work.pair, work.candidates
             )
         lock_kernels.acquire(state.locks)
-        choose(state, request, i, decision, n, demand, now, work.candidates, out)
+        choose(state, policy, request, i, decision, n, demand, now, work.candidates, out)
         lock_kernels.release(state.locks)
 
 
 @kernel
-def take_request(packed: PackedArrays[State], client: int, workspace: PackedArrays[Workspace]) -> None:
+def take_request(packed: PackedArrays[StateArrays], client: int, workspace: PackedArrays[Workspace]) -> None:
     """Write the request of a workspace: what its question carries, the rest from the client in that slot.
 
     With a slot below 0 the request stays as it is.
@@ -198,7 +206,12 @@ def take_request(packed: PackedArrays[State], client: int, workspace: PackedArra
 
 @kernel
 def decide_one(
-    packed: PackedArrays[State], client: int, blocklist: np.ndarray, now: float, workspace: PackedArrays[Workspace]
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    client: int,
+    blocklist: np.ndarray,
+    now: float,
+    workspace: PackedArrays[Workspace],
 ) -> None:
     """Decide the one request in a workspace, among candidates from the index, into the workspace.
 
@@ -206,7 +219,7 @@ def decide_one(
     """
     work, given = unpack_arrays(workspace), False
     take_request(packed, client, workspace)
-    decide(packed, work.request, blocklist, work.found, given, now, workspace, work.out)
+    decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out)
 
 
 @inlined
@@ -224,7 +237,8 @@ def clear(out: DecisionArrays, i: int) -> None:
 
 @kernel
 def score_all(
-    packed: PackedArrays[State],
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
     request: ColumnArrays,
     slots: np.ndarray,
     now: float,
@@ -240,6 +254,6 @@ def score_all(
                 work.candidates.position[n] = c
                 work.candidates.slot[n] = slots[i, c]
                 n += 1
-        score(packed, request, i, n, now, workspace)
+        score(packed, arm, request, i, n, now, workspace)
         for c in range(n):
             copy_row(out[i], work.candidates.position[c], work.candidates.values, c)

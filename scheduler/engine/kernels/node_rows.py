@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.engine.arrays import State, Workspace
+from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.features.kernels.history_keys import history_key
 from scheduler.features.kernels.operations import fill
 from scheduler.forest.kernels import score as forest_kernels
@@ -16,14 +16,15 @@ from scheduler.runtime.prefetch import AHEAD, prefetch
 
 
 @kernel
-def refresh_node(packed: PackedArrays[State], slot: int, workspace: PackedArrays[Workspace]) -> None:
+def refresh_node(
+    packed: PackedArrays[StateArrays], arm: PackedArrays[ArmArrays], slot: int, workspace: PackedArrays[Workspace]
+) -> None:
     """Recompute the forest row of one node from its columns and history."""
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
-    columns = state.fleet.columns
+    state, rows, work = unpack_arrays(packed), unpack_arrays(arm), unpack_arrays(workspace)
+    columns, program = state.fleet.columns, rows.program
     # Node features read nothing of the request: the node stands in for it.
-    program = state.program
     fill(program, program.node, False, columns, slot, columns, slot, state.history, 0.0, work.x_node)
-    forest_kernels.node_row(state.tables, work.x_node, state.fleet.rows[slot])
+    forest_kernels.node_row(rows.mask_tables, work.x_node, rows.node_rows[slot])
     for k in program.node_keys:
         entry = find(state.history, history_key(program, k, columns, slot, columns, slot))
         if entry >= 0:
@@ -31,41 +32,44 @@ def refresh_node(packed: PackedArrays[State], slot: int, workspace: PackedArrays
 
 
 @inlined
-def prefetch_node(state: State, slot: int) -> None:
+def prefetch_node(state: StateArrays, rows: np.ndarray, slot: int) -> None:
     """Ask for what `refresh_node` reads first."""
     program, columns = state.program, state.fleet.columns
     prefetch(columns.values, slot)
-    prefetch(state.fleet.rows, slot)
+    prefetch(rows, slot)
     for k in program.node_keys:
         prefetch_bucket(state.history, history_key(program, k, columns, slot, columns, slot))
 
 
 @kernel
-def refresh_nodes(packed: PackedArrays[State], slots: np.ndarray, workspace: PackedArrays[Workspace]) -> None:
+def refresh_nodes(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    slots: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
     """Recompute the forest rows of several nodes."""
-    state = unpack_arrays(packed)
+    state, rows = unpack_arrays(packed), unpack_arrays(arm).node_rows
     for i in range(slots.size):
         if i + 2 * AHEAD < slots.size:
             prefetch(state.fleet.columns.keys, slots[i + 2 * AHEAD])
         if i + AHEAD < slots.size:
-            prefetch_node(state, slots[i + AHEAD])
-        refresh_node(packed, slots[i], workspace)
+            prefetch_node(state, rows, slots[i + AHEAD])
+        refresh_node(packed, arm, slots[i], workspace)
 
 
 @kernel
-def refresh_returned(
-    packed: PackedArrays[State], node: ColumnArrays, j: int, workspace: PackedArrays[Workspace]
-) -> bool:
-    """Refresh the row of node ``j`` of the log, which left since, if it came back; False where it is unknown to where.
+def returned_slot(state: StateArrays, node: ColumnArrays, j: int) -> int:
+    """Return the slot to which node ``j`` of the log came back since it left, -1 if not, -2 if it cannot be determined.
 
-    When it came back its row was made anew, and whatever entry the row read was marked with its slot.
+    When a node comes back, its row is made anew, and each entry the row reads is marked with its slot.
     """
-    state = unpack_arrays(packed)
+    found = -1
     for k in state.program.node_keys:
         entry = find(state.history, history_key(state.program, k, node, j, node, j))
         slot = state.history.row_reader[entry] - 1 if entry >= 0 else -1
         if slot < 0:
-            return False
+            return -2
         if state.fleet.columns.keys[slot, 0] == node.keys[j, 0]:
-            refresh_node(packed, slot, workspace)
-    return True
+            found = slot
+    return found

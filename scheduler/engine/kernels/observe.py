@@ -6,8 +6,8 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES, DecisionLog
-from scheduler.engine.arrays import State, Workspace
-from scheduler.engine.kernels.node_rows import refresh_node, refresh_returned
+from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
+from scheduler.engine.kernels.node_rows import refresh_node, returned_slot
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
 from scheduler.history.kernels.outcome_values import track
@@ -18,7 +18,13 @@ from scheduler.runtime.prefetch import AHEAD, prefetch
 
 @inlined
 def prefetch_outcomes(
-    state: State, request: ColumnArrays, node: ColumnArrays, row: np.ndarray, place: np.ndarray, i: int
+    state: StateArrays,
+    rows: np.ndarray,
+    request: ColumnArrays,
+    node: ColumnArrays,
+    row: np.ndarray,
+    place: np.ndarray,
+    i: int,
 ) -> None:
     """Ask for what `observe` will read and change for outcomes soon after number ``i``."""
     fleet, log = state.fleet, state.log
@@ -32,21 +38,32 @@ def prefetch_outcomes(
         r, s = row[i + AHEAD], place[i + AHEAD]
         prefetch_entries(state.program, request, r, node, r * log.slot.shape[1] + s, state.history)
         prefetch(fleet.columns.keys, log.slot[r, s])
-        prefetch(fleet.rows, log.slot[r, s])
+        prefetch(rows, log.slot[r, s])
+
+
+@inlined
+def mark_changed(changed: np.ndarray, slot: int) -> None:
+    """Note that a node's row has to be made anew by the other arms too; there is no room where there are none."""
+    n = changed[0] + 1
+    if n < changed.size:
+        changed[n] = slot
+        changed[0] = n
 
 
 @kernel
 def observe(
-    packed: PackedArrays[State],
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
     row: np.ndarray,
     place: np.ndarray,
     values: np.ndarray,
     now: np.ndarray,
+    changed: np.ndarray,
     workspace: PackedArrays[Workspace],
 ) -> int:
-    """Fold outcomes into history, give back their uplink and refresh their nodes, and those that history let go of.
+    """Fold outcomes into history, give back their uplink and refresh the rows of the nodes they change.
 
-    Returns how many are of nodes that left and may have come back to a slot that nothing here tells of.
+    Returns how many outcomes are of nodes that left and may have come back to a slot that nothing here tells of.
 
     Parameters
     ----------
@@ -56,15 +73,18 @@ def observe(
         (n, n_values) float32 tracked values.
     now
         (n,) float64 arrivals in seconds.
+    changed
+        int32, receives how many nodes changed and their slots, as far as there is room.
     """
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
+    state, rows, work = unpack_arrays(packed), unpack_arrays(arm).node_rows, unpack_arrays(workspace)
     fleet, log = state.fleet, state.log
     request = ColumnArrays(fleet.columns.values, log.request_keys)
     node = ColumnArrays(fleet.columns.values, log.node_keys)
     x, n_lost = work.x_outcome, 0
+    changed[0] = 0
     for i in range(row.size):
-        prefetch_outcomes(state, request, node, row, place, i)
-        state.latest[0] = max(state.latest[0], now[i])
+        prefetch_outcomes(state, rows, request, node, row, place, i)
+        state.clock[0] = max(state.clock[0], now[i])
         r, s = row[i], place[i]
         at = r * log.slot.shape[1] + s
         for v in range(x.size):
@@ -75,19 +95,22 @@ def observe(
         log.state[r, s] = ANSWERED
         log.counters[N_OUTCOMES] += 1
         slot = log.slot[r, s]
-        if fleet.generation[slot] == log.generation[r, s]:
-            refresh_node(packed, slot, workspace)
-        elif not refresh_returned(packed, node, at, workspace):
-            n_lost += 1
-        # What history let go of for this outcome, other nodes' rows may still tell of.
+        if fleet.generation[slot] != log.generation[r, s]:
+            slot = returned_slot(state, node, at)
+            n_lost += slot == -2
+        if slot >= 0:
+            refresh_node(packed, arm, slot, workspace)
+            mark_changed(changed, slot)
+        # What history evicted for this outcome, other nodes' rows may still tell of.
         for other in range(state.history.evicted[0]):
-            refresh_node(packed, state.history.evicted[1 + other], workspace)
+            refresh_node(packed, arm, state.history.evicted[1 + other], workspace)
+            mark_changed(changed, state.history.evicted[1 + other])
         state.history.evicted[0] = 0
     return n_lost
 
 
 @inlined
-def find_open(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int:
+def find_open(log: DecisionLog, decision: int, node: int) -> int:
     """Return the place of a decision's node of which an outcome is awaited; -1 where none is, or it is not clear which.
 
     Without a node, `MISSING_KEY`, it is the only one of the slate.
@@ -96,7 +119,7 @@ def find_open(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int
     if log.id[row] != decision:
         return -1
     found = -1
-    for s in range(places if named else max_nodes):
+    for s in range(places if named else log.length[row]):
         if log.state[row, s] != 0 and (not named or log.node_keys[row * places + s, 0] == node):
             if found >= 0:
                 return -1
@@ -105,13 +128,20 @@ def find_open(log: DecisionLog, max_nodes: int, decision: int, node: int) -> int
 
 
 @holds_gil
-def observe_one(packed: PackedArrays[State], decision: int, now: float, workspace: PackedArrays[Workspace]) -> int:
+def observe_one(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    decision: int,
+    now: float,
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> int:
     """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `find_open`."""
     state, work = unpack_arrays(packed), unpack_arrays(workspace)
     report = work.report
-    place = find_open(state.log, work.candidates.slate.size, decision, report.node[0])
+    place = find_open(state.log, decision, report.node[0])
     if place < 0:
         return -1
     track(state.tracked.columns, state.tracked.log1p, report.outcomes, report.values)
     report.row[0], report.place[0], report.time[0] = decision % state.log.id.size, place, now
-    return observe(packed, report.row, report.place, report.values, report.time, workspace)
+    return observe(packed, arm, report.row, report.place, report.values, report.time, changed, workspace)

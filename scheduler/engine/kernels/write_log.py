@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import N_FORGOTTEN, NEXT_HOLD, OPEN, SPARE, DecisionLog
-from scheduler.engine.arrays import State
+from scheduler.engine.arrays import StateArrays
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays
@@ -14,7 +14,7 @@ from scheduler.runtime.prefetch import copy_row
 
 @kernel
 def write_log(
-    state: State,
+    state: StateArrays,
     request: ColumnArrays,
     i: int,
     length: int,
@@ -43,9 +43,10 @@ def write_log(
         log.counters[NEXT_HOLD] = decision - log.id.size + 1
     log.id[row] = decision
     log.time[row] = now
+    log.length[row] = length
     copy_row(log.request_keys, row, request.keys, i)
     for a in range(n_alternatives):
-        write_node(fleet, log, row, candidates.slate.size + a, candidates.slot[candidates.alternatives[a]], SPARE)
+        write_node(fleet, log, row, length + a, candidates.slot[candidates.alternatives[a]], SPARE)
     left = demand
     for s in range(length):
         slot = candidates.slot[candidates.slate[s]]

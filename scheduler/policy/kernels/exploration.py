@@ -13,73 +13,90 @@ from scheduler.policy.arrays import (
     CandidateArrays,
     PolicyArrays,
 )
-from scheduler.policy.kernels.guard import is_open
+from scheduler.policy.kernels.guard import is_best, is_open, share_among_best
 from scheduler.policy.kernels.thompson import thompson_probabilities
 from scheduler.runtime.jit import kernel
 
 
 @kernel
-def draw(policy: PolicyArrays, n: int, u: float, explores: bool, candidates: CandidateArrays) -> tuple[int, int]:
-    """Draw a candidate with ``u`` in [0, 1); return it and the best one, and write every candidate's probability.
+def draw(policy: PolicyArrays, n: int, u: float, explores: bool, candidates: CandidateArrays) -> tuple[int, bool]:
+    """Draw a candidate with ``u`` in [0, 1); return it and whether it is a best one; write every probability.
 
-    Only feasible candidates are drawn; returns -1 and -1 if there are none. Unless the decision ``explores``, the best
-    candidate is drawn.
+    Only feasible candidates are drawn; returns -1 if there are none. Unless the decision ``explores``, a best candidate
+    is drawn.
     """
     top = -1
     for c in range(n):
+        candidates.probability[c] = 0.0
         if candidates.feasible[c] and (top < 0 or candidates.utility[c] > candidates.utility[top]):
             top = c
     if top < 0:
-        return -1, -1
-    probability = candidates.probability
-    if not explores:
-        for c in range(n):
-            probability[c] = 1.0 if c == top else 0.0
-        return top, top
+        return -1, False
+    if explores:
+        write_probabilities(policy, n, top, candidates)
+    else:
+        share_among_best(n, top, 1.0, candidates)
+    pick = -1
+    for c in range(n):
+        if candidates.probability[c] > 0.0:  # the last one also gets what rounding leaves of u
+            pick = c
+            u -= candidates.probability[c]
+            if u < 0.0:
+                break
+    return pick, is_best(candidates, pick, top)
+
+
+@kernel
+def write_probabilities(policy: PolicyArrays, n: int, top: int, candidates: CandidateArrays) -> None:
+    """Write each candidate's probability by the policy's rule, from zeros; they sum to 1."""
     if policy.explore == EXPLORE_THOMPSON:
         thompson_probabilities(policy, n, top, candidates)
+    elif policy.explore == EXPLORE_UCB:
+        ucb_probabilities(policy, n, top, candidates)
     else:
         rule_probabilities(policy, n, top, candidates)
     reserve_for_newcomers(policy, n, top, candidates)
-    for c in range(n):
-        u -= probability[c]
-        if u < 0.0:
-            return c, top
-    return top, top  # rounding left a sliver of u
 
 
 @kernel
 def rule_probabilities(policy: PolicyArrays, n: int, top: int, candidates: CandidateArrays) -> None:
-    """Write each candidate's probability by the policy's rule of exploration; they sum to 1."""
-    utility, uncertainty = candidates.utility, candidates.uncertainty
-    probability = candidates.probability
-    n_open, lead = 0, top
+    """Write each candidate's probability by softmax, epsilon-greedy, inverse gap weighting or no exploration."""
+    utility, probability = candidates.utility, candidates.probability
+    n_open, total = 0, 0.0
     for c in range(n):
-        if is_open(policy, candidates, c, top):
-            n_open += 1
-            if policy.explore == EXPLORE_UCB:
-                is_ahead = utility[c] + uncertainty[c] > utility[lead] + uncertainty[lead]
-                lead = c if is_ahead else lead
-    total = 0.0
+        n_open += is_open(policy, candidates, c, top)
     for c in range(n):
-        gap = utility[top] - utility[c]
         if not is_open(policy, candidates, c, top):
-            probability[c] = 0.0
-        elif policy.explore == EXPLORE_SOFTMAX:
+            continue
+        gap = utility[top] - utility[c]
+        if policy.explore == EXPLORE_SOFTMAX:
             probability[c] = np.exp(-gap / policy.temperature) if gap > 0.0 else 1.0
         elif policy.explore == EXPLORE_EPSILON:
-            probability[c] = policy.epsilon / n_open + (1.0 - policy.epsilon if c == top else 0.0)
-        elif policy.explore == EXPLORE_INVERSE_GAP:
-            # Foster & Rakhlin (ICML 2020); the best takes what the others leave.
-            share = 1.0 / (n_open + gap / policy.temperature) if gap > 0.0 else 1.0 / n_open
-            probability[c] = share if c != top else 0.0
-        else:
-            probability[c] = 1.0 if c == lead else 0.0
+            probability[c] = policy.epsilon / n_open
+        elif policy.explore == EXPLORE_INVERSE_GAP and not is_best(candidates, c, top):
+            # Foster & Rakhlin (ICML 2020); the best ones take what the others leave.
+            probability[c] = 1.0 / (n_open + gap / policy.temperature) if gap > 0.0 else 1.0 / n_open
         total += probability[c]
-    if policy.explore == EXPLORE_INVERSE_GAP:
-        probability[top], total = 1.0 - total, 1.0
+    if policy.explore == EXPLORE_SOFTMAX:
+        for c in range(n):
+            probability[c] /= total
+    else:
+        share_among_best(n, top, 1.0 - total, candidates)
+
+
+@kernel
+def ucb_probabilities(policy: PolicyArrays, n: int, top: int, candidates: CandidateArrays) -> None:
+    """Share all probability evenly among the candidates with the largest upper bound of the utility."""
+    utility, uncertainty = candidates.utility, candidates.uncertainty
+    bound, n_leads = utility[top] + uncertainty[top], 0
     for c in range(n):
-        probability[c] /= total
+        if is_open(policy, candidates, c, top):
+            bound = max(bound, utility[c] + uncertainty[c])
+    for c in range(n):
+        n_leads += is_open(policy, candidates, c, top) and utility[c] + uncertainty[c] == bound
+    for c in range(n):
+        if is_open(policy, candidates, c, top) and utility[c] + uncertainty[c] == bound:
+            candidates.probability[c] = 1.0 / n_leads
 
 
 @kernel

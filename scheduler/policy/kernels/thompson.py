@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
-from scheduler.policy.kernels.guard import is_open
+from scheduler.policy.kernels.guard import is_open, share_among_best
 from scheduler.runtime.jit import inlined, kernel
 
 REACH = 5.0
@@ -33,7 +33,7 @@ def thompson_probabilities(policy: PolicyArrays, n: int, top: int, candidates: C
     """
     contenders, below, above = candidates.contenders, candidates.log_below, candidates.log_above
     m = find_contenders(policy, n, top, candidates)
-    if m == 1:
+    if m == 0:
         return
     low, high = -np.inf, -np.inf
     for k in range(m):
@@ -54,8 +54,9 @@ def thompson_probabilities(policy: PolicyArrays, n: int, top: int, candidates: C
             below[k] = above[k]
         total += rate * growth
         reached = np.exp(level)
-    if not total > 0.0:  # utilities so large that deviations are lost in them
-        candidates.probability[top] = total = 1.0
+    if not total > 0.0:  # utilities so large that standard errors are lost in them
+        share_among_best(n, top, 1.0, candidates)
+        return
     for k in range(m):
         candidates.probability[contenders[k]] /= total
 
@@ -64,21 +65,20 @@ def thompson_probabilities(policy: PolicyArrays, n: int, top: int, candidates: C
 def find_contenders(policy: PolicyArrays, n: int, top: int, candidates: CandidateArrays) -> int:
     """Write which candidates can be the greatest to ``contenders`` and return how many.
 
-    A single contender gets the probability 1; otherwise all probabilities are set to 0, and every contender's
-    uncertainty is raised to `LEAST_DEVIATION` of the largest.
+    Returns 0, and gives the best candidates all probability, where nothing is uncertain. Otherwise raises every
+    contender's uncertainty to `LEAST_DEVIATION` of the largest.
     """
     contenders, uncertainty, utility = candidates.contenders, candidates.uncertainty, candidates.utility
     m, widest = 0, 0.0
     for c in range(n):
-        candidates.probability[c] = 0.0
         reach = REACH * np.sqrt(uncertainty[top] ** 2 + uncertainty[c] ** 2)
         if c == top or (is_open(policy, candidates, c, top) and utility[top] - utility[c] <= reach):
             contenders[m] = c
             widest = max(widest, uncertainty[c])
             m += 1
     if m == 1 or not widest > 0.0:
-        candidates.probability[top] = 1.0
-        return 1
+        share_among_best(n, top, 1.0, candidates)
+        return 0
     for k in range(m):
         c = contenders[k]
         uncertainty[c] = max(uncertainty[c], LEAST_DEVIATION * widest)

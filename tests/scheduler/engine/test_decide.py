@@ -33,7 +33,7 @@ def scheduler(model, seed=0, **parts):
     weights = parts.pop("utility", {})
     spec = model.spec
     utility = msgspec.structs.replace(spec.utility, **weights)
-    sched = Scheduler(models.changed(model, utility=utility, **parts), seed=seed)
+    sched = Scheduler(models.changed(model, utility=utility, **parts), seed=seed, first_id=0)
     sched.fleet.upsert(range(N), NODES)
     sched.clients.upsert([1], CLIENT)
     return sched

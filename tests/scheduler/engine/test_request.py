@@ -58,7 +58,7 @@ def answer(call):
 @example([{"client_id": 17, "kind": 2**64}, {"client_id": 17, "kind": -(2**63) - 1}])
 def test_a_plain_request_is_read_as_in_a_batch(model, requests):
     sched = schedulers.new(model)
-    clients, thread, packed = sched.clients, vars(sched)["_thread"], sched._state()  # noqa: SLF001
+    clients, thread, packed = sched.clients, sched.state.arms[0].thread, sched.state.arrays
     for request in requests:  # one after another in the same room: nothing of one may stay for the next
         expected = answer(lambda r=request: request_rows(column_of_one(r, "request"), "client_id", clients))
         client = thread.question.write(request, "client_id", clients)
@@ -118,10 +118,11 @@ def test_outcomes_one_by_one_do_what_batches_do(model, nodes, calls):
 def test_the_place_that_is_awaited(model, decision, node, data):
     sched = schedulers.new(model, policy=Policy(max_nodes=2, alternatives=1))
     sched.decide({"client_id": 17}, IDS, now=0.0)
-    log = copy.deepcopy(vars(sched)["_log"].arrays)
+    log = copy.deepcopy(sched.state.log.arrays)
     decision = data.draw(st.sampled_from([0, 1, decision % 2**63]))
     log.state[0] = data.draw(st.lists(st.integers(0, 3), min_size=3, max_size=3))
+    log.length[0] = data.draw(st.integers(0, 2))
     keys, states = log.node_keys[:3, 0].tolist(), log.state[0].tolist()
-    fits = [s for s in range(3 if node else 2) if states[s] and node in {0, keys[s]}]
+    fits = [s for s in range(3 if node else log.length[0]) if states[s] and node in {0, keys[s]}]
     expected = fits[0] if decision == 0 and len(fits) == 1 and states[fits[0]] != ANSWERED else -1
-    assert observe.find_open(log, 2, decision, np.uint64(node)) == expected
+    assert observe.find_open(log, decision, np.uint64(node)) == expected

@@ -22,7 +22,6 @@ def seen():
 def fleet(model, seen):
     return Fleet(
         model.features.node,
-        model.forest,
         "uplink",
         hooks=Hooks(
             changed=lambda slots: seen.append(("changed", slots.tolist())),
@@ -78,7 +77,7 @@ def test_a_node_without_uplink_has_none(fleet):
 
 
 def test_without_a_ledger_uplink_is_unlimited(model):
-    fleet = Fleet(model.features.node, model.forest)
+    fleet = Fleet(model.features.node)
     fleet.upsert([1], {"uplink": [5000]})
     assert fleet.arrays.capacity[at(fleet, 1)].tolist() == [INF]
 
@@ -103,12 +102,10 @@ def test_growth_keeps_everything(fleet):
     fleet.quarantine([1], until=99)
     (slot,) = at(fleet, 1)
     fleet.arrays.reserved[slot] = 100
-    fleet.arrays.rows[slot] = 77
     fleet.upsert(range(10, 10 + 3 * FIRST_SLOTS))
     arrays = fleet.arrays
     assert (arrays.alive_until[slot], arrays.quarantined_until[slot], arrays.reserved[slot]) == (50, 99, 100)
     assert arrays.capacity[slot] == 5000
-    assert (arrays.rows[slot] == 77).all()
     assert arrays.columns is fleet.table.columns
 
 
@@ -122,7 +119,7 @@ def test_the_hooks_are_told_which_slots(fleet, seen):
 
 def test_known_nodes_are_told_of_only_where_a_column_that_is_read_changes(model, seen):
     hooks = Hooks(changed=lambda slots: seen.append(slots.tolist()), reads={"load"})
-    fleet = Fleet(model.features.node, model.forest, hooks=hooks)
+    fleet = Fleet(model.features.node, hooks=hooks)
     fleet.upsert([1, 2], {"price": [1, 2]})
     both = at(fleet, 1, 2).tolist()
     fleet.update([2], {"price": [3]})

@@ -16,10 +16,10 @@ def small_history(tmp_path_factory):
 
 def fresh_rows(sched):
     """Every node's row as its columns and history say now."""
-    kept = sched.fleet.arrays.rows.copy()
+    kept = sched.state.arms[0].arrays.content.node_rows.copy()
     sched.refresh()
-    now = sched.fleet.arrays.rows.copy()
-    sched.fleet.arrays.rows[:] = kept
+    now = sched.state.arms[0].arrays.content.node_rows.copy()
+    sched.state.arms[0].arrays.content.node_rows[:] = kept
     return now
 
 
@@ -35,7 +35,7 @@ def test_a_row_forgets_what_history_forgot(small_history):
         made = sched.decide_batch({"client_id": random.integers(0, 50, 8)}, [[id_] for id_ in ids], now=float(now)).id
         sched.observe_batch(made, {"ok": [True] * 8, "rtt_ms": random.uniform(1, 900, 8)}, now=float(now))
         live = sched.fleet.arrays.alive_until > -np.inf
-        np.testing.assert_array_equal(sched.fleet.arrays.rows[live], fresh_rows(sched)[live])
+        np.testing.assert_array_equal(sched.state.arms[0].arrays.content.node_rows[live], fresh_rows(sched)[live])
     assert sched.counters()["history_evicted"] > 1_000
 
 
@@ -48,9 +48,9 @@ def test_the_row_of_a_node_that_came_back_to_another_slot_follows_without_a_scan
     sched.fleet.remove([1])
     sched.fleet.upsert([3, 1], {"isp": [7, 7]})
     assert sched.fleet.table.slot(1) != old
-    monkeypatch.setattr(Scheduler, "_refresh_returned", None)
+    monkeypatch.setattr("scheduler.engine.engine._refresh_returned", None)
     sched.observe(late.id, ok, now=2.0)
-    np.testing.assert_array_equal(sched.fleet.arrays.rows[:4], fresh_rows(sched)[:4])
+    np.testing.assert_array_equal(sched.state.arms[0].arrays.content.node_rows[:4], fresh_rows(sched)[:4])
 
 
 def test_the_first_outcome_of_all_finds_the_node_that_came_back(model):
@@ -61,4 +61,4 @@ def test_the_first_outcome_of_all_finds_the_node_that_came_back(model):
     sched.fleet.upsert([3, 1], {"isp": [7, 7]})
     for d in (late, later):
         sched.observe(d.id, {"ok": True, "rtt_ms": 900.0}, now=2.0)
-        np.testing.assert_array_equal(sched.fleet.arrays.rows[:4], fresh_rows(sched)[:4])
+        np.testing.assert_array_equal(sched.state.arms[0].arrays.content.node_rows[:4], fresh_rows(sched)[:4])

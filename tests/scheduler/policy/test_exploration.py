@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from scipy.special import ndtr
+from scipy.stats import chisquare
 
 from scheduler import Scheduler
+from scheduler.decisions.arrays import REASONS
 from scheduler.errors import InputError
 from scheduler.model.calibration import head_values
 from scheduler.policy.kernels.exploration import draw
@@ -23,7 +25,7 @@ HOUR = 3_600.0
 
 def exploring(model, seed=3, **policy):
     """A scheduler that knows 0, 1, 2 ... outcomes of nodes 0, 1, 2 ..., all from client 1 at time 0."""
-    sched = Scheduler(models.exploring(model, **policy), seed=seed)
+    sched = Scheduler(models.exploring(model, **policy), seed=seed, first_id=0)
     sched.fleet.upsert(IDS, {"load": np.linspace(0, 1, len(IDS)), "uplink": np.linspace(500, 6_000, len(IDS))})
     for node in IDS:
         for _ in range(node):
@@ -42,7 +44,8 @@ def greatest(utility, deviation, free, top, n=20_001):
     free = [c for c in free if c == top or utility[top] - utility[c] <= 5 * math.hypot(deviation[top], deviation[c])]
     widest = max(deviation[c] for c in free)
     if len(free) == 1 or widest == 0:
-        return {top: 1.0}
+        best = [c for c in free if utility[c] == utility[top]]
+        return {c: 1.0 / len(best) for c in best}
     deviation = {c: max(deviation[c], widest / 1024) for c in free}
     chance = {}
     for c in free:
@@ -64,13 +67,14 @@ def chances(policy, utility, counts, able=None):
     gap = [0.0 if utility[top] == u else utility[top] - u for u in utility]
     guard = math.inf if policy.max_utility_loss is None else policy.max_utility_loss
     free = [c for c in range(n) if able[c] and gap[c] <= guard]
+    best = [c for c in free if utility[c] == utility[top]]
     chance = dict.fromkeys(range(n), 0.0)
     if policy.explore == "softmax":
         weight = {c: math.exp(-gap[c] / policy.temperature) for c in free}
         chance |= {c: weight[c] / sum(weight.values()) for c in free}
     elif policy.explore == "inverse_gap":
-        chance |= {c: 1 / (len(free) + gap[c] / policy.temperature) for c in free if c != top}
-        chance[top] = 1 - sum(chance.values())
+        chance |= {c: 1 / (len(free) + gap[c] / policy.temperature) for c in free if c not in best}
+        chance |= dict.fromkeys(best, (1 - sum(chance.values())) / len(best))
     elif policy.explore == "thompson":
         chance |= greatest(utility, [policy.uncertainty_scale / math.sqrt(1 + count) for count in counts], free, top)
     else:
@@ -78,8 +82,9 @@ def chances(policy, utility, counts, able=None):
             policy.uncertainty_scale / math.sqrt(1 + count) if policy.explore == "ucb" else 0.0 for count in counts
         ]
         epsilon = policy.epsilon if policy.explore == "epsilon" else 0.0
-        lead = max(free, key=lambda c: (utility[c] + bonus[c], c == top, -c))
-        chance |= {c: epsilon / len(free) + (1 - epsilon) * (c == lead) for c in free}
+        bound = max(utility[c] + bonus[c] for c in free)
+        leads = [c for c in free if utility[c] + bonus[c] == bound]
+        chance |= {c: epsilon / len(free) + (1 - epsilon) * (c in leads) / len(leads) for c in free}
     new = [c for c in free if counts[c] < policy.newcomer_below]
     if policy.newcomer_share and new:
         for c in range(n):
@@ -148,25 +153,29 @@ policies = st.fixed_dictionaries(
 )
 def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     sched = Scheduler(models.exploring(model, **policy))
-    policy, arrays = sched.model.spec.policy, vars(sched)["_policy"]
-    work = vars(sched)["_thread"].workspace_for(len(candidates)).content.candidates
+    policy, arrays = sched.model.spec.policy, sched.state.arms[0].arrays.content.policy
+    work = sched.state.arms[0].thread.workspace_for(len(candidates)).content.candidates
     utility, able, counts = zip(*candidates, strict=True)
     n = len(candidates)
     work.utility[:n], work.feasible[:n] = utility, able
     work.uncertainty[:n] = policy.uncertainty_scale / np.sqrt(1 + np.array(counts)) if policy.explore == "ucb" else 0.0
     work.is_new[:n] = np.array(counts) < policy.newcomer_below
-    pick, top = draw(arrays, n, u, True, work)  # noqa: FBT003
+    pick, is_best = draw(arrays, n, u, True, work)  # noqa: FBT003
     if not any(able):
-        assert (pick, top) == (-1, -1)
+        assert (pick, is_best) == (-1, False)
         return
     expected = chances(policy, utility, counts, able)
     np.testing.assert_allclose(work.probability[:n], expected, rtol=1e-9, atol=1e-12)
+    best = max(u for u, is_able in zip(utility, able, strict=True) if is_able)
     assert able[pick]
-    assert utility[top] == max(u for u, is_able in zip(utility, able, strict=True) if is_able)
-    assert pick == top or not utility[top] - utility[pick] > arrays.max_utility_loss
+    assert is_best == (utility[pick] == best)
+    assert is_best or not best - utility[pick] > arrays.max_utility_loss
     assert work.probability[pick] > 0
-    assert draw(arrays, n, u, False, work) == (top, top)  # noqa: FBT003
-    assert work.probability[:n].tolist() == [float(c == top) for c in range(n)]
+    pick, is_best = draw(arrays, n, u, False, work)  # noqa: FBT003
+    assert is_best
+    assert utility[pick] == best
+    tied = [is_able and x == best for x, is_able in zip(utility, able, strict=True)]
+    np.testing.assert_allclose(work.probability[:n], np.array(tied) / sum(tied))
 
 
 @settings(max_examples=100, deadline=None)
@@ -183,16 +192,21 @@ def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, 
     sched = Scheduler(
         models.exploring(model, explore="thompson", uncertainty_scale=1.0, max_utility_loss=max_utility_loss)
     )
-    arrays, work = vars(sched)["_policy"], vars(sched)["_thread"].workspace_for(len(candidates)).content.candidates
+    arrays, work = (
+        sched.state.arms[0].arrays.content.policy,
+        sched.state.arms[0].thread.workspace_for(len(candidates)).content.candidates,
+    )
     utility, able, doubt = (list(part) for part in zip(*candidates, strict=True))
     n = len(candidates)
     work.utility[:n], work.feasible[:n], work.uncertainty[:n], work.is_new[:n] = utility, able, doubt, False
-    pick, top = draw(arrays, n, u, True, work)  # noqa: FBT003
+    pick, is_best = draw(arrays, n, u, True, work)  # noqa: FBT003
     chance = work.probability[:n]
     if not any(able):
-        assert (pick, top) == (-1, -1)
+        assert (pick, is_best) == (-1, False)
         return
+    top = max((c for c in range(n) if able[c]), key=lambda c: utility[c])
     assert able[pick]
+    assert is_best == (utility[pick] == utility[top])
     assert chance[pick] > 0
     assert chance.sum() == pytest.approx(1.0)
     assert (chance >= 0).all()
@@ -205,19 +219,19 @@ def test_thompson_sampling_has_chances_of_being_the_greatest(model, candidates, 
 
 def test_equals_have_equal_chances_however_sure_they_are(model):
     sched = Scheduler(models.exploring(model, explore="thompson", uncertainty_scale=1.0))
-    work = vars(sched)["_thread"].workspace_for(4).content.candidates
+    work = sched.state.arms[0].thread.workspace_for(4).content.candidates
 
     def found(utility, doubt):
         work.utility[:4], work.feasible[:4], work.uncertainty[:4] = utility, True, doubt
-        draw(vars(sched)["_policy"], 4, 0.5, True, work)  # noqa: FBT003
+        draw(sched.state.arms[0].arrays.content.policy, 4, 0.5, True, work)  # noqa: FBT003
         return work.probability[:4].tolist()
 
     assert found([3.0] * 4, [2.0] * 4) == pytest.approx([0.25] * 4)
-    assert found([3.0] * 4, [0.0] * 4) == [1.0, 0.0, 0.0, 0.0]
+    assert found([3.0] * 4, [0.0] * 4) == [0.25] * 4
     assert found([9.0, 8.0, 7.0, 6.0], [0.0] * 4) == [1.0, 0.0, 0.0, 0.0]
     # Of two normals around one value each is the greater half of the time, whatever their deviations.
     assert found([3.0, 3.0, -100.0, -100.0], [2.0, 0.5, 1.0, 1.0]) == pytest.approx([0.5, 0.5, 0.0, 0.0], abs=5e-3)
-    assert found([1e300] * 4, [1.0] * 4)[0] == 1.0  # where deviations are lost
+    assert found([1e300] * 4, [1.0] * 4) == [0.25] * 4  # where standard errors are lost
 
 
 def standard_error(sched, raw, variance):
@@ -242,7 +256,7 @@ DOUBTFUL = {"client_id": 1, "kind": "other", "isp": 8}
 
 def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_more_is_known(model):
     sched = exploring(model, explore="thompson", uncertainty="leaves", uncertainty_scale=0.3)
-    work = vars(sched)["_thread"].workspace_for(len(IDS)).content.candidates
+    work = sched.state.arms[0].thread.workspace_for(len(IDS)).content.candidates
     sched.decide(DOUBTFUL, IDS, now=HOUR)
     raw, doubts = work.raw[: len(IDS)].astype(float), work.uncertainty[: len(IDS)].copy()
     assert (raw[:, 2:] > 0).all()
@@ -254,7 +268,7 @@ def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_m
 @pytest.mark.parametrize("explore", ["thompson", "ucb"])
 def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
     sched = exploring(model, explore=explore, uncertainty="leaves", uncertainty_scale=0.5)
-    work = vars(sched)["_thread"].workspace_for(len(IDS)).content.candidates
+    work = sched.state.arms[0].thread.workspace_for(len(IDS)).content.candidates
     utility, doubt = [], []
     for node in IDS:
         utility.append(sched.decide(DOUBTFUL, [node], now=HOUR).scores[0]["utility"])
@@ -320,5 +334,19 @@ def test_a_draw_can_be_repeated_from_seed_and_id(model):
 def test_what_was_learned_of_a_pair_shrinks_its_bonus_and_a_node_is_vetted_until_known(model):
     sched = exploring(model, explore="ucb", uncertainty_scale=1e9, newcomer_share=1e-3, newcomer_below=4)
     assert {sched.decide(REQUEST, IDS, now=0.0).nodes[0] for _ in range(20)} <= {0, 1, 2, 3}
-    assert sched.decide(REQUEST, IDS, now=0.0).nodes == (0,)  # of which least is known
-    assert sched.decide({**REQUEST, "client_id": 2}, [4, 5], now=0.0).propensity == 1.0  # known, if to others
+    least_known = {sched.decide(REQUEST, IDS, now=0.0).nodes for _ in range(20)}
+    assert least_known == {(0,)}
+    shared = sched.decide({**REQUEST, "client_id": 2}, [4, 5], now=0.0)
+    assert shared.propensity == pytest.approx(0.5)  # neither is a newcomer, and the client knows neither
+
+
+def test_equal_new_nodes_share_requests_with_exact_propensities(model):
+    """Nothing tells the nodes apart, and without exploration the first one used to get every request."""
+    n, names = 2_000, [f"box-{i}" for i in range(40)]
+    sched = Scheduler(models.exploring(model), seed=3, first_id=0)
+    sched.fleet.upsert(names, {"isp": [7] * 40, "uplink": [5_000.0] * 40})
+    found = sched.decide_batch({"client_id": [17] * n}, [names] * n, now=0.0)
+    assert found.propensity.tolist() == pytest.approx([1 / 40] * n)
+    assert set(found.reason.tolist()) == {REASONS.index("best")}
+    counts = np.bincount([names.index(node) for node in found.nodes[:, 0]], minlength=40)
+    assert chisquare(counts).pvalue > 1e-4

@@ -51,7 +51,7 @@ def test_the_model_given_stays_as_it_is(model):
 
 
 def test_the_models_own_spec_changes_nothing(model):
-    one, two = fleet(Scheduler(model)), fleet(Scheduler(model, model.spec))
+    one, two = fleet(Scheduler(model, first_id=0)), fleet(Scheduler(model, model.spec, first_id=0))
     assert one.decide(REQUEST, IDS, now=0.0) == two.decide(REQUEST, IDS, now=0.0)
 
 

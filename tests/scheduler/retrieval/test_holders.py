@@ -50,13 +50,13 @@ def served(sched, content, now):
 
 
 def contents(sched):
-    return copy.deepcopy(vars(sched)["_index"].arrays)
+    return copy.deepcopy(sched.state.index.arrays)
 
 
 def unchanged(sched, before):
     return all(
         np.array_equal(a, b)
-        for old, new in zip(before, vars(sched)["_index"].arrays, strict=True)
+        for old, new in zip(before, sched.state.index.arrays, strict=True)
         for a, b in (zip(old, new, strict=True) if isinstance(old, tuple) else [(old, new)])
     )
 

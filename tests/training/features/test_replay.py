@@ -210,7 +210,7 @@ def test_serving_fills_the_rows_that_replay_does_bit_for_bit(model):
     replayed_history = new_history(SPEC)
     expected = replay(data, SPEC, FEATURES, replayed_history)
 
-    sched = Scheduler(model, remember=N)
+    sched = Scheduler(model, remember=N, first_id=0)
     names = ("isp", "lat", "lon", "taste")
     sched.clients.upsert([c["id"] for c in clients], {name: [c[name] for c in clients] for name in names})
     names = (*names, "uplink")
@@ -258,7 +258,7 @@ def row_of(sched, decision, now, request):
     kind = sched.clients.schema.encode("kind", [request["kind"]], 1)
     asked.values[client, at["kind"]] = kind.values[0, 0]
     asked.keys[client, sched.clients.schema.key_columns["kind"]] = kind.keys[0]
-    slot = vars(sched)["_log"].arrays.slot[decision, 0]
+    slot = sched.state.log.arrays.slot[decision, 0]
     out = np.empty(len(FEATURES.names), np.float32)
     fill_row(FEATURES.program, asked, client, sched.fleet.arrays.columns, slot, sched.history, now, out)
     asked.values[client], asked.keys[client] = kept

@@ -377,7 +377,7 @@ def test_learned_is_the_scheduler_fed_the_same_way(model):
     """Asking a scheduler one request at a time, warmed by replay, gives the same nodes."""
     telemetry, rounds = world.telemetry(), world.rounds(15)
     got = run(Learned(world.setting(), model), rounds, telemetry)
-    sched = Scheduler(model, seed=0)
+    sched = Scheduler(model, seed=0, first_id=0)
     raw = {n: c.raw() if hasattr(c, "raw") else c for n, c in world.NODES.columns.items()}
     sched.fleet.upsert(world.NODES.ids, raw)
     raw = {n: c.raw() if hasattr(c, "raw") else c for n, c in world.CLIENTS.columns.items()}

@@ -1,0 +1,101 @@
+"""An arm: one model's way of deciding over a state that it shares with other arms."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.decisions.decision import DecisionBuffer
+from scheduler.engine.arrays import ArmArrays, Workspace
+from scheduler.engine.request import RequestBuffer
+from scheduler.engine.workspace import CallBuffers, new_workspace
+from scheduler.history.outcomes import OutcomeBuffer
+from scheduler.model.model import Model
+from scheduler.policy.compile import compile_policy
+from scheduler.retrieval.index import Index
+from scheduler.runtime.growable_array import GrowableArray
+from scheduler.runtime.packed_arrays import PackedArrays
+
+
+class ThreadBuffers(threading.local):
+    """What a thread decides in; each thread finds its own.
+
+    Attributes
+    ----------
+    workspace
+        Its scratch memory.
+    question, answer, report
+        One request, one decision and one outcome, in that workspace.
+    """
+
+    def __init__(self, model: Model, index: Index) -> None:
+        policy = model.spec.policy
+        self._model = model
+        self.question = RequestBuffer(model.features.request)
+        self.answer = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads)
+        self.report = OutcomeBuffer(model.spec)
+        self._buffers = CallBuffers(
+            retrieval=index.new_work(),
+            question=self.question.arrays,
+            found=np.empty((1, index.arrays.limit), np.int32),
+            out=self.answer.arrays,
+            report=self.report.arrays,
+        )
+        self.workspace = PackedArrays(new_workspace(model, index.arrays.limit, self._buffers))
+
+    def workspace_for(self, n: int) -> PackedArrays[Workspace]:
+        """Return the workspace, which grows to the largest number of candidates asked for."""
+        if n > len(self.workspace.content.candidates.slot):
+            self.workspace = PackedArrays(new_workspace(self._model, n, self._buffers))
+        return self.workspace
+
+
+class Arm:
+    """A model with its policy, its forest row of every node, and its threads' scratch memory.
+
+    Parameters
+    ----------
+    model
+        What predicts, under the policy of its spec.
+    index
+        Retrieval of the state, for the size of its scratch memory.
+    rows
+        The node rows of another arm of the same forest, to share; by default new ones.
+
+    Attributes
+    ----------
+    model
+        The model.
+    thread
+        Buffers of the calling thread.
+    arrays
+        What kernels read.
+    """
+
+    def __init__(self, model: Model, index: Index, rows: GrowableArray | None = None) -> None:
+        self.model = model
+        self.thread = ThreadBuffers(model, index)
+        self._rows = GrowableArray((model.forest.node_words,), np.uint64) if rows is None else rows
+        self._policy = compile_policy(model)
+        self.arrays = self._packed(self._rows.grow(0) if rows is None else rows.used)
+
+    def with_model(self, model: Model, index: Index) -> Arm:
+        """Return an arm of the same forest under another policy, which shares this one's node rows."""
+        return Arm(model, index, self._rows)
+
+    def grow(self, n: int) -> None:
+        """Have a row for each of ``n`` slots of the fleet; the caller holds the state's lock as a writer."""
+        if n > len(self.arrays.content.node_rows):
+            self.arrays = self._packed(self._rows.grow(n))
+
+    def _packed(self, node_rows: NDArray[np.uint64]) -> PackedArrays[ArmArrays]:
+        return PackedArrays(
+            ArmArrays(
+                program=self.model.features.program,
+                mask_tables=self.model.forest.tables,
+                policy=self._policy,
+                node_rows=node_rows,
+            )
+        )

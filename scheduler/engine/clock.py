@@ -1,0 +1,69 @@
+"""The scheduler's clock: the latest time of any call, and which times a call may pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from scheduler.errors import ClockError
+
+MAX_SKEW: Final = 5.0
+"""Seconds by which a call's time may lie behind the latest one: threads and machines disagree by so much."""
+
+MAX_JUMP: Final = 30 * 86_400.0
+"""Seconds by which a call's time may lie ahead of the latest one. A fleet may pause for weeks; milliseconds taken for
+seconds are ahead by 50,000 years."""
+
+INSISTENCE: Final = 16
+"""Calls in a row that must agree on a time beyond `MAX_JUMP` before the clock follows them: one wrong caller among
+right ones never gets so far, and a scheduler that was idle for months is back after as many calls."""
+
+_UNITS: Final = (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
+
+
+class Clock:
+    """The latest time of any call, in seconds.
+
+    Attributes
+    ----------
+    latest
+        (1,) float64, which kernels raise; -inf before the first call.
+    steps_back
+        How often the clock was set back because a call's time lay more than `MAX_SKEW` behind.
+    """
+
+    def __init__(self) -> None:
+        self.latest = np.full(1, -np.inf)
+        self.steps_back = 0
+        self._insisted, self._claimed = 0, 0.0
+
+    def check(self, now: float) -> None:
+        """Accept a call's time, or raise.
+
+        A time more than `MAX_SKEW` behind the latest one sets the clock back: machines' clocks are corrected. A time
+        more than `MAX_JUMP` ahead is refused, unless `INSISTENCE` calls in a row agree on it.
+
+        Raises
+        ------
+        ClockError
+            If the time lies too far ahead. The clock has not moved.
+        """
+        latest = self.latest.item()
+        if latest - MAX_SKEW <= now <= latest + MAX_JUMP:
+            self._insisted = 0
+        elif now < latest:
+            self.steps_back += 1
+            self.latest[0] = now
+        elif latest != -np.inf:
+            self._check_jump(now, latest)
+
+    def _check_jump(self, now: float, latest: float) -> None:
+        agrees = abs(now - self._claimed) <= MAX_JUMP
+        self._insisted, self._claimed = (self._insisted + 1 if agrees else 1), now
+        if self._insisted > INSISTENCE:
+            self._insisted = 0
+            return
+        unit = next((f"; are these {name}?" for name, n in _UNITS if abs(now / n - latest) <= MAX_JUMP), "")
+        message = f"now: expected at most {MAX_JUMP:g} s after the latest time of any call, {latest}, found {now}{unit}"
+        raise ClockError(message)

@@ -1,0 +1,192 @@
+"""Runs one request through an arm over a state, and one outcome into the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.decisions.arrays import DecisionArrays
+from scheduler.decisions.decision import Decision
+from scheduler.engine.arm import Arm
+from scheduler.engine.arrays import ArmArrays, StateArrays
+from scheduler.engine.kernels import decide as decide_kernels
+from scheduler.engine.kernels import observe as observe_kernels
+from scheduler.engine.request import candidate_slots, column_of_one, read_blocklist, request_rows
+from scheduler.engine.state import State
+from scheduler.engine.workspace import new_outputs
+from scheduler.features.kernels.operations import fill_candidates
+from scheduler.retrieval.arrays import NO_BLOCKLIST
+from scheduler.runtime.packed_arrays import PackedArrays
+
+LAST_ID = 2**63 - 1
+"""Ids of decisions are integers of 64 bits."""
+
+NO_OTHER_ARMS = np.zeros(1, np.int32)
+"""Room for no changed nodes: a single arm's rows are made anew by the kernel itself."""
+
+
+def decide(
+    state: State,
+    arm: Arm | None,
+    request: Mapping[str, Any],
+    candidates: Sequence[Sequence[Id]] | None,
+    blocklist: NDArray[np.uint64],
+    now: float,
+) -> Decision:
+    """Decide one request by an arm, by default the one in charge; the caller holds the lock as a reader."""
+    arm = state.arm(arm)
+    state.clock.check(now)
+    return decide_over(state, arm, state.arrays, arm.arrays, request, candidates, blocklist, now)
+
+
+def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than the state's own
+    state: State,
+    arm: Arm,
+    state_arrays: PackedArrays[StateArrays],
+    arm_arrays: PackedArrays[ArmArrays],
+    request: Mapping[str, Any],
+    candidates: Sequence[Sequence[Id]] | None,
+    blocklist: NDArray[np.uint64],
+    now: float,
+) -> Decision:
+    """Decide one request over given arrays."""
+    thread = arm.thread
+    workspace, name = thread.workspace, state.spec.telemetry.client
+    work = workspace.content
+    client = thread.question.write(request, name, state.clients)
+    if client < 0:
+        work.request.values[:], work.request.keys[:] = request_rows(
+            column_of_one(request, "request"), name, state.clients
+        )
+    if candidates is None:
+        slots = work.found
+        decide_kernels.decide_one(state_arrays, arm_arrays, client, blocklist, now, workspace)
+    else:
+        given, slots = True, candidate_slots(candidates, state.fleet.table, 1)
+        decide_kernels.take_request(state_arrays, client, workspace)
+        room = thread.workspace_for(slots.shape[1])
+        decide_kernels.decide(state_arrays, arm_arrays, work.request, blocklist, slots, given, now, room, work.out)
+    return thread.answer.read(slots, state.fleet.table.id_at, arm.model.version)
+
+
+def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its requests
+    state: State,
+    arm: Arm | None,
+    requests: Mapping[str, Any],
+    candidates: object,
+    exclude: object,
+    block: object,
+    now: float,
+) -> tuple[Arm, DecisionArrays, NDArray[Any]]:
+    """Decide many requests; the caller holds the lock as a reader. Returns by which arm, them, and their nodes' ids."""
+    arm = state.arm(arm)
+    state.clock.check(now)
+    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    n = len(rows.keys)
+    out, blocklist = new_outputs(arm.model, n), blocklist_of(state, exclude, block, n)
+    given = candidates is not None
+    if given:
+        slots = candidate_slots(candidates, state.fleet.table, n)
+    else:
+        slots = np.empty((n, state.index.arrays.limit), np.int32)
+    workspace = arm.thread.workspace_for(slots.shape[1])
+    decide_kernels.decide(state.arrays, arm.arrays, rows, blocklist, slots, given, now, workspace, out)
+    nodes = np.full(out.position.shape, None)
+    request, place = np.nonzero(out.position >= 0)
+    nodes[request, place] = state.fleet.table.ids_at(slots[request, out.position[request, place]])
+    return arm, out, nodes
+
+
+def blocklist_of(state: State, exclude: object, block: object, n: int) -> NDArray[np.uint64]:
+    """Return what ``n`` requests do not want; see `read_blocklist`."""
+    if exclude is None and block is None:
+        return NO_BLOCKLIST
+    return read_blocklist(exclude, block, state.features.node, n)
+
+
+def observe_plain(state: State, decision: object, outcome: object, now: float, node: object) -> bool:
+    """Report an outcome in plain numbers; False, and nothing has changed, where it is not plain or wrong."""
+    arm = state.arms[0]
+    thread = arm.thread
+    if type(decision) is not int or not 0 <= decision <= LAST_ID or not thread.report.write(outcome, node):
+        return False
+    with state.lock:
+        arm = state.arms[0]
+        state.clock.check(now)
+        changed = _room_for_changed(state, 1)
+        lost = observe_kernels.observe_one(state.arrays, arm.arrays, decision, now, changed, thread.workspace)
+        if lost >= 0:
+            report = thread.report.arrays
+            _refresh_others(state, changed)
+            if lost > 0:
+                _refresh_returned(state, report.row, report.place)
+    return lost >= 0
+
+
+def observe_rows(
+    state: State,
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    values: NDArray[np.float32],
+    times: NDArray[np.float64],
+) -> None:
+    """Fold outcomes of open decisions into the state; the caller holds the lock as a writer."""
+    arm = state.arms[0]
+    if times.size:
+        state.clock.check(times.min())
+        state.clock.check(times.max())
+    changed = _room_for_changed(state, rows.size)
+    lost = observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
+    _refresh_others(state, changed)
+    if lost:
+        _refresh_returned(state, rows, places)
+
+
+def score(
+    state: State, arm: Arm | None, requests: Mapping[str, Any], candidates: object, now: float
+) -> dict[str, NDArray[np.float64]]:
+    """Return head values (n, n_candidates) by head; the caller holds the lock as a reader."""
+    arm = state.arm(arm)
+    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
+    out = np.full((*slots.shape, len(arm.model.heads)), np.nan)
+    workspace = arm.thread.workspace_for(slots.shape[1])
+    decide_kernels.score_all(state.arrays, arm.arrays, rows, slots, now, workspace, out)
+    return {name: out[:, :, h] for h, name in enumerate(arm.model.heads)}
+
+
+def features(
+    state: State, arm: Arm | None, requests: Mapping[str, Any], candidates: object, now: float
+) -> NDArray[np.float32]:
+    """Return feature rows (n, n_candidates, n_features); the caller holds the lock as a reader."""
+    arm = state.arm(arm)
+    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
+    out = np.full((*slots.shape, len(arm.model.features.names)), np.nan, np.float32)
+    program, columns = arm.model.features.program, state.fleet.arrays.columns
+    fill_candidates(program, rows, columns, slots, state.history, now, out)
+    return out
+
+
+def _room_for_changed(state: State, n: int) -> NDArray[np.int32]:
+    """Return room for the nodes that ``n`` outcomes change, where other arms have to follow them."""
+    return NO_OTHER_ARMS if len(state.arms) == 1 else np.zeros(1 + n * state.history.evicted.size, np.int32)
+
+
+def _refresh_others(state: State, changed: NDArray[np.int32]) -> None:
+    """Make the rows of changed nodes anew in the other arms."""
+    if len(state.arms) > 1:
+        state.refresh(np.unique(changed[1 : 1 + changed[0]]))
+
+
+def _refresh_returned(state: State, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+    """Refresh nodes that left between decision and their very first outcome and came back, by a scan of all."""
+    log, fleet = state.log.arrays, state.fleet.arrays
+    left = fleet.generation[log.slot[rows, places]] != log.generation[rows, places]
+    if left.any():
+        keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
+        state.refresh(np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32))

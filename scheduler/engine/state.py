@@ -1,0 +1,146 @@
+"""The state: what a scheduler knows of the world, which outlives models, policies and arms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.id_table import IdTable
+from scheduler.decisions.decision_log import DecisionRing
+from scheduler.engine.arm import Arm
+from scheduler.engine.arrays import StateArrays
+from scheduler.engine.clock import Clock
+from scheduler.engine.kernels import node_rows
+from scheduler.errors import InputError
+from scheduler.features.program import Features, kept_columns
+from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.history.outcomes import tracked
+from scheduler.history.store import new_history
+from scheduler.retrieval.index import Index
+from scheduler.runtime.packed_arrays import PackedArrays
+from scheduler.runtime.read_write_lock import ReadWriteLock
+from scheduler.spec import Spec
+
+BUILD_STEP = 512
+"""Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
+
+
+class State:
+    """Nodes, clients, reservations, index, history, open decisions and clock, laid out by a spec.
+
+    Parameters
+    ----------
+    spec
+        Lays out columns, history, tiers and ledger.
+    features
+        Where columns stand; see `Features`.
+    seed
+        Of all random draws.
+    remember
+        How many decisions wait for their outcome.
+    first_id
+        Id of the first decision.
+
+    Attributes
+    ----------
+    lock
+        Held by whoever reads or changes the state.
+    arms
+        Arms whose node rows follow the state; the first one is in charge.
+    """
+
+    def __init__(self, spec: Spec, features: Features, *, seed: int, remember: int, first_id: int) -> None:
+        self.spec, self.features = spec, features
+        self.lock = ReadWriteLock()
+        self.clock = Clock()
+        self.seed = seed
+        self.index = Index(spec.candidates, features.request, features.node)
+        self.history = new_history(spec)
+        self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
+        self.tracked = tracked(spec, spec.history.values)
+        self.arms: tuple[Arm, ...] = ()
+        self._packed: PackedArrays[StateArrays] | None = None
+        self.clients = IdTable(features.request, "client ids", self.lock)
+        self.fleet = Fleet(
+            features.node,
+            spec.ledger.capacity if spec.ledger else None,
+            lock=self.lock,
+            hooks=Hooks(changed=self._nodes_changed, removed=self.index.drop, reads=kept_columns(spec)),
+            sets=self.index,
+        )
+
+    @property
+    def arrays(self) -> PackedArrays[StateArrays]:
+        """The state as it stands; packed anew where arrays were replaced, as by growth."""
+        packed, fleet, postings, clients = self._packed, self.fleet.arrays, self.index.arrays, self.clients.columns
+        log = self.log.arrays
+        if packed is not None:
+            held = packed.content
+            if held.fleet is fleet and held.postings is postings and held.clients is clients and held.log is log:
+                return packed
+        packed = self._packed = PackedArrays(
+            StateArrays(
+                program=self.features.program,
+                fleet=fleet,
+                history=self.history,
+                log=log,
+                locks=self.lock.words,
+                clock=self.clock.latest,
+                seed=self.seed,
+                postings=postings,
+                clients=clients,
+                tracked=self.tracked,
+            )
+        )
+        return packed
+
+    def arm(self, arm: Arm | None) -> Arm:
+        """Return an arm that follows the state, by default the one in charge; the caller holds the lock.
+
+        Raises
+        ------
+        InputError
+            If the arm does not follow the state.
+        """
+        if arm is None:
+            return self.arms[0]
+        if arm not in self.arms:
+            message = "arm: expected one that was prepared here and not released, found another"
+            raise InputError(message)
+        return arm
+
+    def join(self, arm: Arm) -> None:
+        """Build an arm's node rows, in steps between which decisions and changes go on; they follow from then on."""
+        with self.lock:
+            self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
+            arm.grow(len(self.fleet.arrays.generation))
+            self.arms = (*self.arms, arm)
+        first = 0
+        while first < len(self.fleet.arrays.generation):
+            self.lock.reading(self._build_rows, arm, first)
+            first += BUILD_STEP
+
+    def leave(self, arm: Arm) -> None:
+        """Let an arm's node rows be; it must not decide any more."""
+        with self.lock:
+            self.arms = tuple(other for other in self.arms if other is not arm)
+
+    def replace(self, old: Arm, new: Arm) -> None:
+        """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
+        self.arms = tuple(new if arm is old else arm for arm in self.arms)
+
+    def refresh(self, slots: NDArray[np.int32]) -> None:
+        """Recompute the rows of nodes in all arms; the caller holds the lock as a writer."""
+        packed, n = self.arrays, len(self.fleet.arrays.generation)
+        for arm in self.arms:
+            arm.grow(n)
+            node_rows.refresh_nodes(packed, arm.arrays, slots, arm.thread.workspace)
+
+    def _build_rows(self, arm: Arm, first: int) -> None:
+        alive = self.fleet.arrays.alive_until[first : first + BUILD_STEP]
+        slots = (first + np.flatnonzero(alive > -np.inf)).astype(np.int32)
+        node_rows.refresh_nodes(self.arrays, arm.arrays, slots, arm.thread.workspace)
+
+    def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
+        self.index.put(slots, self.fleet.arrays.columns.keys)
+        self.refresh(slots)

@@ -1,0 +1,83 @@
+"""Compile or load all machine code before the first request, and bring what is known into the processor's caches."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+
+from scheduler.decisions.decision_log import DecisionRing
+from scheduler.engine import engine
+from scheduler.engine.arm import Arm
+from scheduler.engine.kernels import decide as decide_kernels
+from scheduler.engine.request import request_rows
+from scheduler.engine.state import State
+from scheduler.history.outcomes import outcome_rows, values_at
+from scheduler.retrieval.arrays import NO_BLOCKLIST
+from scheduler.runtime.packed_arrays import PackedArrays
+
+WARM_NODES = 2_048
+"""Nodes of a warm-up: enough for every table and index to grow."""
+
+WARM_CALLS = 32
+"""Calls of each kind in a warm-up: Python specialises its own instructions over the first dozen."""
+
+DRY_RUNS = 256
+"""Dry-run decisions over the real state; the branch predictor needs hundreds."""
+
+
+def warm_up(state: State, arm: Arm) -> None:
+    """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
+    _call_everything(arm)
+    state.lock.reading(_read_nodes, state, arm)
+    with state.lock:
+        state.log.touch_pages()
+        _dry_run(state, arm)
+
+
+def _call_everything(arm: Arm) -> None:
+    """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
+    model, spec = arm.model, arm.model.spec
+    state = State(spec, model.features, seed=0, remember=8, first_id=0)
+    other = Arm(model, state.index)
+    state.join(other)
+    ids, client = list(range(WARM_NODES)), spec.telemetry.client
+    state.fleet.upsert(ids, dict.fromkeys(state.fleet.table.schema.key_columns, ids))
+    state.clients.upsert([0], {})
+    for candidates in [None] * WARM_CALLS + [[ids[:2]]]:
+        decision = state.lock.reading(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
+        engine.observe_plain(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
+    _, out, nodes = state.lock.reading(engine.decide_batch, state, other, {client: [0]}, None, None, None, 0.0)
+    if nodes[0, 0] is not None:
+        rows, places = state.log.find(out.id, nodes[:, 0].tolist())
+        values = values_at(state.tracked, outcome_rows(spec, 1, {"ok": [False]}))
+        with state.lock:
+            engine.observe_rows(state, rows, places, values, np.zeros(1))
+    state.lock.reading(engine.score, state, other, {client: [0]}, [ids[:2]], 0.0)
+    with state.lock:
+        state.refresh(state.fleet.slots())
+    state.fleet.remove(ids)
+
+
+def _read_nodes(state: State, arm: Arm) -> None:
+    """Score every node for a made-up client, and discard the scores."""
+    client = state.spec.telemetry.client
+    rows = request_rows({client: [0]}, client, state.clients)
+    slots, limit = state.fleet.slots(), state.index.arrays.limit
+    out = np.empty((1, limit, len(arm.model.heads)))
+    for first in range(0, slots.size, limit):
+        part = slots[None, first : first + limit]
+        decide_kernels.score_all(state.arrays, arm.arrays, rows, part, 0.0, arm.thread.workspace, out)
+
+
+def _dry_run(state: State, arm: Arm) -> None:
+    """Decide for some clients over the real state, into a log that is thrown away, and reserve nothing."""
+    ids, log = list(islice(state.clients, DRY_RUNS)) or [0], state.log.arrays
+    ring = DecisionRing(DRY_RUNS, log.slot.shape[1], state.features, 0)
+    now = state.clock.latest.item() if np.isfinite(state.clock.latest) else 0.0
+    held = arm.arrays.content
+    over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=np.full(1, now)))
+    by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
+    for i in range(DRY_RUNS):
+        request = {state.spec.telemetry.client: ids[i % len(ids)]}
+        engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
