@@ -249,9 +249,9 @@ def measure_bytes(scheduler: Scheduler, before: int, after: int) -> dict[str, fl
     """Bytes a node by what holds them; history counts entries of the node's own key."""
     arrays, n = scheduler.fleet.arrays, len(scheduler.fleet)
     index, slots = scheduler.state.index.arrays, len(scheduler.fleet.arrays.alive_until)
-    history = scheduler.history
+    history, rows = scheduler.history, scheduler.state.arms[0].arrays.content.node_rows
     parts = {
-        "forest row": arrays.rows.itemsize * arrays.rows.shape[1],
+        "forest row": rows.itemsize * rows.shape[1],
         "columns and keys": 8 * (arrays.columns.values.shape[1] + arrays.columns.keys.shape[1]),
         "heartbeat, quarantine, uplink, reserved, generation": 4 * 8 + 4,
         "index": index.held.nbytes / slots + index.arena.nbytes / n,
