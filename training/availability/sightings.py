@@ -15,7 +15,19 @@ from pathlib import Path
 import polars as pl
 
 from scheduler.errors import DataError, InputError
-from training.telemetry.tables import CLIENTS, NODES, check_types, naming
+from training.telemetry.kinds import (
+    ID,
+    INTEGER,
+    NUMBER,
+    TIME,
+    check_types,
+    check_whole,
+    is_text,
+    refuse,
+    widened,
+    widest,
+)
+from training.telemetry.tables import CLIENTS, NODES, naming, scan
 
 STATE = "node_state.parquet"
 
@@ -24,13 +36,7 @@ LEAD_MS = 1000
 by then. Times of arrival are float32 milliseconds after the sighting: up to half a year they are off by less."""
 
 _KEYS = ["slice", "client_id", "node_id"]
-_SIGHTINGS = {
-    "slice": "an integer",
-    "ts": "a datetime or a number of seconds",
-    "client_id": "an integer or a string",
-    "node_id": "an integer or a string",
-    "throughput_kbps": "a number",
-}
+_SIGHTINGS = {"slice": INTEGER, "ts": TIME, "client_id": ID, "node_id": ID, "throughput_kbps": NUMBER}
 
 
 def write_lifetimes(data: Path, out: Path, horizon: int) -> Path:
@@ -77,6 +83,7 @@ def read_sightings(data: Path) -> pl.DataFrame:
     if (data / STATE).exists():
         state = _read(data / STATE, {key: _SIGHTINGS[key] for key in ("slice", "node_id")})
         new = [name for name in state.columns if name not in rows.columns]
+        rows, state = _alike(data / STATE, rows, state)
         rows = rows.join(state.select("slice", "node_id", *new), on=["slice", "node_id"], how="left")
     twice = rows.filter(pl.struct(_KEYS).is_duplicated())
     if not twice.is_empty():
@@ -86,9 +93,23 @@ def read_sightings(data: Path) -> pl.DataFrame:
 
 def _read(file: Path, types: dict[str, str]) -> pl.DataFrame:
     with naming(file):
-        schema = dict(pl.read_parquet_schema(file))
+        schema = pl.read_parquet_schema(file)
         check_types(file, schema, types)
-        return pl.read_parquet(file)
+        targets = {name: widest(kind, [schema[name]]) for name, kind in types.items()}
+        check_whole(file, scan(file), schema, targets)
+        wide = [widened(name, schema[name], target) for name, target in targets.items()]
+        return scan(file).with_columns(wide).collect()
+
+
+def _alike(file: Path, rows: pl.DataFrame, state: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return sightings and what is added to them with keys of the same types."""
+    for key in ("slice", "node_id"):
+        types = [rows.schema[key], state.schema[key]]
+        if pl.Null not in types and is_text(types[0]) != is_text(types[1]):
+            refuse(file, key, f"{types[0]} as in telemetry.parquet", types[1])
+        target = widest(_SIGHTINGS[key], types)
+        rows, state = (one.with_columns(widened(key, one.schema[key], target)) for one in (rows, state))
+    return rows, state
 
 
 def lifetimes(sightings: pl.DataFrame, horizon: int) -> pl.DataFrame:

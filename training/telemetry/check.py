@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scheduler.errors import DataError
 from scheduler.spec import Spec
 from training.telemetry.read import Progress, read_telemetry
-from training.telemetry.tables import CLIENTS, NODES, telemetry_files
+from training.telemetry.scan import telemetry_files
+from training.telemetry.tables import CLIENTS, NODES
 from training.telemetry.telemetry import Telemetry
 
 _BLOCK = 1 << 20

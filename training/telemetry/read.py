@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scheduler.errors import DataError
 from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, Facts, any_of, derive, reasons, rules
-from training.telemetry.tables import CLIENTS, NODES, categories, naming, read_entities, scan_telemetry
+from training.telemetry.scan import NUMBER_OF_FILE, scan_telemetry
+from training.telemetry.tables import CLIENTS, NODES, categories, naming, read_entities
 from training.telemetry.telemetry import Columns, Entities, Telemetry
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -67,7 +68,7 @@ def read_telemetry(
     source = scan_telemetry(folder, spec, start, until)
     tell(1, _STEPS)
     with naming(*source.files):
-        survey = _survey(folder, source.frame, Facts(spec, _keys(clients), _keys(nodes)))
+        survey = _survey(source.frame, Facts(spec, _keys(clients), _keys(nodes)))
         check_measured(folder, spec, survey.n_rows, survey.n_measured)
         tell(2, _STEPS)
         frame = _accepted(survey)
@@ -118,7 +119,7 @@ def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None,
     if start is not None:
         frame = frame.filter(pl.col(spec.telemetry.slice.column).is_not_null())
     with naming(*source.files):
-        survey = _survey(folder, frame, Facts(spec, _keys(clients), _keys(nodes), middles))
+        survey = _survey(frame, Facts(spec, _keys(clients), _keys(nodes), middles))
         accepted = _accepted(survey)
         rejected = _rejected(survey, survey.n_rows - accepted.height, None)
     return Part(_arrays(accepted, survey, clients, nodes, rejected), survey.n_measured)
@@ -139,7 +140,7 @@ def slice_middles(folder: Path, spec: Spec, *, start: int | None, until: int | N
 def slice_counts(folder: Path, spec: Spec, until: int | None) -> dict[int, int]:
     """Return how many rows each slice has, rejected ones included, in the order of slices."""
     source = scan_telemetry(folder, spec, None, until)
-    slices = pl.col(spec.telemetry.slice.column).cast(pl.Int64)
+    slices = pl.col(spec.telemetry.slice.column).cast(pl.Int64, strict=False)
     with naming(*source.files):
         known = source.frame.select(slice=slices).filter(pl.col("slice").is_between(0, MAX_SLICE))
         counts = known.group_by("slice").len().collect(engine="streaming").sort("slice")
@@ -166,13 +167,9 @@ class _Survey(NamedTuple):
     n_measured: int
 
 
-def _survey(folder: Path, raw: pl.LazyFrame, facts: Facts) -> _Survey:
+def _survey(raw: pl.LazyFrame, facts: Facts) -> _Survey:
     schema = raw.collect_schema()
     spec, roles = facts.spec, facts.spec.telemetry
-    for column, ids in ((roles.client, facts.clients), (roles.node, facts.nodes)):
-        if schema[column].is_integer() != ids.dtype.is_integer() and schema[column] != pl.Null:
-            message = f"{folder}: column {column!r}: expected ids of type {ids.dtype} as in its table, found "
-            raise DataError(message + str(schema[column]))
     rows = derive(raw, facts, schema)
     found = raw.select(n=pl.len(), measured=pl.col(spec.cost.success).count()).collect(engine="streaming")
     n_rows, measured = found.row(0)
@@ -197,6 +194,8 @@ def _accepted(survey: _Survey) -> pl.DataFrame:
     keys = ["@slice", "@client", "@node"]
     if spec.telemetry.time is not None:
         keys.insert(0, "@time")
+    if NUMBER_OF_FILE in survey.raw_columns:
+        keys.append(NUMBER_OF_FILE)
     wanted = [pl.col(key) for key in [*keys, "@ok"]]
     wanted += [pl.col(OUTCOME + name).fill_null(float("nan")) for name in spec.outcomes]
     wanted += [_cost(spec).alias(OUTCOME + COST)]
@@ -237,7 +236,8 @@ def _rejected(survey: _Survey, n_bad: int, folder: Path | None) -> dict[str, int
     """Count the rejected rows per rule and set them aside; only then a second look at the files is needed."""
     if folder is not None:
         bad = survey.rows.filter(any_of(survey.rules)).with_columns(reasons(survey.rules))
-        _write(bad.select(*dict.fromkeys([*survey.raw_columns, "reasons"])), folder / "rejected.parquet")
+        kept = dict.fromkeys(name for name in [*survey.raw_columns, "reasons"] if name != NUMBER_OF_FILE)
+        _write(bad.select(*kept), folder / "rejected.parquet")
     if n_bad == 0:
         return {}
     counts = survey.rows.select(rule.sum().alias(name) for name, rule in survey.rules.items())

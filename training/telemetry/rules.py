@@ -14,6 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from scheduler.spec import Column, Outcome, Spec
+from training.telemetry.kinds import seconds
 
 OUTCOME, COLUMN = "@outcome ", "@column "
 
@@ -35,7 +36,7 @@ class Facts(NamedTuple):
 def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame:
     """Add the columns that rules and arrays are made from, in the types of the arrays."""
     spec, roles = facts.spec, facts.spec.telemetry
-    slices = pl.col(roles.slice.column).cast(pl.Int64)
+    slices = pl.col(roles.slice.column).cast(pl.Int64, strict=False)
     columns = [
         pl.when(slices.is_between(0, MAX_SLICE)).then(slices).cast(pl.Int32).alias("@slice"),
         _positions(roles.client, facts.clients).alias("@client"),
@@ -43,7 +44,7 @@ def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame
         (pl.lit(value=True) if roles.ok is None else pl.col(roles.ok).cast(pl.Boolean)).alias("@ok"),
     ]
     if roles.time is not None:
-        columns.append(_seconds(roles.time, schema[roles.time]).alias("@time"))
+        columns.append(seconds(roles.time, schema[roles.time]).alias("@time"))
     columns += [pl.col(name).cast(pl.Float32).alias(OUTCOME + name) for name in spec.outcomes]
     columns += [pl.col(name).cast(pl.Float64).alias(COLUMN + name) for name in _numbers(spec)]
     return frame.with_columns(columns)
@@ -180,9 +181,3 @@ def _positions(column: str, ids: pl.Series) -> pl.Expr:
     raw = pl.col(column).cast(ids.dtype, strict=False)
     places = pl.Series(range(len(ids)), dtype=pl.Int32)
     return raw.replace_strict(ids, places, default=None, return_dtype=pl.Int32)
-
-
-def _seconds(column: str, dtype: pl.DataType) -> pl.Expr:
-    if dtype == pl.Datetime:
-        return pl.col(column).dt.epoch("us").cast(pl.Float64) / 1e6
-    return pl.col(column).cast(pl.Float64)

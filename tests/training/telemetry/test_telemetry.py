@@ -297,12 +297,11 @@ def test_a_partition_from_until_on_is_not_even_opened(hive, spec):
         read_telemetry(hive, spec)
 
 
-def test_partitions_must_hold_a_column_alike(hive, spec):
+def test_partitions_may_hold_numbers_of_several_widths(hive, spec):
     file = hive / "telemetry" / "slice=1" / "part-0.parquet"
     frame = pl.read_parquet(file, hive_partitioning=False)
     frame.with_columns(pl.col("ms").cast(pl.Int16)).write_parquet(file)
-    with pytest.raises(DataError, match=r"slice=1.*column 'ms': expected Float64 as in .*, found Int16"):
-        read_telemetry(hive, spec)
+    assert read_telemetry(hive, spec).outcomes["ms"].tolist() == [20.0] * 6
 
 
 def test_no_partition_in_the_slices_asked_for(hive, spec):
@@ -346,9 +345,9 @@ def test_a_missing_column(column, write, spec):
 @pytest.mark.parametrize(
     ("column", "dtype", "expected"),
     [
-        ("slice", pl.Float64, "an integer"),
+        ("slice", pl.String, "an integer"),
         ("ts", pl.String, "a datetime or a number of seconds"),
-        ("who", pl.Float32, "an integer or a string"),
+        ("who", pl.Date, "an integer or a string"),
         ("ok", pl.Int8, "a boolean"),
         ("ms", pl.String, "a number"),
         ("kind", pl.Boolean, "an integer or a string"),
