@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from scheduler.errors import DataError, InputError
-from training.telemetry.kinds import (
+from training.telemetry.files.kinds import (
     ID,
     INTEGER,
     NUMBER,

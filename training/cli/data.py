@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +15,9 @@ from rich.table import Table
 from training.cli.options import Data, Json, SpecName
 from training.cli.output import print_json, progress_bar
 from training.specs.builtin import find_spec
+
+if TYPE_CHECKING:
+    from training.telemetry import CheckReport
 
 
 def check(
@@ -38,6 +43,7 @@ def check(
         f"{report.accepted:,} of {report.rows:,} rows accepted: slices {report.first_slice} to {report.last_slice}, "
         f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}."
     )
+    console.print(_times(report))
     rejected_table = Table("rule", "rows rejected", title="Rejected")
     for rule, count in report.rejected.items():
         rejected_table.add_row(rule, f"{count:,}")
@@ -47,3 +53,14 @@ def check(
     for name, o in report.outcomes.items():
         outcomes.add_row(name, f"{o.nulls:,}", *(f"{x:,.6g}" for x in (o.min, o.median, o.max)))
     console.print(outcomes)
+
+
+def _times(report: CheckReport) -> str:
+    """Return when the rows begin and end, and how long a slice lasts."""
+    by_spec = f"{timedelta(seconds=report.slice_seconds_spec)} by the spec"
+    if report.first_date is None:
+        return f"Times: none, so that rows begin with their slices, which last {by_spec}."
+    known = math.isfinite(report.slice_seconds)
+    seen = f"{timedelta(seconds=round(report.slice_seconds))} by the times" if known else "unknown by the times"
+    span = timedelta(seconds=round(report.span_seconds))
+    return f"Times: {report.first_date} to {report.last_date}, {span}. A slice lasts {seen}, {by_spec}."

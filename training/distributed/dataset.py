@@ -32,6 +32,7 @@ from training.progress import Report, silent
 from training.telemetry import Categories
 from training.telemetry.read import check_measured, slice_counts, slice_middles
 from training.telemetry.tables import CLIENTS, NODES, read_entities
+from training.telemetry.units import check_units
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -146,7 +147,9 @@ def _middles(client: Client, plan: Plan, windows: Sequence[Window], progress: Re
     asked = [
         client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False) for w in windows
     ]
-    return pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
+    slices = pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
+    check_units(plan.data, plan.spec, slices)
+    return slices
 
 
 def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tuple[int, int], Replayed]:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Spec
+from training.telemetry.files.scan import telemetry_files
 from training.telemetry.read import Progress, read_telemetry
-from training.telemetry.scan import telemetry_files
 from training.telemetry.tables import CLIENTS, NODES
 from training.telemetry.telemetry import Telemetry
+from training.telemetry.units import date_text, slice_length
 
 _BLOCK = 1 << 20
 
@@ -33,9 +35,10 @@ class OutcomeSummary:
 class CheckReport:
     """What a check found.
 
-    ``slices`` counts distinct ones, ``first_time`` and ``last_time`` are in seconds, ``clients`` and
-    ``nodes`` are the sizes of the tables. ``rejected`` counts per rule, so its sum may exceed
-    ``rows - accepted``.
+    ``slices`` counts distinct ones, ``first_time`` and ``last_time`` are in seconds, the dates the
+    same in UTC (None where the spec has no time column, so that times only count slices). ``slice_seconds`` is how long
+    a slice lasts by the times (NaN where they do not tell), ``slice_seconds_spec`` by the spec. ``clients`` and
+    ``nodes`` are the sizes of the tables. ``rejected`` counts per rule, so its sum may exceed ``rows - accepted``.
     """
 
     rows: int
@@ -46,6 +49,11 @@ class CheckReport:
     last_slice: int
     first_time: float
     last_time: float
+    first_date: str | None
+    last_date: str | None
+    span_seconds: float
+    slice_seconds: float
+    slice_seconds_spec: float
     clients: int
     nodes: int
     outcomes: dict[str, OutcomeSummary]
@@ -61,6 +69,8 @@ def check_telemetry(
     """
     telemetry = read_telemetry(folder, spec, rejected_to=rejected_to, progress=progress)
     slices = np.unique(telemetry.slice)
+    first, last = float(telemetry.time[0]), float(telemetry.time[-1])
+    timed = spec.telemetry.time is not None
     return CheckReport(
         rows=telemetry.n_read,
         accepted=len(telemetry),
@@ -68,13 +78,23 @@ def check_telemetry(
         slices=len(slices),
         first_slice=int(slices[0]),
         last_slice=int(slices[-1]),
-        first_time=float(telemetry.time[0]),
-        last_time=float(telemetry.time[-1]),
+        first_time=first,
+        last_time=last,
+        first_date=date_text(first) if timed else None,
+        last_date=date_text(last) if timed else None,
+        span_seconds=last - first,
+        slice_seconds=_slice_length(telemetry) if timed else np.nan,
+        slice_seconds_spec=spec.telemetry.slice.seconds,
         clients=len(telemetry.clients),
         nodes=len(telemetry.nodes),
         outcomes=_summaries(telemetry),
         data_id=data_id(folder),
     )
+
+
+def _slice_length(telemetry: Telemetry) -> float:
+    rows = pl.DataFrame({"slice": telemetry.slice, "time": telemetry.time})
+    return slice_length(rows.group_by("slice").agg(pl.col("time").median()).sort("slice"))
 
 
 def _summaries(telemetry: Telemetry) -> dict[str, OutcomeSummary]:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import COST, FAILED, Column, Spec
+from training.telemetry.files.scan import NUMBER_OF_FILE, scan_telemetry
 from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, Facts, any_of, derive, reasons, rules
-from training.telemetry.scan import NUMBER_OF_FILE, scan_telemetry
 from training.telemetry.tables import CLIENTS, NODES, categories, naming, read_entities
 from training.telemetry.telemetry import Columns, Entities, Telemetry
+from training.telemetry.units import check_arrival, check_units, slice_times
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many steps are done, of how many."""
@@ -68,7 +69,7 @@ def read_telemetry(
     source = scan_telemetry(folder, spec, start, until)
     tell(1, _STEPS)
     with naming(*source.files):
-        survey = _survey(source.frame, Facts(spec, _keys(clients), _keys(nodes)))
+        survey = _survey(folder, source.frame, Facts(spec, _keys(clients), _keys(nodes)))
         check_measured(folder, spec, survey.n_rows, survey.n_measured)
         tell(2, _STEPS)
         frame = _accepted(survey)
@@ -78,6 +79,7 @@ def read_telemetry(
         counts = ", ".join(f"{name} ({count})" for name, count in rejected.items())
         raise DataError(f"{folder}: expected at least one good row, found {survey.n_rows} bad ones: {counts}")
     telemetry = _arrays(frame, survey, clients, nodes, rejected)
+    check_arrival(folder, spec, telemetry.time, telemetry.arrival)
     tell(4, _STEPS)
     return telemetry
 
@@ -105,7 +107,7 @@ def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None,
     start, until
         As for `read_telemetry`. Rows without a slice belong to the part without a start.
     middles
-        Median times of all slices, from `slice_middles`; the rows next to a part's edge are checked against them.
+        Times of all slices, from `slice_middles`; the rows next to a part's edge are checked against them.
 
     Raises
     ------
@@ -119,14 +121,16 @@ def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None,
     if start is not None:
         frame = frame.filter(pl.col(spec.telemetry.slice.column).is_not_null())
     with naming(*source.files):
-        survey = _survey(frame, Facts(spec, _keys(clients), _keys(nodes), middles))
+        survey = _survey(folder, frame, Facts(spec, _keys(clients), _keys(nodes), middles))
         accepted = _accepted(survey)
         rejected = _rejected(survey, survey.n_rows - accepted.height, None)
-    return Part(_arrays(accepted, survey, clients, nodes, rejected), survey.n_measured)
+    telemetry = _arrays(accepted, survey, clients, nodes, rejected)
+    check_arrival(folder, spec, telemetry.time, telemetry.arrival)
+    return Part(telemetry, survey.n_measured)
 
 
 def slice_middles(folder: Path, spec: Spec, *, start: int | None, until: int | None) -> pl.DataFrame | None:
-    """Return the median time of each slice, columns ``slice`` and ``time``; None where the spec has no time."""
+    """Return `training.telemetry.units.slice_times` of some slices; None where the spec has no time."""
     if spec.telemetry.time is None:
         return None
     clients = read_entities(folder / CLIENTS, {})
@@ -134,7 +138,7 @@ def slice_middles(folder: Path, spec: Spec, *, start: int | None, until: int | N
     source = scan_telemetry(folder, spec, start, until)
     with naming(*source.files):
         facts = Facts(spec, _keys(clients), _keys(nodes))
-        return _middles(derive(source.frame, facts, source.frame.collect_schema()))
+        return slice_times(derive(source.frame, facts, source.frame.collect_schema()))
 
 
 def slice_counts(folder: Path, spec: Spec, until: int | None) -> dict[int, int]:
@@ -167,25 +171,21 @@ class _Survey(NamedTuple):
     n_measured: int
 
 
-def _survey(raw: pl.LazyFrame, facts: Facts) -> _Survey:
+def _survey(folder: Path, raw: pl.LazyFrame, facts: Facts) -> _Survey:
     schema = raw.collect_schema()
     spec, roles = facts.spec, facts.spec.telemetry
     rows = derive(raw, facts, schema)
     found = raw.select(n=pl.len(), measured=pl.col(spec.cost.success).count()).collect(engine="streaming")
     n_rows, measured = found.row(0)
     if roles.time is not None and facts.middles is None:
-        facts = facts._replace(middles=_middles(rows))
+        slices = slice_times(rows)
+        check_units(folder, spec, slices)
+        facts = facts._replace(middles=slices)
     return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured)
 
 
 def _keys(table: Entities) -> pl.Series:
     return pl.Series(table.ids.tolist(), dtype=pl.Int64 if table.ids.dtype.kind == "i" else pl.String)
-
-
-def _middles(rows: pl.LazyFrame) -> pl.DataFrame:
-    known = rows.filter(pl.col("@slice").is_not_null() & pl.col("@time").is_finite())
-    middles = known.group_by(slice=pl.col("@slice")).agg(time=pl.col("@time").median())
-    return middles.collect(engine="streaming").sort("slice")
 
 
 def _accepted(survey: _Survey) -> pl.DataFrame:

@@ -7,14 +7,14 @@ the raw value is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import polars as pl
 
 from scheduler.spec import Column, Outcome, Spec
-from training.telemetry.kinds import seconds
+from training.telemetry.files.kinds import seconds
+from training.telemetry.units import FACTOR
 
 OUTCOME, COLUMN = "@outcome ", "@column "
 
@@ -24,7 +24,7 @@ MAX_SLICE = 2**31 - 1
 class Facts(NamedTuple):
     """What a rule may know besides the row: the spec, the known ids, the middle time of each slice.
 
-    ``middles`` has the columns ``slice`` and ``time`` (the median), by slice; None without a time column.
+    ``middles`` has the columns ``slice`` and ``time`` (the median, maybe null), by slice; None without a time column.
     """
 
     spec: Spec
@@ -92,18 +92,21 @@ def _time_against_slices(facts: Facts) -> pl.Expr | None:
     """Slices say one order, times another: before the middle of the slice before, or after that of the next.
 
     Slices may overlap by up to half their length. The middle is the median, so single wrong times do not move
-    it, and only neighbours are compared, so one wrong slice does not reject all others.
+    it, and only neighbours are compared, so one wrong slice does not reject all others. Outwards the first and the last
+    slice may be longer than the spec says, but not as long as to have another unit.
     """
     if facts.middles is None or facts.middles.height == 0:
         return None
-    slices, middles = facts.middles["slice"], facts.middles["time"]
-    before = middles.shift(1, fill_value=-math.inf)
-    after = middles.shift(-1, fill_value=math.inf)
+    known = facts.middles.drop_nulls("time")
+    middles: list[float] = known["time"].to_list()
+    length = FACTOR * facts.spec.telemetry.slice.seconds
+    earliest, latest = min(middles, default=0.0) - length, max(middles, default=0.0) + length
     low, high = (
-        pl.col("@slice").replace_strict(slices, bound, default=None, return_dtype=pl.Float64)
-        for bound in (before, after)
+        pl.col("@slice").replace_strict(known["slice"], bound, default=None, return_dtype=pl.Float64)
+        for bound in ([earliest, *middles[:-1]][: len(middles)], [*middles[1:], latest][: len(middles)])
     )
-    return pl.col("@time").is_finite() & ~pl.col("@time").is_between(low, high)
+    in_order = pl.col("@time").is_between(low, high).fill_null(value=False)
+    return pl.col("@slice").is_not_null() & pl.col("@time").is_finite() & ~in_order
 
 
 def _null_client(facts: Facts) -> pl.Expr:

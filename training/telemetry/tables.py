@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Column
-from training.telemetry.kinds import (
+from training.telemetry.files.kinds import (
     ID,
     NUMBER,
     SET,

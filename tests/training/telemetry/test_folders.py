@@ -10,7 +10,7 @@ from scheduler.errors import DataError
 from scheduler.spec import parse_spec
 from tests.training.telemetry.test_many_files import CLIENTS, NODES, ROWS, SPEC, same, write
 from training.telemetry import read_telemetry
-from training.telemetry.partitions import NULL, partitions
+from training.telemetry.files.partitions import NULL, partitions
 
 CODES = ROWS.with_columns(kind=pl.col("kind").replace({"live": "0132", "vod": "7018"}))
 

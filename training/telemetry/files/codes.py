@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import polars as pl
 
 from scheduler.spec import Equal, Spec
-from training.telemetry.kinds import Schema, is_text, refuse
+from training.telemetry.files.kinds import Schema, is_text, refuse
 
 INTEGERS, TEXTS = "integers", "strings"
 

@@ -10,8 +10,8 @@ import polars as pl
 
 from scheduler.errors import DataError
 from scheduler.spec import Spec
-from training.telemetry.codes import INTEGERS, Holder, check_ids, code_types
-from training.telemetry.kinds import (
+from training.telemetry.files.codes import INTEGERS, Holder, check_ids, code_types
+from training.telemetry.files.kinds import (
     BOOLEAN,
     ID,
     INTEGER,
@@ -23,7 +23,7 @@ from training.telemetry.kinds import (
     widened,
     widest,
 )
-from training.telemetry.partitions import Value, partitions, typed
+from training.telemetry.files.partitions import Value, partitions, typed
 from training.telemetry.tables import CLIENTS, NODES, naming, scan, table_schema
 
 NUMBER_OF_FILE = "@file number"

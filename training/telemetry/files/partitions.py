@@ -9,7 +9,7 @@ from typing import NoReturn, TypeAlias
 from urllib.parse import unquote
 
 from scheduler.errors import DataError
-from training.telemetry.kinds import BOOLEAN, ID, INTEGER, NUMBER, TIME
+from training.telemetry.files.kinds import BOOLEAN, ID, INTEGER, NUMBER, TIME
 
 Value: TypeAlias = bool | int | float | str | None
 
@@ -47,7 +47,7 @@ def typed(file: Path, name: str, text: str | None, kind: str, *, texts: bool = T
     Parameters
     ----------
     kind
-        One of `training.telemetry.kinds`.
+        One of `training.telemetry.files.kinds`.
     texts
         Whether a column of kind `ID` holds texts. They stay as they are written: no digits become a number.
 
