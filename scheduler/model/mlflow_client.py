@@ -106,7 +106,7 @@ def registry_call(registry: str, expected: str) -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         yield
-    except (RegistryError, ArtifactError):
+    except (RegistryError, ArtifactError, MemoryError):
         raise
     except Exception as error:  # mlflow lets through what its store and transport raise
         code = getattr(error, "error_code", "")

@@ -13,6 +13,7 @@ from training.cli.demo import demo
 from training.cli.evaluate import evaluate, report
 from training.cli.output import print_error
 from training.cli.train import train, tune
+from training.memory import describe_shortage, is_shortage
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit codes."""
@@ -39,8 +40,17 @@ def run(arguments: list[str]) -> int:
             said = getattr(stop.__context__, "format_message", None)
             print_error(arguments, "UsageError", "see standard error" if said is None else said())
         return code
-    except (FoglineError, OSError) as error:
-        print(f"fogline: {error}", file=sys.stderr)  # noqa: T201
-        print_error(arguments, type(error).__name__, str(error))
-        return MISUSED if isinstance(error, SpecError | InputError) else FAILED
+    except BaseException as error:
+        if is_shortage(error):
+            return _failed(arguments, MemoryError.__name__, describe_shortage(error))
+        if not isinstance(error, FoglineError | OSError):
+            raise
+        code = _failed(arguments, type(error).__name__, str(error))
+        return MISUSED if isinstance(error, SpecError | InputError) else code
     return DONE
+
+
+def _failed(arguments: list[str], kind: str, message: str) -> int:
+    print(f"fogline: {message}", file=sys.stderr)  # noqa: T201
+    print_error(arguments, kind, message)
+    return FAILED

@@ -26,4 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"fogline: expected the packages of fogline[training], found no {error.name}", file=sys.stderr)  # noqa: T201
         return 1  # the work failed
+    except MemoryError as error:
+        print(f"fogline: memory: expected enough to load the library, found too little ({error})", file=sys.stderr)  # noqa: T201
+        return 1
     return run(sys.argv[1:] if arguments is None else arguments)

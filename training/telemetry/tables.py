@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Column
+from training.memory import is_shortage
 from training.telemetry.files.kinds import (
     ID,
     NUMBER,
@@ -35,10 +36,20 @@ _UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 @contextmanager
 def naming(*files: Path) -> Iterator[None]:
-    """Turn what Polars or the system says about files into a `DataError` that names the bad one."""
+    """Turn what Polars or the system says about files into a `DataError` that names the bad one.
+
+    Raises
+    ------
+    DataError
+        Where a file cannot be read.
+    MemoryError
+        Where it can, but not in the memory that there is.
+    """
     try:
         yield
     except _UNREADABLE as error:
+        if is_shortage(error):
+            raise MemoryError(f"{error}, in reading {', '.join(map(str, files[:3]))}") from error
         where = files[0] if len(files) == 1 else _first_unreadable(files)
         raise DataError(f"{where}: expected readable parquet, found: {error}") from error
 
