@@ -21,6 +21,7 @@ from training.evaluation.measured_requests import RequestRound, measured_request
 from training.evaluation.metrics import ORACLE
 from training.evaluation.results import Comparison
 from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
+from training.policies.pair_numbers import PairNumbers
 from training.policies.protocol import least
 from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
@@ -52,10 +53,11 @@ class Hindsight:
     """Picks the pair whose other rows, earlier and later ones, were best: by mean cost, or by mean log of it."""
 
     def __init__(self, setting: Setting, telemetry: Telemetry, figure: str) -> None:
-        self._figure, shape = figure, (len(setting.clients), len(setting.nodes))
-        pair, n_pairs = np.ravel_multi_index((telemetry.client, telemetry.node), shape), shape[0] * shape[1]
-        self._n = np.bincount(pair, minlength=n_pairs).reshape(shape)
-        self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), n_pairs).reshape(shape)
+        self._figure, self._numbers = figure, PairNumbers(len(setting.nodes))
+        pair = self._numbers.add(telemetry.client, telemetry.node)
+        places = len(self._numbers) + 1  # the last one is that of pairs without a row
+        self._n = np.bincount(pair, minlength=places)
+        self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), places)
         self._drawn: NDArray[np.float64] | None = None
 
     def show(self, one: RequestRound) -> None:
@@ -72,7 +74,7 @@ class Hindsight:
         """Return the columns of the least means of all rows but those that the round drew."""
         if self._drawn is None:
             raise RuntimeError("expected the round that is asked, found none")
-        pair = question.client[:, None], np.maximum(question.candidates, 0)
+        pair = self._numbers.find(question.client[:, None], np.maximum(question.candidates, 0))
         n, others = self._n[pair] - 1, self._sum[pair] - self._drawn
         return least(np.where(n > 0, others / np.maximum(n, 1), np.nan), question.candidates)
 

@@ -13,6 +13,14 @@ from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.telemetry import Categories, Columns, Telemetry, at_rows
 
+DRAWN = 1 << 22
+"""Random numbers that stand side by side while candidates are drawn: 32 MB, however many clients ask and however many
+nodes one of them has measured."""
+
+WIDE = 1_000
+"""Measured nodes of a client from which on the numbers that nobody needs are skipped, not drawn: to skip takes about as
+long as to draw so many."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRound:
@@ -56,6 +64,14 @@ class RequestRound:
     outcomes: dict[str, NDArray[np.float32]]
     cost: NDArray[np.float32]
     arrival: NDArray[np.float64]
+
+    @property
+    def nbytes(self) -> int:
+        """Return about how much memory the arrays take."""
+        columns = [*self.request.values(), *self.node_state.values()]
+        arrays: list[NDArray[Any]] = [c.codes if isinstance(c, Categories) else c for c in columns]
+        arrays += [self.client, self.candidates, self.ok, self.cost, self.arrival, *self.outcomes.values()]
+        return sum(array.nbytes for array in arrays)
 
 
 def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
@@ -115,10 +131,11 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
         raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
     seconds = spec.telemetry.slice.seconds
     state = _NodeState(telemetry, known)
-    for number, begin in slice_starts(telemetry, seconds).items():
+    starts = slice_starts(telemetry, seconds)
+    for (number, begin), of_slice in zip(starts.items(), _rows_by_slice(telemetry), strict=True):
         if number < start:
             continue
-        pairs = _pairs(telemetry, number, among)
+        pairs = _pairs(telemetry, of_slice if among is None else of_slice[among[of_slice]])
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
             rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
@@ -131,15 +148,23 @@ def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
     That is its earliest row's time rounded down to a whole number of slice lengths, but at least one slice
     length after the slice before.
     """
-    last = int(telemetry.slice.max())
-    first_times = np.full(last + 1, np.inf)
-    np.minimum.at(first_times, telemetry.slice, telemetry.time)
+    numbers, at = np.unique(telemetry.slice, return_inverse=True)
+    first_times = np.full(len(numbers), np.inf)
+    np.minimum.at(first_times, at, telemetry.time)
     starts: dict[int, float] = {}
     begin = -np.inf
-    for number in np.flatnonzero(np.isfinite(first_times)).tolist():
-        begin = max(float(first_times[number] // seconds * seconds), begin + seconds)
+    for number, first in zip(numbers.tolist(), first_times.tolist(), strict=True):
+        begin = max(first // seconds * seconds, begin + seconds)
         starts[number] = begin
     return starts
+
+
+def _rows_by_slice(telemetry: Telemetry) -> list[NDArray[np.int64]]:
+    """Return the rows of each slice that has any, in the order of slices and within each in that of the telemetry."""
+    order = np.argsort(telemetry.slice, kind="stable")
+    if not order.size:
+        return []
+    return np.split(order, np.flatnonzero(np.diff(telemetry.slice[order])) + 1)
 
 
 class _Pairs(NamedTuple):
@@ -158,9 +183,7 @@ class _Pairs(NamedTuple):
     n_pairs: NDArray[np.int64]
 
 
-def _pairs(telemetry: Telemetry, number: int, among: NDArray[np.bool_] | None) -> _Pairs:
-    of_slice = telemetry.slice == number
-    rows = np.flatnonzero(of_slice if among is None else of_slice & among)
+def _pairs(telemetry: Telemetry, rows: NDArray[np.int64]) -> _Pairs:
     key = telemetry.client[rows].astype(np.int64) * len(telemetry.nodes) + telemetry.node[rows]
     if (key[:-1] > key[1:]).any():
         order = np.argsort(key, kind="stable")
@@ -173,17 +196,44 @@ def _pairs(telemetry: Telemetry, number: int, among: NDArray[np.bool_] | None) -
 
 def _draw(pairs: _Pairs, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw candidates for every asking client: (n, k) row numbers, -1 where there are fewer nodes than k."""
-    widest = int(pairs.n_pairs.max())
-    keys = rng.random((len(pairs.client), widest))
-    keys[np.arange(widest) >= pairs.n_pairs[:, None]] = 2.0  # after all drawn ones, which are below 1
-    k = min(k, widest)
-    picked = np.argpartition(keys, k - 1, axis=1)[:, :k]
-    order = np.argsort(np.take_along_axis(keys, picked, axis=1), axis=1)
-    picked = np.take_along_axis(picked, order, axis=1)
-    real = picked < pairs.n_pairs[:, None]
+    picked = _columns(pairs.n_pairs, min(k, int(pairs.n_pairs.max())), rng)
+    real = picked >= 0
     pair = np.where(real, pairs.first_pair[:, None] + picked, 0)
     repeat = (rng.random(pair.shape) * pairs.n_rows[pair]).astype(np.int64)
     return np.where(real, pairs.rows[pairs.first[pair] + repeat], -1)
+
+
+def _columns(n_pairs: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw up to k of each client's pairs, counted from its first one, in random order and filled up with -1.
+
+    Every client uses up as many random numbers as the one with the most pairs has.
+    """
+    widest = int(n_pairs.max())
+    picked = np.full((len(n_pairs), k), -1, np.int64)
+    step = max(1, DRAWN // widest)
+    for first in range(0, len(n_pairs), step):
+        own = n_pairs[first : first + step]
+        keys = _keys(own, widest, rng)
+        some = min(k, keys.shape[1])
+        found = np.argpartition(keys, some - 1, axis=1)[:, :some]
+        order = np.argsort(np.take_along_axis(keys, found, axis=1), axis=1)
+        found = np.take_along_axis(found, order, axis=1)
+        picked[first : first + step, :some] = np.where(found < own[:, None], found, -1)
+    return picked
+
+
+def _keys(n_pairs: NDArray[np.int64], widest: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return a random number below 1 for each pair of some clients, 2.0 where a client has no further one."""
+    width = int(n_pairs.max())
+    if widest < WIDE or 2 * int(n_pairs.sum()) > len(n_pairs) * widest:
+        keys = rng.random((len(n_pairs), widest))[:, :width]
+        keys[np.arange(width) >= n_pairs[:, None]] = 2.0
+        return keys
+    keys = np.full((len(n_pairs), width), 2.0)
+    for row, n in enumerate(n_pairs.tolist()):
+        rng.random(out=keys[row, :n])
+        rng.bit_generator.advance(widest - n)  # type: ignore[attr-defined] # that of `default_rng` can
+    return keys
 
 
 def _round(

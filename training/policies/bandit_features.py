@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.policies.moving_averages import Levels
-from training.policies.protocol import Seen, Setting, seen_before
+from training.policies.protocol import Seen, Setting, blocks, seen_before
 from training.policies.proximity import distance, knows_carriers, knows_places, same_carrier
 from training.telemetry import Telemetry
-
-BLOCK = 16_384
-"""Telemetry rows that are learned at once while warming up: within a block averages stand still."""
 
 SHOWN = 0.1
 """Share of the outcomes that averages see while a bandit is fitted. Of 0.02, 0.1, 0.2 and 0.4 the best for LinUCB
@@ -64,8 +61,8 @@ class Inputs:
         rng = np.random.default_rng(self._setting.seed)
         shown = rng.random(len(seen)) < SHOWN
         wanted = rng.random(len(seen)) < (1.0 if rows is None else rows / max(len(seen), 1))
-        for start in range(0, len(seen), BLOCK):
-            block = slice(start, min(start + BLOCK, len(seen)))
+        for block in blocks(len(seen)):
+            start = block.start
             if start:
                 part = seen.take(start + np.flatnonzero(wanted[block]))
                 yield part, self.features(part.client, part.node[:, None])[:, 0]

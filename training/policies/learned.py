@@ -17,7 +17,10 @@ from training.policies.protocol import Question, Seen, Setting
 from training.telemetry import Categories, Entities, Telemetry, at_rows
 
 REMEMBER = 262_144
-"""Decisions that may wait for their outcome at once; a round asks a few thousand."""
+"""Decisions that may wait for their outcome at once, at least: a round of a small fleet asks a few thousand."""
+
+ROUNDS = 4
+"""Rounds in which every client asks that may wait for their outcomes at once: most have arrived by the next one."""
 
 
 class Learned:
@@ -32,7 +35,8 @@ class Learned:
 
     def __init__(self, setting: Setting, model: Model) -> None:
         self._setting = setting
-        self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=REMEMBER, first_id=0)
+        remember = max(REMEMBER, ROUNDS * len(setting.clients))
+        self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=remember, first_id=0)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
         self.n_origin = 0

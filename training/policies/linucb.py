@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.policies.bandit_features import Inputs
-from training.policies.protocol import Question, Seen, Setting, least
+from training.policies.protocol import Question, Seen, Setting, blocks, least
 from training.telemetry import Telemetry
 
 
@@ -46,13 +46,22 @@ class LinUCB:
 
     def pick(self, question: Question) -> NDArray[np.intp]:
         """Return the columns of the least lower bounds."""
-        x = self.inputs.features(question.client, np.maximum(question.candidates, 0))
         inverse = np.linalg.inv(self._a)
+        picked = np.empty(len(question.client), np.intp)
+        for block in blocks(len(picked)):
+            x, picked[block] = self._pick(question.client[block], question.candidates[block], inverse)
+            self._asked.update(zip(question.number[block].tolist(), x, strict=True))
+        return picked
+
+    def _pick(
+        self, client: NDArray[np.int32], candidates: NDArray[np.int32], inverse: NDArray[np.floating]
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return the picked columns, and before them their features, (n, n_features)."""
+        x = self.inputs.features(client, np.maximum(candidates, 0))
         spread = np.sqrt(np.einsum("ncf,fg,ncg->nc", x, inverse, x))
         scale = self.inputs.levels.overall.mean[0]
-        picked = least(x @ (inverse @ self._b) - self._width * scale * spread, question.candidates)
-        self._asked.update(zip(question.number.tolist(), x[np.arange(len(x)), picked], strict=True))
-        return picked
+        picked = least(x @ (inverse @ self._b) - self._width * scale * spread, candidates)
+        return x[np.arange(len(x)), picked], picked
 
     def learn(self, seen: Seen) -> None:
         """Update the linear model with the features as they were asked, then the averages."""

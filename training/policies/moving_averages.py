@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from training.policies.pair_numbers import PairNumbers
 from training.policies.protocol import Question, Seen, Setting, least, seen_before
 from training.telemetry import Telemetry
 
@@ -32,16 +33,16 @@ class Averages:
     Parameters
     ----------
     n
-        Keys are 0 to n - 1. The memory of keys never seen is set aside, not used.
+        Keys are 0 to n - 1, until `make_room` lets there be more.
     half_life
         Seconds; infinity for plain means, 0 for the last value.
 
     Attributes
     ----------
     mean
-        (n,) float64; meaningless where ``weight`` is 0.
+        (n,) float64 or longer; meaningless where ``weight`` is 0.
     weight
-        (n,) float64, faded to the time of the key's last value.
+        (n,) float64 or longer, faded to the time of the key's last value.
     """
 
     def __init__(self, n: int, half_life: float) -> None:
@@ -49,6 +50,14 @@ class Averages:
         self.weight = np.zeros(n)
         self._rate = np.inf if half_life == 0.0 else 1.0 / half_life
         self._last = np.zeros(n)
+
+    def make_room(self, n: int) -> None:
+        """Let keys be 0 to n - 1, and -1 one that nothing is ever known of."""
+        if n >= len(self.mean):
+            room = np.zeros(max(n + 1, 2 * len(self.mean)) - len(self.mean))
+            self.mean, self.weight, self._last = (
+                np.concatenate([values, room]) for values in (self.mean, self.weight, self._last)
+            )
 
     def add(self, keys: NDArray[np.integer], values: NDArray[np.floating], times: NDArray[np.float64]) -> None:
         """Take (n,) values in order of their times, in seconds."""
@@ -90,6 +99,17 @@ class Levels(NamedTuple):
     """Averages over everything, by client, by node, by pair, and each pair's last value.
 
     Where a node was never seen it counts as average, and a pair never seen as its node.
+
+    Attributes
+    ----------
+    overall, client, node
+        Under 0, and under rows of the two tables.
+    pair, last
+        Under the numbers of `numbers`.
+    numbers
+        Of the pairs that were seen.
+    kept
+        Those of ``pair`` and ``last`` that learn; the others stay empty and take no memory.
     """
 
     overall: Averages
@@ -97,33 +117,40 @@ class Levels(NamedTuple):
     node: Averages
     pair: Averages
     last: Averages
+    numbers: PairNumbers
+    kept: tuple[Averages, ...]
 
     @classmethod
-    def empty(cls, setting: Setting) -> Levels:
-        """Return levels that have seen nothing."""
+    def empty(cls, setting: Setting, *, pair: bool = True, last: bool = True) -> Levels:
+        """Return levels that have seen nothing, and learn averages or last values of pairs only if told to."""
         half_life = HALF_LIFE * setting.spec.telemetry.slice.seconds
         n_clients, n_nodes = len(setting.clients), len(setting.nodes)
+        averages, lasts = Averages(1, half_life), Averages(1, 0.0)
         return cls(
             Averages(1, half_life),
             Averages(n_clients, half_life),
             Averages(n_nodes, half_life),
-            Averages(n_clients * n_nodes, half_life),
-            Averages(n_clients * n_nodes, 0.0),
+            averages,
+            lasts,
+            PairNumbers(n_nodes),
+            (averages,) * pair + (lasts,) * last,
         )
 
     def learn(self, seen: Seen) -> None:
         """Take outcomes in order of arrival."""
         cost, time = np.sqrt(seen.cost, dtype=np.float64), seen.arrival
-        pair = self.pairs(seen.client, seen.node)
         self.overall.add(np.zeros(len(seen), np.int64), cost, time)
         self.client.add(seen.client, cost, time)
         self.node.add(seen.node, cost, time)
-        self.pair.add(pair, cost, time)
-        self.last.add(pair, cost, time)
+        if self.kept:
+            pair = self.numbers.add(seen.client, seen.node)
+            for level in self.kept:
+                level.make_room(len(self.numbers))
+                level.add(pair, cost, time)
 
     def pairs(self, client: NDArray[np.integer], node: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the key of each client and node."""
-        return client.astype(np.int64) * len(self.node.mean) + node
+        """Return the key of each client and node, -1 where the two were never seen together."""
+        return self.numbers.find(client, node)
 
     def of_nodes(self, node: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return averages of nodes in their shape."""
@@ -142,7 +169,12 @@ class NodeAverage:
     """Picks the node with the least average cost over all clients."""
 
     def __init__(self, setting: Setting) -> None:
-        self.levels = Levels.empty(setting)
+        self.levels = self.empty(setting)
+
+    @staticmethod
+    def empty(setting: Setting) -> Levels:
+        """Return the averages that it goes by, of nothing seen."""
+        return Levels.empty(setting, pair=False, last=False)
 
     def warm(self, telemetry: Telemetry) -> None:
         """Learn from all telemetry."""
@@ -164,6 +196,11 @@ class NodeAverage:
 class PairAverage(NodeAverage):
     """Picks the node with the least average cost of this client, or of the node where the pair is new."""
 
+    @staticmethod
+    def empty(setting: Setting) -> Levels:
+        """Return the averages that it goes by, of nothing seen."""
+        return Levels.empty(setting, last=False)
+
     def expected(self, question: Question, node: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return averages of pairs."""
         return self.levels.of_pairs(self.levels.pair, question.client, node)
@@ -171,6 +208,11 @@ class PairAverage(NodeAverage):
 
 class PairLast(NodeAverage):
     """Picks the node with the least last cost of this client, or the node's average where the pair is new."""
+
+    @staticmethod
+    def empty(setting: Setting) -> Levels:
+        """Return the values that it goes by, of nothing seen."""
+        return Levels.empty(setting, pair=False)
 
     def expected(self, question: Question, node: NDArray[np.int32]) -> NDArray[np.float64]:
         """Return last values of pairs."""

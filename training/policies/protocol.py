@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 from scheduler.spec import Spec
 from training.telemetry import Columns, Entities, Telemetry
+
+BLOCK = 16_384
+"""Requests that are asked about, or telemetry rows that are learned, at once: features of 20 candidates each are some
+20 MB, and averages stand still within a block."""
 
 
 class Setting(NamedTuple):
@@ -44,6 +49,12 @@ class Question(NamedTuple):
     candidates: NDArray[np.int32]
     request: Columns
     node_state: Columns
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Yield ``n`` requests in blocks, for policies that take far more memory than a request itself while they pick."""
+    for first in range(0, n, BLOCK):
+        yield slice(first, min(first + BLOCK, n))
 
 
 class Seen(NamedTuple):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.policies.bandit_features import BLOCK
 from training.policies.moving_averages import Averages, Levels
-from training.policies.protocol import Question, Seen, Setting, least, seen_before
+from training.policies.protocol import Question, Seen, Setting, blocks, least, seen_before
 from training.telemetry import Telemetry
 
 
@@ -35,16 +34,21 @@ class ThompsonNode:
     """
 
     def __init__(self, setting: Setting, *, prior: float = 1.0, width: float = 0.05) -> None:
-        self.levels = Levels.empty(setting)
+        self.levels = self.empty(setting)
         self._prior, self._width = prior, width
         self._error = Averages(1, np.inf)
         self._rng = np.random.default_rng(setting.seed)
 
+    @staticmethod
+    def empty(setting: Setting) -> Levels:
+        """Return the averages that it goes by, of nothing seen."""
+        return Levels.empty(setting, pair=False, last=False)
+
     def warm(self, telemetry: Telemetry) -> None:
         """Learn from all telemetry."""
         seen = seen_before(telemetry)
-        for start in range(0, len(seen), BLOCK):
-            self.learn(seen.take(slice(start, start + BLOCK)))
+        for block in blocks(len(seen)):
+            self.learn(seen.take(block))
 
     def pick(self, question: Question) -> NDArray[np.intp]:
         """Return the columns of the least draws."""
@@ -79,6 +83,11 @@ class ThompsonNode:
 
 class ThompsonPair(ThompsonNode):
     """The same with a posterior for each client and node, whose prior is the node's mean."""
+
+    @staticmethod
+    def empty(setting: Setting) -> Levels:
+        """Return the averages that it goes by, of nothing seen."""
+        return Levels.empty(setting, last=False)
 
     def posterior(
         self, client: NDArray[np.int32], node: NDArray[np.int32], now: float

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.policies.bandit_features import Inputs
-from training.policies.protocol import Question, Seen, Setting
+from training.policies.protocol import Question, Seen, Setting, blocks
 from training.telemetry import Telemetry
 
 WARM_ROWS = 200_000
@@ -55,13 +55,26 @@ class VowpalWabbit:
 
     def pick(self, question: Question) -> NDArray[np.intp]:
         """Return columns drawn from the policy's probabilities."""
-        candidates = question.candidates
+        picked = np.empty(len(question.client), np.intp)
+        draws = self._rng.random(picked.shape)
+        for block in blocks(len(picked)):
+            picked[block] = self._pick(
+                question.client[block], question.candidates[block], question.number[block], draws[block]
+            )
+        return picked
+
+    def _pick(
+        self,
+        asking: NDArray[np.int32],
+        candidates: NDArray[np.int32],
+        numbers: NDArray[np.int64],
+        draws: NDArray[np.float64],
+    ) -> NDArray[np.intp]:
         n, k = candidates.shape
-        x = self.inputs.features(question.client, np.maximum(candidates, 0))
+        x = self.inputs.features(asking, np.maximum(candidates, 0))
         actions = self._actions(candidates.ravel(), x.reshape(n * k, -1))
         picked = np.empty(n, np.intp)
-        draws = self._rng.random((n,))
-        for i, (client, number) in enumerate(zip(question.client.tolist(), question.number.tolist(), strict=True)):
+        for i, (client, number) in enumerate(zip(asking.tolist(), numbers.tolist(), strict=True)):
             columns = np.flatnonzero(candidates[i] >= 0)
             lines = [f"shared |c c{client}", *(actions[i * k + column] for column in columns)]
             chance: NDArray[np.float64] = np.array(self._workspace.predict("\n".join(lines)))

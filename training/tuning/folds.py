@@ -35,5 +35,5 @@ def time_folds(telemetry: Telemetry, n: int) -> list[Fold]:
     first = present.size - n * width
     if first < max(4, 2 * width):  # what a split needs; see `training.features.dataset.split_slices`
         raise DataError(f"tuning: expected at least {n + 4} slices for {n} folds, found {present.size}")
-    ends = [*present[first::width], present[-1] + 1]
-    return [Fold(k, int(ends[k]), int(ends[k + 1])) for k in range(n)]
+    ends = [*present[first::width].tolist(), int(present[-1]) + 1]  # the last may be the largest 32-bit number
+    return [Fold(k, ends[k], ends[k + 1]) for k in range(n)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
@@ -26,7 +28,8 @@ from training.tuning.folds import Fold
 Objective: TypeAlias = Literal["gap_closed", "gap_closed_log", "loss"]
 
 KEPT_BYTES = 1 << 30
-"""Replayed feature rows kept for further trials: 60 MB a fold and `reveal` on the measured sets."""
+"""Replayed feature rows kept for further trials: 60 MB a fold and `reveal` on the measured sets. Of the
+folds' rounds as much; what is more is drawn anew in every trial, which gives the same."""
 
 
 class Judge:
@@ -84,14 +87,27 @@ class Judge:
             model = write_model(dataset, fitted, spec, Path(folder), read_window(before)).model
         setting = Setting(spec, until.clients, until.nodes, self._seed)
         policies: dict[str, Policy] = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
-        if fold.number not in self._rounds:
-            requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
-            rounds = measured_requests(
-                until, spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
-            )
-            self._rounds[fold.number] = list(rounds)
-        scores = evaluate(self._rounds[fold.number], policies, spec, before).policies[LEARNED]
+        rounds = self._fold_rounds(fold, until, n_slices)
+        scores = evaluate(rounds, policies, spec, before).policies[LEARNED]
         return scores.gap_closed_log if self._objective == "gap_closed_log" else scores.gap_closed
+
+    def _fold_rounds(self, fold: Fold, until: Telemetry, n_slices: int) -> Iterable[RequestRound]:
+        """Return a fold's rounds, and keep them for the next trial while they take little memory."""
+        if fold.number in self._rounds:
+            return self._rounds[fold.number]
+        requests = min(self._spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
+        rounds = measured_requests(
+            until, self._spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
+        )
+        kept: list[RequestRound] = []
+        size = sum(one.nbytes for others in self._rounds.values() for one in others)
+        for one in rounds:
+            kept.append(one)
+            size += one.nbytes
+            if size > KEPT_BYTES:
+                return chain(kept, rounds)
+        self._rounds[fold.number] = kept
+        return kept
 
 
 def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:

@@ -1,5 +1,6 @@
 """Rounds drawn from measured rows: who asks, among which nodes, and that every outcome is real."""
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
@@ -9,8 +10,9 @@ import pytest
 
 from scheduler.errors import InputError
 from scheduler.spec import parse_spec
+from training.evaluation import measured_requests as under_test
 from training.evaluation.measured_requests import measured_requests, node_state, slice_starts
-from training.telemetry import Categories, read_telemetry
+from training.telemetry import Categories, Entities, read_telemetry
 
 SPEC = parse_spec("""
 name = "tiny"
@@ -131,6 +133,58 @@ def test_a_slice_without_choices_has_no_round(telemetry):
 def test_slices_that_begin_early_do_not_turn_time_back(telemetry):
     early = replace(telemetry, time=telemetry.time - np.where(telemetry.slice == 1, 59, 0))
     assert slice_starts(early, 60.0) == {0: 6000, 1: 6060, 2: 6120}
+
+
+def peak_bytes(call):
+    """Return what a call returns, and the most memory that it took at once."""
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("first", [2024010112, 2**31 - 3])
+def test_slices_of_large_numbers_need_no_memory_of_that_size(telemetry, first):
+    renumbered = replace(telemetry, slice=telemetry.slice + np.int32(first))
+    found, peak = peak_bytes(lambda: draw(renumbered, start=first + 1))
+    assert [one.slice - first for one in found] == [one.slice for one in draw(telemetry)]
+    assert peak < 10_000_000
+
+
+def test_one_client_that_measured_every_node_does_not_make_all_others_wide(telemetry):
+    n_clients, n_nodes = 20_000, 20_000
+    client = np.concatenate([np.zeros(n_nodes), np.repeat(np.arange(1, n_clients), 2)]).astype(np.int32)
+    node = np.concatenate([np.arange(n_nodes), np.arange(2 * n_clients - 2) % n_nodes]).astype(np.int32)
+    rows = np.zeros(len(client), np.int64)
+    wide = replace(
+        telemetry.where(telemetry.slice == 1),
+        **{name: getattr(telemetry, name)[rows] for name in ("time", "arrival", "slice", "ok")},
+        client=client,
+        node=node,
+        outcomes={name: values[rows] for name, values in telemetry.outcomes.items()},
+        request={"kind": telemetry.request["kind"].take(rows)},
+        node_state={"load": telemetry.node_state["load"][rows]},
+        clients=Entities(ids=np.arange(n_clients), columns={}),
+        nodes=Entities(ids=np.arange(n_nodes), columns={}),
+    )
+    (one,), peak = peak_bytes(lambda: draw(wide, start=0, requests=1))
+    assert len(one.client) == n_clients
+    assert peak < 200_000_000  # of 3.2 GB for a number for each client and node
+    measured = set(zip(client.tolist(), node.tolist(), strict=True))
+    real = one.candidates >= 0
+    assert {(c, n) for c, row in enumerate(one.candidates.tolist()) for n in row if n >= 0} <= measured
+    assert real.sum(axis=1).tolist() == [5] + [2] * (n_clients - 1)
+
+
+@pytest.mark.parametrize(("drawn", "wide"), [(1 << 22, 1), (7, 1_000), (7, 1)])
+def test_how_many_numbers_are_drawn_at_once_or_skipped_changes_nothing(telemetry, monkeypatch, drawn, wide):
+    expected = draw(telemetry)
+    monkeypatch.setattr(under_test, "DRAWN", drawn)
+    monkeypatch.setattr(under_test, "WIDE", wide)
+    for ours, theirs in zip(draw(telemetry), expected, strict=True):
+        np.testing.assert_array_equal(ours.candidates, theirs.candidates)
+        np.testing.assert_array_equal(ours.cost, theirs.cost)
 
 
 @pytest.mark.parametrize("changed", [{"requests": 0}, {"candidates": 1}])

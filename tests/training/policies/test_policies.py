@@ -1,5 +1,6 @@
 """What every policy promises, and what each baseline does of its own."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +29,10 @@ from training.policies import (
     VowpalWabbit,
     all_policies,
     baselines,
+    protocol,
 )
 from training.policies.moving_averages import HALF_LIFE, Averages
+from training.telemetry import at_rows
 
 NAMES = [
     "random",
@@ -146,6 +149,45 @@ def test_baselines_can_be_left_out_but_for_random():
     for name in ("random", "linucbb"):
         with pytest.raises(InputError, match=f"without: expected some of node_average, .*found {name}"):
             baselines(world.setting(), without=[name])
+
+
+MANY = {"clients": 100_000, "nodes": 200_000}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("vowpal_wabbit", "learned")])
+def test_memory_grows_with_the_pairs_that_were_seen(name):
+    """100,000 clients and 200,000 nodes: one number for each pair that may be would be 160 GB."""
+    rng = np.random.default_rng(0)
+    clients, nodes = (
+        replace(
+            table,
+            ids=np.arange(n),
+            columns={c: at_rows(v, np.arange(n) % len(table)) for c, v in table.columns.items()},
+        )
+        for table, n in ((world.CLIENTS, MANY["clients"]), (world.NODES, MANY["nodes"]))
+    )
+    n = 10_000
+    client, node = rng.integers(0, MANY["clients"], n), rng.integers(0, MANY["nodes"], (n, 4))
+    asked = Question(1e6, np.arange(n), client.astype(np.int32), node.astype(np.int32), {}, {})
+    rows = list(zip(client.tolist(), node[:, 0].tolist(), rng.uniform(1.0, 900.0, n).tolist(), range(n), strict=True))
+    tracemalloc.start()
+    try:
+        policy = baselines(world.setting()._replace(clients=clients, nodes=nodes))[name]
+        columns = policy.pick(asked)
+        told(policy, rows)
+        columns = policy.pick(asked)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ((columns >= 0) & (columns < 4)).all()
+    assert peak < 200_000_000
+
+
+def test_a_question_in_blocks_is_answered_as_in_one(make, monkeypatch):
+    rounds, none = world.rounds(20), world.telemetry().where(np.zeros(300, bool))  # warming up goes block by block too
+    expected = run(make(), rounds, none).node
+    monkeypatch.setattr(protocol, "BLOCK", 3)
+    np.testing.assert_array_equal(run(make(), rounds, none).node, expected)
 
 
 # Averages.

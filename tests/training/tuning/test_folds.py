@@ -54,6 +54,12 @@ def test_too_few_slices_are_refused():
         time_folds(with_slices(np.arange(6)), 3)
 
 
+def test_the_last_slice_may_have_the_largest_number_there_is():
+    last = 2**31 - 1
+    (fold,) = time_folds(with_slices(np.arange(last - 7, last + 1)), 1)
+    assert (fold.start, fold.stop) == (last - 1, last + 1)
+
+
 @pytest.fixture
 def rows():
     return telemetry(3_000)
@@ -83,6 +89,15 @@ def test_what_is_kept_is_bounded_and_a_score_does_not_depend_on_it(rows, monkeyp
     first = [forgetful.score(fold, TINY) for fold in folds]
     assert [forgetful.score(fold, TINY) for fold in folds] == first
     assert forgetful.replays == 4
+
+
+@pytest.mark.slow
+def test_rounds_too_large_to_keep_are_drawn_again_and_score_the_same(rows, monkeypatch):
+    fold = time_folds(rows, 2)[1]
+    expected = judge(rows, "gap_closed").score(fold, TINY)
+    monkeypatch.setattr(under_test, "KEPT_BYTES", 0)
+    forgetful = judge(rows, "gap_closed")
+    assert [forgetful.score(fold, TINY) for _ in range(2)] == [expected] * 2
 
 
 @pytest.mark.parametrize("objective", ["loss", DECIDED])
