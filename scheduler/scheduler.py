@@ -20,6 +20,7 @@ from scheduler.engine.warm_up import warm_up
 from scheduler.errors import InputError
 from scheduler.history.arrays import HistoryArrays
 from scheduler.history.outcomes import outcome_rows, values_at
+from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_swap, with_policy
 from scheduler.spec import Spec
@@ -48,6 +49,8 @@ class Scheduler:
     first_id
         Id of the first decision; the next ones count up. By default unique over processes and restarts. A random
         draw is a function of the seed and the decision's id: pass the same ``first_id`` to repeat a run.
+    history_capacity
+        About how many entries history has room for, 16 to 2**31; by default as many as in training.
 
     Attributes
     ----------
@@ -74,6 +77,7 @@ class Scheduler:
         seed: int = 0,
         remember: int = REMEMBERED,
         first_id: int | None = None,
+        history_capacity: int | None = None,
     ) -> None:
         first = new_first_id() if first_id is None else first_id
         for name, value, low in (("seed", seed, 0), ("remember", remember, 1), ("first_id", first, 0)):
@@ -81,7 +85,14 @@ class Scheduler:
                 message = f"{name}: expected an integer of {low} or more, found {value!r}"
                 raise InputError(message)
         model = model if spec is None else with_policy(model, spec)
-        self.state = State(model.spec, model.features, seed=int(seed), remember=int(remember), first_id=int(first))
+        self.state = State(
+            model.spec,
+            model.features,
+            seed=int(seed),
+            remember=int(remember),
+            first_id=int(first),
+            history_capacity=history_capacity,
+        )
         self.state.join(Arm(model, self.state.index))
         self.clients = self.state.clients
         self.fleet = self.state.fleet
@@ -324,16 +335,19 @@ class Scheduler:
         warm_up(self.state, self.state.arms[0])
 
     def counters(self) -> dict[str, int]:
-        """Return how much was decided, explored, observed, expired, forgotten and held."""
-        counters, history = self.state.log.arrays.counters, self.state.history.counters
+        """Return how much was decided, explored, observed, expired, forgotten, held and let go."""
+        counters, tables = self.state.log.arrays.counters, table_counters(self.state.history)
         return {
             "decisions": int(counters[NEXT_ID] - counters[FIRST_ID]),
             "explored": int(counters[N_EXPLORED]),
             "outcomes": int(counters[N_OUTCOMES]),
             "expired": int(counters[N_EXPIRED]),
             "forgotten": int(counters[N_FORGOTTEN]),
-            "history_entries": int(history[0]),
-            "history_evicted": int(history[1]),
+            "history_capacity": self.state.history_capacity,
+            "history_entries": int(tables[HISTORY][0]),
+            "history_evicted": int(tables[HISTORY][1]),
+            "latent_factors_evicted": int(tables[LATENT_FACTORS][1]),
+            "change_points_evicted": int(tables[CHANGE_POINTS][1]),
             "nodes": len(self.fleet),
             "clock_steps_back": self.state.clock.steps_back,
         }

@@ -15,7 +15,7 @@ from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet, Hooks
 from scheduler.history.outcomes import tracked
-from scheduler.history.store import new_history
+from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
 from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.read_write_lock import ReadWriteLock
@@ -40,6 +40,8 @@ class State:
         How many decisions wait for their outcome.
     first_id
         Id of the first decision.
+    history_capacity
+        About how many entries history has room for; by default as many as the spec says.
 
     Attributes
     ----------
@@ -49,13 +51,24 @@ class State:
         Arms whose node rows follow the state; the first one is in charge.
     """
 
-    def __init__(self, spec: Spec, features: Features, *, seed: int, remember: int, first_id: int) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        features: Features,
+        *,
+        seed: int,
+        remember: int,
+        first_id: int,
+        history_capacity: int | None = None,
+    ) -> None:
         self.spec, self.features = spec, features
         self.lock = ReadWriteLock()
         self.clock = Clock()
         self.seed = seed
         self.index = Index(spec.candidates, features.request, features.node)
-        self.history = new_history(spec)
+        wanted = capacities(spec)[HISTORY] if history_capacity is None else history_capacity
+        self.history_capacity = checked_capacity(wanted, "history_capacity")
+        self.history = new_history(spec, self.history_capacity)
         self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
         self.tracked = tracked(spec, spec.history.values)
         self.arms: tuple[Arm, ...] = ()

@@ -28,17 +28,17 @@ DRY_RUNS = 256
 
 def warm_up(state: State, arm: Arm) -> None:
     """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
-    _call_everything(arm)
+    _call_everything(arm, state.history_capacity)
     state.lock.reading(_read_nodes, state, arm)
     with state.lock:
         state.log.touch_pages()
         _dry_run(state, arm)
 
 
-def _call_everything(arm: Arm) -> None:
+def _call_everything(arm: Arm, history_capacity: int) -> None:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
-    state = State(spec, model.features, seed=0, remember=8, first_id=0)
+    state = State(spec, model.features, seed=0, remember=8, first_id=0, history_capacity=history_capacity)
     other = Arm(model, state.index)
     state.join(other)
     ids, client = list(range(WARM_NODES)), spec.telemetry.client

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import InputError
 from scheduler.history.arrays import LINE_FLOATS, STATS, TIME_FLOATS, VECTOR, WAYS, HistoryArrays, LatentFactorArrays
 from scheduler.history.change_point_arrays import SPANS, ChangePointArrays
-from scheduler.spec import ChangePoints, LatentFactors, Spec, seconds
+from scheduler.spec import LEAST_CAPACITY, MOST_CAPACITY, Capacity, ChangePoints, LatentFactors, Spec, seconds
+
+HISTORY, LATENT_FACTORS, CHANGE_POINTS = "history", "latent_factors", "change_points"
+"""The tables of running statistics, under the names of their sections in a spec."""
+
+UNSIZED: Mapping[str, int] = {HISTORY: 1_000_000, LATENT_FACTORS: 65_536, CHANGE_POINTS: 16_384}
+"""Capacities of ``auto`` where no data has said how many keys there are: a model that was not trained by fogline."""
 
 
-def new_history(spec: Spec) -> HistoryArrays:
+def checked_capacity(capacity: object, what: str) -> int:
+    """Return a capacity that a caller gave, or raise `InputError`, naming it ``what``."""
+    whole = isinstance(capacity, int | np.integer) and not isinstance(capacity, bool)
+    if not whole or not LEAST_CAPACITY <= capacity <= MOST_CAPACITY:  # type: ignore[operator]
+        message = f"{what}: expected an integer from {LEAST_CAPACITY} to {MOST_CAPACITY}, found {capacity!r}"
+        raise InputError(message)
+    return int(capacity)  # type: ignore[call-overload]
+
+
+def capacities(spec: Spec) -> dict[str, int]:
+    """Return about how many entries each table of a spec has room for; tables that it does not use are left out."""
+    shared = {
+        LATENT_FACTORS: [model.capacity for model in spec.latent_factors.values()],
+        CHANGE_POINTS: [kind.capacity for kind in spec.change_points.values()],
+    }
+    own = {name: sum(_number(one, name) for one in parts) for name, parts in shared.items() if parts}
+    return {HISTORY: _number(spec.history.capacity, HISTORY), **own}
+
+
+def _number(capacity: Capacity, table: str) -> int:
+    return UNSIZED[table] if capacity == "auto" else capacity
+
+
+def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
     """Return empty statistics for a spec.
 
-    Twice the spec's capacity is set aside, so that buckets rarely overflow; the operating system hands out
+    Twice the capacity is set aside, so that buckets rarely overflow; the operating system hands out
     the memory only as entries come.
+
+    Parameters
+    ----------
+    capacity
+        In place of the spec's ``history.capacity``.
     """
     width = TIME_FLOATS + len(spec.history.values) * (1 + len(spec.history.half_lives) * STATS)
-    slots = _slots(spec.history.capacity)
+    slots = _slots(capacities(spec)[HISTORY] if capacity is None else capacity)
     rows = _aligned(slots, width)
     return HistoryArrays(
         keys=np.zeros(slots, np.uint64),
@@ -37,7 +72,7 @@ def new_history(spec: Spec) -> HistoryArrays:
 def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
     """Return factor models that know nothing; all share one table."""
     models = list(factors)
-    slots = _slots(sum(model.capacity for model in models))
+    slots = _slots(sum(_number(model.capacity, LATENT_FACTORS) for model in models))
     rows = _aligned(slots, VECTOR + max((model.rank for model in models), default=0))
     rates = [(1.0 / seconds(model.half_life), 1.0 / seconds(model.memory)) for model in models]
     return LatentFactorArrays(
@@ -54,7 +89,7 @@ def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
 def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArrays:
     """Return change_points of which nothing is known; groups of all kinds share one table."""
     kinds = list(change_points)
-    slots = _slots(sum(kind.capacity for kind in kinds))
+    slots = _slots(sum(_number(kind.capacity, CHANGE_POINTS) for kind in kinds))
     rows = _aligned(slots, TIME_FLOATS + SPANS + 1)
     numbers = [(seconds(kind.length), kind.same, kind.tolerance) for kind in kinds]
     return ChangePointArrays(
@@ -66,6 +101,15 @@ def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArray
         numbers=np.array(numbers).reshape(-1, 3),
         shape=np.array([kind.shape for kind in kinds], np.int32),
     )
+
+
+def table_counters(history: HistoryArrays) -> dict[str, NDArray[np.int64]]:
+    """Return of each table how many entries it holds and how many it let go, (2,) int64."""
+    return {
+        HISTORY: history.counters,
+        LATENT_FACTORS: history.latent_factors.counters,
+        CHANGE_POINTS: history.change_points.counters,
+    }
 
 
 def _slots(capacity: int) -> int:

@@ -26,6 +26,7 @@ from scheduler.model.manifest import (
     MANIFEST,
     NO_DIGEST,
     SPEC,
+    WITH_CAPACITY,
     Contents,
     Golden,
     Manifest,
@@ -160,8 +161,8 @@ def _bytes(path: Path, limit: int) -> bytes:
 def _decode(path: Path, data: bytes) -> Manifest:
     try:
         version = msgspec.json.decode(data, type=_Format).format
-        if version not in (1, FORMAT):
-            _refuse(path, f"an artifact of format 1 or {FORMAT}", version)
+        if version not in range(1, FORMAT + 1):
+            _refuse(path, f"an artifact of format 1 to {FORMAT}", version)
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _refuse(path, "a manifest", f"one that cannot be read ({error})")
@@ -182,9 +183,10 @@ def _decode(path: Path, data: bytes) -> Manifest:
 
 def _check_spec(path: Path, manifest: Manifest, spec: Spec) -> None:
     """Compare what the manifest says about the spec with the spec itself."""
+    fingerprint = spec.fingerprint() if manifest.format > WITH_CAPACITY else spec.fingerprint_with_capacity()
     for what, found, expected in (
         ("name", manifest.name, spec.name),
-        ("fingerprint", manifest.fingerprint, spec.fingerprint()),
+        ("fingerprint", manifest.fingerprint, fingerprint),
         ("features", manifest.features, tuple(spec.features)),
         ("heads", tuple(manifest.heads), tuple(spec.heads)),
     ):

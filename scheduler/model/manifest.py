@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from scheduler.forest.trees import Trees
 from scheduler.spec import Spec
 
-FORMAT: Final = 2
-"""Format 1, which is still read, knew no variances: neither of leaves nor in golden rows."""
+FORMAT: Final = 3
+"""Formats 1 and 2 are still read. In both the fingerprint depended on capacities, and nothing was said of how full
+history became; 1 knew no variances either: neither of leaves nor in golden rows."""
+
+WITH_CAPACITY: Final = 2
+"""The last format whose fingerprint depended on capacities."""
 
 MANIFEST, SPEC, GOLDEN = "manifest.json", "spec.json", "golden.npz"
 
@@ -36,11 +40,42 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     power: float = 1.0
 
 
+class TableUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How full a table of running statistics became.
+
+    Attributes
+    ----------
+    capacity
+        About how many entries fit.
+    keys
+        Distinct keys of the data: entries that it would hold if it were large enough.
+    entries, evicted
+        Entries that it holds, and how often it let one go for want of room. A key that comes back takes the place of
+        another one, so ``evicted`` may be far above ``keys``.
+    share
+        Of the keys that have no entry for want of room, 0 to 1.
+    """
+
+    capacity: int
+    keys: int
+    entries: int
+    evicted: int
+    share: float
+
+    @classmethod
+    def of(cls, capacity: int, keys: int, counters: NDArray[np.int64]) -> TableUse:
+        """Return the use of a table whose counters, (2,) int64, say what it holds and how often it let go."""
+        entries, evicted = (int(count) for count in counters)
+        lost = min(evicted, max(keys - entries, 0))  # keys may have no entry because their outcomes were never shown
+        return cls(capacity=capacity, keys=keys, entries=entries, evicted=evicted, share=lost / max(keys, 1))
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an artifact says about itself; `digest` is the SHA-256 of the manifest with 64 zeros in its place.
 
     ``files`` holds the SHA-256 of every other file, ``vocabulary`` the categories by ``request.COLUMN`` and
-    ``node.COLUMN`` in the order of their codes, ``metrics`` null where a figure could not be computed.
+    ``node.COLUMN`` in the order of their codes, ``metrics`` null where a figure could not be computed, ``tables`` how
+    full each table of running statistics became in training.
     """
 
     format: int
@@ -54,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     metrics: dict[str, float | None]
     libraries: dict[str, str]
     files: dict[str, str]
+    tables: dict[str, TableUse] = {}
     digest: str = NO_DIGEST
 
 

@@ -4,7 +4,7 @@ A spec is read once, checked whole, and frozen; every reference in it (a feature
 history key, a utility weight to a head) is checked then, so that the rest of the library may rely on it.
 """
 
-from scheduler.spec.checks import seconds
+from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY, seconds
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
 from scheduler.spec.types import (
     CLIENT,
@@ -12,6 +12,7 @@ from scheduler.spec.types import (
     FAILED,
     NODE,
     Candidates,
+    Capacity,
     ChangePoint,
     ChangePoints,
     Clock,
@@ -48,8 +49,11 @@ __all__ = [
     "CLIENT",
     "COST",
     "FAILED",
+    "LEAST_CAPACITY",
+    "MOST_CAPACITY",
     "NODE",
     "Candidates",
+    "Capacity",
     "ChangePoint",
     "ChangePoints",
     "Clock",

@@ -11,6 +11,7 @@ from scheduler.spec.types import (
     COST,
     FAILED,
     NODE,
+    Capacity,
     ChangePoint,
     Clock,
     Column,
@@ -29,6 +30,9 @@ from scheduler.spec.types import (
     Utility,
     Value,
 )
+
+LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
+"""Entries of one bucket, and far more than a machine has memory for."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -81,6 +85,11 @@ def _duration(where: str, text: str) -> None:
 def _in_range(where: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:  # false for NaN too
         _refuse(where, f"a number from {low:g} to {high:g}", value)
+
+
+def _capacity(where: str, capacity: Capacity) -> None:
+    if capacity != "auto":
+        _in_range(where, capacity, LEAST_CAPACITY, MOST_CAPACITY)
 
 
 def _bounds(where: str, low: float | None, high: float | None) -> None:
@@ -155,7 +164,7 @@ def _check_history(spec: Spec) -> None:
     ):
         if not items or len(set(items)) != len(items):
             _refuse(f"history.{where}", "at least one, none twice", list(items))
-    _in_range("history.capacity", history.capacity, 16, 2**31)
+    _capacity("history.capacity", history.capacity)
     for name, parts in history.keys.items():
         if not parts or len(set(parts)) != len(parts):
             _refuse(f"history.keys.{name}", "at least one part, none twice", list(parts))
@@ -176,7 +185,7 @@ def _check_latent_factors(spec: Spec) -> None:
         _in_range(f"{where}.rank", model.rank, 0, 64)
         _duration(f"{where}.half_life", model.half_life)
         _duration(f"{where}.memory", model.memory)
-        _in_range(f"{where}.capacity", model.capacity, 16, 2**31)
+        _capacity(f"{where}.capacity", model.capacity)
 
 
 def _check_change_points(spec: Spec) -> None:
@@ -190,7 +199,7 @@ def _check_change_points(spec: Spec) -> None:
         _duration(f"{where}.length", kind.length)
         _in_range(f"{where}.shape", kind.shape, 1, 16)
         _in_range(f"{where}.same", kind.same, 0.001, 0.999)
-        _in_range(f"{where}.capacity", kind.capacity, 16, 2**31)
+        _capacity(f"{where}.capacity", kind.capacity)
 
 
 def _check_part(where: str, part: str, spec: Spec) -> None:

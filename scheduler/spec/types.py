@@ -12,6 +12,9 @@ from scheduler.errors import SpecError
 
 Params: TypeAlias = dict[str, bool | int | float | str]
 
+Capacity: TypeAlias = int | Literal["auto"]
+"""About how many entries a table of running statistics has room for; ``auto``: training sizes it by its data."""
+
 _VALUE = re.compile(r"(?:(log1p|residual)\((\w+)\)|(\w+))")
 
 CLIENT, NODE = "client", "node"
@@ -183,7 +186,7 @@ class LatentFactors(_Section, frozen=True):
     ``client`` and ``node`` are keys of the history, the one of parts of the request alone, the other of parts of the
     node alone. A bias has a part that fades with ``half_life`` and one that stays. What was learned of an entity that
     is silent for ``memory`` counts no more than what is known of a new one. ``capacity`` is about how many clients and
-    nodes fit, as in `History`.
+    nodes fit, as in `History`; all models share one table.
     """
 
     value: str
@@ -192,7 +195,7 @@ class LatentFactors(_Section, frozen=True):
     rank: int = 8
     half_life: str = "1h"
     memory: str = "4d"
-    capacity: int = 65_536
+    capacity: Capacity = "auto"
 
 
 class ChangePoints(_Section, frozen=True):
@@ -211,7 +214,7 @@ class ChangePoints(_Section, frozen=True):
     length: str = "1h"
     shape: int = 1
     same: float = 0.1
-    capacity: int = 16_384
+    capacity: Capacity = "auto"
 
 
 class History(_Section, frozen=True):
@@ -219,13 +222,14 @@ class History(_Section, frozen=True):
 
     A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
     ``capacity`` is about how many entries, over all keys, fit before any is let go. The table has 2 to 4 times as
-    many places, all of which can fill: that many entries are its bound.
+    many places, all of which can fill: that many entries are its bound. It is a matter of memory, not of what a
+    feature means, so it is no part of the fingerprint.
     """
 
     values: tuple[str, ...]
     half_lives: tuple[str, ...]
     keys: dict[str, tuple[str, ...]]
-    capacity: int = 1_000_000
+    capacity: Capacity = "auto"
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -413,15 +417,26 @@ class Spec(_Section, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
-        Weights, tiers, policy, sets of categories and training settings may change without changing the fingerprint.
+        Weights, tiers, policy, sets of categories, capacities and training settings may change without changing the
+        fingerprint.
         """
+        latent_factors = {name: _without_capacity(model) for name, model in self.latent_factors.items()}
+        change_points = {name: _without_capacity(kind) for name, kind in self.change_points.items()}
+        return self._fingerprint(_without_capacity(self.history), latent_factors, change_points)
+
+    def fingerprint_with_capacity(self) -> str:
+        """Return the fingerprint as artifacts of formats 1 and 2 have it, of which capacities were a part."""
+        return self._fingerprint(self.history, self.latent_factors, self.change_points)
+
+    def _fingerprint(self, history: object, latent_factors: object, change_points: object) -> str:
         names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
         parts = {name: getattr(self, name) for name in names}
         parts["node"] = {name: column for name, column in self.node.items() if column.type != "categories"}
+        parts["history"] = history
         if self.latent_factors:
-            parts["latent_factors"] = self.latent_factors
+            parts["latent_factors"] = latent_factors
         if self.change_points:
-            parts["change_points"] = self.change_points
+            parts["change_points"] = change_points
         heads = {name: (h.target, h.link, h.given_ok, h.unit) for name, h in self.heads.items()}
         quantiles = {name: h.quantile for name, h in self.heads.items() if h.quantile is not None}
         if quantiles:
@@ -436,3 +451,7 @@ class Spec(_Section, frozen=True, kw_only=True):
     def node_columns(self, source: str | None = None) -> dict[str, Column]:
         """Return the node's columns, or those that come from one table."""
         return {n: c for n, c in self.node.items() if source in (None, c.source)}
+
+
+def _without_capacity(table: History | LatentFactors | ChangePoints) -> dict[str, object]:
+    return {name: value for name, value in msgspec.structs.asdict(table).items() if name != "capacity"}

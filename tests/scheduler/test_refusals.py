@@ -135,7 +135,20 @@ def test_a_clock_that_steps_back_is_followed_and_counted(sched):
     assert sched.counters()["clock_steps_back"] == 1
 
 
-@pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": "0"}, {"seed": 2**63}, {"seed": None}, {"remember": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"seed": -1},
+        {"seed": "0"},
+        {"seed": 2**63},
+        {"seed": None},
+        {"remember": 0},
+        {"history_capacity": 15},
+        {"history_capacity": 2**31 + 1},
+        {"history_capacity": "auto"},
+        {"history_capacity": True},
+    ],
+)
 def test_a_scheduler_needs_a_seed_and_some_memory(model, arguments):
     with pytest.raises(InputError, match=next(iter(arguments))):
         Scheduler(model, **arguments)

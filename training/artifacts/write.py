@@ -34,6 +34,7 @@ from scheduler.model.manifest import (
     Calibration,
     Golden,
     Manifest,
+    TableUse,
     encode_manifest,
     file_names,
     head_files,
@@ -50,6 +51,9 @@ __all__ = ["content_version", "golden_rows", "libraries", "write_artifact"]
 
 NONE_KNOWN: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
 """Variances of the leaves of heads of which nobody found them."""
+
+NO_TABLES: Mapping[str, TableUse] = MappingProxyType({})
+"""How full history became where nobody replayed anything."""
 
 LIBRARIES = ("fogline", "lightgbm", "msgspec", "numba", "numpy", "onnx", "polars", "scikit-learn")
 
@@ -81,6 +85,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     golden_rows: ArrayLike,
     variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
     version: str | None = None,
+    tables: Mapping[str, TableUse] = NO_TABLES,
 ) -> Path:
     """Write the artifact of a trained model, verify it as a scheduler would, and move it into place.
 
@@ -107,6 +112,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
         Variance of each leaf of a head, see `training.heads.uncertainty.leaf_variances`; unknown for heads left out.
     version
         Name of the version; by default `content_version`.
+    tables
+        How full history became in training, see `scheduler.model.manifest.TableUse`.
 
     Returns
     -------
@@ -150,6 +157,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             metrics={name: float(value) if np.isfinite(value) else None for name, value in metrics.items()},
             libraries=libraries(),
             files={name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in file_names(heads)},
+            tables=dict(tables),
         )
         _write(stage / MANIFEST, encode_manifest(manifest))
         Model.load(stage)

@@ -17,7 +17,7 @@ from training.cli.output import print_json, progress_bar
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
-    from training.telemetry import CheckReport
+    from training.telemetry import CheckReport, TableSummary
 
 
 def check(
@@ -53,6 +53,25 @@ def check(
     for name, o in report.outcomes.items():
         outcomes.add_row(name, f"{o.nulls:,}", *(f"{x:,.6g}" for x in (o.min, o.median, o.max)))
     console.print(outcomes)
+    tables = Table("table", "key", "entries", title="Running statistics: entries that they will need")
+    for name, table in report.tables.items():
+        for key, count in table.keys.items():
+            tables.add_row(name, key, f"{count:,}")
+    console.print(tables)
+    for name, table in report.tables.items():
+        console.print(_room(name, table), soft_wrap=True, highlight=False)
+
+
+def _room(name: str, table: TableSummary) -> str:
+    """Return whether a table of running statistics has room for the keys of the data."""
+    if table.auto:
+        return f"{name}: {table.total:,} entries; training makes room for {table.capacity:,} (capacity = auto)."
+    if table.enough:
+        return f"{name}: {table.total:,} entries fit, as there is room for about {table.capacity:,}."
+    return (
+        f"Warning: {name}: {table.total:,} entries do not fit, as there is room for about {table.capacity:,} only; "
+        f"room for {table.advised:,} would do, and capacity = auto has training choose."
+    )
 
 
 def _times(report: CheckReport) -> str:

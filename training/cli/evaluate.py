@@ -24,7 +24,7 @@ from training.cli.options import (
     Start,
     Without,
 )
-from training.cli.output import print_comparison, print_json, progress_bar
+from training.cli.output import print_comparison, print_json, print_warnings, progress_bar
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def evaluate(
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
+    print_warnings(comparison.warnings(), json)
     if json:
         print_json(comparison.to_json())
     else:
@@ -73,6 +74,7 @@ def report(
 
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
     page = write_report(comparison, out)
+    print_warnings(comparison.warnings(), json)
     if json:
         print_json({**comparison.to_json(), "report": str(page)})
     else:

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from training.progress import bars, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from training.evaluation.results import Comparison
     from training.progress import Report
@@ -36,6 +36,12 @@ def progress_bar(json: bool) -> Iterator[Report]:  # noqa: FBT001
     """Show the progress of long work on standard error; with ``--json`` only where that is a terminal."""
     with nullcontext(silent) if json and not sys.stderr.isatty() else bars() as progress:
         yield progress
+
+
+def print_warnings(lines: Sequence[str], json: bool) -> None:  # noqa: FBT001
+    """Print warnings before all else: on standard error where standard output is for JSON, which has them too."""
+    for line in lines:
+        Console(stderr=json).print(f"Warning: {line}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

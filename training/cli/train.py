@@ -12,7 +12,7 @@ from rich.table import Table
 
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.options import Data, Json, Registry, Seed, SpecName
-from training.cli.output import print_json, progress_bar
+from training.cli.output import print_json, print_warnings, progress_bar
 from training.specs.builtin import find_spec
 
 
@@ -60,6 +60,7 @@ def train(
     )
     with progress_bar(json) as progress:
         result = train_and_register(data, find_spec(spec), options, progress)
+    print_warnings(result.warnings(), json)
     if json:
         print_json(result.to_json())
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.errors import DataError
 from scheduler.features.program import compile_features
+from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS
+from scheduler.model.manifest import TableUse
 from scheduler.spec import Spec
 from training.distributed.next_outcomes import AGAIN
 from training.distributed.replay_shard import Replayed, Rows, replay_part
-from training.distributed.sharding import plan_lanes
+from training.distributed.sharding import lane_spec, plan_lanes
+from training.distributed.sketch import estimate
 from training.distributed.windows import Dealt, Plan, Slices, Window, deal_window, plan_windows
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble
@@ -30,6 +34,7 @@ from training.features.vocabulary import by_frequency, category_counts
 from training.heads.summary import Window as ReadWindow
 from training.progress import Report, silent
 from training.telemetry import Categories
+from training.telemetry.history_size import Memory, needed, sized
 from training.telemetry.read import check_measured, slice_counts, slice_middles
 from training.telemetry.tables import CLIENTS, NODES, read_entities
 from training.telemetry.units import check_units
@@ -50,7 +55,7 @@ class ClusterDataset(NamedTuple):
     slices
         What is known of the slices.
     evicted
-        History entries that were let go for want of room; where there are none, features are those of one machine bit
+        How often an entry of any table was let go for want of room; where never, features are those of one machine bit
         for bit.
     peak_bytes
         The largest memory of a worker.
@@ -112,12 +117,16 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         slices = np.concatenate([one.slices for one in dealt])
         if not slices.size:
             raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
+        keys = _count_keys(dealt)
+        plan = plan._replace(spec=sized(spec, keys))
         rows = _draw(plan, dealt, slices, seed)
         parts = _replay(client, plan, rows, progress)
     features = compile_features(spec, rows.vocabulary)
     x, kept = _joined(plan, rows, parts)
+    made = assemble(spec, rows.bounds, features, rows.vocabulary, x, kept)
+    memory = _memory(plan, keys, parts)
     return ClusterDataset(
-        dataset=assemble(spec, rows.bounds, features, rows.vocabulary, x, kept),
+        dataset=made._replace(memory=memory),
         read={
             "rows": int(rows.n_rows.sum()),
             "rejected": n_read - int(rows.n_rows.sum()),
@@ -125,9 +134,31 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
             "last_slice": int(slices.max()),
         },
         slices=Slices(counts, until, middles, np.unique(slices)),
-        evicted=sum(part.evicted for part in parts.values()),
+        evicted=sum(use.evicted for use in memory.tables.values()),
         peak_bytes=max(part.peak_bytes for part in parts.values()),
     )
+
+
+def _count_keys(dealt: Sequence[Dealt]) -> dict[str, int]:
+    """Return about how many distinct values each history key has in all windows together."""
+    names = dealt[0].sketches
+    return {name: estimate(np.maximum.reduce([one.sketches[name] for one in dealt])) for name in names}
+
+
+def _memory(plan: Plan, keys: Mapping[str, int], parts: Mapping[tuple[int, int], Replayed]) -> Memory:
+    """Return how full the parts' tables became as if they were one.
+
+    A lane holds only the keys that its features read, and two lanes may hold the same.
+    """
+    nothing = dict.fromkeys((HISTORY, LATENT_FACTORS, CHANGE_POINTS), np.zeros(2, np.int64))
+    used = Memory.of(plan.spec, keys, nothing)
+    lanes = [needed(lane_spec(plan.spec, lane), keys) for lane in plan.lanes]
+    tables = {}
+    for name, use in used.tables.items():
+        counters = np.sum([part.counters[name] for part in parts.values()], axis=0)
+        held = sum(sum(lane.get(name, {}).values()) for lane in lanes)
+        tables[name] = msgspec.structs.replace(TableUse.of(use.capacity, held, counters), keys=use.keys)
+    return used._replace(tables=tables)
 
 
 @contextmanager

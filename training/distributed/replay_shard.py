@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
 from scheduler.features.program import compile_features
-from scheduler.history.store import new_history
+from scheduler.history.store import new_history, table_counters
 from training.distributed.next_outcomes import Chunk, next_outcomes
 from training.distributed.sharding import Lane, lane_spec
 from training.distributed.windows import Plan, from_frame, part_file
@@ -63,13 +63,14 @@ class Rows(NamedTuple):
 class Replayed(NamedTuple):
     """A part's kept rows: numbers, features of the lane, and for the first lane what came of them, and next.
 
-    ``evicted`` counts history entries let go for want of room, ``peak_bytes`` is the worker's largest memory so far.
+    ``counters`` are each table's, see `scheduler.history.store.table_counters`; ``peak_bytes`` is the worker's largest
+    memory so far.
     """
 
     rows: NDArray[np.int64]
     x: NDArray[np.float32]
     outcomes: pl.DataFrame
-    evicted: int
+    counters: dict[str, NDArray[np.int64]]
     peak_bytes: int
 
 
@@ -98,7 +99,7 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
         rows=known["row"].to_numpy(),
         x=np.concatenate(found),
         outcomes=outcomes,
-        evicted=int(history.counters[1]),
+        counters=table_counters(history),
         peak_bytes=_peak_bytes(),
     )
 

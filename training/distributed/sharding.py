@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.ids import id_keys
 from scheduler.spec import (
     CLIENT,
     NODE,
+    Capacity,
     ChangePoint,
     Clock,
     Difference,
@@ -26,7 +26,8 @@ from scheduler.spec import (
     Statistic,
     Value,
 )
-from training.telemetry import Categories, Telemetry
+from training.telemetry import Telemetry
+from training.telemetry.history_keys import part_keys
 
 WHOLE = "whole"
 """The lane of what depends on all outcomes at once: one worker replays it, from the first row to the last."""
@@ -118,32 +119,13 @@ def lane_spec(spec: Spec, lane: Lane) -> Spec:
     )
 
 
-def _capacity(entries: int, n_parts: int) -> int:
-    return entries if n_parts == 1 else max(1, round(SLACK * entries / n_parts))
+def _capacity(entries: Capacity, n_parts: int) -> Capacity:
+    return entries if n_parts == 1 or entries == "auto" else max(1, round(SLACK * entries / n_parts))
 
 
 def deal(telemetry: Telemetry, lane: Lane) -> NDArray[np.int64]:
     """Return the (n,) number of the part that each row belongs to."""
-    keys = _keys(telemetry, lane.by)
-    if keys is None:
+    if lane.by == WHOLE:
         return np.zeros(len(telemetry), np.int64)
+    keys = part_keys(telemetry, lane.by)
     return ((keys >> np.uint64(32)) % np.uint64(lane.n_parts)).astype(np.int64)
-
-
-def _keys(telemetry: Telemetry, by: str) -> NDArray[np.uint64] | None:
-    if by == WHOLE:
-        return None
-    if by in (CLIENT, NODE):
-        table, rows = (telemetry.clients, telemetry.client) if by == CLIENT else (telemetry.nodes, telemetry.node)
-        return id_keys(table.ids)[rows]
-    side, _, name = by.partition(".")
-    own, table, rows = (
-        (telemetry.request, telemetry.clients, telemetry.client)
-        if side == "request"
-        else (telemetry.node_state, telemetry.nodes, telemetry.node)
-    )
-    column = own[name] if name in own else table.columns[name]
-    if not isinstance(column, Categories):  # a key's part is a category, or the spec would not have passed its checks
-        raise TypeError(f"{by}: expected a category, found {column.dtype}")
-    codes = column.codes if name in own else column.codes[rows]
-    return np.append(id_keys(list(column.values)), np.uint64(0))[codes]

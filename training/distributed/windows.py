@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.spec import Spec
 from training.distributed.sharding import Lane, deal
+from training.distributed.sketch import sketch
 from training.features.vocabulary import category_counts
 from training.telemetry import Categories, Columns, Entities, Telemetry
+from training.telemetry.history_keys import row_keys
 from training.telemetry.read import read_part
 
 WINDOW_ROWS = 2_000_000
@@ -74,6 +76,8 @@ class Dealt(NamedTuple):
         Of the earliest row; infinite where there is none.
     categories
         By ``request.COLUMN`` and ``node.COLUMN`` the values that the telemetry holds, and how many rows have each.
+    sketches
+        By history key what `training.distributed.sketch.sketch` keeps of its values.
     """
 
     n_read: int
@@ -83,6 +87,7 @@ class Dealt(NamedTuple):
     lengths: NDArray[np.int64]
     first_time: float
     categories: dict[str, tuple[tuple[Id, ...], NDArray[np.int64]]]
+    sketches: dict[str, NDArray[np.uint8]]
 
 
 def plan_windows(counts: Mapping[int, int], until: int | None) -> list[Window]:
@@ -123,6 +128,7 @@ def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dea
             for name, column in _own(rows).items()
             if isinstance(column, Categories)
         },
+        sketches={name: sketch(keys) for name, keys in row_keys(rows, plan.spec)},
     )
 
 

@@ -24,7 +24,7 @@ from training.evaluation.seeds import pooled
 from training.policies import Learned, Policy, Setting, all_policies
 from training.policies.protocol import least
 from training.progress import Report, silent
-from training.telemetry import Telemetry, data_id, read_telemetry
+from training.telemetry import Telemetry, count_keys, data_id, read_telemetry
 from training.telemetry.cold_start import HoldOut, cold_start
 
 
@@ -96,17 +96,22 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     if cold:
         telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), cold, first)
     before, n_slices = split_telemetry(telemetry, first)
-    runs = []
-    for number in range(seed, seed + seeds):
+    keys = count_keys(telemetry, spec)
+
+    def decide(number: int) -> Comparison:
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
         everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
         rounds = measured_requests(
             telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
         )
         tell = progress if seeds == 1 else _of_seed(progress, number)
-        runs.append(evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell))
+        found = evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell)
+        learned = everyone[LEARNED]
+        used = learned.tables(keys) if isinstance(learned, Learned) else {}
+        return dataclasses.replace(found, tables={"evaluation": used, "training": model.manifest.tables})
+
     return dataclasses.replace(
-        pooled(runs),
+        pooled([decide(number) for number in range(seed, seed + seeds)]),
         data=f"{Path(data).resolve().name}@{data_id(data)[:12]}",
         model=f"{model.name}-{model.version}",
         card=model_card(model, folder),

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.model.manifest import TableUse
 from training.evaluation.metrics import FIGURES, Picks, Score
 from training.evaluation.model_card import ModelCard
 from training.telemetry import Columns, Entities
+from training.telemetry.history_size import shortages
 
 
 class Series(NamedTuple):
@@ -56,6 +59,9 @@ class Comparison:
         Among which held-out nodes and clients the decisions were, where among such only.
     spread
         By policy, the standard deviation of each figure over the seeds; empty for one seed.
+    tables
+        How full the learned model's history became in this ``evaluation`` (of the first seed) and in ``training``, by
+        table; where it is known.
     """
 
     data: str
@@ -76,6 +82,11 @@ class Comparison:
     seeds: int = 1
     cold: str = ""
     spread: dict[str, Score] = field(default_factory=dict)
+    tables: dict[str, dict[str, TableUse]] = field(default_factory=dict)
+
+    def warnings(self) -> list[str]:
+        """Return what makes the learned model worse than it need be, a line each."""
+        return [f"{when}: {line}" for when, tables in self.tables.items() for line in shortages(tables)]
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as they are printed in JSON; a figure that does not exist is None."""
@@ -83,7 +94,11 @@ class Comparison:
         if self.cold:
             found["cold"] = self.cold
         found["policies"] = _figures(self.policies)
-        return {**found, "seeds": self.seeds, "spread": _figures(self.spread)} if self.spread else found
+        if self.spread:
+            found |= {"seeds": self.seeds, "spread": _figures(self.spread)}
+        if self.tables:
+            found |= {"tables": msgspec.to_builtins(self.tables), "warnings": self.warnings()}
+        return found
 
 
 def _figures(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:

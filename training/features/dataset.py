@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.errors import DataError
 from scheduler.features.program import Features, compile_features
-from scheduler.history.store import new_history
+from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
 from training.features.split import split_slices
 from training.features.targets import Kept, head_targets, kept_rows, targets_of
 from training.features.vocabulary import find_vocabulary
 from training.progress import Report, silent
-from training.telemetry import Telemetry
+from training.telemetry import Telemetry, count_keys
+from training.telemetry.history_size import Memory, sized
 
 
 class Dataset(NamedTuple):
@@ -42,6 +43,8 @@ class Dataset(NamedTuple):
     again
         (n,) float32 for each head: the next outcome of the same client and node, within the same of these three parts;
         NaN where there is none. None where nobody looked.
+    memory
+        The running statistics that the rows were replayed through, where it is known.
     """
 
     features: Features
@@ -53,6 +56,7 @@ class Dataset(NamedTuple):
     split: int
     judge: int
     again: dict[str, NDArray[np.float32]] | None = None
+    memory: Memory | None = None
 
 
 def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Report = silent) -> Dataset:
@@ -60,7 +64,8 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
 
     The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
     kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
-    row of today. History sees a random share ``spec.training.reveal`` of the outcomes.
+    row of today. History sees a random share ``spec.training.reveal`` of the outcomes. Capacities that are ``auto`` are
+    those of `training.telemetry.history_size.auto_capacity`.
 
     Raises
     ------
@@ -77,9 +82,13 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
     revealed = rng.random(telemetry.time.size) < spec.training.reveal
     vocabulary = find_vocabulary(telemetry, spec)
     features = compile_features(spec, vocabulary)
-    x = replay(telemetry, spec, features, new_history(spec), keep=keep, revealed=revealed, progress=progress)
+    keys = count_keys(telemetry, spec)
+    spec = sized(spec, keys)
+    history = new_history(spec)
+    x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
     kept = kept_rows(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
-    return assemble(spec, (validation, judged), features, vocabulary, x, kept)
+    made = assemble(spec, (validation, judged), features, vocabulary, x, kept)
+    return made._replace(memory=Memory.of(spec, keys, table_counters(history)))
 
 
 def _next_outcomes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from scheduler.model.manifest import Calibration
+from scheduler.model.manifest import Calibration, TableUse
 from scheduler.model.model import Model
 from training.heads.metrics import Reliability
 
@@ -57,6 +57,10 @@ class TrainingSummary(NamedTuple):
     model: Model
     heads: dict[str, HeadSummary]
     window: Window
+
+    def tables(self) -> dict[str, TableUse]:
+        """Return how full history became, by table."""
+        return self.model.manifest.tables
 
     def metrics(self) -> dict[str, float]:
         """Return all heads' figures under ``head.metric``."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import msgspec
+
 from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.heads.summary import TrainingSummary
@@ -17,6 +19,7 @@ from training.pipeline.train import fit_rehearsed, train_model, write_model
 from training.progress import Report, silent
 from training.telemetry import Telemetry, data_id, read_telemetry
 from training.telemetry.cold_start import HoldOut, hold_out
+from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
 from training.tracking.runs import DataSet, Registered, track
 
@@ -42,6 +45,10 @@ class TrainingResult(NamedTuple):
         """Return the URI that `Model.load` takes."""
         return self.registered.uri
 
+    def warnings(self) -> list[str]:
+        """Return what makes the model worse than it need be, a line each."""
+        return shortages(self.summary.tables())
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline train --json`` prints."""
         model = self.summary.model
@@ -52,6 +59,8 @@ class TrainingResult(NamedTuple):
             "run_id": self.registered.run_id,
             "window": self.summary.window,
             "metrics": self.summary.metrics(),
+            "tables": msgspec.to_builtins(self.summary.tables()),
+            "warnings": self.warnings(),
             "promoted": self.promotion.moved,
             "reason": self.promotion.reason,
             **({} if self.workers is None else {"workers": self.workers._asdict()}),

@@ -108,13 +108,15 @@ def read_window(telemetry: Telemetry) -> Window:
 def write_model(
     dataset: Dataset, fitted: Mapping[str, FittedHead], spec: Spec, out: Path, read: Window
 ) -> TrainingSummary:
-    """Calibrate and judge fitted heads, and write the artifact.
+    """Calibrate and judge fitted heads, and write the artifact; its spec has the capacities that history had.
 
     Parameters
     ----------
     out, read
         As for `train_model`; what `read_window` says of the telemetry behind the dataset.
     """
+    if dataset.memory is not None:
+        spec = dataset.memory.into(spec)
     heads = {name: _summary(dataset, spec.heads[name], head) for name, head in fitted.items()}
     window = read | _fitted_window(dataset)
     folder = _write(out, spec, dataset, fitted, heads, window)
@@ -184,4 +186,5 @@ def _write(
         golden_rows=dataset.x[rows],
         variance=variance,
         version=version,
+        tables={} if dataset.memory is None else dataset.memory.tables,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
 from scheduler.columns.schema import Schema
+from scheduler.history.store import table_counters
+from scheduler.model.manifest import TableUse
 from scheduler.model.model import Model
 from scheduler.scheduler import Scheduler
 from training.features.replay import replay
 from training.policies.protocol import Question, Seen, Setting
 from training.telemetry import Categories, Entities, Telemetry, at_rows
+from training.telemetry.history_size import table_uses
 
 REMEMBER = 262_144
 """Decisions that may wait for their outcome at once, at least: a round of a small fleet asks a few thousand."""
@@ -84,6 +87,11 @@ class Learned:
         """Return by head what was expected of every pick so far, NaN where the origin served."""
         values = np.concatenate(self._values)
         return {name: values[:, h] for h, name in enumerate(self.scheduler.model.heads)}
+
+    def tables(self, keys: Mapping[str, int]) -> dict[str, TableUse]:
+        """Return how full the scheduler's history is now, where the data has so many keys, by name."""
+        counters = table_counters(self.scheduler.history)
+        return table_uses(self.scheduler.model.spec, keys, counters)
 
     def features(self, question: Question) -> NDArray[np.float32]:
         """Return the feature rows of all candidates as the scheduler sees them, (n, n_candidates, n_features)."""

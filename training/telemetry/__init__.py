@@ -1,6 +1,7 @@
 """Telemetry in: a telemetry directory, checked against its spec, as sorted arrays."""
 
-from training.telemetry.check import CheckReport, OutcomeSummary, check_telemetry, data_id
+from training.telemetry.check import CheckReport, OutcomeSummary, TableSummary, check_telemetry, data_id
+from training.telemetry.history_keys import count_keys
 from training.telemetry.read import read_telemetry
 from training.telemetry.telemetry import Categories, Columns, Entities, Telemetry, at_rows, concatenated
 
@@ -10,10 +11,12 @@ __all__ = [
     "Columns",
     "Entities",
     "OutcomeSummary",
+    "TableSummary",
     "Telemetry",
     "at_rows",
     "check_telemetry",
     "concatenated",
+    "count_keys",
     "data_id",
     "read_telemetry",
 ]

@@ -11,8 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.errors import DataError
+from scheduler.history.store import capacities
 from scheduler.spec import Spec
 from training.telemetry.files.scan import telemetry_files
+from training.telemetry.history_keys import count_keys
+from training.telemetry.history_size import auto_capacity, automatic, needed, sized
 from training.telemetry.read import Progress, read_telemetry
 from training.telemetry.tables import CLIENTS, NODES
 from training.telemetry.telemetry import Telemetry
@@ -29,6 +32,23 @@ class OutcomeSummary:
     min: float
     median: float
     max: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSummary:
+    """How many entries a table of running statistics will need.
+
+    ``keys`` counts by history key, or by factor model or kind of regime; ``total`` is their sum. ``capacity`` is about
+    how many fit, ``auto`` whether that was chosen by these keys, ``enough`` whether all of them fit, and ``advised``
+    what ``auto`` would choose.
+    """
+
+    keys: dict[str, int]
+    total: int
+    capacity: int
+    auto: bool
+    enough: bool
+    advised: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +77,7 @@ class CheckReport:
     clients: int
     nodes: int
     outcomes: dict[str, OutcomeSummary]
+    tables: dict[str, TableSummary]
     data_id: str
 
 
@@ -88,6 +109,7 @@ def check_telemetry(
         clients=len(telemetry.clients),
         nodes=len(telemetry.nodes),
         outcomes=_summaries(telemetry),
+        tables=_tables(count_keys(telemetry, spec), spec),
         data_id=data_id(folder),
     )
 
@@ -95,6 +117,21 @@ def check_telemetry(
 def _slice_length(telemetry: Telemetry) -> float:
     rows = pl.DataFrame({"slice": telemetry.slice, "time": telemetry.time})
     return slice_length(rows.group_by("slice").agg(pl.col("time").median()).sort("slice"))
+
+
+def _tables(keys: dict[str, int], spec: Spec) -> dict[str, TableSummary]:
+    room, auto = capacities(sized(spec, keys)), automatic(spec)
+    return {
+        name: TableSummary(
+            keys=parts,
+            total=sum(parts.values()),
+            capacity=room[name],
+            auto=auto[name],
+            enough=sum(parts.values()) <= room[name],
+            advised=auto_capacity(sum(parts.values())),
+        )
+        for name, parts in needed(spec, keys).items()
+    }
 
 
 def _summaries(telemetry: Telemetry) -> dict[str, OutcomeSummary]:

@@ -121,7 +121,7 @@ def track(  # noqa: PLR0913 - the parts of a run
     }
     with store(registry) as mlflow, registry_call(registry, "an MLflow server that takes a run"):
         with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
-            mlflow.log_params({**_flat("window", manifest.window), **params})
+            mlflow.log_params({**_flat("window", manifest.window), **_room(manifest), **params})
             mlflow.log_metrics(figures)
             _log_data(mlflow, run.info.run_id, data, manifest)
             for plot in plots:
@@ -192,3 +192,11 @@ def _flat(prefix: str, values: Mapping[str, object]) -> dict[str, object]:
 
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
+
+
+def _room(manifest: Manifest) -> dict[str, object]:
+    """Return how large each table of running statistics was, and the share of keys that it had no room for."""
+    tables = manifest.tables.items()
+    return {f"{name}.capacity": use.capacity for name, use in tables} | {
+        f"{name}.evicted_share": use.share for name, use in tables
+    }

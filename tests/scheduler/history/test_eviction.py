@@ -39,6 +39,36 @@ def test_a_row_forgets_what_history_forgot(small_history):
     assert sched.counters()["history_evicted"] > 1_000
 
 
+def test_a_scheduler_may_have_history_of_another_size_than_its_model_was_trained_with(small_history):
+    trained, roomy = Scheduler(small_history), Scheduler(small_history, history_capacity=10_000)
+    for sched in (trained, roomy):
+        sched.fleet.upsert(range(N), {"isp": [7] * N})
+        made = sched.decide_batch({"client_id": range(N)}, [[id_] for id_ in range(N)], now=0.0).id
+        sched.observe_batch(made, {"ok": [False] * N}, now=0.0)
+    few, many = trained.counters(), roomy.counters()
+    assert (few["history_capacity"], many["history_capacity"]) == (48, 10_000)
+    assert few["history_evicted"] > 0 == many["history_evicted"]
+    assert few["history_entries"] + few["history_evicted"] == many["history_entries"]
+    roomy.warm_up()
+    assert roomy.counters() == many
+
+
+def test_what_factors_and_regimes_let_go_is_counted(tmp_path_factory):
+    text = models.EXTENDED.replace("capacity = 1_024", "capacity = 16").replace("capacity = 64", "capacity = 16")
+    text = text.replace("rank = 2\n", "rank = 2\ncapacity = 16\n").replace(
+        'member = "node"', 'member = "node"\ncapacity = 16'
+    )
+    sched = Scheduler(models.load_small(tmp_path_factory, text))
+    sched.fleet.upsert(range(N), {"isp": list(range(N))})
+    for first in range(0, 10 * N, N):
+        clients = {"client_id": range(first, first + N)}
+        made = sched.decide_batch(clients, [[id_] for id_ in range(N)], now=0.0).id
+        sched.observe_batch(made, {"ok": [True] * N, "rtt_ms": range(N)}, now=0.0)
+    found = sched.counters()
+    assert found["latent_factors_evicted"] > 1_000
+    assert found["change_points_evicted"] > 1_000
+
+
 def test_the_row_of_a_node_that_came_back_to_another_slot_follows_without_a_scan(model, monkeypatch):
     sched, ok = Scheduler(model), {"ok": True, "rtt_ms": 900.0}
     sched.fleet.upsert([1, 2], {"isp": [7, 8]})

@@ -3,6 +3,7 @@
 import math
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from scheduler.history.arrays import TIME_FLOATS, WAYS
 from scheduler.history.kernels.hash_table import find
 from scheduler.history.kernels.statistics import update
-from scheduler.history.store import new_history
+from scheduler.history.store import capacities, new_history
 from tests import models, twins
 
 SPEC = models.spec()
@@ -153,8 +154,17 @@ def test_memory_is_bounded_however_many_keys_come():
     assert np.count_nonzero(history.keys) == history.counters[0] <= history.keys.size
 
 
+def test_where_no_data_sizes_it_there_is_room_for_a_million():
+    spec = models.spec(models.EXTENDED.replace("capacity = 1_024\n", "").replace("capacity = 64\n", ""))
+    spec = msgspec.structs.replace(spec, history=msgspec.structs.replace(spec.history, capacity="auto"))
+    assert capacities(spec) == {"history": 1_000_000, "latent_factors": 2 * 65_536, "change_points": 2 * 16_384}
+    assert new_history(spec).keys.size == 2**21
+    assert capacities(SPEC) == {"history": 4_096}
+
+
 @pytest.mark.parametrize("capacity", [16, 17, 1000])
 def test_room_is_made_for_twice_the_capacity_at_least(capacity):
     text = models.SPEC.replace("capacity = 4_096", f"capacity = {capacity}")
     slots = new_history(models.spec(text)).keys.size
+    assert new_history(SPEC, capacity).keys.size == slots
     assert 2 * capacity <= slots < 4 * capacity + WAYS

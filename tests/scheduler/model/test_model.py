@@ -17,6 +17,7 @@ from scheduler.model.artifact import check_files, read_artifact
 from scheduler.model.calibration import calibration_table, head_values
 from scheduler.model.manifest import GOLDEN, MANIFEST, SPEC, Calibration, Manifest, file_names
 from scheduler.model.model import Model
+from tests import models
 from tests.artifacts import boosters, edit_manifest, rows, spec, write_tiny
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
@@ -186,8 +187,20 @@ def test_a_large_file_is_refused_unread(folder, monkeypatch):
 
 
 def test_another_format_version_is_named(folder):
-    (folder / MANIFEST).write_text('{"format": 3, "anything": "else"}')
-    refused(folder, MANIFEST, "format 1 or 2", "found 3")
+    (folder / MANIFEST).write_text('{"format": 4, "anything": "else"}')
+    refused(folder, MANIFEST, "format 1 to 3", "found 4")
+
+
+def test_an_artifact_of_format_2_is_read_by_its_fingerprint_with_capacities(folder):
+    rehash(folder, format=2, fingerprint=spec().fingerprint_with_capacity(), tables={})
+    assert Model.load(folder).spec.fingerprint() == spec().fingerprint()
+    rehash(folder, format=2, fingerprint=spec().fingerprint())
+    refused(folder, "fingerprint", spec().fingerprint_with_capacity())
+
+
+def test_capacities_were_part_of_the_fingerprint_of_format_2():
+    # As the release that wrote format 2 computed it for this very spec.
+    assert models.spec().fingerprint_with_capacity() == "00004945eaa0202b"
 
 
 def test_an_artifact_of_format_1_is_read_as_knowing_no_variances(folder):
@@ -198,10 +211,11 @@ def test_an_artifact_of_format_1_is_read_as_knowing_no_variances(folder):
         with np.load(path) as arrays:
             kept = {name: arrays[name] for name in arrays.files if name not in ("leaf_variance", "format")}
         np.savez(path, format=np.int32(1), **kept)
-    rehash(folder, format=1)
+    before = spec().fingerprint_with_capacity()
+    rehash(folder, format=1, fingerprint=before)
     model = Model.load(folder)
     np.testing.assert_array_equal(model.predict_error(rows(8))["latency"], np.zeros(8))
-    rehash(folder, format=2)
+    rehash(folder, format=2, fingerprint=before)
     refused(folder, GOLDEN, "variance")
 
 
@@ -256,7 +270,7 @@ def test_names_that_are_paths_are_refused(folder, name):
             {"vocabulary": {"request.isp": ("red",)}},
             ("failure.forest.npz", "categories of request_isp below 1"),
         ),
-        ({"format": 3}, ("format 1 or 2", "found 3")),
+        ({"format": 4}, ("format 1 to 3", "found 4")),
     ],
 )
 def test_a_manifest_that_disagrees_with_the_files_is_refused(folder, changes, words):

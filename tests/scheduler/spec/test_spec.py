@@ -33,7 +33,8 @@ IMPOSSIBLE = {
     "unknown key of a feature": ('period = "10m"', 'period = "10m", phase = 3', "unknown field `phase`"),
     "unknown operation": ('op = "clock"', 'op = "watch"', "'watch'"),
     "unknown statistic": ('stat = "variance"', 'stat = "median"', "'median'"),
-    "wrong type": ("capacity = 4_096", 'capacity = "many"', "Expected `int`, got `str`"),
+    "wrong type": ("capacity = 4_096", "capacity = 4_096.5", "Expected `int | str`, got `float`"),
+    "wrong word": ("capacity = 4_096", 'capacity = "many"', r"Invalid enum value 'many' - at `\$.history.capacity`"),
     "wrong link": ('link = "log"\n', 'link = "probit"\n', "'probit'"),
     "missing key": ("failure = 1_000\n", "", "missing required field `failure`"),
     "name": ('name = "small"', 'name = "Too Small"', "^name: "),
@@ -420,13 +421,14 @@ MEANS_OTHER_ROWS = {
     "feature name": ("same_isp = {", "isp_is_same = {"),
     "half-life": ('half_lives = ["1m", "1h"]', 'half_lives = ["1m", "1h", "3h"]'),
     "history key": ('client = ["client"]', 'client = ["request.isp"]'),
-    "capacity": ("capacity = 4_096", "capacity = 4_097"),
     "cost": ("failure = 1_000\n", "failure = 2_000\n"),
     "unit": ('rtt_ms = { unit = "ms"', 'rtt_ms = { unit = "us"'),
     "head": ("given_ok = true", "given_ok = false"),
     "slice": ("seconds = 60 }", "seconds = 61 }"),
 }
 MEANS_THE_SAME_ROWS = {
+    "capacity": ("capacity = 4_096", "capacity = 4_097"),
+    "capacity by training": ("capacity = 4_096\n", ""),
     "weights": ("heads = { failure = -9_000.0 }", "heads = { failure = -8_000.0 }"),
     "tiers": ("limit = 16", "limit = 8"),
     "policy": ("[candidates]\n", '[policy]\nexplore = "softmax"\n[candidates]\n'),
@@ -445,6 +447,12 @@ def test_the_fingerprint_changes_with(old, new):
 def test_the_fingerprint_changes_with_factors():
     one, other = EXTENDED, edited('memory = "1h"', 'memory = "2h"', EXTENDED)
     assert parse_spec(one).fingerprint() != parse_spec(other).fingerprint()
+
+
+@pytest.mark.parametrize("old", ["capacity = 1_024", "capacity = 64"])
+@pytest.mark.parametrize("new", ["capacity = 2_000", ""])
+def test_the_fingerprint_does_not_change_with_the_room_for_factors_and_regimes(old, new):
+    assert parse_spec(edited(old, new, EXTENDED)).fingerprint() == parse_spec(EXTENDED).fingerprint()
 
 
 def test_the_fingerprint_changes_with_regimes():

@@ -1,10 +1,12 @@
 """The command line: exit codes, one JSON object and nothing else, progress on standard error."""
 
+import html
 import re
 import subprocess
 import sys
 
 import msgspec
+import polars as pl
 import pytest
 
 from scheduler.model.mlflow_client import DEFAULT
@@ -13,6 +15,7 @@ from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline, spec_text
 from training.cli import main
 from training.policies import BASELINES
+from training.telemetry.history_size import auto_capacity
 
 COMMANDS = ["check", "train", "tune", "evaluate", "report", "demo"]
 FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
@@ -108,6 +111,54 @@ def test_check_shows_tables_on_standard_output_and_progress_on_standard_error(sm
     assert "read" not in ran.out
 
 
+def with_capacity(small_world, folder, capacity):
+    """Write the small world's spec with another capacity of history."""
+    text, old = spec_text(), "capacity = 100_000"
+    assert text.count(old) == 1
+    (folder / "sized.toml").write_text(text.replace(old, f"capacity = {capacity}"))
+    return small_world.data, "--spec", folder / "sized.toml"
+
+
+def test_check_counts_the_keys_of_history_against_its_room(small_world, tmp_path, capfd):
+    rows = pl.read_parquet(small_world.data / "telemetry.parquet").select("client_id", "node_id")
+    found = fogline(capfd, "check", *with_capacity(small_world, tmp_path, '"auto"'), "--json").json["tables"]["history"]
+    assert found["keys"]["node"] == rows["node_id"].n_unique()
+    assert found["keys"]["client_node"] == rows.n_unique()
+    assert found["total"] == sum(found["keys"].values())
+    assert 1.5 * found["total"] <= found["capacity"] == found["advised"] < 3 * found["total"]
+    assert found["auto"]
+    small = with_capacity(small_world, tmp_path, 1_000)
+    few = fogline(capfd, "check", *small, "--json").json["tables"]["history"]
+    assert few == found | {"capacity": 1_000, "auto": False, "enough": False}
+    shown = " ".join(fogline(capfd, "check", *small).out.split())
+    assert f"Warning: history: {found['total']:,} entries do not fit, as there is room for about 1,000 only" in shown
+
+
+@pytest.mark.slow
+def test_history_without_room_for_the_keys_is_told_by_train_evaluate_and_report(small_world, tmp_path, capfd):
+    registry = new_registry(tmp_path, tmp_path / "registry")
+    options = (*with_capacity(small_world, tmp_path, 500), "--registry", registry)
+    train = ("train", *options, "--until", UNTIL, "--out", tmp_path / "out", "--threads", 1)
+    asked, shown = fogline(capfd, *train, "--json"), fogline(capfd, *train)
+    use = asked.json["tables"]["history"]
+    assert use["share"] > 0.5
+    assert use["evicted"] > use["keys"] - use["entries"] > 0
+    (line,) = asked.json["warnings"]
+    assert line.startswith(f"history: {round(use['share'] * use['keys']):,} of {use['keys']:,} keys (")
+    assert f"capacity = {auto_capacity(use['keys'])} under [history]" in line
+    assert asked.err == f"Warning: {line}\n"
+    assert shown.out.splitlines()[0] == f"Warning: {line}"
+    manifest = Model.load(asked.json["artifact"]).manifest
+    assert manifest.tables["history"].share == use["share"]
+    evaluate = (*options, "--without", "vowpal_wabbit", "-k", 4)
+    judged, page = fogline(capfd, "evaluate", *evaluate, "--json"), tmp_path / "page.html"
+    assert judged.json["tables"]["training"]["history"] == use
+    assert judged.json["tables"]["evaluation"]["history"]["share"] > 0.5
+    assert [line.partition(": history: ")[0] for line in judged.json["warnings"]] == ["evaluation", "training"]
+    fogline(capfd, "report", *evaluate, "--out", page, "--json")
+    assert f"training: {line}" in html.unescape(page.read_text())
+
+
 def test_train_says_what_it_made(trained):
     result = trained.result
     assert result["model"] == "models:/demo/1"
@@ -116,6 +167,8 @@ def test_train_says_what_it_made(trained):
     assert result["window"]["last_slice"] == UNTIL - 1
     assert {"failure.auc", "latency.mae", "throughput.rmse"} <= result["metrics"].keys()
     assert (result["promoted"], result["reason"]) == (True, "there was no champion")
+    assert result["warnings"] == []
+    assert (result["tables"]["history"]["capacity"], result["tables"]["history"]["share"]) == (100_000, 0.0)
 
 
 @pytest.mark.slow
@@ -145,7 +198,7 @@ def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
     reported = fogline(capfd, "report", *judge, "--out", page, "--json")
     assert (evaluated.code, evaluated.err, reported.code, reported.err) == (0, "", 0, "")
     found = evaluated.json
-    assert list(found) == ["data", "spec", "model", "n", "policies"]
+    assert list(found) == ["data", "spec", "model", "n", "policies", "tables", "warnings"]
     assert found["policies"].keys() == POLICIES
     assert all(list(row) == FIGURES for row in found["policies"].values())
     assert found["n"] > 500

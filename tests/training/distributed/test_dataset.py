@@ -40,7 +40,13 @@ def both(client, data, spec, monkeypatch, **options):
     made = cluster_dataset(client, data, spec, until=UNTIL, seed=3, **options)
     assert made.evicted == 0
     assert made.read == read_window(rows)
-    return made.dataset, build_dataset(rows, spec, seed=3)
+    expected = build_dataset(rows, spec, seed=3)
+    ours, theirs = made.dataset.memory, expected.memory
+    assert ours[:3] == theirs[:3]  # sections of the spec, capacities among them
+    for name, use in theirs.tables.items():
+        assert (ours.tables[name].capacity, ours.tables[name].share) == (use.capacity, use.share)
+        assert ours.tables[name].keys == pytest.approx(use.keys, rel=0.05)
+    return made.dataset, expected
 
 
 def assert_same(made, expected):

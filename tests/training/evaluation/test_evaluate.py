@@ -310,7 +310,7 @@ def test_several_seeds_give_the_mean_and_spread_of_what_each_gives_alone(files):
             assert getattr(score, figure) == pytest.approx(np.mean(values), nan_ok=True)
             assert getattr(both.spread[name], figure) == pytest.approx(np.std(values, ddof=1), nan_ok=True)
     printed = both.to_json()
-    assert list(printed) == ["data", "spec", "model", "n", "policies", "seeds", "spread"]
+    assert list(printed) == ["data", "spec", "model", "n", "policies", "seeds", "spread", "tables", "warnings"]
     assert printed["seeds"] == 2
     assert printed["spread"]["random"].keys() == printed["policies"]["random"].keys()
 
