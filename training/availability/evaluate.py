@@ -21,6 +21,7 @@ from training.heads.summary import HeadSummary
 from training.pipeline.train import train_model
 from training.progress import Report, silent
 from training.telemetry import data_id, read_telemetry
+from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
 
 JUDGED = 0.2
@@ -43,7 +44,10 @@ class LifetimeOptions:
 
 
 class Lifetime(NamedTuple):
-    """What came out for one horizon: the artifact, how many sightings it was fitted on, and the figures."""
+    """What came out for one horizon: the artifact, how many sightings it was fitted on, and the figures.
+
+    ``warnings`` says what made the model worse than it need be, a line each.
+    """
 
     horizon: int
     hours: float
@@ -51,6 +55,7 @@ class Lifetime(NamedTuple):
     n_fitted: int
     presence: Scores
     speed: Scores
+    warnings: tuple[str, ...] = ()
 
 
 class LifetimeResult(NamedTuple):
@@ -60,6 +65,10 @@ class LifetimeResult(NamedTuple):
     spec: str
     start: int
     horizons: tuple[Lifetime, ...]
+
+    def warnings(self) -> list[str]:
+        """Return what made models worse than they need be, a line each."""
+        return [f"horizon {one.horizon}: {line}" for one in self.horizons for line in one.warnings]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -139,6 +148,7 @@ def _judge(work: _Work, horizon: int) -> Lifetime:
         len(past),
         presence(judged, values[_head(spec, FAILED, "logistic")], work.sightings),
         _speed(judged, spec, values),
+        tuple(shortages(summary.tables())),
     )
     _draw(summary.heads, values, judged, spec, folder / "plots")
     work.progress(f"horizon {horizon}", 3, 3)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from training.cli.options import Json, Seed, SpecName
-from training.cli.output import print_json, progress_bar
+from training.cli.output import print_json, print_warnings, progress_bar
 from training.specs.builtin import find_spec
 
 
@@ -42,6 +42,7 @@ def lifetime(
     )
     with progress_bar(json) as progress:
         result = judge_lifetimes(data, find_spec(spec), options, progress)
+    print_warnings(result.warnings(), json)
     if json:
         print_json(result.to_json())
         return

@@ -118,6 +118,7 @@ def tune(
     )
     with progress_bar(json) as progress:
         result = search(data, find_spec(spec), options, progress)
+    print_warnings(result.warnings, json)
     if json:
         print_json(result.to_json())
         return

@@ -23,6 +23,7 @@ from training.pipeline.champion import CONTEST, CONTEST_CANDIDATES
 from training.pipeline.train import read_window, write_model
 from training.policies import Learned, Policy, Random, Setting
 from training.telemetry import Telemetry
+from training.telemetry.history_size import shortages
 from training.tuning.folds import Fold
 
 Objective: TypeAlias = Literal["gap_closed", "gap_closed_log", "loss"]
@@ -39,6 +40,8 @@ class Judge:
     ----------
     replays
         How many feature sets were replayed so far.
+    warnings
+        What made the models of the last such replay worse than they need be, a line each.
     """
 
     def __init__(self, telemetry: Telemetry, spec: Spec, objective: Objective, *, seed: int, threads: int) -> None:
@@ -47,6 +50,7 @@ class Judge:
         self._datasets: OrderedDict[tuple[int, float], Dataset] = OrderedDict()
         self._rounds: dict[int, list[RequestRound]] = {}
         self.replays = 0
+        self.warnings: list[str] = []
 
     def score(self, fold: Fold, spec: Spec) -> float:
         """Train with a spec's settings on a fold's past and return the objective on its slices."""
@@ -63,6 +67,8 @@ class Judge:
         past = self._telemetry_before(fold.stop if self._objective == "loss" else fold.start)
         dataset = build_dataset(past, self._split(fold, spec, past), seed=self._seed)
         self.replays += 1
+        if dataset.memory is not None:
+            self.warnings = shortages(dataset.memory.tables) or self.warnings
         self._datasets[key] = dataset
         while len(self._datasets) > 1 and sum(one.x.nbytes for one in self._datasets.values()) > KEPT_BYTES:
             self._datasets.popitem(last=False)

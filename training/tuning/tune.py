@@ -100,6 +100,8 @@ class TuningResult(NamedTuple):
         Where it was written.
     replays
         How many times features were replayed.
+    warnings
+        What made models worse than they need be, a line each.
     """
 
     study: str
@@ -113,6 +115,7 @@ class TuningResult(NamedTuple):
     spec: Spec
     out: Path
     replays: int
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline tune --json`` prints."""
@@ -126,6 +129,7 @@ class TuningResult(NamedTuple):
             "first": self.first._asdict(),
             "best": self.best._asdict(),
             "spec": str(self.out),
+            "warnings": list(self.warnings),
         }
 
 
@@ -295,6 +299,7 @@ def _result(search: _Search, resumed: int) -> TuningResult:
         spec=with_values(search.spec, best.params),
         out=search.options.out,
         replays=search.judge.replays,
+        warnings=tuple(search.judge.warnings),
     )
 
 

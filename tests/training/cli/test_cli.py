@@ -12,7 +12,7 @@ import pytest
 from scheduler.model.mlflow_client import DEFAULT
 from scheduler.model.model import Model
 from tests.registries import new_registry
-from tests.small_world import UNTIL, fogline, spec_text
+from tests.small_world import UNTIL, fogline, spec_text, write_world
 from training.cli import main
 from training.policies import BASELINES
 from training.telemetry.history_size import auto_capacity
@@ -113,9 +113,9 @@ def test_check_shows_tables_on_standard_output_and_progress_on_standard_error(sm
 
 def with_capacity(small_world, folder, capacity):
     """Write the small world's spec with another capacity of history."""
-    text, old = spec_text(), "capacity = 100_000"
-    assert text.count(old) == 1
-    (folder / "sized.toml").write_text(text.replace(old, f"capacity = {capacity}"))
+    text, before = spec_text(), "[history.keys]"
+    assert text.count(before) == 1
+    (folder / "sized.toml").write_text(text.replace(before, f"capacity = {capacity}\n{before}"))
     return small_world.data, "--spec", folder / "sized.toml"
 
 
@@ -168,7 +168,8 @@ def test_train_says_what_it_made(trained):
     assert {"failure.auc", "latency.mae", "throughput.rmse"} <= result["metrics"].keys()
     assert (result["promoted"], result["reason"]) == (True, "there was no champion")
     assert result["warnings"] == []
-    assert (result["tables"]["history"]["capacity"], result["tables"]["history"]["share"]) == (100_000, 0.0)
+    use = result["tables"]["history"]
+    assert (use["capacity"], use["evicted"], use["share"]) == (auto_capacity(use["keys"]), 0, 0.0)
 
 
 @pytest.mark.slow
@@ -258,6 +259,37 @@ def test_what_cannot_be_written_is_a_failure_with_a_name(judge, trained, tmp_pat
     assert ran.code == 1
     assert str(tmp_path / "file") in ran.json["error"]["message"]
     assert ran.err.startswith("fogline: ")
+
+
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a program in 8 GiB of address space."""
+
+
+@pytest.mark.slow
+def test_slices_numbered_by_the_hour_are_checked_trained_judged_and_tuned_in_little_memory(tmp_path):
+    """An array as long as such a number would be 15 GiB."""
+    world = write_world(tmp_path)
+    rows = pl.read_parquet(world.data / "telemetry.parquet")
+    hours = (2024010100 + pl.col("slice") // 4).cast(pl.Int32)
+    rows.with_columns(slice=hours).write_parquet(world.data / "telemetry.parquet")
+    text = spec_text().replace("seconds = 900", "seconds = 3600").replace(f"start = {UNTIL}", "start = 2024010110")
+    world.spec_file.write_text(text)
+    spec = (world.data, "--spec", world.spec_file)
+    registry = ("--registry", new_registry(tmp_path, tmp_path / "registry"))
+    calls = [
+        ("check", *spec),
+        ("train", *spec, *registry, "--until", 2024010110, "--out", tmp_path / "out", "--threads", 1),
+        ("evaluate", *spec, *registry, "-k", 4, "--without", "vowpal_wabbit"),
+        ("tune", *spec, *registry, "--trials", 1, "--folds", 1, "--out", "tuned.toml", "--threads", 1),
+    ]
+    for call in calls:
+        words = [sys.executable, "-m", "training.cli", *map(str, call), "--json"]
+        ran = subprocess.run([sys.executable, "-c", LIMITED, *words], cwd=tmp_path, capture_output=True, check=False)
+        assert ran.returncode == 0, (call[0], ran.stderr[-500:], ran.stdout[-500:])
 
 
 def test_the_demo_refuses_a_folder_that_holds_other_things(tmp_path, capfd):
