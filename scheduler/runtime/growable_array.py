@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import resource
 import sys
 from typing import Any
 
@@ -20,6 +21,10 @@ SMALL = 4 << 20
 
 LARGE_PAGE = 2 << 20
 """Bytes of a large page, the first touch of which takes 0.2 to 2 ms."""
+
+LIMITED_SHARE = 64
+"""Where the process may have so much address space and no more, an array sets aside at most this part of it: a
+scheduler has some 20 arrays, and whoever else needs memory must find some."""
 
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -69,6 +74,9 @@ class GrowableArray:
         row_bytes = int(np.prod(self._width)) * self._dtype.itemsize
         # Arrays that grow together would all come to a new large page at the same row: they begin at different places.
         skip = 37 * row_bytes * mmap.PAGESIZE % LARGE_PAGE
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            rows = max(least, min(rows, limit // LIMITED_SHARE // max(row_bytes, 1)))
         while True:
             size = skip + max(rows * row_bytes, 1)
             try:

@@ -8,7 +8,7 @@ import pytest
 from scheduler.columns.id_table import FIRST_SLOTS, IdTable
 from scheduler.columns.schema import Schema
 from scheduler.runtime import growable_array
-from scheduler.runtime.growable_array import STEP, GrowableArray, next_size
+from scheduler.runtime.growable_array import LARGE_PAGE, LIMITED_SHARE, STEP, GrowableArray, next_size
 from tests import models
 
 
@@ -61,6 +61,18 @@ def test_where_address_space_is_short_less_is_set_aside(monkeypatch):
     with pytest.raises(MemoryError):
         rows.grow(400_000)
     assert rows.grow(100_000).tolist() == [3] * 100_000
+
+
+def test_where_address_space_is_limited_an_array_leaves_most_of_it_to_others(monkeypatch):
+    asked, real = [], mmap.mmap
+    monkeypatch.setattr(growable_array.mmap, "mmap", lambda h, size, **o: asked.append(size) or real(h, size, **o))
+    monkeypatch.setattr(growable_array.resource, "getrlimit", lambda _: (8 << 30, 8 << 30))
+    rows = GrowableArray((150,), np.float64)
+    assert max(asked) <= (8 << 30) // LIMITED_SHARE + LARGE_PAGE
+    rows.grow(10)[:] = 7
+    later = rows.grow(1_000_000)  # more than was set aside for: it moves
+    assert later.shape == (1_000_000, 150)
+    assert (later[:10] == 7).all()
 
 
 def test_growth_goes_in_steps():

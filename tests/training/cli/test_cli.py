@@ -284,6 +284,7 @@ def test_slices_numbered_by_the_hour_are_checked_trained_judged_and_tuned_in_lit
         ("check", *spec),
         ("train", *spec, *registry, "--until", 2024010110, "--out", tmp_path / "out", "--threads", 1),
         ("evaluate", *spec, *registry, "-k", 4, "--without", "vowpal_wabbit"),
+        ("train", *spec, *registry, "--until", 2024010111, "--out", tmp_path / "out", "--threads", 1),
         ("tune", *spec, *registry, "--trials", 1, "--folds", 1, "--out", "tuned.toml", "--threads", 1),
     ]
     for call in calls:
