@@ -1,6 +1,7 @@
 """Online side of fogline: state in, decision out."""
 
 from scheduler.decisions.decision import Decision, Decisions
+from scheduler.engine.arm import Arm
 from scheduler.errors import (
     ArtifactError,
     ClockError,
@@ -20,6 +21,7 @@ from scheduler.scheduler import Scheduler
 from scheduler.spec import Spec, load_spec
 
 __all__ = [
+    "Arm",
     "ArtifactError",
     "ClockError",
     "DataError",

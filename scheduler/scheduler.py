@@ -16,13 +16,13 @@ from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.request import check_time, check_times, column_of_one
 from scheduler.engine.state import State
-from scheduler.engine.warm_up import warm_up
+from scheduler.engine.warm_up import warm_arm, warm_up
 from scheduler.errors import InputError
 from scheduler.history.arrays import HistoryArrays
 from scheduler.history.outcomes import outcome_rows, values_at
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 from scheduler.model.model import Model
-from scheduler.policy.compile import check_swap, with_policy
+from scheduler.policy.compile import check_arm, check_swap, with_policy
 from scheduler.spec import Spec
 
 REMEMBERED = 65_536
@@ -110,6 +110,7 @@ class Scheduler:
         now: float,
         exclude: Ids | None = None,
         block: Mapping[str, Ids] | None = None,
+        arm: Arm | None = None,
     ) -> Decision:
         """Choose the nodes for one request.
 
@@ -127,6 +128,8 @@ class Scheduler:
         block
             By category column of nodes the values that must not serve, such as carriers; of a set column one of them
             in a node's set is enough.
+        arm
+            Which arm decides, from `prepare` or `swap`; by default the one in charge.
 
         Returns
         -------
@@ -142,7 +145,7 @@ class Scheduler:
         one = None if exclude is None else [exclude]
         blocklist = engine.blocklist_of(self.state, one, None if block is None else column_of_one(block, "block"), 1)
         time = check_time(now)
-        return self.state.lock.reading(engine.decide, self.state, None, request, rows, blocklist, time)
+        return self.state.lock.reading(engine.decide, self.state, arm, request, rows, blocklist, time)
 
     def decide_batch(
         self,
@@ -152,6 +155,7 @@ class Scheduler:
         now: float,
         exclude: Sequence[Ids | None] | None = None,
         block: Mapping[str, Sequence[Ids | None]] | None = None,
+        arm: Arm | None = None,
     ) -> Decisions:
         """Choose the nodes for many requests, in order, each seeing the reservations of those before it.
 
@@ -167,6 +171,8 @@ class Scheduler:
             Seconds, one time for all.
         exclude, block
             As for `decide`, each with n rows of any length, None for an empty one.
+        arm
+            As for `decide`.
 
         Returns
         -------
@@ -178,10 +184,10 @@ class Scheduler:
             As `decide`.
         """
         time = check_time(now)
-        arm, out, nodes = self.state.lock.reading(
-            engine.decide_batch, self.state, None, requests, candidates, exclude, block, time
+        by, out, nodes = self.state.lock.reading(
+            engine.decide_batch, self.state, arm, requests, candidates, exclude, block, time
         )
-        longest = arm.model.spec.policy.max_nodes
+        longest = by.model.spec.policy.max_nodes
         return Decisions(
             id=out.id,
             nodes=nodes[:, :longest],
@@ -194,8 +200,8 @@ class Scheduler:
             propensity=out.propensity,
             reason=out.reason,
             dropped=out.dropped,
-            heads=arm.model.heads,
-            model_version=arm.model.version,
+            heads=by.model.heads,
+            model_version=by.model.version,
         )
 
     def observe(self, decision: int, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
@@ -301,6 +307,72 @@ class Scheduler:
         """
         time = check_time(now)
         return self.state.lock.reading(engine.features, self.state, None, requests, candidates, time)
+
+    def prepare(self, model: Model, spec: Spec | None = None) -> Arm:
+        """Make an arm of another model that decides over the same state, beside the one in charge.
+
+        Its forest rows are computed and its code is warmed while decisions and changes go on; no step holds a lock
+        longer than a millisecond. From then on its rows follow every change. Pass the arm to `swap`, or to `decide`
+        as a challenger, and to `release` when it is not needed any more.
+
+        Parameters
+        ----------
+        model
+            Of the same fingerprint as the state.
+        spec
+            As for `Scheduler`.
+
+        Returns
+        -------
+        Arm
+
+        Raises
+        ------
+        InputError
+            If the model, or its spec's candidates, ledger or sets, do not fit the state. Nothing changed.
+        """
+        model = model if spec is None else with_policy(model, spec)
+        check_arm(self.state.spec, model.spec)
+        arm = Arm(model, self.state.index)
+        self.state.join(arm)
+        warm_arm(self.state, arm)
+        return arm
+
+    def swap(self, arm: Arm | Model, spec: Spec | None = None) -> Arm:
+        """Put an arm in charge between two decisions; return the one that was in charge.
+
+        History, reservations and open decisions stay: outcomes of earlier decisions go on teaching. The earlier arm
+        goes on following the state until it is released, so that ``swap(earlier)`` is immediate.
+
+        Parameters
+        ----------
+        arm
+            From `prepare` or an earlier `swap`; or a model, which is prepared first.
+        spec
+            As for `prepare`, with a model.
+
+        Returns
+        -------
+        Arm
+
+        Raises
+        ------
+        InputError
+            As `prepare`, or if the arm was released. Nothing changed.
+        """
+        if isinstance(arm, Model):
+            arm = self.prepare(arm, spec)
+        return self.state.put_in_charge(arm)
+
+    def release(self, arm: Arm) -> None:
+        """Let go of an arm that is not in charge; it must not decide any more.
+
+        Raises
+        ------
+        InputError
+            If it is in charge, or was released.
+        """
+        self.state.leave(arm)
 
     def set_policy(self, spec: Spec) -> None:
         """Decide by another spec's utility, exploration and spread limits from the next request on.

@@ -201,8 +201,8 @@ def feature_rows(n: int, seed: int, text: str = SPEC) -> np.ndarray:
 
 
 @cache
-def boosters(text: str = SPEC) -> dict[str, lgb.Booster]:
-    x = feature_rows(2_000, 1, text)
+def boosters(text: str = SPEC, seed: int = 1) -> dict[str, lgb.Booster]:
+    x = feature_rows(2_000, seed, text)
     signal = np.nan_to_num((x - np.nanmean(x, axis=0)) / np.nanstd(x, axis=0)).sum(axis=1)
     options = {"verbose": -1, "num_threads": 1, "num_leaves": 9, "min_data_per_group": 5, "cat_smooth": 1.0}
     targets = {"failure": ((signal > 2).astype(float), "binary"), "latency": (signal / 4, "regression")}
@@ -216,24 +216,24 @@ def boosters(text: str = SPEC) -> dict[str, lgb.Booster]:
     }
 
 
-def variances(text: str = SPEC) -> dict[str, np.ndarray]:
+def variances(text: str = SPEC, seed: int = 1) -> dict[str, np.ndarray]:
     """A variance for each leaf, as training would find one."""
     random = np.random.default_rng(5)
-    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters(text).items()}
+    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters(text, seed).items()}
     return {head: random.exponential(size=n) for head, n in sizes.items()}
 
 
-def write_small(folder: Path, text: str = SPEC) -> Path:
+def write_small(folder: Path, text: str = SPEC, *, seed: int = 1, vocabulary: dict | None = None) -> Path:
     return write_artifact(
         folder,
         spec=spec(text),
-        boosters=boosters(text),
+        boosters=boosters(text, seed),
         calibration=CALIBRATION,
-        vocabulary=VOCABULARY,
+        vocabulary=VOCABULARY if vocabulary is None else vocabulary,
         metrics={},
         window={},
         golden_rows=feature_rows(16, 2, text),
-        variance=variances(text),
+        variance=variances(text, seed),
     )
 
 

@@ -76,8 +76,7 @@ class IdTable:
         return id_ in self._slots[hash(id_) % SHARDS]
 
     def __iter__(self) -> Iterator[Id]:
-        with self._lock:
-            return iter([id_ for ids in self._ids for id_ in ids if id_ is not None])
+        return iter(self._lock.reading(lambda: [id_ for ids in self._ids for id_ in ids if id_ is not None]))
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""

@@ -133,9 +133,25 @@ class State:
             self.lock.reading(self._build_rows, arm, first)
             first += BUILD_STEP
 
-    def leave(self, arm: Arm) -> None:
-        """Let an arm's node rows be; it must not decide any more."""
+    def put_in_charge(self, arm: Arm) -> Arm:
+        """Put an arm first, between two decisions; return the one that was."""
         with self.lock:
+            before, arm = self.arms[0], self.arm(arm)
+            self.arms = (arm, *(other for other in self.arms if other is not arm))
+        return before
+
+    def leave(self, arm: Arm) -> None:
+        """Stop updating an arm's node rows.
+
+        Raises
+        ------
+        InputError
+            If the arm is in charge, or does not follow the state.
+        """
+        with self.lock:
+            if self.arm(arm) is self.arms[0]:
+                message = "arm: expected one that is not in charge, found the one in charge"
+                raise InputError(message)
             self.arms = tuple(other for other in self.arms if other is not arm)
 
     def replace(self, old: Arm, new: Arm) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scheduler.columns.ids import Id
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
@@ -29,10 +31,15 @@ DRY_RUNS = 256
 def warm_up(state: State, arm: Arm) -> None:
     """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
     _call_everything(arm, state.history_capacity)
-    state.lock.reading(_read_nodes, state, arm)
     with state.lock:
         state.log.touch_pages()
-        _dry_run(state, arm)
+    warm_arm(state, arm)
+
+
+def warm_arm(state: State, arm: Arm) -> None:
+    """Score all nodes and dry-run decisions over the real state, in steps between which other calls go on."""
+    _read_nodes(state, arm)
+    _dry_run(state, arm)
 
 
 def _call_everything(arm: Arm, history_capacity: int) -> None:
@@ -62,22 +69,31 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
 def _read_nodes(state: State, arm: Arm) -> None:
     """Score every node for a made-up client, and discard the scores."""
     client = state.spec.telemetry.client
-    rows = request_rows({client: [0]}, client, state.clients)
-    slots, limit = state.fleet.slots(), state.index.arrays.limit
+    rows, limit = request_rows({client: [0]}, client, state.clients), state.index.arrays.limit
     out = np.empty((1, limit, len(arm.model.heads)))
-    for first in range(0, slots.size, limit):
-        part = slots[None, first : first + limit]
+
+    def read(slots: NDArray[np.int32]) -> None:
+        slots = slots[state.fleet.arrays.alive_until[slots] > -np.inf]  # some may have left since they were listed
+        part = slots[None]
         decide_kernels.score_all(state.arrays, arm.arrays, rows, part, 0.0, arm.thread.workspace, out)
+
+    slots = state.lock.reading(state.fleet.slots)
+    for first in range(0, slots.size, limit):
+        state.lock.reading(read, slots[first : first + limit])
 
 
 def _dry_run(state: State, arm: Arm) -> None:
     """Decide for some clients over the real state, into a log that is thrown away, and reserve nothing."""
-    ids, log = list(islice(state.clients, DRY_RUNS)) or [0], state.log.arrays
-    ring = DecisionRing(DRY_RUNS, log.slot.shape[1], state.features, 0)
+    ids = list(islice(state.clients, DRY_RUNS)) or [0]
+    ring = DecisionRing(DRY_RUNS, state.log.arrays.slot.shape[1], state.features, 0)
     now = state.clock.latest.item() if np.isfinite(state.clock.latest) else 0.0
-    held = arm.arrays.content
-    over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=np.full(1, now)))
-    by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
-    for i in range(DRY_RUNS):
-        request = {state.spec.telemetry.client: ids[i % len(ids)]}
+    clock = np.full(1, now)
+
+    def decide(request: dict[str, Id]) -> None:
+        held = arm.arrays.content
+        over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock))
+        by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
         engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
+
+    for i in range(DRY_RUNS):
+        state.lock.reading(decide, {state.spec.telemetry.client: ids[i % len(ids)]})

@@ -42,9 +42,26 @@ def with_policy(model: Model, spec: Spec) -> Model:
     return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own), features=features)
 
 
+STATE = ("candidates", "ledger", "node")
+"""Sections of a spec that lay out the state, besides those of its fingerprint."""
+
+
+def check_arm(state: Spec, arm: Spec) -> None:
+    """Raise `InputError` unless a spec can decide over a state that another spec laid out."""
+    expected, found = state.fingerprint(), arm.fingerprint()
+    if found != expected:
+        message = f"spec {arm.name}: expected the fingerprint of the state, {expected}, found {found}"
+        raise InputError(message)
+    for name in STATE:
+        ours, theirs = getattr(state, name), getattr(arm, name)
+        if ours != theirs:
+            message = f"spec {arm.name}: expected the same {name} as the state's, {ours!r}, found {theirs!r}"
+            raise InputError(message)
+
+
 def check_swap(old: Spec, new: Spec) -> None:
     """Raise `InputError` unless a running scheduler can go from one spec to the other without losing its state."""
-    pairs = {name: (getattr(old, name), getattr(new, name)) for name in ("candidates", "ledger", "node")}
+    pairs = {name: (getattr(old, name), getattr(new, name)) for name in STATE}
     pairs |= {f"policy.{name}": (getattr(old.policy, name), getattr(new.policy, name)) for name in KEPT}
     for name, (expected, found) in pairs.items():
         if expected != found:
