@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id, Ids, plain_list
-from scheduler.decisions.arrays import FIRST_ID, N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT_ID
+from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT
 from scheduler.decisions.decision import Decision, Decisions
 from scheduler.decisions.first_id import new_first_id
 from scheduler.engine import engine
@@ -410,7 +410,7 @@ class Scheduler:
         """Return how much was decided, explored, observed, expired, forgotten, held and let go."""
         counters, tables = self.state.log.arrays.counters, table_counters(self.state.history)
         return {
-            "decisions": int(counters[NEXT_ID] - counters[FIRST_ID]),
+            "decisions": int(counters[NEXT]),
             "explored": int(counters[N_EXPLORED]),
             "outcomes": int(counters[N_OUTCOMES]),
             "expired": int(counters[N_EXPIRED]),

@@ -18,10 +18,21 @@ DROPS: Final = ("silent", "quarantined", "full", "blocked", "spread")
 """Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
 not want it; the first that holds counts. Or it would have followed in the slate, but for a spread limit."""
 
-(NEXT_ID, NEXT_HOLD, N_OUTCOMES, N_EXPIRED, N_FORGOTTEN, N_EXPLORED, FIRST_ID) = range(7)
-"""Counters of a decision log: next id, first id whose hold was not checked, outcomes seen, reservations that
-expired, decisions overwritten before all their outcomes came, decisions for another than the best, id of the first
-decision."""
+(
+    NEXT,
+    NEXT_HOLD,
+    N_OUTCOMES,
+    N_EXPIRED,
+    N_FORGOTTEN,
+    N_EXPLORED,
+    FIRST_ID,
+    FIRST_NUMBER,
+    EARLIER_ID,
+    EARLIER_NUMBER,
+) = range(10)
+"""Counters of a decision log: number of the next decision, first number whose hold was not checked, outcomes seen,
+reservations that expired, decisions overwritten before all their outcomes came, decisions for another than the best;
+then an id and the number that it belongs to, from which on ids are counted, and the same of the ids before those."""
 
 OPEN, ANSWERED, SPARE = 1, 2, 3
 """State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
@@ -29,7 +40,7 @@ outcome may come; 0 is none."""
 
 
 class DecisionLog(NamedTuple):
-    """The last decisions, in a ring: decision ``id`` stands in row ``id % size``.
+    """The last decisions, in a ring: the decision with a number stands in row ``number % size``.
 
     Attributes
     ----------
@@ -42,7 +53,7 @@ class DecisionLog(NamedTuple):
     slot, generation, state, held
         (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
-        (7,) int64, see `NEXT_ID`.
+        (10,) int64, see `NEXT`.
     """
 
     id: NDArray[np.int64]

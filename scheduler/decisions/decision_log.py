@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Ids, id_keys, n_distinct, plain_list
-from scheduler.decisions.arrays import ANSWERED, FIRST_ID, NEXT_HOLD, NEXT_ID, DecisionLog
+from scheduler.decisions.arrays import (
+    ANSWERED,
+    EARLIER_ID,
+    EARLIER_NUMBER,
+    FIRST_ID,
+    FIRST_NUMBER,
+    NEXT,
+    DecisionLog,
+)
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
 from scheduler.features.program import Features
 
@@ -31,8 +39,8 @@ class DecisionRing:
     """
 
     def __init__(self, size: int, places: int, features: Features, first_id: int) -> None:
-        counters = np.zeros(FIRST_ID + 1, np.int64)
-        counters[[NEXT_ID, NEXT_HOLD, FIRST_ID]] = first_id
+        counters = np.zeros(EARLIER_NUMBER + 1, np.int64)
+        counters[FIRST_ID] = first_id
         self.arrays = DecisionLog(
             id=np.full(size, -1, np.int64),
             time=np.zeros(size),
@@ -107,25 +115,45 @@ class DecisionRing:
             raise DuplicateOutcomeError(message)
         return rows, places
 
+    def begin_ids(self, first_id: int) -> None:
+        """Give the next decisions ids from ``first_id`` on, or after the last one; those of earlier ones stay known."""
+        counters = self.arrays.counters
+        last = counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
+        counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
+        counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, int(last)), counters[NEXT]
+
     def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        size, last = self.arrays.id.size, int(self.arrays.counters[NEXT_ID]) - 1
-        first = max(last - size + 1, int(self.arrays.counters[FIRST_ID]))
         if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:
-            known = (decisions >= first) & (decisions <= last)
+            rows, known = self._look_up(decisions)
             if known.all():  # in one pass; what is wrong is named below
-                return decisions % size
+                return rows
         items = plain_list(decisions, "decisions")
         wrong = [item for item in items if not isinstance(item, int) or isinstance(item, bool)]
         if wrong:
             message = f"decision: expected an integer id, found {reprlib.repr(wrong[0])}"
             raise InputError(message)
-        unknown = [item for item in items if not first <= item <= last]
-        if unknown:
-            own = self.arrays.counters[FIRST_ID] <= unknown[0] <= last
-            why = "which is forgotten" if own else "which another scheduler made, or none"
-            message = f"decision: expected one of the last {size} of this scheduler, found {unknown[0]}, {why}"
-            raise UnknownDecisionError(message)
-        return np.array(items, np.int64) % size
+        rows, known = self._look_up(np.array([item if -1 <= item < 2**63 else -1 for item in items], np.int64))
+        if not known.all():
+            self._refuse(items[int(np.argmin(known))])
+        return rows
+
+    def _look_up(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the row of each id and whether the log holds it; the plain form of `row_of`."""
+        counters = self.arrays.counters
+        first, number, earlier, before = counters[[FIRST_ID, FIRST_NUMBER, EARLIER_ID, EARLIER_NUMBER]]
+        numbers = np.where(ids >= first, ids - first + number, ids - earlier + before)
+        rows = numbers % self.arrays.id.size
+        return rows, (ids >= 0) & (numbers >= 0) & (self.arrays.id[rows] == ids)
+
+    def _refuse(self, decision: int) -> None:
+        """Raise the error that says why a decision is not known."""
+        counters = self.arrays.counters
+        begin = min(counters[[FIRST_ID, EARLIER_ID]]) if counters[EARLIER_ID] else counters[FIRST_ID]
+        own = begin <= decision < counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
+        why = "which is forgotten" if own else "which another scheduler made, or none"
+        size = self.arrays.id.size
+        message = f"decision: expected one of the last {size} of this scheduler, found {decision}, {why}"
+        raise UnknownDecisionError(message)
 
     def _only_places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         several = self.arrays.length[rows] > 1

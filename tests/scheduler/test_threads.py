@@ -8,7 +8,7 @@ import pytest
 from numba import config
 
 from scheduler import Scheduler
-from scheduler.decisions.arrays import N_FORGOTTEN, NEXT_HOLD, NEXT_ID
+from scheduler.decisions.arrays import N_FORGOTTEN, NEXT, NEXT_HOLD
 from scheduler.runtime.random import uniform
 from scheduler.spec import Policy
 from tests.scheduler.runtime.test_locks import free, in_threads
@@ -189,7 +189,7 @@ def test_a_ring_smaller_than_what_is_under_way_forgets_and_holds_nothing_for_eve
     in_threads(*[lambda t=t: serve(t) for t in range(THREADS)])
     log = sched.state.log.arrays
     n = THREADS * ROUNDS * BATCH
-    assert log.counters[NEXT_ID] == n
+    assert log.counters[NEXT] == n
     assert sorted(log.id) == [n - 2, n - 1]
     assert log.counters[NEXT_HOLD] >= n - 2
     assert (log.state != 0).sum() <= 2
@@ -201,7 +201,7 @@ def test_expiry_waits_for_an_id_that_is_taken_but_not_written(model):
     sched = new(model, ledger=LEDGER)
     log = sched.state.log.arrays
     sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=0.0)
-    log.counters[NEXT_ID] += 1  # another thread takes id 1
+    log.counters[NEXT] += 1  # another thread takes id 1
     d = sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=0.0)
     assert d.id == 2
     sched.decide({"client_id": 17}, [1], now=100.0)

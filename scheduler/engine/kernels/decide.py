@@ -10,12 +10,13 @@ from scheduler.decisions.arrays import (
     DROP_SPREAD,
     EXPLORED,
     N_EXPLORED,
-    NEXT_ID,
+    NEXT,
     ORIGIN_ALL_DROPPED,
     ORIGIN_NO_CANDIDATES,
     ORIGIN_NO_UPLINK,
     DecisionArrays,
 )
+from scheduler.decisions.kernels.numbering import id_of
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.filters import admit, still_free
 from scheduler.engine.kernels.reservations import expire
@@ -95,7 +96,7 @@ def choose(
     policy: PolicyArrays,
     request: ColumnArrays,
     i: int,
-    decision: int,
+    number: int,
     n: int,
     demand: float,
     now: float,
@@ -112,8 +113,8 @@ def choose(
     else:
         others = candidates.ranked[: followers(policy, n, candidates) if demand > 0.0 else 0]
         find_feasible(policy, fleet, n, demand, others, candidates)
-        explores = may_explore(policy, state.log, decision)
-        pick, is_best = draw(policy, n, uniform(state.seed, decision, 0), explores, candidates)
+        explores = may_explore(policy, state.log, number)
+        pick, is_best = draw(policy, n, uniform(state.seed, out.id[i], 0), explores, candidates)
         out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if is_best else EXPLORED
         if pick >= 0:
             out.propensity[i] = candidates.probability[pick]
@@ -127,7 +128,7 @@ def choose(
             n_alternatives = find_alternatives(n, length, candidates)
             for a in range(n_alternatives):
                 write_score(candidates, candidates.alternatives[a], out, i, slate.size + a)
-    write_log(state, request, i, length, n_alternatives, demand, decision, now, candidates)
+    write_log(state, request, i, length, n_alternatives, demand, number, now, candidates)
 
 
 @kernel
@@ -166,7 +167,8 @@ def decide(
     expire(fleet, state.log, policy.hold, now)
     lock_kernels.release(state.locks)
     for i in range(slots.shape[0]):
-        decision = atomics.add(state.log.counters, NEXT_ID, 1)
+        number = atomics.add(state.log.counters, NEXT, 1)
+        decision = id_of(state.log, number)
         if not given:
             retrieve(state.postings, request.keys, i, blocklist, state.seed, decision, work.retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
@@ -183,7 +185,7 @@ def decide(
                 policy, state.program, state.history, request, i, fleet.columns, p, n, now, work.pair, work.candidates
             )
         lock_kernels.acquire(state.locks)
-        choose(state, policy, request, i, decision, n, demand, now, work.candidates, out)
+        choose(state, policy, request, i, number, n, demand, now, work.candidates, out)
         lock_kernels.release(state.locks)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES, DecisionLog
+from scheduler.decisions.kernels.numbering import row_of
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.node_rows import refresh_node, returned_slot
 from scheduler.engine.kernels.reservations import give_back
@@ -115,8 +116,8 @@ def find_open(log: DecisionLog, decision: int, node: int) -> int:
 
     Without a node, `MISSING_KEY`, it is the only one of the slate.
     """
-    row, places, named = decision % log.id.size, log.slot.shape[1], node != MISSING_KEY
-    if log.id[row] != decision:
+    row, places, named = row_of(log, decision), log.slot.shape[1], node != MISSING_KEY
+    if row < 0:
         return -1
     found = -1
     for s in range(places if named else log.length[row]):
@@ -143,5 +144,5 @@ def observe_one(
     if place < 0:
         return -1
     track(state.tracked.columns, state.tracked.log1p, report.outcomes, report.values)
-    report.row[0], report.place[0], report.time[0] = decision % state.log.id.size, place, now
+    report.row[0], report.place[0], report.time[0] = row_of(state.log, decision), place, now
     return observe(packed, arm, report.row, report.place, report.values, report.time, changed, workspace)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler.decisions.arrays import N_EXPIRED, NEXT_HOLD, NEXT_ID, DecisionLog
+from scheduler.decisions.arrays import N_EXPIRED, NEXT, NEXT_HOLD, DecisionLog
+from scheduler.decisions.kernels.numbering import id_of
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.runtime.jit import kernel
 
@@ -11,10 +12,10 @@ from scheduler.runtime.jit import kernel
 def expire(fleet: FleetArrays, log: DecisionLog, hold: float, now: float) -> None:
     """Give back the uplink of reservations that have lasted longer than ``hold`` seconds."""
     size = log.id.size
-    while log.counters[NEXT_HOLD] < log.counters[NEXT_ID]:
+    while log.counters[NEXT_HOLD] < log.counters[NEXT]:
         row = log.counters[NEXT_HOLD] % size
         # An id that a thread has taken but not yet written must not be passed over.
-        if log.id[row] != log.counters[NEXT_HOLD] or log.time[row] + hold > now:
+        if log.id[row] != id_of(log, log.counters[NEXT_HOLD]) or log.time[row] + hold > now:
             return
         for s in range(log.slot.shape[1]):
             if log.held[row, s] > 0.0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import N_FORGOTTEN, NEXT_HOLD, OPEN, SPARE, DecisionLog
+from scheduler.decisions.kernels.numbering import id_of
 from scheduler.engine.arrays import StateArrays
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.fleet.arrays import FleetArrays
@@ -20,7 +21,7 @@ def write_log(
     length: int,
     n_alternatives: int,
     demand: float,
-    decision: int,
+    number: int,
     now: float,
     candidates: CandidateArrays,
 ) -> None:
@@ -29,19 +30,19 @@ def write_log(
     A decision whose row a later one has taken meanwhile is not written, and counts as forgotten.
     """
     fleet, log = state.fleet, state.log
-    if decision < log.counters[NEXT_HOLD]:
+    if number < log.counters[NEXT_HOLD]:
         log.counters[N_FORGOTTEN] += length
         return
-    row = decision % log.id.size
+    row = number % log.id.size
     for s in range(log.slot.shape[1]):
         if log.held[row, s] > 0.0:
             give_back(fleet, log, row, s)
         if log.state[row, s] == OPEN:
             log.counters[N_FORGOTTEN] += 1
         log.state[row, s] = 0
-    if log.counters[NEXT_HOLD] <= decision - log.id.size:
-        log.counters[NEXT_HOLD] = decision - log.id.size + 1
-    log.id[row] = decision
+    if log.counters[NEXT_HOLD] <= number - log.id.size:
+        log.counters[NEXT_HOLD] = number - log.id.size + 1
+    log.id[row] = id_of(log, number)
     log.time[row] = now
     log.length[row] = length
     copy_row(log.request_keys, row, request.keys, i)

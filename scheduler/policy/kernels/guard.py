@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from scheduler.decisions.arrays import FIRST_ID, N_EXPLORED, DecisionLog
+from scheduler.decisions.arrays import N_EXPLORED, DecisionLog
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.runtime.jit import inlined
 
 
 @inlined
-def may_explore(policy: PolicyArrays, log: DecisionLog, decision: int) -> bool:
+def may_explore(policy: PolicyArrays, log: DecisionLog, number: int) -> bool:
     """Whether the budget allows a decision that is not for the best candidate; call it under the mutex."""
     # Without a budget the result must not depend on the order in which threads finish.
-    return policy.budget >= 1.0 or log.counters[N_EXPLORED] + 1 <= policy.budget * (
-        decision - log.counters[FIRST_ID] + 1
-    )
+    return policy.budget >= 1.0 or log.counters[N_EXPLORED] + 1 <= policy.budget * (number + 1)
 
 
 @inlined
