@@ -16,6 +16,7 @@ from scheduler.spec import FAILED, Spec
 from training.availability.metrics import NEXT, SPEED, Floats, Judged, Scores, predict, presence, speed
 from training.availability.sightings import read_sightings, snapshots, write_lifetimes
 from training.features.targets import head_targets
+from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import reliability
 from training.heads.summary import HeadSummary
 from training.pipeline.train import train_model
@@ -91,7 +92,7 @@ def judge_lifetimes(data: Path, spec: Spec, options: LifetimeOptions, progress: 
     Raises
     ------
     SpecError
-        If the spec predicts no failure.
+        If the spec predicts no failure, or LightGBM would not use its parameters as the spec says.
     InputError
         If a horizon is below 1, or there are not enough slices before or after the start.
     DataError
@@ -99,6 +100,7 @@ def judge_lifetimes(data: Path, spec: Spec, options: LifetimeOptions, progress: 
     """
     if not any(head.target == FAILED for head in spec.heads.values()):
         raise SpecError(f"spec {spec.name}: expected a head with the target {FAILED}, found none")
+    spec = resolve_lightgbm(spec)
     sightings = read_sightings(data)
     slices = np.sort(sightings["slice"].unique().to_numpy()).astype(np.int64)
     start = int(slices[-max(1, round(JUDGED * slices.size))]) if options.start is None else options.start

@@ -29,11 +29,13 @@ def check(
     ] = None,
 ) -> None:
     """Check a telemetry directory against a spec and say what is in it."""
+    from training.heads.lightgbm_params import resolve_lightgbm
     from training.telemetry import check_telemetry
 
+    parsed = resolve_lightgbm(find_spec(spec))
     with progress_bar(json) as progress:
         report = check_telemetry(
-            data, find_spec(spec), rejected_to=rejected, progress=lambda done, of: progress("read", done, of)
+            data, parsed, rejected_to=rejected, progress=lambda done, of: progress("read", done, of)
         )
     if json:
         print_json(asdict(report))

@@ -5,7 +5,6 @@ Rows lie with the caller, who hands them out again where workers are lost on the
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from scheduler.errors import FoglineError
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
-from training.heads.fit import FittedHead, HeadRows, fitted_head, head_params, head_rows
+from training.heads.fit import FittedHead, HeadRows, fitted_head, head_rows
+from training.heads.lightgbm_params import head_params, quiet
 from training.heads.metrics import head_loss
 from training.progress import Report, silent
 
@@ -82,8 +82,8 @@ def _fit(client: Client, name: str, dataset: Dataset, spec: Spec, rows: HeadRows
     from dask import delayed
     from lightgbm.dask import DaskLGBMClassifier, DaskLGBMRegressor
 
-    _quiet()
-    client.run(_quiet)
+    quiet()
+    client.run(quiet)
     workers = sorted(_workers(client))
     x, y = [], []
     for k, worker in enumerate(workers):
@@ -154,13 +154,6 @@ def _lost(client: Client, before: set[str]) -> bool:
             return True
         time.sleep(LOOK)
     return False
-
-
-def _quiet() -> None:
-    """Let LightGBM speak to a logger: by default it prints, also where standard output is for results."""
-    logger = logging.getLogger("training.lightgbm")
-    logger.setLevel(logging.ERROR)  # it warns that threads are those of the worker, and tells of every connection
-    lgb.register_logger(logger)
 
 
 def _workers(client: Client) -> set[str]:

@@ -13,22 +13,9 @@ from scheduler.errors import DataError
 from scheduler.forest.trees import Trees
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
+from training.heads.lightgbm_params import head_params
 from training.heads.lightgbm_trees import trees_from_lightgbm
 from training.heads.uncertainty import Rows, leaf_variances, score_variances
-
-OBJECTIVES = {"logistic": "binary", "log": "l2", "identity": "l2"}
-"""The link `log` is fitted by least squares on log1p: robust against the long tail of latencies, and the mean that
-this loses is put back by calibration."""
-
-DEFAULTS = {
-    "num_leaves": 31,
-    "learning_rate": 0.1,
-    "min_data_in_leaf": 100,
-    "feature_pre_filter": False,
-    "verbosity": -1,
-    "deterministic": True,
-    "force_row_wise": True,  # with `deterministic`: without it LightGBM times both layouts and picks one
-}
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how far it is, and how far it goes."""
@@ -119,19 +106,6 @@ def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
         least = dataset.outcomes[name][usable].min()
         raise DataError(f"head {name}: expected outcomes of 0 or more for the link log, found {least:g}")
     return rows
-
-
-def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
-    """Return LightGBM's parameters for a head, threads excepted."""
-    head = spec.heads[name]
-    mean = {"objective": OBJECTIVES[head.link]}
-    return {
-        **DEFAULTS,
-        **(mean if head.quantile is None else {"objective": "quantile", "alpha": head.quantile}),
-        "seed": seed,
-        **spec.training.lightgbm,
-        **head.lightgbm,
-    }
 
 
 def fitted_head(

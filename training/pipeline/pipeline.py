@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scheduler.errors import InputError
+from scheduler.model.manifest import head_files
 from scheduler.spec import Spec
+from training.heads.lightgbm_params import head_params, resolve_lightgbm, used_params
 from training.heads.summary import TrainingSummary
 from training.pipeline.champion import contest
 from training.pipeline.options import TrainingOptions
@@ -79,6 +81,7 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
     RegistryError
         If the registry cannot be reached; the artifact is written all the same.
     """
+    spec = resolve_lightgbm(spec)
     trained = _train_on_cluster if options.cluster is not None else _train_here
     summary, workers, telemetry = trained(data, spec, options, progress)
     registered = _register(data, spec, summary, workers, options)
@@ -155,7 +158,7 @@ def _register(
         "seed": options.seed,
         "reveal": training.reveal,
         "rounds": training.rounds,
-        **{f"lightgbm.{name}": value for name, value in training.lightgbm.items()},
+        **_lightgbm_params(spec, summary, options.seed),
         **{f"{name}.trees": head.n_trees for name, head in summary.heads.items()},
         **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
         **({} if workers is None else {"workers": workers.n}),
@@ -170,3 +173,19 @@ def _register(
             plots=save_pictures(summary.heads, Path(pictures)),
             registry=options.registry,
         )
+
+
+def _lightgbm_params(spec: Spec, summary: TrainingSummary, seed: int) -> dict[str, object]:
+    """Return what each head's fit used: without a head's name what is the same for all of them."""
+    used = {
+        name: used_params((summary.folder / head_files(name)[1]).read_text(), head_params(name, spec, seed))
+        for name in spec.heads
+    }
+    found: dict[str, object] = {}
+    for parameter in dict.fromkeys(parameter for params in used.values() for parameter in params):
+        values = {name: params[parameter] for name, params in used.items() if parameter in params}
+        if len(values) == len(used) and len(set(values.values())) == 1:
+            found[f"lightgbm.{parameter}"] = next(iter(values.values()))
+        else:
+            found.update({f"{name}.lightgbm.{parameter}": value for name, value in values.items()})
+    return found

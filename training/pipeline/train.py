@@ -18,6 +18,7 @@ from training.evaluation.on_policy import serve_on_policy
 from training.features.dataset import Dataset, build_dataset, joined
 from training.heads.calibration import calibrate, calibrate_quantile
 from training.heads.fit import FittedHead, fit_heads
+from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, Window
 from training.heads.uncertainty import Rows, find_errors, fit_spread, spread_metrics
@@ -44,11 +45,14 @@ def train_model(
 
     Raises
     ------
+    SpecError
+        If LightGBM would not use its parameters as the spec says; see `training.heads.lightgbm_params`.
     DataError
         If there is too little to fit, calibrate or judge on.
     ForestError
         If a head cannot be represented as a forest.
     """
+    spec = resolve_lightgbm(spec)
     dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
     read = read_window(telemetry)
     dataset, fitted = fit_rehearsed(

@@ -14,6 +14,7 @@ import msgspec
 
 from scheduler.errors import DataError, InputError
 from scheduler.spec import Spec
+from training.heads.lightgbm_params import resolve_lightgbm
 from training.progress import Report, silent
 from training.specs.to_toml import fragment, spec_to_toml
 from training.telemetry import data_id, read_telemetry
@@ -141,6 +142,8 @@ def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = sile
 
     Raises
     ------
+    SpecError
+        If LightGBM would not use its parameters as the spec says.
     InputError
         If a name to vary is unknown, or another process is at the same storage.
     DataError
@@ -148,6 +151,7 @@ def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = sile
     RegistryError
         If MLflow cannot be reached.
     """
+    spec = resolve_lightgbm(spec)
     space = search_space(spec, options.only)
     until = spec.evaluation.start if options.until is None else options.until
     telemetry = read_telemetry(data, spec, until=until, progress=lambda done, of: progress("read", done, of))

@@ -17,6 +17,7 @@ from training.distributed.fit import WorkersLostError, best_round, fit_heads_on_
 from training.distributed.workers import PATIENCE
 from training.features.dataset import build_dataset
 from training.heads.fit import fit_heads
+from training.heads.lightgbm_params import head_params, used_params
 from training.telemetry import read_telemetry
 from training.tuning.objective import prediction_loss
 
@@ -58,6 +59,11 @@ def test_a_cluster_fits_as_well_as_one_machine_and_outlives_a_killed_worker(data
         fitted = fit_heads_on_cluster(client, dataset, spec, seed=0, threads=1, progress=kill_in_the_second_head)
         killing.join()
     assert fitted.keys() == spec.heads.keys()
+    for name, head in fitted.items():
+        asked = head_params(name, spec, 0)
+        text = head.booster.model_to_string()
+        del asked["objective"]  # of which LightGBM writes another name
+        assert used_params(text, asked) == asked
     assert prediction_loss(fitted, spec) == pytest.approx(np.mean(seeds), abs=0.02)
 
 

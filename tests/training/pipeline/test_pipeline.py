@@ -46,7 +46,9 @@ def test_the_run_tells_how_the_model_was_made(trained):
     run = client.get_run(trained.result["run_id"])
     params = run.data.params
     assert (params["spec"], params["until"], params["seed"]) == ("demo", str(UNTIL), "0")
-    assert params["lightgbm.num_leaves"] == "8"
+    assert (params["lightgbm.num_leaves"], params["lightgbm.learning_rate"]) == ("8", "0.2")
+    assert (params["lightgbm.deterministic"], params["lightgbm.force_row_wise"]) == ("True", "True")
+    assert params["failure.lightgbm.objective"] == "binary"
     assert int(params["latency.rows"]) < int(params["failure.rows"])
     assert 0 < int(params["failure.trees"]) <= 15
     assert run.data.metrics == pytest.approx(trained.result["metrics"])
@@ -58,6 +60,22 @@ def test_the_run_tells_how_the_model_was_made(trained):
         for head in ("failure", "latency", "throughput", "typical")
         for what in ("calibration", "importance")
     ]
+
+
+def test_the_run_tells_what_lightgbm_used_whatever_the_spec_calls_it(train):
+    text = spec_text().replace("num_leaves = 8", "max_leaves = 6").replace("learning_rate = 0.2", "eta = 0.3")
+    result = train(parse_spec(text.replace("[heads.latency]", "[heads.latency]\nlightgbm = { max_leaf = 5 }")))
+    run = MlflowClient(tracking_uri=train.registry).get_run(result.registered.run_id)
+    shown = {name: value for name, value in run.data.params.items() if "leaves" in name or "learning_rate" in name}
+    assert shown == {
+        "lightgbm.learning_rate": "0.3",
+        "failure.lightgbm.num_leaves": "6",
+        "latency.lightgbm.num_leaves": "5",
+        "throughput.lightgbm.num_leaves": "6",
+        "typical.lightgbm.num_leaves": "6",
+    }
+    for head, leaves in (("failure", 6), ("latency", 5)):
+        assert f"[num_leaves: {leaves}]" in (result.summary.folder / f"{head}.txt").read_text()
 
 
 def test_mlflow_serves_the_champion_as_the_model_predicts(trained, monkeypatch):
