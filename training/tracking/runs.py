@@ -128,7 +128,7 @@ def track(  # noqa: PLR0913 - the parts of a run
                 mlflow.log_artifact(str(plot), "plots")
             info = mlflow.pyfunc.log_model(
                 name="model",
-                loader_module="scheduler.pyfunc",
+                loader_module="scheduler.model.pyfunc",
                 data_path=str(artifact),
                 pip_requirements=_requirements(),
                 signature=_signature(manifest),
