@@ -13,6 +13,9 @@
     ├── ForestError            a forest that cannot be represented
     ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
     └── RegistryError          the model registry cannot be reached or lacks the model
+        └── RegistryDownError      it does not answer
+            ├── RegistryBusyError      other processes hold it for too long
+            └── RegistryBrokenError    its database is damaged, half made or of another version
 
 Every message says what was expected and what came; whoever raises has changed nothing.
 """
@@ -27,6 +30,9 @@ __all__ = [
     "FoglineError",
     "ForestError",
     "InputError",
+    "RegistryBrokenError",
+    "RegistryBusyError",
+    "RegistryDownError",
     "RegistryError",
     "SpecError",
     "UnknownDecisionError",
@@ -76,3 +82,15 @@ class ArtifactError(FoglineError):
 
 class RegistryError(FoglineError):
     """The model registry cannot be reached, or has no such model, version or alias."""
+
+
+class RegistryDownError(RegistryError):
+    """The registry did not answer, as opposed to: it has no such model."""
+
+
+class RegistryBusyError(RegistryDownError):
+    """Other processes held the registry's database for longer than a process waits."""
+
+
+class RegistryBrokenError(RegistryDownError):
+    """The registry's database is damaged, was left half made, or belongs to another version of MLflow."""

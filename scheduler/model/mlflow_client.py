@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from scheduler.errors import ArtifactError, RegistryError
+from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryBusyError, RegistryDownError, RegistryError
+from scheduler.model.sqlite_registry import prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,11 +29,11 @@ _SILENCE: Final = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
+_BROKEN: Final = ("malformed", "file is not a database")
+_LOCKED: Final = "database is locked"
+"""What SQLite says of a damaged file, and of one that others write to."""
+
 _ABSENT: Final = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
-
-
-class RegistryDownError(RegistryError):
-    """The registry did not answer, as opposed to: it has no such model."""
 
 
 def registry_uri(option: str | None, environ: Mapping[str, str]) -> str:
@@ -59,12 +60,14 @@ def sqlite_file(registry: str) -> Path | None:
 
 
 def connect(registry: str) -> MlflowClient:
-    """Return a client of an existing registry; raise `RegistryError` where there is none."""
+    """Return a client of an existing registry; raise `RegistryError` where there is none or it is broken."""
     file = sqlite_file(registry)
     if file is not None and not file.is_file():
         _down(registry, "a database", "no such file; train a model or name another registry")
     mlflow = load_mlflow()
     with registry_call(registry, "an MLflow registry"):
+        if file is not None:
+            prepare_database(file)
         return mlflow.MlflowClient(tracking_uri=registry, registry_uri=registry)
 
 
@@ -114,7 +117,7 @@ def registry_call(registry: str, expected: str) -> Iterator[None]:
         if code in _ABSENT:
             message = f"registry {redact_password(registry)}: expected {expected}, found none ({found})"
             raise RegistryError(message) from error
-        _down(registry, expected, f"no answer ({redact_password(found)})", error)
+        _down(registry, expected, f"no answer ({redact_password(found)})", error, _kind(found))
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -122,6 +125,19 @@ def registry_call(registry: str, expected: str) -> Iterator[None]:
             os.environ.pop(key) if value is None else os.environ.update({key: value})
 
 
-def _down(registry: str, expected: str, found: str, cause: Exception | None = None) -> NoReturn:
+def _kind(found: str) -> type[RegistryDownError]:
+    """Return the error for what a store said."""
+    if any(words in found for words in _BROKEN):
+        return RegistryBrokenError
+    return RegistryBusyError if _LOCKED in found else RegistryDownError
+
+
+def _down(
+    registry: str,
+    expected: str,
+    found: str,
+    cause: Exception | None = None,
+    kind: type[RegistryDownError] = RegistryDownError,
+) -> NoReturn:
     message = f"registry {redact_password(registry)}: expected {expected}, found {found}"
-    raise RegistryDownError(message) from cause
+    raise kind(message) from cause

@@ -14,17 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from scheduler.errors import ArtifactError, RegistryError
+from scheduler.errors import ArtifactError, RegistryDownError, RegistryError
 from scheduler.model.artifact import check_files
 from scheduler.model.manifest import MANIFEST
-from scheduler.model.mlflow_client import (
-    RegistryDownError,
-    connect,
-    load_mlflow,
-    redact_password,
-    registry_call,
-    resolve_uri,
-)
+from scheduler.model.mlflow_client import connect, load_mlflow, redact_password, registry_call, resolve_uri
 
 CACHE: Final = Path(".fogline/cache")
 

@@ -119,7 +119,7 @@ def track(  # noqa: PLR0913 - the parts of a run
         "data_digest": data.digest,
         **(tags or {}),
     }
-    with store(registry) as mlflow, registry_call(registry, "an MLflow server that takes a run"):
+    with registry_call(registry, "an MLflow server that takes a run"), store(registry) as mlflow:
         with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
             mlflow.log_params({**_flat("window", manifest.window), **_room(manifest), **params})
             mlflow.log_metrics(figures)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.errors import ArtifactError, RegistryError
+from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryDownError, RegistryError
 from scheduler.model.artifact import check_files
-from scheduler.model.mlflow_client import DEFAULT, RegistryDownError, redact_password, registry_call, registry_uri
+from scheduler.model.mlflow_client import DEFAULT, redact_password, registry_call, registry_uri
 from scheduler.model.model import Model
 from scheduler.model.registry import KEPT, ModelUri, fetch
 from tests.artifacts import write_tiny
@@ -139,7 +139,7 @@ def test_a_missing_database_is_named_and_not_made(tmp_path, cache):
 
 def test_a_database_that_is_none_is_refused(tmp_path, cache):
     (tmp_path / "mlflow.db").write_bytes(b"not a database" * 1_000)
-    with pytest.raises(RegistryError, match="expected an MLflow registry, found no answer"):
+    with pytest.raises(RegistryBrokenError, match="expected a SQLite database, found file is not a database"):
         fetch("models:/tiny@champion", f"sqlite:///{tmp_path / 'mlflow.db'}", cache=cache)
 
 
@@ -260,6 +260,6 @@ def test_a_uri_is_read_and_written():
 
 
 def test_loading_a_folder_does_not_import_mlflow(tmp_path):
-    code = f"import sys; from scheduler.model import Model; Model.load({str(write_tiny(tmp_path / 'a'))!r})\n"
+    code = f"import sys; from scheduler.model.model import Model; Model.load({str(write_tiny(tmp_path / 'a'))!r})\n"
     code += "sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])

@@ -123,6 +123,7 @@ def test_the_default_registry_needs_no_server(tmp_path, tmp_path_factory, monkey
         "artifacts",
         "cache",
         "mlflow.db",
+        "mlflow.db.lock",
     ]
 
 
