@@ -15,6 +15,13 @@ from training.cli.options import Data, Json, Registry, Seed, SpecName
 from training.cli.output import print_json, print_warnings, progress_bar
 from training.specs.builtin import find_spec
 
+_FATES = {
+    "moved": "moved to the new version, because",
+    "kept": "stays, because",
+    "cannot be told": "stays, because it cannot be told whether the new version is better:",
+}
+"""What became of the champion in words, by the outcome of a promotion; `training.tracking.versions` is slow to load."""
+
 
 def train(
     data: Data,
@@ -71,8 +78,7 @@ def train(
             heads.add_row(name, metric, f"{value:,.6g}")
     console.print(heads)
     console.print(f"Artifact: {result.summary.folder}")
-    moved = "moved to the new version" if result.promotion.moved else "stays"
-    console.print(f"Champion: {moved}, because {result.promotion.reason}.")
+    console.print(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
 
 
 def tune(

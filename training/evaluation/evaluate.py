@@ -219,4 +219,7 @@ def _first(rounds: Iterable[RequestRound]) -> tuple[RequestRound, Iterator[Reque
     following = iter(rounds)
     for one in following:
         return one, following
-    raise InputError("rounds: expected at least one, found none")
+    raise InputError(
+        "rounds: expected at least one, found none; "
+        "a measured request needs a client with outcomes of two nodes in a slice"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scheduler.errors import ArtifactError, RegistryError
+from scheduler.errors import ArtifactError, FoglineError, InputError, RegistryError
+from scheduler.model.mlflow_client import resolve_uri
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
@@ -13,7 +14,7 @@ from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import measured_requests
 from training.heads.summary import TrainingSummary
 from training.pipeline.options import TrainingOptions
-from training.pipeline.promotion import CHAMPION, Comparison, champion
+from training.pipeline.promotion import Comparison, Promotion, champion_if_any, decide
 from training.policies import Learned, Policy, Random, Setting
 from training.progress import Report
 from training.telemetry import Telemetry
@@ -26,10 +27,22 @@ CONTEST_CANDIDATES = 20
 
 
 class Contest(NamedTuple):
-    """How a new model compares with the champion, or why it could not be compared; neither without a champion."""
+    """How a new model compares with the champion, or why it could not be compared; neither without a champion.
 
+    ``champion`` is the version that it was compared with.
+    """
+
+    champion: str | None = None
     better: Comparison | None = None
     obstacle: str = ""
+
+    def decide(self, current: str | None, *, force: bool) -> Promotion:
+        """Return whether the new model takes over from the champion of now, who may be another one meanwhile."""
+        if current in (None, self.champion):
+            return decide(current, better=self.better, obstacle=self.obstacle, force=force)
+        before = "there was no champion" if self.champion is None else f"version {self.champion} was champion"
+        obstacle = f"{before} when they were compared, now it is version {current}"
+        return decide(current, obstacle=obstacle, force=force)
 
 
 def contest(
@@ -37,22 +50,53 @@ def contest(
 ) -> Contest:
     """Let the new model and the champion decide the same requests of the last slices, under the spec's utility.
 
-    They cannot where there is no champion, or where it was made for other features, or cannot be loaded any more.
-    Neither model was fitted on these slices if they were trained on the same data; a champion trained on later data
-    has an advantage.
+    Whatever keeps them from it becomes the obstacle: no champion that can be loaded, one that was made for other
+    features, no request with two nodes to choose from, no room in memory.
+
+    Raises
+    ------
+    RegistryError
+        If the registry cannot be reached, or is broken.
     """
-    if champion(spec.name, options.registry) is None:
+    registry = resolve_uri(options.registry)
+    current = champion_if_any(spec.name, registry)
+    if current is None:
         return Contest()
     try:
-        current = Model.load(artifact_folder(f"models:/{spec.name}@{CHAMPION}", options.registry))
+        return Contest(current, _compare(_load(spec, current, registry), read, spec, summary, options, progress))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the training stands and the champion stays
+        return Contest(current, obstacle=f"{_said(error)}, so they cannot be compared")
+
+
+def _load(spec: Spec, version: str, registry: str) -> Model:
+    try:
+        current = Model.load(artifact_folder(f"models:/{spec.name}/{version}", registry))
     except (ArtifactError, RegistryError) as error:
-        return Contest(obstacle=f"the champion cannot be loaded ({error}), so they cannot be compared")
+        raise InputError(f"the champion cannot be loaded ({error})") from error
     theirs, ours = current.spec.fingerprint(), spec.fingerprint()
     if theirs != ours:
-        return Contest(
-            obstacle=f"the champion was trained for other features (fingerprint {theirs}, now {ours}), "
-            "so they cannot be compared"
-        )
+        raise InputError(f"the champion was trained for other features (fingerprint {theirs}, now {ours})")
+    return current
+
+
+def _said(error: Exception) -> str:
+    """Return an error in one line: in its own words if they are meant for people."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, FoglineError) else f"{type(error).__name__}: {words}"
+
+
+def _compare(
+    current: Model,
+    read: Callable[[], Telemetry],
+    spec: Spec,
+    summary: TrainingSummary,
+    options: TrainingOptions,
+    progress: Report,
+) -> Comparison:
+    """Replay the last slices; neither model was fitted on them if they were trained on the same data.
+
+    A champion trained on later data has an advantage.
+    """
     start, telemetry = int(summary.window["first_judged_slice"]), read()
     before, n_slices = split_telemetry(telemetry, start)
     requests = min(spec.evaluation.requests, max(1, CONTEST // (n_slices * len(telemetry.clients))))
@@ -67,4 +111,4 @@ def contest(
     )
     found = evaluate(rounds, policies, spec, before, n_rounds=n_slices * requests, progress=progress)
     new, old = (found.policies[name].mean for name in ("challenger", "champion"))
-    return Contest(Comparison("mean cost on the last slices", challenger=new, champion=old))
+    return Comparison("mean cost on the last slices", challenger=new, champion=old)

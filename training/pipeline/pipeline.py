@@ -1,4 +1,4 @@
-"""From telemetry to a registered version: train, track, compare with the champion, promote."""
+"""From telemetry to a registered version: train, compare with the champion, track, register, promote."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from scheduler.model.manifest import head_files
 from scheduler.spec import Spec
 from training.heads.lightgbm_params import head_params, resolve_lightgbm, used_params
 from training.heads.summary import TrainingSummary
-from training.pipeline.champion import contest
+from training.pipeline.champion import Contest, contest
 from training.pipeline.options import TrainingOptions
-from training.pipeline.promotion import Promotion, promote
+from training.pipeline.promotion import Promotion
 from training.pipeline.train import fit_rehearsed, train_model, write_model
 from training.progress import Report, silent
 from training.telemetry import Telemetry, data_id, read_telemetry
@@ -64,16 +64,22 @@ class TrainingResult(NamedTuple):
             "tables": msgspec.to_builtins(self.summary.tables()),
             "warnings": self.warnings(),
             "promoted": self.promotion.moved,
+            "promotion": self.promotion.outcome,
             "reason": self.promotion.reason,
             **({} if self.workers is None else {"workers": self.workers._asdict()}),
         }
 
 
 def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progress: Report = silent) -> TrainingResult:
-    """Train a model on a telemetry directory, register it, and promote it if it beats the champion.
+    """Train a model on a telemetry directory, compare it with the champion, register it, and promote a better one.
+
+    Registering comes last: all that can fail has been done by then. Where the two models cannot be compared, the
+    champion stays, and the result says why.
 
     Raises
     ------
+    SpecError
+        If LightGBM would not use its parameters as the spec says.
     DataError
         If the data is not what the spec says, or too little.
     ForestError
@@ -84,17 +90,9 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
     spec = resolve_lightgbm(spec)
     trained = _train_on_cluster if options.cluster is not None else _train_here
     summary, workers, telemetry = trained(data, spec, options, progress)
-    registered = _register(data, spec, summary, workers, options)
     found = contest(telemetry, spec, summary, options, progress)
-    promotion = promote(
-        registered.name,
-        registered.version,
-        better=found.better,
-        obstacle=found.obstacle,
-        force=options.promote,
-        registry=options.registry,
-    )
-    return TrainingResult(summary, registered, promotion, workers)
+    registered = _register(data, spec, summary, workers, options, found)
+    return TrainingResult(summary, registered, registered.promotion, workers)
 
 
 class _Trained(NamedTuple):
@@ -149,7 +147,12 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
 
 
 def _register(
-    data: Path, spec: Spec, summary: TrainingSummary, workers: Workers | None, options: TrainingOptions
+    data: Path,
+    spec: Spec,
+    summary: TrainingSummary,
+    workers: Workers | None,
+    options: TrainingOptions,
+    found: Contest,
 ) -> Registered:
     training = spec.training
     params = {
@@ -172,6 +175,7 @@ def _register(
             data=source,
             plots=save_pictures(summary.heads, Path(pictures)),
             registry=options.registry,
+            decide=lambda current: found.decide(current, force=options.promote),
         )
 
 

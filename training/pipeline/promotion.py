@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
-from scheduler.model.mlflow_client import connect, registry_call, resolve_uri
+from scheduler.errors import RegistryDownError, RegistryError
+from scheduler.model.mlflow_client import connect, registry_call, resolve_uri, sqlite_file
+from training.tracking.mlflow_store import exclusive_registry
+from training.tracking.versions import (
+    CANNOT_BE_TOLD,
+    CHAMPION,
+    KEPT,
+    MOVED,
+    Promotion,
+    find_champion,
+    set_promotion,
+    settle_interrupted,
+)
 
-CHAMPION = "champion"
+__all__ = ["CHAMPION", "Comparison", "Promotion", "champion", "champion_if_any", "decide", "promote"]
 
 
 class Comparison(NamedTuple):
@@ -28,17 +41,15 @@ class Comparison(NamedTuple):
     lower_is_better: bool = True
 
     @property
+    def exists(self) -> bool:
+        """Whether both figures are numbers."""
+        return math.isfinite(self.challenger) and math.isfinite(self.champion)
+
+    @property
     def better(self) -> bool:
         """Whether the new version beats the champion; never true of NaN."""
         gain = self.champion - self.challenger
         return (gain if self.lower_is_better else -gain) > 0
-
-
-class Promotion(NamedTuple):
-    """Whether the alias moved, and why or why not."""
-
-    moved: bool
-    reason: str
 
 
 def champion(name: str, registry: str | None = None) -> str | None:
@@ -90,31 +101,65 @@ def promote(
         The registry cannot be reached, or has no such version.
     """
     registry = resolve_uri(registry)
-    current = champion(name, registry)
-    promotion = _judge(version, current, better, obstacle, force=force)
-    client = connect(registry)
-    with registry_call(registry, f"models:/{name}/{version}"):
-        tags = {"promotion": "moved" if promotion.moved else "kept", "promotion_reason": promotion.reason}
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version, key, value)
-        if promotion.moved:
-            client.set_registered_model_alias(name, CHAMPION, version)
+    champion(name, registry)  # raises where there is no such registry or model, and makes none
+    with registry_call(registry, f"models:/{name}/{version}"), exclusive_registry(registry):
+        client = connect(registry)
+        client.get_model_version(name, version)
+        settle_interrupted(client, name)
+        current = find_champion(client, name)
+        if current == version:
+            promotion = Promotion(KEPT, f"version {version} is the champion already")
+        else:
+            promotion = decide(current, better=better, obstacle=obstacle, force=force)
+            set_promotion(client, name, version, promotion, current)
     return promotion
 
 
-def _judge(version: str, current: str | None, better: Comparison | None, obstacle: str, *, force: bool) -> Promotion:
-    if current == version:
-        return Promotion(moved=False, reason=f"version {version} is the champion already")
-    figures = obstacle or "no comparison was made"
-    if better is not None:
-        way = "lower" if better.lower_is_better else "higher"
-        figures = f"{better.metric} {better.challenger:.6g} against {better.champion:.6g}, {way} is better"
+def champion_if_any(name: str, registry: str) -> str | None:
+    """Return the number of the version in charge; None where there is none, no such model, or no registry yet.
+
+    Raises
+    ------
+    RegistryError
+        The registry cannot be reached, or is broken.
+    """
+    file = sqlite_file(registry)
+    if file is not None and (not file.exists() or file.stat().st_size == 0):
+        return None
+    try:
+        return champion(name, registry)
+    except RegistryDownError:
+        raise
+    except RegistryError:  # no such model
+        return None
+
+
+def decide(
+    current: str | None,
+    *,
+    better: Comparison | None = None,
+    obstacle: str = "",
+    force: bool = False,
+) -> Promotion:
+    """Return whether a new version takes over from a champion, None where there is none, and why.
+
+    Parameters
+    ----------
+    better, obstacle, force
+        As for `promote`.
+    """
     if current is None:
-        return Promotion(moved=True, reason="there was no champion")
+        return Promotion(MOVED, "there was no champion")
+    figures = _figures(better) if better is not None else obstacle or "no comparison was made"
     if force:
-        return Promotion(moved=True, reason=f"promotion was asked for; version {current} was champion; {figures}")
-    if better is not None and better.better:
-        return Promotion(moved=True, reason=f"better than version {current}: {figures}")
-    if better is None and obstacle:
-        return Promotion(moved=False, reason=f"{obstacle}; use --promote")
-    return Promotion(moved=False, reason=f"not better than version {current}: {figures}")
+        return Promotion(MOVED, f"promotion was asked for; version {current} was champion; {figures}")
+    if better is None or not better.exists:
+        return Promotion(CANNOT_BE_TOLD, f"{figures}; use --promote")
+    if better.better:
+        return Promotion(MOVED, f"better than version {current}: {figures}")
+    return Promotion(KEPT, f"not better than version {current}: {figures}")
+
+
+def _figures(better: Comparison) -> str:
+    way = "lower" if better.lower_is_better else "higher"
+    return f"{better.metric} {better.challenger:.6g} against {better.champion:.6g}, {way} is better"

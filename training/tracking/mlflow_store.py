@@ -74,4 +74,10 @@ def experiment(mlflow: ModuleType, name: str, registry: str) -> str:
         return found.experiment_id
     file = sqlite_file(registry)
     location = None if file is None else file.with_name("artifacts").as_uri()
-    return mlflow.create_experiment(name, artifact_location=location)
+    try:
+        return mlflow.create_experiment(name, artifact_location=location)
+    except mlflow.MlflowException as error:  # of a server, where another process was faster
+        found = mlflow.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            raise
+        return found.experiment_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -16,10 +16,10 @@ from scheduler.model.artifact import check_files
 from scheduler.model.manifest import Manifest
 from scheduler.model.mlflow_client import registry_call, resolve_uri
 from training.tracking.mlflow_store import experiment, store
+from training.tracking.versions import UNDECIDED, Promotion, create_version
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
-    from mlflow.models.model import ModelInfo
 
 
 REQUIREMENTS = ("fogline", "msgspec", "numba", "numpy")
@@ -54,11 +54,14 @@ class Registered(NamedTuple):
         The registry's name and number of it, as in ``models:/NAME/VERSION``.
     run_id
         The tracked run.
+    promotion
+        What was decided about the champion as it was registered.
     """
 
     name: str
     version: str
     run_id: str
+    promotion: Promotion = UNDECIDED
 
     @property
     def uri(self) -> str:
@@ -75,10 +78,12 @@ def track(  # noqa: PLR0913 - the parts of a run
     tags: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
     registry: str | None = None,
+    decide: Callable[[str | None], Promotion] = lambda _: UNDECIDED,
 ) -> Registered:
     """Log a run with an artifact as its model, and register the model under the artifact's name.
 
-    The registry's version is its next number; the artifact's own stands in the tag ``artifact_version``.
+    The registry's version is its next number; the artifact's own stands in the tag ``artifact_version``. The version is
+    registered last, with all its tags, and gets the alias champion if that was decided; if that fails it is taken back.
 
     Parameters
     ----------
@@ -97,6 +102,9 @@ def track(  # noqa: PLR0913 - the parts of a run
     registry
         MLflow URI, for tracking and registry alike; by default a SQLite file and a folder under ``.fogline``
         in the working directory.
+    decide
+        Called with the champion's version, None where there is none; says whether the new version becomes champion.
+        By default that is left to `training.pipeline.promotion.promote`.
 
     Returns
     -------
@@ -133,19 +141,8 @@ def track(  # noqa: PLR0913 - the parts of a run
                 pip_requirements=_requirements(),
                 signature=_signature(manifest),
             )
-        version = _register(mlflow, manifest.name, info, labels)
-    return Registered(manifest.name, version, run.info.run_id)
-
-
-def _register(mlflow: ModuleType, name: str, info: ModelInfo, labels: Mapping[str, str]) -> str:
-    """Make a logged model the next version of its name, which is made on first use."""
-    client = mlflow.MlflowClient()
-    if not client.search_registered_models(filter_string=f"name = '{name}'"):
-        client.create_registered_model(name)
-    made = client.create_model_version(
-        name, info.model_uri, run_id=info.run_id, tags=dict(labels), model_id=info.model_id
-    )
-    return str(made.version)
+        version, promotion = create_version(mlflow.MlflowClient(), manifest.name, info, labels, decide)
+    return Registered(manifest.name, version, run.info.run_id, promotion)
 
 
 def _log_data(mlflow: ModuleType, run_id: str, data: DataSet, manifest: Manifest) -> None:

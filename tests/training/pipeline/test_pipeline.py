@@ -7,16 +7,18 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from mlflow import MlflowClient
 
 from scheduler.model.model import Model
 from scheduler.spec import parse_spec
 from tests.registries import new_registry
-from tests.small_world import POOR, UNTIL, spec_text
+from tests.small_world import POOR, UNTIL, fogline, spec_text
+from training.pipeline import pipeline
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
-from training.pipeline.promotion import CHAMPION, champion
+from training.pipeline.promotion import CHAMPION, champion, promote
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +31,9 @@ def train(small_world, tmp_path, tmp_path_factory):
     """Train with a spec into a registry of the test's own."""
     registry = new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
 
-    def run(spec, **options):
+    def run(spec, data=None, **options):
         given = TrainingOptions(registry=registry, until=UNTIL, out=tmp_path / "artifacts", threads=1, **options)
-        return train_and_register(small_world.data, spec, given)
+        return train_and_register(data or small_world.data, spec, given)
 
     run.registry = registry
     return run
@@ -99,7 +101,7 @@ def test_the_same_training_again_is_the_same_model_and_stays_a_candidate(train):
     assert (one.uri, two.uri) == ("models:/demo/1", "models:/demo/2")
     assert one.summary.folder == two.summary.folder
     assert one.summary.metrics() == two.summary.metrics()
-    assert one.promotion == (True, "there was no champion")
+    assert one.promotion == ("moved", "there was no champion")
     assert not two.promotion.moved
     reason = re.fullmatch(r"not better than version 1: mean cost on .* (\S+) against (\S+), .*", two.promotion.reason)
     assert reason[1] == reason[2]
@@ -131,10 +133,10 @@ def test_a_champion_of_other_features_stays_and_the_reason_says_so(train):
     obstacle = (
         f"the champion was trained for other features (fingerprint {theirs}, now {ours}), so they cannot be compared"
     )
-    assert other.promotion == (False, f"{obstacle}; use --promote")
+    assert other.promotion == ("cannot be told", f"{obstacle}; use --promote")
     assert tags(train.registry, "2")["promotion_reason"] == other.promotion.reason
     forced = train(OTHER_SPEC, promote=True)
-    assert forced.promotion == (True, f"promotion was asked for; version 1 was champion; {obstacle}")
+    assert forced.promotion == ("moved", f"promotion was asked for; version 1 was champion; {obstacle}")
     assert champion("demo", train.registry) == "3"
 
 
@@ -147,6 +149,115 @@ def test_a_champion_whose_files_are_lost_stays_and_the_reason_says_so(train, tmp
     assert again.promotion.reason.startswith("the champion cannot be loaded (registry ")
     assert again.promotion.reason.endswith("), so they cannot be compared; use --promote")
     assert train(GOOD_SPEC, promote=True).promotion.moved
+
+
+@pytest.fixture(scope="module")
+def logged(small_world, tmp_path_factory):
+    """What a scheduler logs: one node for each client and slice."""
+    folder = tmp_path_factory.mktemp("logged") / "data"
+    shutil.copytree(small_world.data, folder)
+    for file in sorted(folder.rglob("telemetry*.parquet")):
+        rows = pl.read_parquet(file)
+        first = rows.group_by("slice", "client_id", maintain_order=True).agg(pl.col("node_id").first().alias("only"))
+        kept = rows.join(first, on=["slice", "client_id"], maintain_order="left").filter(
+            pl.col("node_id") == pl.col("only")
+        )
+        kept.drop("only").write_parquet(file)
+    return folder
+
+
+def test_models_that_no_logged_request_can_compare_leave_the_champion_and_say_so(train, logged):
+    first, second = train(GOOD_SPEC, data=logged), train(GOOD_SPEC, data=logged, seed=1)
+    assert first.promotion == ("moved", "there was no champion")
+    reason = (
+        "rounds: expected at least one, found none; a measured request needs a client with outcomes of two nodes "
+        "in a slice, so they cannot be compared; use --promote"
+    )
+    assert second.promotion == ("cannot be told", reason)
+    assert champion("demo", train.registry) == "1"
+    shown = tags(train.registry, "2")
+    assert (shown["promotion"], shown["promotion_reason"]) == ("cannot be told", reason)
+    told = second.to_json()
+    assert (told["promoted"], told["promotion"], told["reason"]) == (False, "cannot be told", reason)
+    asked = train(GOOD_SPEC, data=logged, seed=2, promote=True)
+    assert asked.promotion.moved
+    assert asked.promotion.reason.startswith("promotion was asked for; version 1 was champion; rounds: expected")
+    assert champion("demo", train.registry) == "3"
+
+
+def test_the_command_line_says_what_cannot_be_told(logged, small_world, tmp_path, tmp_path_factory, capfd):
+    registry = new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
+    words = ["train", logged, "--spec", small_world.spec_file, "--until", UNTIL, "--threads", 1]
+    words += ["--registry", registry, "--out", tmp_path / "artifacts"]
+    first, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
+    assert (first.code, shown.code, first.json["promotion"]) == (0, 0, "moved")
+    out = " ".join(shown.out.split())
+    assert "Champion: stays, because it cannot be told whether the new version is better: rounds: expected" in out
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 133. GiB"), ValueError("no such column"), OSError("gone")]
+)
+def test_whatever_keeps_two_models_from_a_comparison_the_training_stands(train, error, monkeypatch):
+    train(GOOD_SPEC)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("training.pipeline.champion.evaluate", fail)
+    kept, asked = train(GOOD_SPEC), train(GOOD_SPEC, promote=True)
+    reason = f"{type(error).__name__}: {error}, so they cannot be compared"
+    assert kept.promotion == ("cannot be told", f"{reason}; use --promote")
+    assert asked.promotion == ("moved", f"promotion was asked for; version 1 was champion; {reason}")
+
+
+def test_a_champion_that_changes_during_the_comparison_is_not_taken_for_the_one_compared(train, monkeypatch):
+    train(POOR_SPEC)
+    train(POOR_SPEC)
+    real = pipeline.contest
+
+    def meanwhile(*args):
+        found = real(*args)
+        promote("demo", "2", force=True, registry=train.registry)
+        return found
+
+    monkeypatch.setattr(pipeline, "contest", meanwhile)
+    third = train(GOOD_SPEC)
+    reason = "version 1 was champion when they were compared, now it is version 2; use --promote"
+    assert third.promotion == ("cannot be told", reason)
+    assert champion("demo", train.registry) == "2"
+
+
+@pytest.mark.parametrize("step", ["save_pictures", "data_id", "used_params"])
+def test_what_fails_before_a_version_is_registered_leaves_none(train, step, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pipeline, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        train(GOOD_SPEC)
+    client = MlflowClient(tracking_uri=train.registry, registry_uri=train.registry)
+    assert client.search_registered_models() == []
+
+
+def test_nothing_that_can_fail_stands_after_registration(train, monkeypatch):
+    """All work of a training is done when its version is made: the calls that follow are those of the alias."""
+    train(POOR_SPEC)
+    order = []
+    for name in ("contest", "save_pictures", "data_id"):
+        real = getattr(pipeline, name)
+        monkeypatch.setattr(pipeline, name, lambda *a, name=name, real=real: (order.append(name), real(*a))[1])
+    for name in ("create_model_version", "set_registered_model_alias", "set_model_version_tag", "log_inputs"):
+        real = getattr(MlflowClient, name)
+
+        def noted(*args, name=name, real=real, **kwargs):
+            order.append(name)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(MlflowClient, name, noted)
+    assert train(GOOD_SPEC).promotion.moved
+    assert order[-4:] == ["create_model_version", "set_registered_model_alias"] + ["set_model_version_tag"] * 2
+    assert order[:3] == ["contest", "data_id", "save_pictures"]
 
 
 def test_progress_is_told_of_every_stage(small_world, tmp_path, tmp_path_factory):

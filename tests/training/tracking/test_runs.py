@@ -20,6 +20,7 @@ from tests.artifacts import rows, write_tiny
 from tests.registries import DATA, new_registry, register
 from training.pipeline.promotion import CHAMPION, Comparison, Promotion, champion, promote
 from training.tracking.runs import track
+from training.tracking.versions import CANNOT_BE_TOLD, KEPT, MOVED
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +117,7 @@ def test_the_default_registry_needs_no_server(tmp_path, tmp_path_factory, monkey
     new_registry(tmp_path_factory.getbasetemp(), tmp_path / ".fogline")
     monkeypatch.chdir(tmp_path)
     registered = register(None, tmp_path / "a")
-    assert promote("tiny", registered.version) == Promotion(moved=True, reason="there was no champion")
+    assert promote("tiny", registered.version) == Promotion(MOVED, "there was no champion")
     assert Model.load("models:/tiny@champion").name == "tiny"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".fogline", "a"]
     assert sorted(path.name for path in (tmp_path / ".fogline").iterdir()) == [
@@ -220,49 +221,52 @@ def two(registry, tmp_path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "moved", "reason"),
+    ("options", "outcome", "reason"),
     [
-        ({}, False, "not better than version 1: no comparison was made"),
-        ({"better": WORSE}, False, "not better than version 1: mean cost 95.4 against 91.2, lower is better"),
+        ({}, CANNOT_BE_TOLD, "no comparison was made; use --promote"),
+        ({"obstacle": "no requests"}, CANNOT_BE_TOLD, "no requests; use --promote"),
+        ({"better": Comparison("x", 1.0, math.inf)}, CANNOT_BE_TOLD, "x 1 against inf"),
+        ({"better": WORSE}, KEPT, "not better than version 1: mean cost 95.4 against 91.2, lower is better"),
         (
             {"better": Comparison("x", 1.0, 1.0)},
-            False,
+            KEPT,
             "not better than version 1: x 1 against 1, lower is better",
         ),
-        ({"better": Comparison("x", math.nan, 1.0)}, False, "not better than version 1: x nan against 1"),
+        ({"better": Comparison("x", math.nan, 1.0)}, CANNOT_BE_TOLD, "x nan against 1, lower is better; use --promote"),
         (
             {"better": Comparison("gap", 1, 2, lower_is_better=False)},
-            False,
+            KEPT,
             "gap 1 against 2, higher is better",
         ),
-        ({"better": BETTER}, True, "better than version 1: mean cost 91.2 against 95.4, lower is better"),
+        ({"better": BETTER}, MOVED, "better than version 1: mean cost 91.2 against 95.4, lower is better"),
         (
             {"better": Comparison("gap", 2, 1, lower_is_better=False)},
-            True,
+            MOVED,
             "better than version 1: gap 2 against 1",
         ),
-        ({"force": True}, True, "promotion was asked for; version 1 was champion; no comparison was made"),
+        ({"force": True}, MOVED, "promotion was asked for; version 1 was champion; no comparison was made"),
         (
             {"force": True, "better": WORSE},
-            True,
+            MOVED,
             "promotion was asked for; version 1 was champion; mean cost 95.4",
         ),
     ],
 )
-def test_the_champion_changes_only_for_a_better_one_or_on_demand(two, options, moved, reason):
+def test_the_champion_changes_only_for_a_better_one_or_on_demand(two, options, outcome, reason):
     promotion = promote("tiny", "2", registry=two, **options)
-    assert promotion.moved == moved
+    moved = outcome == MOVED
+    assert (promotion.outcome, promotion.moved) == (outcome, moved)
     assert reason in promotion.reason
     assert champion("tiny", two) == ("2" if moved else "1")
     client = MlflowClient(registry_uri=two, tracking_uri=two)
     tags = client.get_model_version("tiny", "2").tags
-    assert (tags["promotion"], tags["promotion_reason"]) == ("moved" if moved else "kept", promotion.reason)
+    assert (tags["promotion"], tags["promotion_reason"]) == (outcome, promotion.reason)
     assert str(client.get_model_version_by_alias("tiny", CHAMPION).version) == champion("tiny", two)
 
 
 def test_the_champion_stays_champion(two):
     promotion = promote("tiny", "1", better=BETTER, force=True, registry=two)
-    assert promotion == Promotion(moved=False, reason="version 1 is the champion already")
+    assert promotion == Promotion(KEPT, "version 1 is the champion already")
 
 
 @pytest.mark.parametrize(("name", "version"), [("tiny", "9"), ("nobody", "1")])
