@@ -141,3 +141,15 @@ def test_a_killed_worker_does_not_lose_the_run(small_world, tmp_path, monkeypatc
         made, expected = both(client, small_world.data, small_world.spec, monkeypatch, scratch=tmp_path, progress=kill)
         assert killed
     assert_same(made, expected)
+
+
+def test_times_in_another_unit_are_refused_as_on_one_machine(here, small_world, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(small_world.data, data)
+    file = data / "telemetry.parquet"
+    pl.read_parquet(file).with_columns(ts=pl.col("ts").dt.epoch("ms")).write_parquet(file)
+    with pytest.raises(DataError, match="column 'ts': expected times in seconds") as one:
+        read_telemetry(data, small_world.spec)
+    with pytest.raises(DataError) as many:
+        cluster_dataset(here, data, small_world.spec)
+    assert str(many.value) == str(one.value)

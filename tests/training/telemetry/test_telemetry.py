@@ -429,9 +429,11 @@ HELD = SPEC.replace("[node]\n", '[node]\nheld = { type = "categories", source = 
         pl.Series([[7, 7], []]),
         pl.Series([[1, 2], [3, 4]], dtype=pl.Array(pl.Int64, 2)),
         pl.Series([None, None]),
+        pl.Series([[], None], dtype=pl.List(pl.Null)),
+        pl.Series([["film"], []], dtype=pl.List(pl.Categorical)),
         None,
     ],
-    ids=["texts", "integers", "an array", "nulls", "no such column"],
+    ids=["texts", "integers", "an array", "nulls", "empty lists", "categorical texts", "no such column"],
 )
 def test_sets_may_be_in_the_table_and_are_no_columns_of_rows(held, write):
     nodes = NODES if held is None else NODES.with_columns(held=held)

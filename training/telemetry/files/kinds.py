@@ -70,7 +70,9 @@ def _is(dtype: pl.DataType | DataTypeClass, kind: str) -> bool:
         return True
     if kind in (VECTOR, SET):
         inner = getattr(dtype, "inner", None) if isinstance(dtype, pl.List | pl.Array) else None
-        return inner is not None and (_is(inner, NUMBER) if kind == VECTOR else inner.is_integer() or is_text(inner))
+        if inner is None or inner == pl.Null:  # lists that are all empty fit both
+            return inner is not None
+        return _is(inner, NUMBER) if kind == VECTOR else inner.is_integer() or is_text(inner)
     whole = dtype.is_integer() or dtype.is_float() or (isinstance(dtype, pl.Decimal) and dtype.scale == 0)
     numeric = dtype.is_numeric()
     return {
