@@ -94,7 +94,7 @@ class Arm:
         return PackedArrays(
             ArmArrays(
                 program=self.model.features.program,
-                mask_tables=self.model.forest.tables,
+                mask_tables=self.model.forest.mask_tables,
                 policy=self._policy,
                 node_rows=node_rows,
             )

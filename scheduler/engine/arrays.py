@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DecisionArrays, DecisionLog
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.fleet.arrays import FleetArrays
+from scheduler.forest.arrays import ForestWork, MaskTables
 from scheduler.history.arrays import HistoryArrays, OutcomeArrays, Tracked
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.retrieval.arrays import IndexArrays, RetrievalWork
@@ -65,7 +66,7 @@ class Workspace(NamedTuple):
     x_pair: NDArray[np.float32]
     pair: PairWork
     request_row: NDArray[np.uint64]
-    forest: Any  # scheduler.forest.arrays.ForestWork
+    forest: ForestWork
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
     question: RequestArrays
@@ -110,6 +111,6 @@ class ArmArrays(NamedTuple):
     """
 
     program: FeatureProgram
-    mask_tables: Any  # scheduler.forest.arrays.ForestTables, a sibling of features
+    mask_tables: MaskTables
     policy: PolicyArrays
     node_rows: NDArray[np.uint64]

@@ -28,7 +28,7 @@ RANKED: Final = 4 * TILE
 """Candidates whose pair features are ranked together, while the rows of the first tile come from memory."""
 
 
-class ForestTables(NamedTuple):
+class MaskTables(NamedTuple):
     """What the kernels read. A *position* is the place of a tree in a row; see `build_tables` for the order.
 
     Attributes
@@ -96,7 +96,7 @@ class ForestNames(NamedTuple):
     position, head
         Of each tree, shape (n_trees,).
     leaf, value, variance
-        Number, and double value and variance of a leaf, shaped as `ForestTables.leaf_value`.
+        Number, and double value and variance of a leaf, shaped as `MaskTables.leaf_value`.
     """
 
     position: NDArray[np.int64]
@@ -135,28 +135,3 @@ class ForestWork(NamedTuple):
     found: NDArray[np.int64]
     rank_at: NDArray[np.int32]
     sums: NDArray[np.float32]
-
-
-FIELDS: Final = (
-    ("bounds", np.float64, 1),
-    ("n_levels", np.int64, 1),
-    ("level_start", np.int64, 2),
-    ("rank_start", np.int64, 1),
-    ("rank_row", np.int64, 1),
-    ("masks", np.uint64, 2),
-    ("pair_masks", np.uint64, 3),
-    ("full", np.uint64, 1),
-    ("splits", np.uint32, 2),
-    ("line_splits", np.int64, 2),
-    ("columns", np.int64, 1),
-    ("request_features", np.int64, 2),
-    ("node_features", np.int64, 2),
-    ("pair_features", np.int64, 2),
-    ("split_features", np.int64, 2),
-    ("leaf_value", np.float32, 2),
-    ("line_head", np.int64, 1),
-    ("line_groups", np.int64, 1),
-    ("leaf_variance", np.float32, 2),
-)
-"""Arrays of `ForestTables` in order. Packed in one block, each has a line of the header: first word and shape; the
-line after them holds `node_words` and `word_bits`."""

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scheduler.errors import InputError
-from scheduler.forest.arrays import ForestNames, ForestTables, ForestWork
+from scheduler.forest.arrays import ForestNames, ForestWork, MaskTables
 from scheduler.forest.kernels import reference
 from scheduler.forest.kernels import score as kernels
-from scheduler.forest.mask_tables import build_tables, empty_rows, empty_work
+from scheduler.forest.mask_tables import build_tables, empty_work
 from scheduler.forest.trees import Trees, check_trees, load_trees, save_trees
+from scheduler.runtime.aligned_arrays import aligned_zeros
+from scheduler.runtime.packed_arrays import PackedArrays
 
-__all__ = ["Forest", "ForestNames", "ForestTables", "ForestWork", "Trees", "check_trees", "load_trees", "save_trees"]
+__all__ = ["Forest", "ForestNames", "ForestWork", "MaskTables", "Trees", "check_trees", "load_trees", "save_trees"]
 
 WORD, DOUBLE, SINGLE = np.dtype(np.uint64), np.dtype(np.float64), np.dtype(np.float32)
 
@@ -32,10 +34,8 @@ class Forest(NamedTuple):
 
     Attributes
     ----------
-    block
-        All tables in one array, for calls from Python.
-    tables
-        Views of `block`, for kernels that call `scheduler.forest.kernels.score`.
+    packed
+        The tables of masks as kernels take them from Python.
     names
         Arrays that translate back to LightGBM's trees and leaves, for `leaves` and `predict`.
     request, node, pair
@@ -49,8 +49,7 @@ class Forest(NamedTuple):
     additive ensembles of regression trees. SIGIR 2015.
     """
 
-    block: NDArray[np.uint64]
-    tables: ForestTables
+    packed: PackedArrays[MaskTables]
     names: ForestNames
     request: tuple[int, ...]
     node: tuple[int, ...]
@@ -96,26 +95,32 @@ class Forest(NamedTuple):
             check_trees(trees, f"head {number}")
         owners = {"request": _columns(request), "node": _columns(node), "pair": _columns(pair)}
         n_features = _check_owners(heads, owners)
-        block, tables, names = build_tables(heads, **owners)
-        return cls(block, tables, names, **owners, n_features=n_features, n_heads=len(heads))
+        packed, names = build_tables(heads, **owners)
+        return cls(packed, names, **owners, n_features=n_features, n_heads=len(heads))
+
+    @property
+    def mask_tables(self) -> MaskTables:
+        """The tables of masks, for kernels that call `scheduler.forest.kernels.score`."""
+        return self.packed.content
 
     @property
     def words(self) -> int:
         """Words of a request's row."""
-        return len(self.tables.full)
+        return len(self.mask_tables.full)
 
     @property
     def node_words(self) -> int:
         """Words of a node's row; 8 bytes each."""
-        return self.tables.node_words
+        return self.mask_tables.node_words
 
     def empty_rows(self, n: int) -> NDArray[np.uint64]:
         """Rows of zeros for `n` nodes, shape (n, node_words), each at the start of a cache line."""
-        return empty_rows(n, self.node_words)
+        rows: NDArray[np.uint64] = aligned_zeros((n, self.node_words), np.uint64)
+        return rows
 
     def work(self) -> ForestWork:
         """Scratch arrays for one thread in `scheduler.forest.kernels.score.score`."""
-        return empty_work(self.tables)
+        return empty_work(self.mask_tables)
 
     def node_rows(self, X_node: ArrayLike) -> NDArray[np.uint64]:  # noqa: N803
         """Rows of nodes, to be kept until a node's features change.
@@ -137,7 +142,7 @@ class Forest(NamedTuple):
         """
         x = _matrix(X_node, "X_node", len(self.node))
         out = self.empty_rows(len(x))
-        kernels.packed_node_rows(self.block, x, out)
+        kernels.node_rows(self.packed, x, out)
         return out
 
     def request_row(self, x_request: ArrayLike) -> NDArray[np.uint64]:
@@ -163,7 +168,7 @@ class Forest(NamedTuple):
             message = f"x_request: expected shape ({len(self.request)},), found {x.shape}"
             raise InputError(message)
         out = np.empty(self.words, np.uint64)
-        kernels.packed_request_row(self.block, x, out)
+        kernels.request_row(self.packed, x, out)
         return out
 
     def score(
@@ -197,31 +202,10 @@ class Forest(NamedTuple):
         InputError
             Another shape or dtype, or an index outside `rows`.
         """
-        return self._score(request_row, rows, indices, X_pair, self.n_heads)
-
-    def score_with_variance(
-        self,
-        request_row: NDArray[np.uint64],
-        rows: NDArray[np.uint64],
-        indices: NDArray[np.integer],
-        X_pair: ArrayLike,  # noqa: N803
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Raw scores as `score` gives them, and their variances, both of shape (n, n_heads), in one pass."""
-        both = self._score(request_row, rows, indices, X_pair, 2 * self.n_heads)
-        return both[:, : self.n_heads], both[:, self.n_heads :]
-
-    def _score(
-        self,
-        request_row: NDArray[np.uint64],
-        rows: NDArray[np.uint64],
-        indices: NDArray[np.integer],
-        X_pair: ArrayLike,  # noqa: N803
-        n_sums: int,
-    ) -> NDArray[np.float32]:
         x = _matrix(X_pair, "X_pair", len(self.pair))
         self._check_score(request_row, rows, indices, len(x))
-        out = np.empty((len(x), n_sums), np.float32)
-        outside = kernels.packed_score(self.block, request_row, rows, indices, x, self.n_heads, out)
+        out = np.empty((len(x), self.n_heads), np.float32)
+        outside = kernels.score_once(self.packed, request_row, rows, indices, x, self.n_heads, out)
         if outside >= 0:
             message = f"indices: expected 0 to {len(rows) - 1}, found {indices[outside]}"
             raise InputError(message)
@@ -247,7 +231,7 @@ class Forest(NamedTuple):
         """
         x = _matrix(X, "X", self.n_features)
         out = np.empty((len(x), len(self.names.position)), np.int32)
-        reference.leaves(self.tables, self.names, x, *self._row(), out)
+        reference.leaves(self.mask_tables, self.names, x, *self._row(), out)
         return out
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
@@ -293,12 +277,12 @@ class Forest(NamedTuple):
     def _sums(self, X: ArrayLike, names: ForestNames) -> NDArray[np.float64]:  # noqa: N803
         x = _matrix(X, "X", self.n_features)
         out = np.empty((len(x), self.n_heads), np.float64)
-        reference.predict(self.tables, names, x, *self._row(), out)
+        reference.predict(self.mask_tables, names, x, *self._row(), out)
         return out
 
     def _row(self) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         """Scratch for one whole feature row."""
-        return np.empty(2 * len(self.tables.split_features), np.int64), np.empty(self.words, np.uint64)
+        return np.empty(2 * len(self.mask_tables.split_features), np.int64), np.empty(self.words, np.uint64)
 
     def _check_score(
         self,
@@ -307,11 +291,13 @@ class Forest(NamedTuple):
         indices: NDArray[np.integer],
         n: int,
     ) -> None:
-        if not _is_row_array(request_row, (self.words,)):
-            message = f"request_row: expected contiguous uint64 of shape ({self.words},), found {_kind(request_row)}"
+        tables = self.packed.content
+        words, node_words = len(tables.full), tables.node_words
+        if not _is_row_array(request_row, (words,)):
+            message = f"request_row: expected contiguous uint64 of shape ({words},), found {_kind(request_row)}"
             raise InputError(message)
-        if not _is_row_array(rows, (len(rows), self.node_words)):
-            message = f"rows: expected contiguous uint64 of shape (n, {self.node_words}), found {_kind(rows)}"
+        if not _is_row_array(rows, (len(rows), node_words)):
+            message = f"rows: expected contiguous uint64 of shape (n, {node_words}), found {_kind(rows)}"
             raise InputError(message)
         if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu" or indices.shape != (n,):
             message = f"indices: expected integers of shape ({n},), one per row of X_pair, found {_kind(indices)}"

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.forest.arrays import FANOUT, FIELDS, GROUP, RANKED, TILE, ForestNames, ForestTables, ForestWork
+from scheduler.forest.arrays import FANOUT, GROUP, RANKED, TILE, ForestNames, ForestWork, MaskTables
 from scheduler.forest.split_rules import Shape, UsedFeature, word_of
 from scheduler.forest.trees import Trees
+from scheduler.runtime.aligned_arrays import aligned_copy, aligned_zeros
+from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.prefetch import LINE
 
 MASK_CYCLES, SPLIT_CYCLES, TURN_CYCLES = 2.5, 0.1, 4.0
@@ -17,14 +19,7 @@ MASK_CYCLES, SPLIT_CYCLES, TURN_CYCLES = 2.5, 0.1, 4.0
 that splits can be looked at; measured on models of 10 to 38 pair features. Either way comes to the same leaf."""
 
 
-def empty_rows(n: int, words: int) -> NDArray[np.uint64]:
-    """Zeros of shape (n, words), starting at a cache line."""
-    raw = np.zeros(n * words + LINE // 8, np.uint64)
-    skip = (-raw.ctypes.data % LINE) // 8
-    return raw[skip : skip + n * words].reshape(n, words)
-
-
-def empty_work(tables: ForestTables) -> ForestWork:
+def empty_work(tables: MaskTables) -> ForestWork:
     """Scratch arrays for one thread."""
     n_heads = int(tables.line_head.max(initial=0)) + 1
     return ForestWork(
@@ -34,27 +29,8 @@ def empty_work(tables: ForestTables) -> ForestWork:
         pair_at=np.zeros((RANKED, len(tables.pair_features)), np.int64),
         found=np.zeros(TILE, np.int64),
         rank_at=np.zeros((2 * len(tables.split_features), RANKED), np.int32),
-        sums=empty_rows(2 * n_heads, TILE // 2).view(np.float32),
+        sums=aligned_zeros((2 * n_heads, TILE), np.float32),
     )
-
-
-def pack(tables: ForestTables) -> tuple[NDArray[np.uint64], ForestTables]:
-    """Copy all tables into one block, each at a cache line, and give them as views of it.
-
-    A jitted call then takes one array instead of sixteen, which saves two microseconds a call from Python.
-    """
-    words = [_round_up(getattr(tables, name).nbytes, LINE) // 8 for name, _, _ in FIELDS]
-    starts = np.cumsum([8 * (len(FIELDS) + 1), *words])
-    block = empty_rows(1, int(starts[-1]))[0]
-    header = block[: starts[0]].reshape(-1, 8)
-    views = {}
-    for line, start, (name, dtype, ndim) in zip(header, starts, FIELDS, strict=False):
-        array = np.ascontiguousarray(getattr(tables, name), dtype)
-        line[0], line[1 : 1 + ndim] = start, array.shape
-        views[name] = block[start:].view(dtype)[: array.size].reshape(array.shape)
-        views[name][...] = array
-    header[-1, :2] = tables.node_words, tables.word_bits
-    return block, tables._replace(**views)
 
 
 def build_tables(
@@ -62,7 +38,7 @@ def build_tables(
     request: Sequence[int],
     node: Sequence[int],
     pair: Sequence[int],
-) -> tuple[NDArray[np.uint64], ForestTables, ForestNames]:
+) -> tuple[PackedArrays[MaskTables], ForestNames]:
     """Lay out positions and compute the masks of every rank of every used feature.
 
     Positions hold the trees that look at a node feature first, head by head, then the others, head by head; each
@@ -79,7 +55,7 @@ def build_tables(
     Returns
     -------
     tuple
-        Block for calls from Python, the same as tables for calls from kernels, and the translation back.
+        Tables, each array at a cache line, and the translation back.
     """
     shapes = [Shape(trees, tree) for trees in heads for tree in range(trees.n_trees)]
     head = np.repeat(np.arange(len(heads)), [trees.n_trees for trees in heads])
@@ -105,7 +81,7 @@ def build_tables(
     pair_features = _owned(pair, number)
     split_features = pair_features[by_split[pair_features[:, 1]]]
     splits, line_splits = _split_table([features[k] for k in split_features[:, 1]], position, per_line, len(line_head))
-    tables = ForestTables(
+    tables = MaskTables(
         bounds=bounds,
         n_levels=n_levels,
         level_start=level_start,
@@ -128,14 +104,14 @@ def build_tables(
         node_words=8 * node_lines,
         word_bits=word_bits,
     )
-    block, tables = pack(tables)
-    return block, tables, ForestNames(position, head.astype(np.int64), leaf, value, variance)
+    aligned = (aligned_copy(part) if isinstance(part, np.ndarray) else part for part in tables)
+    return PackedArrays(MaskTables._make(aligned)), ForestNames(position, head.astype(np.int64), leaf, value, variance)
 
 
 def _looked_at_by_split(
     features: list[UsedFeature], is_pair: NDArray[np.bool_], n_trees: int, per_line: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which features candidates' leaves are narrowed by split by split, if that is cheaper, and such splits a tree."""
+    """Choose pair features to evaluate split by split where that is cheaper, and count their splits in each tree."""
     by_split = is_pair & np.array([feature.is_ordered() for feature in features], np.bool_)
     n_splits = np.zeros(n_trees, np.int64)
     for k in np.flatnonzero(by_split):
@@ -184,7 +160,7 @@ def _positions(
 
 
 def _full_row(shapes: list[Shape], position: NDArray[np.int64], word_bits: int, words: int) -> NDArray[np.uint64]:
-    full = empty_rows(1, words)[0]
+    full = np.zeros(words, np.uint64)
     # A padding position has one leaf: bit 0.
     full[:] = 1 if word_bits == 64 else (1 << 32) | 1  # noqa: PLR2004
     for shape, place in zip(shapes, position, strict=True):
@@ -241,7 +217,7 @@ def _search_trees(
         for level, blocks in enumerate(tree):
             level_start[k, level] = end
             end += len(blocks)
-    flat = empty_rows(1, max(end, FANOUT))[0].view(np.float64)
+    flat = np.zeros(max(end, FANOUT))
     if trees:
         flat[:end] = np.concatenate([blocks for tree in trees for blocks in tree])
     return n_levels, level_start, flat
@@ -282,8 +258,8 @@ def _unique_rows(
         kept[pair].append(table[first[order]])
         rank_row.append(end[pair] + place[inverse.reshape(-1)])
         end[pair] += len(order)
-    rows = empty_rows(max(end[False], 1), words)
-    lines = empty_rows(words // 8 * max(end[True], 1), 8).reshape(words // 8, -1, 8)
+    rows = np.zeros((max(end[False], 1), words), np.uint64)
+    lines = np.zeros((words // 8, max(end[True], 1), 8), np.uint64)
     if kept[False]:
         rows[:] = np.concatenate(kept[False])
     if kept[True]:

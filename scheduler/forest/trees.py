@@ -113,8 +113,8 @@ def save_trees(trees: Trees, file: str | Path | IO[bytes]) -> None:
     """
     check_trees(trees)
     if isinstance(file, (str, Path)):
-        with Path(file).open("wb") as unpack_arrays:
-            save_trees(trees, unpack_arrays)
+        with Path(file).open("wb") as content:
+            save_trees(trees, content)
         return
     np.savez(file, format=np.int32(FORMAT), **trees._asdict())
 

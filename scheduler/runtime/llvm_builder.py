@@ -6,7 +6,6 @@ function has a plain twin of the same arguments, which runs when the JIT is off.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -137,19 +136,3 @@ class Code:
         """`value` in every lane."""
         first = self.builder.insert_element(ir.Constant(vector(value.type, lanes), ir.Undefined), value, I32(0))
         return self.builder.shuffle_vector(first, first, constant(lanes, 0))
-
-
-def _plain_address(array: Any, word: Any) -> Any:
-    return ctypes.c_void_p(array[word:].ctypes.data)
-
-
-@or_plain(_plain_address)
-def address(typing: Any, array: Any, word: Any) -> Any:  # noqa: ARG001 - numba passes its typing context
-    """Pointer to word number `word` of 8 bytes, for `numba.carray`; the array must outlive it."""
-    check_contiguous(array)
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        code = Code(context, builder, signature, args)
-        return builder.inttoptr(code.place(code.start(0), args[1]), I8.as_pointer())
-
-    return types.voidptr(array, INT), emit

@@ -60,6 +60,10 @@ class PackedArrays(Generic[T]):
         self._numba_type_ = PackedType(typeof(content))
         _write(content, self._block)
 
+    def __reduce__(self) -> tuple[type, tuple[T]]:
+        """Pack the content anew where it is copied or unpickled: its arrays have other addresses there."""
+        return PackedArrays, (self.content,)
+
 
 def _words(content: Any) -> int:
     """Return how many words of 8 bytes a value takes at most."""

@@ -19,7 +19,7 @@ from scheduler.runtime.random import uniform
 from scheduler.spec import Tier
 from tests import models, schedulers
 from tests.index_world import World
-from tests.scheduler.forest.models import booster_of, random_model
+from tests.scheduler.forest.models import booster_of, random_model, scores_and_variances
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ def scores_either_way():
             with mock.patch.object(mask_tables, "MASK_CYCLES", cost):
                 forest = Forest.build([trees, trees], node=[0], pair=range(1, 6))
             call = forest.request_row([]), forest.node_rows(x[:, :1]), np.arange(70), x[:, 1:]
-            scores += [part.tolist() for part in forest.score_with_variance(*call)]
+            scores += [part.tolist() for part in scores_and_variances(forest, *call)]
     return scores
 
 

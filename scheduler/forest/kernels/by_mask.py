@@ -79,11 +79,11 @@ def add_lines(
     base, base_at
         The same for lines that do not depend on a node: the full row, and zeros.
     pair_masks, pair_at
-        `ForestTables.pair_masks`, and the byte in a line of it for each candidate and pair feature.
+        `MaskTables.pair_masks`, and the byte in a line of it for each candidate and pair feature.
     node_lines
         Lines that depend on a node.
     bits, values, line_head, line_groups
-        As in `ForestTables`.
+        As in `MaskTables`.
     touch_at
         Bytes of `node` to ask for meanwhile, one for each line and candidate.
     vectors
@@ -91,7 +91,7 @@ def add_lines(
     sums
         Changed in place, shape (n_heads, 64).
     variances, spreads
-        `ForestTables.leaf_variance`, and where to add them up likewise; of shape (0, 64) to leave them alone.
+        `MaskTables.leaf_variance`, and where to add them up likewise; of shape (0, 64) to leave them alone.
     """
     del typing, node_lines, bits, vectors  # integers, and numba's context
     arrays = (request, node, node_at, base, base_at, pair_masks, pair_at)

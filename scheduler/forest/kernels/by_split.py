@@ -43,7 +43,7 @@ def add_lines_by_split(
     request ... spreads
         As for `add_lines`.
     splits, line_splits
-        As in `ForestTables`.
+        As in `MaskTables`.
     rank_at, first
         `ForestWork.rank_at`, and the first candidate there.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.forest.arrays import RANKED, ForestNames, ForestTables
+from scheduler.forest.arrays import RANKED, ForestNames, MaskTables
 from scheduler.forest.kernels.ranks import zeros_above
 from scheduler.forest.kernels.score import mask_row, rank
 from scheduler.runtime.jit import kernel
@@ -12,7 +12,7 @@ from scheduler.runtime.prefetch import LINE
 
 
 @kernel
-def _whole_row(f: ForestTables, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray) -> None:
+def _whole_row(f: MaskTables, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray) -> None:
     """Write into `row` the leaves of each tree that a full feature row `x` leaves, the one reached the rightmost.
 
     `ranks_at`, shape (2 * split features,), is overwritten.
@@ -44,7 +44,7 @@ def _whole_row(f: ForestTables, x: np.ndarray, ranks_at: np.ndarray, row: np.nda
 
 
 @kernel
-def _narrow(f: ForestTables, split: np.ndarray, position: int, row: np.ndarray) -> None:
+def _narrow(f: MaskTables, split: np.ndarray, position: int, row: np.ndarray) -> None:
     """Leave in `row`, of the tree at `position`, what a split leaves to those that go left."""
     if f.word_bits == 64:
         row[position] &= np.uint64(split[2]) | np.uint64(split[3]) << np.uint64(32)
@@ -54,7 +54,7 @@ def _narrow(f: ForestTables, split: np.ndarray, position: int, row: np.ndarray) 
 
 
 @kernel
-def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
+def _leaf(f: MaskTables, position: int, row: np.ndarray) -> int:
     """Column of `f.leaf_value` that the single bit left for a tree in `row` names."""
     if f.word_bits == 64:
         return zeros_above(row[position], 64)
@@ -63,7 +63,7 @@ def _leaf(f: ForestTables, position: int, row: np.ndarray) -> int:
 
 @kernel
 def leaves(
-    f: ForestTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
+    f: MaskTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
 ) -> None:
     """Write into `out`, shape (n, n_trees), the leaf numbers of full feature rows `x`.
 
@@ -78,7 +78,7 @@ def leaves(
 
 @kernel
 def predict(
-    f: ForestTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
+    f: MaskTables, names: ForestNames, x: np.ndarray, ranks_at: np.ndarray, row: np.ndarray, out: np.ndarray
 ) -> None:
     """Write into `out`, shape (n, n_heads), double sums in tree order for full feature rows `x`; otherwise `leaves`."""
     for i in range(len(x)):

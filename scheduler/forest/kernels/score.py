@@ -1,7 +1,8 @@
 """Rank, mask, leaf: trees evaluated by bits (Lucchese et al., SIGIR 2015), split by who owns a feature.
 
-The first argument of each kernel is a `scheduler.forest.forest.ForestTables`. Kernels cast feature values to double, so
-that a float32 value meets the double threshold exactly; the dtype of `x` is free, one specialisation for each.
+The first argument of each kernel is a `MaskTables`; those that are called from Python take it packed. Kernels cast
+feature values to double, so that a float32 value meets the double threshold exactly; the dtype of `x` is free, one
+specialisation for each.
 """
 
 from __future__ import annotations
@@ -9,21 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
-from scheduler.forest.arrays import FANOUT, LANES, RANKED, TILE, ForestTables, ForestWork
+from scheduler.forest.arrays import FANOUT, LANES, RANKED, TILE, ForestWork, MaskTables
 from scheduler.forest.kernels.by_mask import add_lines
 from scheduler.forest.kernels.by_split import add_lines_by_split
 from scheduler.forest.kernels.ranks import count_below, prefetch_line, ranks
 from scheduler.runtime.jit import inlined, kernel
-from scheduler.runtime.llvm_builder import address
+from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import LINE
 
 AHEAD = 32
 
 
 @kernel
-def rank(f: ForestTables, feature: int, x: float) -> int:
+def rank(f: MaskTables, feature: int, x: float) -> int:
     """Rank of a value `x` of a feature among its bounds; the last one is NaN's."""
     value = np.float64(x)
     if np.isnan(value):
@@ -36,14 +37,15 @@ def rank(f: ForestTables, feature: int, x: float) -> int:
 
 
 @kernel
-def mask_row(f: ForestTables, feature: int, x: float) -> int:
+def mask_row(f: MaskTables, feature: int, x: float) -> int:
     """Row of `f.masks` that a value `x` of a feature selects."""
     return f.rank_row[f.rank_start[feature] + rank(f, feature, x)]
 
 
 @kernel
-def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
+def request_row(tables: MaskTables | PackedArrays[MaskTables], x: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (words,), the leaves reachable once the request features `x` are known."""
+    f = unpack_arrays(tables)
     for w in range(len(out)):
         out[w] = f.full[w]
     for k in range(len(f.request_features)):
@@ -53,7 +55,7 @@ def request_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
 
 
 @inlined
-def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
+def node_row(f: MaskTables, x: np.ndarray, out: np.ndarray) -> None:
     """Write into `out`, shape (node_words,), the leaves reachable once the node features `x` are known."""
     for w in range(len(out)):
         out[w] = f.full[w]
@@ -65,7 +67,7 @@ def node_row(f: ForestTables, x: np.ndarray, out: np.ndarray) -> None:
 
 @kernel
 def score(
-    f: ForestTables,
+    f: MaskTables,
     request: np.ndarray,
     rows: np.ndarray,
     indices: np.ndarray,
@@ -126,7 +128,7 @@ def _add_by_split(tile: Any, splits: np.ndarray, line_splits: np.ndarray, rank_a
 
 
 @kernel
-def _place_nodes(f: ForestTables, indices: np.ndarray, start: int, node_at: np.ndarray) -> None:
+def _place_nodes(f: MaskTables, indices: np.ndarray, start: int, node_at: np.ndarray) -> None:
     """First byte of the row of each candidate of a tile, the last one repeated to the end."""
     last = len(indices) - 1
     for c in range(TILE):
@@ -134,7 +136,7 @@ def _place_nodes(f: ForestTables, indices: np.ndarray, start: int, node_at: np.n
 
 
 @kernel
-def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: np.ndarray) -> int:
+def _place_touches(f: MaskTables, indices: np.ndarray, start: int, touch_at: np.ndarray) -> int:
     """Bytes of all lines of the rows of a tile, row after row: memory serves neighbours faster than jumps; how many."""
     node_lines = f.node_words >> 3
     place = 0
@@ -148,7 +150,7 @@ def _place_touches(f: ForestTables, indices: np.ndarray, start: int, touch_at: n
 
 @kernel
 def _place_pairs(
-    f: ForestTables, x_pair: np.ndarray, start: int, work: ForestWork, rows: np.ndarray, touch_at: np.ndarray
+    f: MaskTables, x_pair: np.ndarray, start: int, work: ForestWork, rows: np.ndarray, touch_at: np.ndarray
 ) -> None:
     """Find rows of masks, or ranks for splits, of the pair features of up to `RANKED` candidates.
 
@@ -174,7 +176,7 @@ def _place_pairs(
 
 @inlined
 def _find_ranks(
-    f: ForestTables, x_pair: np.ndarray, place: int, feature: int, start: int, end: int, out: np.ndarray
+    f: MaskTables, x_pair: np.ndarray, place: int, feature: int, start: int, end: int, out: np.ndarray
 ) -> None:
     """Write the ranks of a pair feature of candidates `start` to `end`."""
     width = x_pair.shape[1]
@@ -192,7 +194,7 @@ def _find_ranks(
 
 
 @kernel
-def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, pair_at: np.ndarray) -> None:
+def _place_pair(f: MaskTables, x_pair: np.ndarray, k: int, start: int, end: int, pair_at: np.ndarray) -> None:
     """Write the place of pair feature `k`'s line in `f.pair_masks[line]`; lanes without a candidate get any place."""
     place, feature = f.pair_features[k]
     first = f.rank_start[feature]
@@ -205,7 +207,7 @@ def _place_pair(f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: in
 
 @kernel
 def _place_ranks(
-    f: ForestTables, x_pair: np.ndarray, k: int, start: int, end: int, found: np.ndarray, rank_at: np.ndarray
+    f: MaskTables, x_pair: np.ndarray, k: int, start: int, end: int, found: np.ndarray, rank_at: np.ndarray
 ) -> None:
     """Write the ranks of split feature `k`, NaN first and NaN last; lanes without a candidate keep theirs."""
     place, feature = f.split_features[k]
@@ -217,67 +219,16 @@ def _place_ranks(
 
 
 @njit(nogil=True, cache=True)
-def _vector(block: np.ndarray, field: int, dtype: Any) -> np.ndarray:
-    line = 8 * field
-    return carray(address(block, np.int64(block[line])), (np.int64(block[line + 1]),), dtype)
-
-
-@njit(nogil=True, cache=True)
-def _matrix(block: np.ndarray, field: int, dtype: Any) -> np.ndarray:
-    line = 8 * field
-    shape = np.int64(block[line + 1]), np.int64(block[line + 2])
-    return carray(address(block, np.int64(block[line])), shape, dtype)
-
-
-@njit(nogil=True, cache=True)
-def unpack(block: np.ndarray) -> ForestTables:
-    """View a block as `ForestTables`, in the order of `scheduler.forest.arrays.FIELDS`.
-
-    Pointers instead of slices and reshapes, which cost half a microsecond; the caller keeps the block alive.
-    """
-    shape = np.int64(block[8 * 6 + 1]), np.int64(block[8 * 6 + 2]), np.int64(block[8 * 6 + 3])
-    return ForestTables(
-        bounds=_vector(block, 0, np.float64),
-        n_levels=_vector(block, 1, np.int64),
-        level_start=_matrix(block, 2, np.int64),
-        rank_start=_vector(block, 3, np.int64),
-        rank_row=_vector(block, 4, np.int64),
-        masks=_matrix(block, 5, np.uint64),
-        pair_masks=carray(address(block, np.int64(block[8 * 6])), shape, np.uint64),
-        full=_vector(block, 7, np.uint64),
-        splits=_matrix(block, 8, np.uint32),
-        line_splits=_matrix(block, 9, np.int64),
-        columns=_vector(block, 10, np.int64),
-        request_features=_matrix(block, 11, np.int64),
-        node_features=_matrix(block, 12, np.int64),
-        pair_features=_matrix(block, 13, np.int64),
-        split_features=_matrix(block, 14, np.int64),
-        leaf_value=_matrix(block, 15, np.float32),
-        line_head=_vector(block, 16, np.int64),
-        line_groups=_vector(block, 17, np.int64),
-        leaf_variance=_matrix(block, 18, np.float32),
-        node_words=np.int64(block[8 * 19]),
-        word_bits=np.int64(block[8 * 19 + 1]),
-    )
-
-
-@njit(nogil=True, cache=True)
-def packed_request_row(block: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """`request_row` for a packed forest."""
-    request_row(unpack(block), x, out)
-
-
-@njit(nogil=True, cache=True)
-def packed_node_rows(block: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
-    """`node_row` for many nodes of a packed forest: `x` of shape (n, node features), `out` (n, node_words)."""
-    f = unpack(block)
+def node_rows(tables: PackedArrays[MaskTables], x: np.ndarray, out: np.ndarray) -> None:
+    """`node_row` for many nodes: `x` of shape (n, node features), `out` (n, node_words)."""
+    f = unpack_arrays(tables)
     for i in range(len(x)):
         node_row(f, x[i], out[i])
 
 
 @njit(nogil=True, cache=True)
-def packed_score(
-    block: np.ndarray,
+def score_once(
+    tables: PackedArrays[MaskTables],
     request: np.ndarray,
     rows: np.ndarray,
     indices: np.ndarray,
@@ -285,12 +236,12 @@ def packed_score(
     n_heads: int,
     out: np.ndarray,
 ) -> int:
-    """`score` for a packed forest, with scratch of its own; the place of the first index outside `rows`, or -1."""
+    """`score` with scratch of its own; the place of the first index outside `rows`, or -1."""
     n_rows = len(rows)
     for c in range(len(indices)):
         if not 0 <= indices[c] < n_rows:
             return c
-    f = unpack(block)
+    f = unpack_arrays(tables)
     places = np.empty(TILE * (2 + len(f.line_head)), np.int64)
     places[TILE : 2 * TILE] = 0
     work = ForestWork(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import lightgbm as lgb
 import numpy as np
 
+from scheduler.forest.kernels.score import score
+
 THRESHOLDS = np.array([0.0, -0.0, 1e-36, -1e-36, 1e-35, -1e-35, 5e-324, 1.0, -1.0, 0.1, 1e300, -1e300])
 SPECIAL = np.array(
     [
@@ -134,3 +136,11 @@ def trained(seed=0, *, n=4000, n_features=9, n_trees=20, num_leaves=31, n_catego
     settings = {"num_leaves": num_leaves, "verbose": -1, "num_threads": 1, "seed": seed, "min_data_in_leaf": 3}
     data = lgb.Dataset(x, y, categorical_feature=[0, 1], free_raw_data=False)
     return lgb.train(settings | params, data, n_trees), x
+
+
+def scores_and_variances(forest, request, rows, indices, pair):
+    """Scores of candidates and their variances as the kernel writes them side by side."""
+    both = np.empty((len(indices), 2 * forest.n_heads), np.float32)
+    pair = np.ascontiguousarray(pair)
+    score(forest.mask_tables, request, rows, indices.astype(np.int32), pair, forest.work(), both)
+    return both[:, : forest.n_heads], both[:, forest.n_heads :]

@@ -13,7 +13,14 @@ from scheduler.errors import InputError
 from scheduler.forest.forest import Forest
 from scheduler.forest.kernels import score as kernels
 from tests.scheduler.forest import twin
-from tests.scheduler.forest.models import booster_of, random_model, random_owners, random_rows, trained
+from tests.scheduler.forest.models import (
+    booster_of,
+    random_model,
+    random_owners,
+    random_rows,
+    scores_and_variances,
+    trained,
+)
 from training.heads.lightgbm_trees import forest_from_lightgbm, trees_from_lightgbm
 
 pytestmark = pytest.mark.usefixtures("cost_of_masks")
@@ -36,7 +43,7 @@ def in_order(texts, x, owners, split_features=()):
 
 def split_columns(forest):
     """Columns of the pair features that are looked up by their splits."""
-    return forest.tables.columns[forest.tables.split_features[:, 1]].tolist()
+    return forest.mask_tables.columns[forest.mask_tables.split_features[:, 1]].tolist()
 
 
 def candidates(rng, x, owners, n):
@@ -90,7 +97,7 @@ def test_variances_are_sums_over_trees_of_the_leaf_that_lightgbm_names(seed, max
     x = random_rows(rng, 30, 6, "".join(booster.model_to_string() for booster in boosters))
     indices, full = candidates(rng, x, owners, n)
     call = forest.request_row(x[0, owners["request"]]), forest.node_rows(x[:, owners["node"]]), indices
-    scores, variances = forest.score_with_variance(*call, full[:, owners["pair"]])
+    scores, variances = scores_and_variances(forest, *call, full[:, owners["pair"]])
     np.testing.assert_array_equal(scores, forest.score(*call, full[:, owners["pair"]]))
     expected = np.zeros((n, n_heads))
     for h, (booster, trees) in enumerate(zip(boosters, heads, strict=True)):
@@ -145,12 +152,12 @@ def test_the_kernels_for_other_kernels_give_the_same(scene):
     forest, _, _, (request, rows, indices, pair) = scene
     out = np.empty((len(indices), 2), np.float32)
     pair = np.ascontiguousarray(pair)
-    kernels.score(forest.tables, request, rows, indices.astype(np.int32), pair, forest.work(), out)
+    kernels.score(forest.mask_tables, request, rows, indices.astype(np.int32), pair, forest.work(), out)
     np.testing.assert_array_equal(out, forest.score(request, rows, indices, pair))
     x = np.random.default_rng(0).normal(size=(5, 3))
     one = np.empty(forest.node_words, np.uint64)
     for i, row in enumerate(forest.node_rows(x)):
-        kernels.node_row(forest.tables, x[i], one)
+        kernels.node_row(forest.mask_tables, x[i], one)
         np.testing.assert_array_equal(one, row)
 
 
@@ -158,7 +165,9 @@ def test_the_kernels_for_other_kernels_give_the_same(scene):
 def test_a_kernel_refuses_features_that_are_not_contiguous(scene):
     forest, _, _, (request, rows, indices, pair) = scene
     with pytest.raises(TypingError, match="expected contiguous arrays"):
-        kernels.score(forest.tables, request, rows, indices, np.asfortranarray(pair), forest.work(), np.empty((200, 2)))
+        kernels.score(
+            forest.mask_tables, request, rows, indices, np.asfortranarray(pair), forest.work(), np.empty((200, 2))
+        )
 
 
 def test_no_candidates_no_scores(scene):

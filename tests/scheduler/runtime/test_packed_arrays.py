@@ -1,5 +1,7 @@
 """Arrays handed over as one address: what kernels see is what was packed."""
 
+import copy
+import pickle
 from typing import NamedTuple
 
 import numpy as np
@@ -62,3 +64,12 @@ def test_others_of_the_same_types_run_the_same_code():
     signatures = len(getattr(add_up, "signatures", ()))
     assert result(PackedArrays(make(9, 2))) == before[1]
     assert len(getattr(add_up, "signatures", ())) == signatures
+
+
+def test_a_copy_is_packed_anew_and_does_not_read_the_memory_of_the_original():
+    original = PackedArrays(make(2, 2))
+    for other in (copy.deepcopy(original), pickle.loads(pickle.dumps(original))):  # noqa: S301 - our own bytes
+        assert result(other) == result(PackedArrays(make(2, 2)))
+        other.content.inner.row[:] = 0.0
+        assert result(other) < result(PackedArrays(make(2, 2)))
+    assert result(original) == result(PackedArrays(make(2, 2)))
