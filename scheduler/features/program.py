@@ -31,8 +31,9 @@ from scheduler.features.arrays import (
     REQUEST,
     FeatureProgram,
 )
-from scheduler.history.arrays import PARTS, STATS, TIME_FLOATS
+from scheduler.history.arrays import PARTS
 from scheduler.history.change_point_arrays import CHANGE_POINT_PARTS
+from scheduler.history.row_layout import last_value_place, slowest_weight_place, statistics_place
 from scheduler.spec import (
     CLIENT,
     ChangePoint,
@@ -205,28 +206,16 @@ def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
         return key, 0, 0
     value = history.values.index(feature.value)
     if feature.half_life is None:
-        return key, TIME_FLOATS + value, _slowest_weight(spec, value)
+        return key, last_value_place(value), slowest_weight_place(spec, value)
     half_life = history.half_lives.index(feature.half_life)
-    return key, _place(spec, value, half_life), half_life
-
-
-def _slowest_weight(spec: Spec, value: int) -> int:
-    """Return where in a history row the weight of a value stands that says whether it was ever measured."""
-    half_lives = spec.history.half_lives
-    return _place(spec, value, max(range(len(half_lives)), key=lambda h: seconds(half_lives[h])))
-
-
-def _place(spec: Spec, value: int, half_life: int) -> int:
-    """Return where in a history row the statistics of a value and half-life begin."""
-    history = spec.history
-    return TIME_FLOATS + len(history.values) + (value * len(history.half_lives) + half_life) * STATS
+    return key, statistics_place(spec, value, half_life), half_life
 
 
 def _shrunk_args(feature: ShrunkMean, spec: Spec) -> tuple[int, int, int]:
     """Return the number of the feature's chain of keys, the place of its statistics in a row, and its half-life's."""
     chain = _chain_keys(spec).index(feature.keys)
     half_life = spec.history.half_lives.index(feature.half_life)
-    return chain, _place(spec, spec.history.values.index(feature.value), half_life), half_life
+    return chain, statistics_place(spec, spec.history.values.index(feature.value), half_life), half_life
 
 
 def _chain_keys(spec: Spec) -> list[tuple[str, ...]]:
@@ -299,7 +288,7 @@ def _change_points(spec: Spec) -> NDArray[np.int32]:
     rows = []
     for kind in spec.change_points.values():
         value = values.index(kind.value)
-        rows.append((value, keys.index(kind.group), keys.index(kind.member), _slowest_weight(spec, value)))
+        rows.append((value, keys.index(kind.group), keys.index(kind.member), slowest_weight_place(spec, value)))
     return np.array(rows, np.int32).reshape(-1, 4)
 
 

@@ -19,8 +19,11 @@ TIME_FLOATS: Final = 2
 LINE_FLOATS: Final = 16
 """Floats of a cache line; history rows are padded to it."""
 
-STATS: Final = 3
-"""Floats per value and half-life: decayed weight, mean, and sum of squared deviations."""
+(WEIGHT, MEAN, SQUARES) = range(3)
+"""Statistics of a value and half-life, side by side: decayed weight, mean, and sum of squared deviations."""
+
+STATISTICS: Final = 3
+"""How many those are."""
 
 LARGEST: Final = float(np.finfo(np.float32).max)
 """Bound of the squared deviations: an infinite one would fade to NaN and stay so."""
@@ -95,8 +98,8 @@ class HistoryArrays(NamedTuple):
         (slots,) float64, time of the last outcome in seconds: a view of the first bytes of each row, so that
         time and statistics come with the same cache line.
     rows
-        (slots, width) float32: `TIME_FLOATS` that hold ``seen``, last values, then for each value and
-        half-life its weight, mean and squared deviations, then padding to whole cache lines.
+        (slots, width) float32: `TIME_FLOATS` that hold ``seen``, then last values, then statistics,
+        see `scheduler.history.kernels.row_layout`, then padding to whole cache lines.
     rates
         (n_half_lives,) float64, 1 / half-life in seconds.
     counters

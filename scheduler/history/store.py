@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.errors import InputError
-from scheduler.history.arrays import LINE_FLOATS, STATS, TIME_FLOATS, VECTOR, WAYS, HistoryArrays, LatentFactorArrays
+from scheduler.history.arrays import LINE_FLOATS, TIME_FLOATS, VECTOR, WAYS, HistoryArrays, LatentFactorArrays
 from scheduler.history.change_point_arrays import SPANS, ChangePointArrays
+from scheduler.history.row_layout import row_floats
+from scheduler.runtime.aligned_arrays import aligned_zeros
 from scheduler.spec import LEAST_CAPACITY, MOST_CAPACITY, Capacity, ChangePoints, LatentFactors, Spec, seconds
 
 HISTORY, LATENT_FACTORS, CHANGE_POINTS = "history", "latent_factors", "change_points"
@@ -53,9 +55,8 @@ def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
     capacity
         In place of the spec's ``history.capacity``.
     """
-    width = TIME_FLOATS + len(spec.history.values) * (1 + len(spec.history.half_lives) * STATS)
     slots = _slots(capacities(spec)[HISTORY] if capacity is None else capacity)
-    rows = _aligned(slots, width)
+    rows = _rows(slots, row_floats(spec))
     return HistoryArrays(
         keys=np.zeros(slots, np.uint64),
         seen=rows.view(np.float64)[:, 0],
@@ -73,7 +74,7 @@ def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
     """Return factor models that know nothing; all share one table."""
     models = list(factors)
     slots = _slots(sum(_number(model.capacity, LATENT_FACTORS) for model in models))
-    rows = _aligned(slots, VECTOR + max((model.rank for model in models), default=0))
+    rows = _rows(slots, VECTOR + max((model.rank for model in models), default=0))
     rates = [(1.0 / seconds(model.half_life), 1.0 / seconds(model.memory)) for model in models]
     return LatentFactorArrays(
         keys=np.zeros(slots, np.uint64),
@@ -90,7 +91,7 @@ def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArray
     """Return change_points of which nothing is known; groups of all kinds share one table."""
     kinds = list(change_points)
     slots = _slots(sum(_number(kind.capacity, CHANGE_POINTS) for kind in kinds))
-    rows = _aligned(slots, TIME_FLOATS + SPANS + 1)
+    rows = _rows(slots, TIME_FLOATS + SPANS + 1)
     numbers = [(seconds(kind.length), kind.same, kind.tolerance) for kind in kinds]
     return ChangePointArrays(
         keys=np.zeros(slots, np.uint64),
@@ -119,9 +120,7 @@ def _slots(capacity: int) -> int:
     return slots
 
 
-def _aligned(slots: int, width: int) -> NDArray[np.float32]:
+def _rows(slots: int, width: int) -> NDArray[np.float32]:
     """Return rows of zeros, padded to whole cache lines and starting on them; the memory is not touched yet."""
-    width = -(-width // LINE_FLOATS) * LINE_FLOATS
-    raw = np.zeros(slots * width + LINE_FLOATS, np.float32)
-    skip = -raw.ctypes.data // raw.itemsize % LINE_FLOATS
-    return raw[skip : skip + slots * width].reshape(slots, width)
+    rows: NDArray[np.float32] = aligned_zeros((slots, -(-width // LINE_FLOATS) * LINE_FLOATS), np.float32)
+    return rows

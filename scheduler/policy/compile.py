@@ -6,11 +6,10 @@ import dataclasses
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from scheduler.columns.ids import id_key
 from scheduler.errors import InputError
-from scheduler.history.arrays import STATS, TIME_FLOATS
+from scheduler.history.row_layout import slowest_half_life, slowest_weight_place
 from scheduler.model.arrays import LINK_LOGISTIC
 from scheduler.model.model import Model
 from scheduler.policy.arrays import EXPLORES, PolicyArrays
@@ -94,7 +93,7 @@ def compile_policy(model: Model) -> PolicyArrays:
         for w, (column, value) in enumerate(one.when.items()):
             when_column[p, w] = features.request.key_columns[column]
             when_key[p, w] = id_key(value)
-    policy, keys, (weights_at, half_life) = spec.policy, list(spec.history.keys), _slowest_weights(spec)
+    policy, keys = spec.policy, list(spec.history.keys)
     failures = np.flatnonzero(calibration[:, 0] == LINK_LOGISTIC)
     ledger = spec.ledger
     return PolicyArrays(
@@ -122,18 +121,10 @@ def compile_policy(model: Model) -> PolicyArrays:
         count_key=keys.index(policy.count_key) if policy.uncertainty_source else -1,
         by_leaves=policy.uncertainty_source == "leaves",
         newcomer_key=keys.index(policy.newcomer_key) if policy.newcomer_share > 0 else -1,
-        weights_at=weights_at,
-        fade=1.0 / half_life,
+        weights_at=np.array([slowest_weight_place(spec, v) for v in range(len(spec.history.values))], np.int32),
+        fade=1.0 / seconds(spec.history.half_lives[slowest_half_life(spec)]),
         hold=seconds(ledger.hold) if ledger is not None else np.inf,
         spread=np.array(
             [(features.node.key_columns[name], most) for name, most in policy.spread.items()], np.int32
         ).reshape(-1, 2),
     )
-
-
-def _slowest_weights(spec: Spec) -> tuple[NDArray[np.int32], float]:
-    """Return where a history row holds each value's weight of the longest half-life, and that half-life in seconds."""
-    n_values, half_lives = len(spec.history.values), [seconds(text) for text in spec.history.half_lives]
-    slowest = int(np.argmax(half_lives))
-    places = TIME_FLOATS + n_values + (np.arange(n_values) * len(half_lives) + slowest) * STATS
-    return places.astype(np.int32), half_lives[slowest]

@@ -20,7 +20,7 @@ from scheduler.features.arrays import (
 )
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
 from scheduler.features.kernels.operations import is_statistic, plain, shrink
-from scheduler.history.arrays import HistoryArrays, LatentFactorArrays
+from scheduler.history.arrays import MEAN, SQUARES, WEIGHT, HistoryArrays, LatentFactorArrays
 from scheduler.history.change_point_arrays import CHANGE_POINT_FRESH
 from scheduler.history.kernels import change_points, latent_factors
 from scheduler.history.kernels.hash_table import find, prefetch_bucket
@@ -88,13 +88,13 @@ def _statistics(
             x[c] = max(now - history.seen[found[c]], 0.0) if found[c] >= 0 else np.nan
         if op == OP_COUNT:
             for c in range(found.size):
-                weight = history.rows[found[c], at] if found[c] >= 0 else np.nan
+                weight = history.rows[found[c], at + WEIGHT] if found[c] >= 0 else np.nan
                 x[c] = weight * np.exp2(-x[c] * history.rates[other])
         return
     second = at
     if op != OP_LAST:
-        second = at + 1 if op == OP_MEAN else at + 2
-    first = other if op == OP_LAST else at
+        second = at + MEAN if op == OP_MEAN else at + SQUARES
+    first = other if op == OP_LAST else at + WEIGHT
     for c in range(found.size):
         slot = found[c]
         x[c] = history.rows[slot, first] if slot >= 0 else 0.0

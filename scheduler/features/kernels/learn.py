@@ -7,9 +7,10 @@ import numpy as np
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
-from scheduler.history.arrays import TIME_FLOATS, HistoryArrays
+from scheduler.history.arrays import HistoryArrays
 from scheduler.history.kernels import change_points, latent_factors
 from scheduler.history.kernels.hash_table import find, prefetch_bucket, prefetch_entry
+from scheduler.history.kernels.row_layout import last_value_at
 from scheduler.history.kernels.statistics import update
 from scheduler.runtime.jit import inlined
 
@@ -62,7 +63,7 @@ def learn(
         value = program.change_points[g, 0]
         slot = find(history, history_key(program, program.change_points[g, 2], request, i, node, j))
         known = slot >= 0 and history.rows[slot, program.change_points[g, 3]] > 0.0
-        last = np.float64(history.rows[slot, TIME_FLOATS + value]) if known else np.nan
+        last = np.float64(history.rows[slot, last_value_at(value)]) if known else np.nan
         key = group_key(program, g, request, i, node, j)
         change_points.update(history.change_points, g, key, values[value], last, last_seen(history, slot), now)
     for k in range(program.n_parts.size):

@@ -29,7 +29,7 @@ from scheduler.features.arrays import (
     FeatureProgram,
 )
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
-from scheduler.history.arrays import PART_CLIENT, PART_NODE, HistoryArrays
+from scheduler.history.arrays import MEAN, PART_CLIENT, PART_NODE, SQUARES, WEIGHT, HistoryArrays
 from scheduler.history.change_point_arrays import CHANGE_POINT_FRESH
 from scheduler.history.kernels import change_points, latent_factors
 from scheduler.history.kernels.hash_table import find
@@ -55,15 +55,15 @@ def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int
     elapsed = max(now - history.seen[slot], 0.0)
     if op == OP_AGE:
         return elapsed
-    weight = history.rows[slot, at]
+    weight = history.rows[slot, at + WEIGHT]
     if op == OP_COUNT:
         return weight * np.exp2(-elapsed * history.rates[program.args[f, 2]])
     if weight == 0.0:
         return np.nan
     if op == OP_MEAN:
-        return history.rows[slot, at + 1]
+        return history.rows[slot, at + MEAN]
     # OP_VARIANCE is the one left.
-    return history.rows[slot, at + 2] / weight
+    return history.rows[slot, at + SQUARES] / weight
 
 
 @inlined
@@ -75,7 +75,7 @@ def shrink(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, n
     if slot < 0:
         return coarse
     at = program.args[f, 1]
-    weight, mean = np.float64(history.rows[slot, at]), np.float64(history.rows[slot, at + 1])
+    weight, mean = np.float64(history.rows[slot, at + WEIGHT]), np.float64(history.rows[slot, at + MEAN])
     if weight == 0.0:
         return coarse
     if np.isnan(coarse):

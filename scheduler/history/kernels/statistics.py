@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.history.arrays import LARGEST, STATS, TIME_FLOATS, HistoryArrays
+from scheduler.history.arrays import LARGEST, MEAN, SQUARES, WEIGHT, HistoryArrays
 from scheduler.history.kernels.hash_table import claim
+from scheduler.history.kernels.row_layout import last_value_at, statistics_at
 from scheduler.runtime.jit import inlined
 
 
@@ -48,29 +49,28 @@ def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: floa
     if history.counters[1] > let_go:
         disown(history, slot)
     n_values = values.size
-    first = TIME_FLOATS + n_values
     n_half_lives = history.rates.size
     elapsed = max(now - history.seen[slot], 0.0)
     history.seen[slot] = max(now, history.seen[slot])
     for h in range(n_half_lives):
         fade = np.exp2(-elapsed * history.rates[h]) if elapsed > 0.0 else 1.0
         for v in range(n_values):
-            at = first + (v * n_half_lives + h) * STATS
-            weight = history.rows[slot, at] * fade
+            at = statistics_at(n_values, n_half_lives, v, h)
+            weight = history.rows[slot, at + WEIGHT] * fade
             x = values[v]
             if np.isnan(x):
-                history.rows[slot, at] = weight
-                history.rows[slot, at + 2] *= fade
+                history.rows[slot, at + WEIGHT] = weight
+                history.rows[slot, at + SQUARES] *= fade
             else:
-                mean = np.float64(history.rows[slot, at + 1])
+                mean = np.float64(history.rows[slot, at + MEAN])
                 weight += 1.0
                 step = x - mean
                 mean += step / weight
-                history.rows[slot, at] = weight
-                history.rows[slot, at + 1] = mean
-                squares = history.rows[slot, at + 2] * fade + step * (x - mean)
+                history.rows[slot, at + WEIGHT] = weight
+                history.rows[slot, at + MEAN] = mean
+                squares = history.rows[slot, at + SQUARES] * fade + step * (x - mean)
                 # Rounding can leave a sliver below zero where one value is far larger than the other.
-                history.rows[slot, at + 2] = min(max(squares, 0.0), LARGEST)
+                history.rows[slot, at + SQUARES] = min(max(squares, 0.0), LARGEST)
     for v in range(n_values):
         if not np.isnan(values[v]):
-            history.rows[slot, TIME_FLOATS + v] = values[v]
+            history.rows[slot, last_value_at(v)] = values[v]
