@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.ids import Id, Ids, n_distinct, plain_list, present_keys
 from scheduler.columns.schema import Encoded, Schema
+from scheduler.columns.sharded_dict import ShardedDict
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.runtime.growable_array import STEP, GrowableArray, next_size
 from scheduler.runtime.read_write_lock import ReadWriteLock
@@ -22,10 +23,6 @@ OWN_ID = "id"
 
 FIRST_SLOTS = 64
 """Slots of an empty table; it grows by itself, see `scheduler.runtime.growable_array`."""
-
-SHARDS = 1_024
-"""Dicts that ids are spread over: one dict of a million ids stops for 50 ms when it grows, one of a thousand for 0.02.
-Ids spread evenly, so all grow at about the same time, and a call of 64 nodes may meet 64 of them."""
 
 
 class Rows(NamedTuple):
@@ -65,7 +62,7 @@ class IdTable:
         own = schema.columns.get(OWN_ID)
         self.knows_own_id = own is not None and own.type == "category" and own.source != "telemetry"
         self._lock = ReadWriteLock() if lock is None else lock
-        self._slots: list[dict[Id, int]] = [{} for _ in range(SHARDS)]
+        self._slots: ShardedDict[Id, int] = ShardedDict()
         self._free: list[int] = []
         self._count = 0
 
@@ -73,14 +70,14 @@ class IdTable:
         return self._count
 
     def __contains__(self, id_: object) -> bool:
-        return id_ in self._slots[hash(id_) % SHARDS]
+        return id_ in self._slots
 
     def __iter__(self) -> Iterator[Id]:
         return iter(self._lock.reading(lambda: [id_ for ids in self._ids for id_ in ids if id_ is not None]))
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""
-        return self._slots[hash(id_) % SHARDS].get(id_)
+        return self._slots.get(id_)
 
     def id_at(self, slot: int) -> Id | None:
         """Return the id in a slot, None where it is free."""
@@ -103,8 +100,7 @@ class IdTable:
         array = ids if isinstance(ids, np.ndarray) else np.array(ids, dtype=object)
         flat = array.ravel().tolist()
         try:
-            shards = self._slots
-            found = np.array([shards[hash(id_) % SHARDS][id_] for id_ in flat], np.int32)
+            found = np.array(self._slots.take(flat), np.int32)
         except (KeyError, TypeError):
             unknown = next(id_ for id_ in flat if not self._holds(id_))
             message = f"{self.what}: expected some of the {len(self)} known, found {reprlib.repr(unknown)}"
@@ -164,7 +160,7 @@ class IdTable:
         with self._lock:
             slots = self.slots(names)
             for id_, slot in zip(names, slots.tolist(), strict=True):
-                del self._slots[hash(id_) % SHARDS][id_]
+                del self._slots[id_]
                 self._ids[slot // STEP][slot % STEP] = None
                 self._free.append(slot)
             self._count -= len(names)
@@ -189,14 +185,14 @@ class IdTable:
 
     def _place(self, names: list[Id]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Return the slot of each id, a free one for those not held yet, and which those are."""
-        slots = np.array([self._slots[hash(id_) % SHARDS].get(id_, -1) for id_ in names], np.int32)
+        slots = np.array(self._slots.take_or(names, -1), np.int32)
         new = slots < 0
         for i in np.flatnonzero(new).tolist():
             id_ = names[i]
             slot = self._free.pop() if self._free else self._count
             while slot >= len(self.columns.keys):
                 self.columns = self._grown(next_size(len(self.columns.keys)))
-            self._slots[hash(id_) % SHARDS][id_] = slot
+            self._slots[id_] = slot
             self._ids[slot // STEP][slot % STEP] = id_
             self._count += 1
             slots[i] = slot
