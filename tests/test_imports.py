@@ -14,7 +14,7 @@ from numba.core import event
 from numba.core.dispatcher import Dispatcher
 with event.install_recorder("numba:compile") as compiled:
     import scheduler
-from scheduler.runtime.compile_cache import KERNEL_MODULES
+from tests.kernel_modules import KERNEL_MODULES
 modules = list(map(import_module, KERNEL_MODULES))
 kernels = [kernel for module in modules for kernel in vars(module).values() if isinstance(kernel, Dispatcher)]
 assert kernels

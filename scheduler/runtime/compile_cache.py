@@ -69,14 +69,9 @@ _SCHEDULER = Path(__file__).resolve().parents[1]
 KERNEL_FOLDERS = (_SCHEDULER / "runtime", *sorted(_SCHEDULER.glob("*/kernels")))
 """Folders whose modules hold jitted functions."""
 
-_MODULES = tuple(path for folder in KERNEL_FOLDERS for path in sorted(folder.glob("*.py")))
+_MODULES = (path for folder in KERNEL_FOLDERS for path in sorted(folder.glob("*.py")))
 SOURCES = tuple(dict.fromkeys((*_MODULES, *sorted(_SCHEDULER.glob("*/*arrays.py")))))
 """What the kernels are made from."""
-
-KERNEL_MODULES = tuple(
-    ".".join(path.with_suffix("").relative_to(_SCHEDULER.parent).parts) for path in _MODULES if path.stem != "__init__"
-)
-"""Dotted names of the modules that hold jitted functions."""
 
 for _folder in KERNEL_FOLDERS:
     drop_stale(_folder, SOURCES)

@@ -23,7 +23,7 @@ from numba.core import event
 from numba.core.dispatcher import Dispatcher
 
 from scheduler import Model, Scheduler
-from scheduler.runtime.compile_cache import KERNEL_MODULES
+from tests.kernel_modules import KERNEL_MODULES
 
 sched = Scheduler(Model.load(sys.argv[1]), seed=1)
 sched.warm_up()
