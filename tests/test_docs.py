@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from scheduler.decisions.arrays import DROPS, REASONS
-from scheduler.spec import parse_spec, types
+from scheduler.spec import features, parse_spec, policy, types
+from scheduler.spec.section import Section
 from training.cli.app import app
 from training.telemetry import rules
 
@@ -33,16 +34,16 @@ HEADINGS = {
     types.LatentFactors: "`[latent_factors]`",
     types.ChangePoints: "`[change_points]`",
     types.Head: "`[heads]`",
-    types.Utility: "`[utility]`",
-    types.Profile: "`[[utility.profiles]]`",
-    types.Candidates: "`[candidates]`",
-    types.Tier: "`[[candidates.tiers]]`",
-    types.Ledger: "`[ledger]`",
-    types.Policy: "`[policy]`",
+    policy.Utility: "`[utility]`",
+    policy.Profile: "`[[utility.profiles]]`",
+    policy.Candidates: "`[candidates]`",
+    policy.Tier: "`[[candidates.tiers]]`",
+    policy.Ledger: "`[ledger]`",
+    policy.Policy: "`[policy]`",
     types.Training: "`[training]`",
     types.Evaluation: "`[evaluation]`",
 }
-OPERATIONS = types.Feature.__args__
+OPERATIONS = features.Feature.__args__
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -127,8 +128,9 @@ def test_every_make_target_mentioned_exists():
 def test_every_part_of_a_spec_has_its_heading():
     parts = {
         kind
-        for kind in vars(types).values()
-        if isinstance(kind, type) and issubclass(kind, types._Section) and kind is not types._Section  # noqa: SLF001
+        for module in (features, policy, types)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Section) and kind is not Section
     }
     assert parts == {*HEADINGS, *OPERATIONS}
 

@@ -5,43 +5,40 @@ history key, a utility weight to a head) is checked then, so that the rest of th
 """
 
 from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY, seconds
+from scheduler.spec.features import (
+    ChangePoint,
+    Clock,
+    Difference,
+    Distance,
+    Dot,
+    Equal,
+    Feature,
+    LatentFactor,
+    NodeColumn,
+    RequestColumn,
+    ShrunkMean,
+    Statistic,
+)
+from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
 from scheduler.spec.types import (
     CLIENT,
     COST,
     FAILED,
     NODE,
-    Candidates,
     Capacity,
-    ChangePoint,
     ChangePoints,
-    Clock,
     Column,
     Cost,
-    Difference,
-    Distance,
-    Dot,
-    Equal,
     Evaluation,
-    Feature,
     Head,
     History,
-    LatentFactor,
     LatentFactors,
-    Ledger,
-    NodeColumn,
     Outcome,
-    Policy,
-    Profile,
-    RequestColumn,
-    ShrunkMean,
     Slice,
     Spec,
-    Statistic,
     Telemetry,
-    Tier,
     Training,
-    Utility,
     Value,
 )
 

@@ -6,30 +6,21 @@ import math
 import re
 
 from scheduler.errors import SpecError
-from scheduler.spec.types import (
-    CLIENT,
-    COST,
-    FAILED,
-    NODE,
-    Capacity,
+from scheduler.spec.features import (
     ChangePoint,
     Clock,
-    Column,
     Difference,
     Distance,
     Dot,
     Equal,
     LatentFactor,
     NodeColumn,
-    Profile,
     RequestColumn,
     ShrunkMean,
-    Spec,
     Statistic,
-    Tier,
-    Utility,
-    Value,
 )
+from scheduler.spec.policy import Profile, Tier, Utility
+from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, Spec, Value
 
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""

@@ -9,6 +9,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from scheduler.errors import SpecError
+from scheduler.spec.features import Feature
+from scheduler.spec.policy import Candidates, Ledger, Policy, Utility
+from scheduler.spec.section import Section
 
 Params: TypeAlias = dict[str, bool | int | float | str]
 
@@ -24,18 +27,14 @@ FAILED, COST = "failed", "cost"
 """Outcomes every spec has: 1 where the request failed, else 0; and what it cost (see `Cost`)."""
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all parts of a spec: frozen, keyword-only, refusing unknown keys."""
-
-
-class Slice(_Section, frozen=True):
+class Slice(Section, frozen=True):
     """The integer column that numbers time slices, and how long a slice lasts in seconds."""
 
     column: str
     seconds: float
 
 
-class Telemetry(_Section, frozen=True):
+class Telemetry(Section, frozen=True):
     """Which telemetry column plays which role.
 
     Without ``time`` a row was decided at the start of its slice. Its outcome arrives after the first of the
@@ -50,7 +49,7 @@ class Telemetry(_Section, frozen=True):
     arrival: tuple[str, ...] = ()
 
 
-class Outcome(_Section, frozen=True):
+class Outcome(Section, frozen=True):
     """A measured number with its unit and the range outside which a row is rejected."""
 
     unit: str = ""
@@ -58,7 +57,7 @@ class Outcome(_Section, frozen=True):
     max: float | None = None
 
 
-class Column(_Section, frozen=True):
+class Column(Section, frozen=True):
     """A column of a request or a node.
 
     ``number`` and ``category`` columns are one value wide, a ``vector`` is ``size`` numbers. A node's ``categories``
@@ -73,7 +72,7 @@ class Column(_Section, frozen=True):
     source: Literal["telemetry", "clients", "nodes"] = "telemetry"
 
 
-class Cost(_Section, frozen=True):
+class Cost(Section, frozen=True):
     """What a request costs: an outcome where it succeeded; where it failed a fixed amount, or at least that.
 
     With ``failure_column`` a failure costs the larger of ``failure`` and that outcome.
@@ -84,103 +83,7 @@ class Cost(_Section, frozen=True):
     failure_column: str | None = None
 
 
-class RequestColumn(_Section, frozen=True, tag_field="op", tag="request"):
-    """A column of the request."""
-
-    column: str
-
-
-class NodeColumn(_Section, frozen=True, tag_field="op", tag="node"):
-    """A column of the node."""
-
-    column: str
-
-
-class Clock(_Section, frozen=True, tag_field="op", tag="clock"):
-    """Where in a repeating period (such as ``24h``) the decision falls, in [0, 1)."""
-
-    period: str
-
-
-class Statistic(_Section, frozen=True, tag_field="op", tag="history"):
-    """A decayed statistic of a value under a history key."""
-
-    key: str
-    stat: Literal["mean", "variance", "count", "last", "age"]
-    value: str | None = None
-    half_life: str | None = None
-
-
-class Equal(_Section, frozen=True, tag_field="op", tag="equal"):
-    """1 where a category of the request equals one of the node, 0 where not, missing where either is."""
-
-    request: str
-    node: str
-
-
-class Difference(_Section, frozen=True, tag_field="op", tag="difference"):
-    """Absolute difference of a number of the request and one of the node."""
-
-    request: str
-    node: str
-
-
-class Distance(_Section, frozen=True, tag_field="op", tag="distance"):
-    """Great-circle distance in kilometres between two (latitude, longitude) pairs in degrees."""
-
-    request: tuple[str, str]
-    node: tuple[str, str]
-
-
-class Dot(_Section, frozen=True, tag_field="op", tag="dot"):
-    """Dot product of a vector of the request and one of the node."""
-
-    request: str
-    node: str
-
-
-class LatentFactor(_Section, frozen=True, tag_field="op", tag="latent_factors"):
-    """A part of what the latent factors ``of`` say of client and node; see `LatentFactors`."""
-
-    of: str
-    part: Literal["prediction", "client", "node", "pair"] = "prediction"
-
-
-class ShrunkMean(_Section, frozen=True, tag_field="op", tag="shrunk"):
-    """A decayed mean under several keys, from fine to coarse: each is drawn towards the next by its ``strength``.
-
-    That is how many outcomes the coarser mean is worth.
-    """
-
-    keys: tuple[str, ...]
-    value: str
-    half_life: str
-    strength: float = 5.0
-
-
-class ChangePoint(_Section, frozen=True, tag_field="op", tag="change_point"):
-    """What the change points ``of`` say of the last change in a group; see `ChangePoints`."""
-
-    of: str
-    part: Literal["fresh", "age", "ended"]
-
-
-Feature: TypeAlias = (
-    RequestColumn
-    | NodeColumn
-    | Clock
-    | Statistic
-    | ShrunkMean
-    | Equal
-    | Difference
-    | Distance
-    | Dot
-    | LatentFactor
-    | ChangePoint
-)
-
-
-class LatentFactors(_Section, frozen=True):
+class LatentFactors(Section, frozen=True):
     """A low-rank model of a value of the history, learned from every outcome: biases and vectors of client and node.
 
     ``client`` and ``node`` are keys of the history, the one of parts of the request alone, the other of parts of the
@@ -198,7 +101,7 @@ class LatentFactors(_Section, frozen=True):
     capacity: Capacity = "auto"
 
 
-class ChangePoints(_Section, frozen=True):
+class ChangePoints(Section, frozen=True):
     """Groups of which all members change their value at once, and keep it in between.
 
     ``group`` and ``member`` are keys of the history. A value within ``tolerance`` of the one before is the same. The
@@ -217,7 +120,7 @@ class ChangePoints(_Section, frozen=True):
     capacity: Capacity = "auto"
 
 
-class History(_Section, frozen=True):
+class History(Section, frozen=True):
     """Decayed running statistics: which values, how fast they fade, under which keys.
 
     A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
@@ -252,7 +155,7 @@ class Value(msgspec.Struct, frozen=True):
         return cls(match[2] or match[3], match[1] == "log1p", match[1] == "residual")
 
 
-class Head(_Section, frozen=True):
+class Head(Section, frozen=True):
     """A predicted quantity: one LightGBM forest with its link and calibration.
 
     ``logistic`` is for ``failed``; ``log`` fits ``log1p(outcome)`` and is corrected to predict the mean of
@@ -269,96 +172,7 @@ class Head(_Section, frozen=True):
     lightgbm: Params = {}
 
 
-class Profile(_Section, frozen=True):
-    """Weights that replace the default ones for requests whose columns equal ``when``."""
-
-    when: dict[str, str | int]
-    heads: dict[str, float] = {}
-    load: float | None = None
-    price_weight: float | None = None
-
-
-class Utility(_Section, frozen=True):
-    """What the policy maximises: a weighted sum of heads, load and price.
-
-    A head trained given success counts with the probability of success. ``load`` weighs the share of a node's
-    uplink that is reserved, ``price_weight`` the node column ``price``.
-    """
-
-    heads: dict[str, float]
-    load: float = 0.0
-    price_weight: float = 0.0
-    price: str | None = None
-    profiles: tuple[Profile, ...] = ()
-
-
-class Tier(_Section, frozen=True):
-    """Nodes whose categories equal the request's, or have it in their set; an empty ``match`` is every node.
-
-    Without a ``limit`` a tier may fill all the places that the tiers before it have left.
-    """
-
-    name: str
-    match: dict[str, str] = {}
-    limit: int | None = None
-
-
-class Candidates(_Section, frozen=True):
-    """Where candidates come from when the caller names none: tiers in order, up to ``limit`` in all."""
-
-    limit: int = 256
-    tiers: tuple[Tier, ...] = (Tier(name="any"),)
-
-
-class Ledger(_Section, frozen=True):
-    """Uplink bookkeeping: a node's capacity, a request's demand (both kbit/s), how long it is held."""
-
-    capacity: str
-    demand: str
-    hold: str = "60s"
-
-
-class Policy(_Section, frozen=True):
-    """How nodes are chosen by utility, and how others than the best are explored.
-
-    ``explore`` names the rule. ``epsilon`` and ``temperature`` belong to the rules of that name; ``uncertainty_scale``
-    and ``uncertainty`` belong to ``ucb``, which adds the uncertainty of a candidate to its utility, and to
-    ``thompson``, which takes it as the standard deviation of the utility. The uncertainty is
-    ``uncertainty_scale / sqrt(1 + count)``, where ``count`` is the faded count of outcomes under the history key
-    ``count_key``. With ``uncertainty = "leaves"`` it is also multiplied by the standard error that the forest's leaves
-    give the utility.
-
-    Three limits hold for every rule. At most the share ``budget`` of all decisions is for another node than the best.
-    No decision is for a node whose utility is more than ``max_utility_loss`` below the best one's. The share
-    ``newcomer_share`` of the draws is spread evenly over nodes with fewer than ``newcomer_below`` outcomes under the
-    history key ``newcomer_key``.
-
-    ``spread`` limits for a node category how many nodes of a slate may have the same value. ``alternatives`` is how
-    many further nodes come with a decision, best first, for the case that the slate's nodes refuse.
-    """
-
-    explore: Literal["none", "epsilon", "softmax", "inverse_gap", "ucb", "thompson"] = "none"
-    epsilon: float = 0.0
-    temperature: float = 1.0
-    uncertainty_scale: float = 0.0
-    uncertainty: Literal["count", "leaves"] = "count"
-    count_key: str = "pair"
-    budget: float = 1.0
-    max_utility_loss: float | None = None
-    newcomer_share: float = 0.0
-    newcomer_below: int = 20
-    newcomer_key: str = "node"
-    max_nodes: int = 1
-    spread: dict[str, int] = {}
-    alternatives: int = 0
-
-    @property
-    def uncertainty_source(self) -> str | None:
-        """Return where the rule takes its uncertainty from, None if it uses none."""
-        return self.uncertainty if self.explore in ("ucb", "thompson") else None
-
-
-class Training(_Section, frozen=True):
+class Training(Section, frozen=True):
     """How a model is fitted.
 
     ``reveal`` is the share of telemetry outcomes that history sees during replay; below 1 it imitates
@@ -379,7 +193,7 @@ class Training(_Section, frozen=True):
     lightgbm: Params = {}
 
 
-class Evaluation(_Section, frozen=True):
+class Evaluation(Section, frozen=True):
     """What replays and place-bound baselines need: (lat, lon) columns, the carrier column, the split."""
 
     place: tuple[str, str] | None = None
@@ -388,7 +202,7 @@ class Evaluation(_Section, frozen=True):
     requests: int = 5
 
 
-class Spec(_Section, frozen=True, kw_only=True):
+class Spec(Section, frozen=True, kw_only=True):
     """A whole spec. Read one with `load_spec`; nothing that fails its checks comes back."""
 
     name: str

@@ -5,8 +5,10 @@ import pytest
 
 from scheduler.errors import SpecError
 from scheduler.spec import parse_spec, spec_from_json
+from scheduler.spec.features import Feature
+from scheduler.spec.policy import Policy, Utility
 from scheduler.spec.renamed import OPERATIONS, POLICY, SECTIONS, UTILITY
-from scheduler.spec.types import Feature, Policy, Spec, Utility
+from scheduler.spec.types import Spec
 from tests.models import SPEC
 
 OLD = {

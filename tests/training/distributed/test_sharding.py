@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.features.program import compile_features
 from scheduler.spec import ChangePoint, ChangePoints, LatentFactors, ShrunkMean, Statistic
-from scheduler.spec.types import LatentFactor
+from scheduler.spec.features import LatentFactor
 from tests.evaluation_world import SPEC, telemetry
 from training.distributed.sharding import WHOLE, Lane, deal, lane_spec, plan_lanes
 from training.features.vocabulary import find_vocabulary
