@@ -260,6 +260,6 @@ def test_a_uri_is_read_and_written():
 
 
 def test_loading_a_folder_does_not_import_mlflow(tmp_path):
-    code = f"import sys; from scheduler.model.model import Model; Model.load({str(write_tiny(tmp_path / 'a'))!r})\n"
+    code = f"import sys; from scheduler import Model; Model.load({str(write_tiny(tmp_path / 'a'))!r})\n"
     code += "sys.exit('mlflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])

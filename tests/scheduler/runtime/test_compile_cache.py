@@ -41,7 +41,11 @@ def plant(cache):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "place"),
-    [("layout.py", "in the tree"), ("forest_layout.py", "in the tree"), ("kernels/history.py", "of the user")],
+    [
+        ("engine/arrays.py", "in the tree"),
+        ("history/change_point_arrays.py", "in the tree"),
+        ("history/kernels/statistics.py", "of the user"),
+    ],
 )
 def test_a_changed_source_drops_the_cache(source, place, package, tmp_path):
     environment = {} if place == "in the tree" else {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -51,8 +55,8 @@ def test_a_changed_source_drops_the_cache(source, place, package, tmp_path):
     run(package, IMPORT, **environment)
     assert index.exists()
     assert code.exists()
-    with (package / "scheduler" / source).open("a") as file:
-        file.write("# changed\n")
+    changed = package / "scheduler" / source
+    changed.write_text(changed.read_text() + "# changed\n")
     run(package, IMPORT, **environment)
     assert not index.exists()
     assert not code.exists()
@@ -62,16 +66,16 @@ def test_a_changed_source_drops_the_cache(source, place, package, tmp_path):
 @pytest.mark.slow
 def test_code_compiled_into_another_files_functions_is_compiled_anew(package):
     """Numba alone would go on with the old constant, because the function's own file is as it was."""
-    kernels = package / "scheduler" / "kernels"
-    (kernels / "planet.py").write_text("RADIUS = 2.0\n")
-    (kernels / "trip.py").write_text(
-        "from scheduler.kernels.jit import kernel\nfrom scheduler.kernels.planet import RADIUS\n\n\n"
+    planet, trip = (package / "scheduler" / name for name in ("runtime/planet.py", "history/kernels/trip.py"))
+    planet.write_text("RADIUS = 2.0\n")
+    trip.write_text(
+        "from scheduler.runtime.jit import kernel\nfrom scheduler.runtime.planet import RADIUS\n\n\n"
         "@kernel\ndef trip(turns):\n    return turns * RADIUS\n"
     )
-    code = "from scheduler.kernels.trip import trip; print(trip(3.0), trip.stats.cache_hits)"
+    code = "from scheduler.history.kernels.trip import trip; print(trip(3.0), trip.stats.cache_hits)"
     assert run(package, code).split()[0] == "6.0"
     assert "{(float64,): 1}" in run(package, code)  # from the cache
-    (kernels / "planet.py").write_text("RADIUS = 5.0\n")
+    planet.write_text("RADIUS = 5.0\n")
     assert run(package, code).split()[0] == "15.0"
 
 

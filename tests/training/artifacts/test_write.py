@@ -23,15 +23,15 @@ STUCK_WRITER = """
 import sys, time
 from pathlib import Path
 from tests.artifacts import write_tiny
-import training.artifact as artifact
+from training.artifacts import write
 
-def stuck(path, data, write=artifact._write):
+def stuck(path, data, to_file=write._write):
     if path.name == sys.argv[2]:
         print("stuck", flush=True)
         time.sleep(600)
-    write(path, data)
+    to_file(path, data)
 
-artifact._write = stuck
+write._write = stuck
 write_tiny(Path(sys.argv[1]))
 """
 
