@@ -4,7 +4,6 @@ import ast
 import importlib
 import re
 import tomllib
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,15 +12,16 @@ import typer
 from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.spec import features, parse_spec, policy, types
 from scheduler.spec.section import Section
+from tests.pages import PAGES, ROOT, page_name, resolve, section_of
 from training.cli.app import app
 from training.telemetry import rules
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-FORMATS = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+MOST_README_LINES = 149
+MOST_STEPS = 10
 
 COMMANDS = typer.main.get_command(app).commands
-OPTIONS = {name: {o for p in command.params for o in p.opts} for name, command in COMMANDS.items()}
+OPTIONS = {name: {"--help", *(o for p in command.params for o in p.opts)} for name, command in COMMANDS.items()}
 
 HEADINGS = {
     types.Spec: "Top level",
@@ -47,10 +47,6 @@ OPERATIONS = features.Feature.__args__
 PLAIN = (bool, int, float, str, type(None))
 
 
-def page_name(page):
-    return page.relative_to(ROOT).as_posix()
-
-
 def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -66,9 +62,7 @@ def commands(page):
 
 def section(heading):
     """Return the text below a heading of formats.md, up to the next one."""
-    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", FORMATS, re.MULTILINE | re.DOTALL)
-    assert found, f"docs/formats.md has no heading {heading}"
-    return found[1]
+    return section_of(ROOT / "docs" / "formats.md", heading)
 
 
 def table(heading):
@@ -203,3 +197,34 @@ def test_every_source_file_mentioned_exists(page):
         r"`((?:scheduler|training|tests|examples|models|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")
     )
     assert [name for name in mentioned if "artifacts" not in name and not (ROOT / name).exists()] == []
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= MOST_README_LINES
+
+
+@pytest.mark.parametrize("package", ["scheduler", "training"])
+def test_the_readme_describes_each_sub_package_by_its_docstring_without_an_and(package):
+    told = dict(re.findall(r"^\| `(\w+)/` \| (.+) \|$", tree_of(package), re.MULTILINE))
+    folders = {path.parent.name: path.read_text(encoding="utf-8") for path in ROOT.glob(f"{package}/*/__init__.py")}
+    docstrings = {
+        name: (ast.get_docstring(ast.parse(source)) or "").splitlines()[0] for name, source in folders.items()
+    }
+    assert {name: sentence.replace("`", "``") for name, sentence in told.items()} == docstrings
+    assert [sentence for sentence in told.values() if re.search(r"\band\b", sentence)] == []
+
+
+def tree_of(package):
+    """Return the part of the README's tree that is about one package."""
+    return section_of(README, "The house").split(f"| in `{package}/` |")[1].split("\n\n")[0]
+
+
+@pytest.mark.parametrize("heading", ["The way of a request", "The way of an outcome"])
+def test_each_step_of_a_walk_names_one_function_that_exists(heading):
+    told = section_of(ROOT / "docs" / "architecture.md", heading)
+    steps = re.findall(r"^\d+\. (.+?)(?=^\d+\. |\Z)", told, re.MULTILINE | re.DOTALL)
+    assert 1 < len(steps) <= MOST_STEPS
+    for step in steps:
+        names = re.findall(r"`((?:scheduler|training)\.[\w.]+)`", step)
+        assert len(names) == 1, step
+        assert callable(resolve(names[0])), step

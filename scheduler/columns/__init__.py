@@ -1,1 +1,1 @@
-"""Ids as 64-bit keys, and typed columns of nodes, clients and requests."""
+"""Stores typed columns under ids."""

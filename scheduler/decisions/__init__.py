@@ -1,1 +1,1 @@
-"""Decisions, and the log of those that wait for their outcome."""
+"""Keeps decisions until their outcome is known."""

@@ -1,1 +1,1 @@
-"""Runs one request through retrieval, scoring, choice and reservation, and one outcome into history."""
+"""Runs a decision from its request to its outcome."""

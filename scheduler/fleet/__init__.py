@@ -1,1 +1,1 @@
-"""Nodes: their columns, heartbeats, quarantine and uplink."""
+"""Holds what is known of each node."""

@@ -1,1 +1,1 @@
-"""Evaluates a model's trees by masks and splits."""
+"""Evaluates a model's trees."""

@@ -1,1 +1,1 @@
-"""Decayed statistics of outcomes, latent factors and change points."""
+"""Remembers outcomes as decayed statistics."""

@@ -1,1 +1,1 @@
-"""Loads, verifies and calibrates a trained model."""
+"""Loads a verified model."""

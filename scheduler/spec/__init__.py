@@ -1,4 +1,4 @@
-"""The spec: one TOML file that says what a model sees, predicts and maximises.
+"""Reads a spec.
 
 A spec is read once, checked whole, and frozen; every reference in it (a feature to a column, a statistic to a
 history key, a utility weight to a head) is checked then, so that the rest of the library may rely on it.

@@ -1,4 +1,4 @@
-"""How long nodes stay: sightings as telemetry, and what a model makes of them beside frequencies and Kaplan-Meier."""
+"""Predicts how long nodes stay."""
 
 from training.availability.evaluate import Lifetime, LifetimeOptions, LifetimeResult, judge_lifetimes
 from training.availability.sightings import write_lifetimes

@@ -1,4 +1,4 @@
-"""Training where one machine is too small: telemetry dealt over Dask workers, replayed there, and put together again.
+"""Trains on several machines.
 
 A statistic under a history key depends on the outcomes under this key alone. So each key is replayed by the worker that
 owns it: keys of the client by the worker that owns the client, keys of the node by the worker that owns the node. The

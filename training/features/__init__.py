@@ -1,1 +1,1 @@
-"""Turns telemetry into rows of features and targets."""
+"""Turns telemetry into rows of features."""

@@ -1,1 +1,1 @@
-"""Fits and calibrates the predicted quantities."""
+"""Fits the predicted quantities."""

@@ -1,1 +1,1 @@
-"""From telemetry to a registered model."""
+"""Takes telemetry to a registered model."""

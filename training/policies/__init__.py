@@ -1,4 +1,4 @@
-"""Policies that pick nodes in an evaluation: simple statistics, bandits, and the learned model."""
+"""Picks nodes in an evaluation."""
 
 from __future__ import annotations
 

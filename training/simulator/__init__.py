@@ -1,4 +1,4 @@
-"""A small made-up edge fleet: its telemetry under hand-written rules, and rounds with all outcomes."""
+"""Makes up a small edge fleet."""
 
 from training.simulator.fleet import START, Requests, World
 from training.simulator.requests import rounds

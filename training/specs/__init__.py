@@ -1,1 +1,1 @@
-"""Finds and writes specs."""
+"""Finds specs by name."""

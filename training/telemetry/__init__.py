@@ -1,4 +1,4 @@
-"""Telemetry in: a telemetry directory, checked against its spec, as sorted arrays."""
+"""Reads a telemetry directory."""
 
 from training.telemetry.check import CheckReport, OutcomeSummary, TableSummary, check_telemetry, data_id
 from training.telemetry.history_keys import count_keys

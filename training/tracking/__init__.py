@@ -1,1 +1,1 @@
-"""Keeps runs and versions in MLflow."""
+"""Keeps runs in MLflow."""
