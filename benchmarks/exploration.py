@@ -57,8 +57,8 @@ RULES: dict[str, dict[str, Any]] = {
         "newcomer_below": 2,
     },
 }
-"""Utilities of the shipped specs of measured data are in milliseconds. So are temperatures, losses and uncertainty scales;
-scales of ``leaves`` are numbers of standard errors."""
+"""Utilities of the shipped specs of measured data are in milliseconds. So are temperatures, losses and uncertainty
+scales; scales of ``leaves`` are numbers of standard errors."""
 
 
 class Warmed(Learned):

@@ -1,4 +1,4 @@
-"""The features of a spec as tables, and the scratch memory to compute them in."""
+"""The features of a spec as arrays, and scratch memory to compute them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FeatureT = np.float32
 float64 and the comparison is done in float64, so no precision is lost against LightGBM."""
 
 REQUEST, NODE, PAIR = range(3)
-"""Who owns a feature: it changes with the request, with the node's own state, or with both (or with time)."""
+"""Owner of a feature: it changes with the request, with the node's own state, or with both (or with time)."""
 
 (
     OP_REQUEST,
@@ -37,25 +37,25 @@ REQUEST, NODE, PAIR = range(3)
 
 
 class FeatureProgram(NamedTuple):
-    """The features of a spec as tables.
+    """The features of a spec as arrays.
 
     Attributes
     ----------
     op, args, scale
-        (n_features,) int32, (n_features, 4) int32, (n_features,) float64: what to compute from what.
+        (n_features,) int32, (n_features, 4) int32, (n_features,) float64: operation, its arguments, its factor.
     request, node, pair, every
-        Indices of the features each owner computes, and of all, int32, in feature order.
+        int32 indices of each owner's features, and of all features, in feature order.
     parts, n_parts, part_side
-        (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns a history key is mixed
-        from, and whether each is the request's or the node's.
+        (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns that a history key is hashed
+        from, how many there are, and whether each is the node's.
     chains
-        (n_chains, n) int32, history keys from fine to coarse that a mean is shrunk along; -1 past the last.
+        (n_chains, n) int32, history keys of a shrunk mean from fine to coarse; -1 past the last.
     models
-        (n_models, 4) int32, for each factor model the value it tracks, the history keys of client and node, and the
+        (n_models, 4) int32, for each model of latent factors its value, the history keys of client and node, and the
         value that takes the residual, -1 for none.
     change_points
-        (n_kinds, 4) int32, for each kind of regime its value, the history keys of group and member, and where in a
-        history row the weight stands that says whether there was a last value.
+        (n_kinds, 4) int32, for each kind of group its value, the history keys of group and member, and the place in a
+        history row of the weight that is above 0 if there was a last value.
     node_keys
         History keys that node features read, int32.
     category_start, category_keys, category_codes
@@ -83,15 +83,15 @@ class FeatureProgram(NamedTuple):
 
 
 class PairWork(NamedTuple):
-    """Scratch for the pair features of a request's candidates: where they were looked up, and numbers.
+    """Scratch memory for the pair features of a request's candidates: slots of their look-ups, and numbers.
 
     Attributes
     ----------
     keys
-        (n,) uint64, keys of the look-up at hand.
+        (n,) uint64, keys of the current look-up.
     found, sought
-        (n_look_ups, n) int64 slots of each history key, then of each factor model's nodes, and (n_look_ups,) bool,
-        which of them are there already.
+        (n_look_ups, n) int64, slots of each history key, then of the nodes of latent factors; (n_look_ups,) bool,
+        whether the look-up was done for this request.
     x, y
         (n,) float64.
     """

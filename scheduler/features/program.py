@@ -1,4 +1,4 @@
-"""From a spec's features to the tables that kernels run: the one definition of every model input."""
+"""Compile a spec's features into the arrays that kernels read."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ class Features(NamedTuple):
     categorical
         Indices of the features whose value is a category code.
     program
-        The tables kernels run.
+        The arrays that kernels read.
     request, node
-        Where request and node columns stand.
+        Places of request and node columns.
     """
 
     names: tuple[str, ...]
@@ -83,10 +83,11 @@ class Features(NamedTuple):
 
 
 def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
-    """Turn a spec's features into tables.
+    """Compile a spec's features.
 
-    A feature belongs to the request if it changes only with it, to the node if it changes only when the node
-    reports or has an outcome, and to the pair otherwise; what fades with time belongs to the request or pair.
+    The request owns a feature that changes only with the request. The node owns a feature that changes only when the
+    node reports or has an outcome. The pair owns all others. A feature that decays with time belongs to the request or
+    the pair.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         n_parts=n_parts,
         part_side=part_side,
         chains=_chains(spec),
-        models=_factor_models(spec),
+        models=_latent_factors(spec),
         change_points=_change_points(spec),
         node_keys=np.unique(args[(owners == NODE) & ~np.isin(op, (OP_NODE, OP_NODE_CATEGORY)), 0]).astype(np.int32),
         category_start=start,
@@ -148,9 +149,9 @@ def _categories(
 
 
 def kept_columns(spec: Spec) -> set[str]:
-    """Return the node columns that what is kept of a node is made from.
+    """Return the node columns that a node's forest row, history keys and posting lists depend on.
 
-    Its forest row reads those of the node's own features; categories make keys of history and places in posting lists.
+    The forest row reads columns of the node's own features; history keys and posting lists read categories.
     """
     read = {feature.column for feature in spec.features.values() if isinstance(feature, NodeColumn)}
     return read | {name for name, column in spec.node.items() if column.type == "category"}
@@ -196,9 +197,9 @@ def _encode(  # noqa: C901, PLR0911, PLR0912 - one case an operation
 
 
 def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
-    """Return the history key's number, the place of the statistic in its row, and what else the kernel needs.
+    """Return the history key's number, the place of the statistic in its row, and a third argument.
 
-    That is the half-life's number; for the last value, the place of a weight that says whether there was one.
+    The third is the half-life's number; for the last value, the place of a weight that is above 0 if there was one.
     """
     history = spec.history
     key = list(history.keys).index(feature.key)
@@ -212,7 +213,7 @@ def _statistic_args(feature: Statistic, spec: Spec) -> tuple[int, int, int]:
 
 
 def _shrunk_args(feature: ShrunkMean, spec: Spec) -> tuple[int, int, int]:
-    """Return the number of the feature's chain of keys, the place of its statistics in a row, and its half-life's."""
+    """Return the number of the feature's chain of keys, the place of its statistics, its half-life's number."""
     chain = _chain_keys(spec).index(feature.keys)
     half_life = spec.history.half_lives.index(feature.half_life)
     return chain, statistics_place(spec, spec.history.values.index(feature.value), half_life), half_life
@@ -232,7 +233,7 @@ def _chains(spec: Spec) -> NDArray[np.int32]:
 
 
 def _owner(feature: Feature, spec: Spec) -> int:  # noqa: PLR0911 - one case an operation
-    """Return whose change a feature follows; see `compile_features`."""
+    """Return the owner of a feature; see `compile_features`."""
     match feature:
         case RequestColumn() | Clock() | LatentFactor(part="client"):
             return REQUEST
@@ -246,8 +247,8 @@ def _owner(feature: Feature, spec: Spec) -> int:  # noqa: PLR0911 - one case an 
             parts = spec.history.keys[key]
             if all(_is_request(part) for part in parts):
                 return REQUEST
-            # A key of the node's id alone changes only with that node's own outcomes; a key of its carrier
-            # changes with those of others.
+            # A key of the node's id alone changes only with that node's outcomes. A key of its carrier changes with the
+            # outcomes of other nodes.
             return NODE if parts == (NODE_ID,) and stat not in _FADING else PAIR
         case _:
             return PAIR
@@ -267,8 +268,8 @@ def _is_category(feature: Feature, spec: Spec) -> bool:
             return False
 
 
-def _factor_models(spec: Spec) -> NDArray[np.int32]:
-    """Return what each factor model reads and writes; see `FeatureProgram`."""
+def _latent_factors(spec: Spec) -> NDArray[np.int32]:
+    """Return what each model of latent factors reads and writes; see `FeatureProgram`."""
     keys, values = list(spec.history.keys), spec.history.values
     rows = [
         (
@@ -283,7 +284,7 @@ def _factor_models(spec: Spec) -> NDArray[np.int32]:
 
 
 def _change_points(spec: Spec) -> NDArray[np.int32]:
-    """Return what each kind of regime reads; see `FeatureProgram`."""
+    """Return what each kind of group reads; see `FeatureProgram`."""
     keys, values = list(spec.history.keys), spec.history.values
     rows = []
     for kind in spec.change_points.values():
@@ -295,7 +296,7 @@ def _change_points(spec: Spec) -> NDArray[np.int32]:
 def _history_keys(
     spec: Spec, request: Schema, node: Schema
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the parts of each history key, how many there are, and whose; see `FeatureProgram`."""
+    """Return the parts of each history key, their number, and their side; see `FeatureProgram`."""
     keys = list(spec.history.keys.values())
     width = max(len(parts) for parts in keys)
     columns, side = np.zeros((len(keys), width), np.int32), np.zeros((len(keys), width), np.int32)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scheduler.history.change_point_arrays import ChangePointArrays
 
 WAYS: Final = 16
-"""Entries in a history bucket. Two cache lines of keys; at half load one bucket in 250 overflows and lets go
-of its oldest entry, against one in 50 for 8 ways."""
+"""Entries in a bucket of history. Their keys are two cache lines. At half load one bucket in 250 overflows and evicts
+its oldest entry, against one in 50 for 8 entries."""
 
 TIME_FLOATS: Final = 2
-"""Room of a float64 time at the start of a history row."""
+"""Floats at the start of a history row that hold a float64 time."""
 
 LINE_FLOATS: Final = 16
 """Floats of a cache line; history rows are padded to it."""
@@ -26,54 +26,54 @@ STATISTICS: Final = 3
 """How many those are."""
 
 LARGEST: Final = float(np.finfo(np.float32).max)
-"""Bound of the squared deviations: an infinite one would fade to NaN and stay so."""
+"""Bound of the squared deviations: an infinite sum would decay to NaN and stay NaN."""
 
 (PART_PREDICTION, PART_CLIENT, PART_NODE, PART_PAIR) = range(4)
 
 PARTS: Final = ("prediction", "client", "node", "pair")
-"""What a feature may take from a factor model."""
+"""What a feature may read from latent factors."""
 
 (SLOW, SLOW_VARIANCE, FAST, FAST_VARIANCE, VECTOR_VARIANCE) = range(TIME_FLOATS, TIME_FLOATS + 5)
 
 VECTOR: Final = 8
-"""Places in a row of factors: biases and how uncertain they are, then the vector. With a rank of 8 a row is one
+"""Place of the vector in a row of latent factors; biases and variances come before it. With a rank of 8 a row is one
 cache line."""
 
 (LEVEL_MEAN, LEVEL_COUNT, LEVEL_VARIANCE, LEVEL_NOISE) = range(4)
-"""Levels of a factor model: running mean of the value, how many came, its variance, and the share of that variance
-that no client or node explains."""
+"""Levels of latent factors: running mean of the value, number of outcomes, variance of the value, and the share of that
+variance that no client or node explains."""
 
 SLOW_PRIOR, FAST_PRIOR, VECTOR_PRIOR = 0.5, 0.02, 0.3
-"""Variances of an entity's parts before anything is known, as shares of the value's variance."""
+"""Variances of the parts of a new client or node, as shares of the value's variance."""
 
 VECTOR_START: Final = 0.2
-"""Largest number in a new vector; its square is a share of the value's deviation."""
+"""Largest number in a new vector; its square is a share of the value's standard deviation."""
 
 CLIP: Final = 3.0
-"""Standard errors at which a surprise is cut: one timeout is not to move everything."""
+"""Standard errors at which a surprise is clipped, so that one timeout does not move everything."""
 
 LEAST_NOISE: Final = 1e-3
-"""Bound of the noise, so that steps stay stable where all is explained."""
+"""Smallest noise, so that steps stay stable if clients and nodes explain everything."""
 
 LEVEL_RATE: Final = 1e-4
-"""Share by which an outcome moves the noise at least: it follows the last 10,000."""
+"""Smallest share by which an outcome moves the noise, which so follows about the last 10,000 outcomes."""
 
 LEVEL_SURE, LEVEL_CLIP = 100, 100.0
-"""After so many outcomes one counts in the variance at most so many times the variance, that is ten deviations."""
+"""After `LEVEL_SURE` outcomes, one outcome adds at most `LEVEL_CLIP` times the variance: ten deviations, squared."""
 
 
 class LatentFactorArrays(NamedTuple):
-    """Clients and nodes of factor models in a table like that of history; see `kernels.latent_factors`.
+    """Clients and nodes of all latent factors, in a table like that of history; see `kernels.latent_factors`.
 
     Attributes
     ----------
     keys, seen, rows, counters
-        As of `HistoryArrays`; for what stands in a row, see `SLOW`.
+        As in `HistoryArrays`; for the layout of a row see `SLOW`.
     rank
-        (n_models,) int32, numbers in the vectors of each model.
+        (n_models,) int32, length of the vectors of each model.
     rates
-        (n_models, 2) float64, 1 / half-life of the fast biases in seconds, and share by which what is known becomes
-        unknown again each second.
+        (n_models, 2) float64: 1 / half-life of the fast biases in seconds, and 1 / memory in seconds, by which
+        variances grow back.
     levels
         (n_models, 4) float64, see `LEVEL_MEAN`.
     """
@@ -93,25 +93,25 @@ class HistoryArrays(NamedTuple):
     Attributes
     ----------
     keys
-        (slots,) uint64, `MISSING_KEY` where free.
+        (slots,) uint64, `MISSING_KEY` if free.
     seen
-        (slots,) float64, time of the last outcome in seconds: a view of the first bytes of each row, so that
-        time and statistics come with the same cache line.
+        (slots,) float64, time of the last outcome in seconds. It is a view of the first bytes of each row, so that one
+        cache line brings time and statistics.
     rows
         (slots, width) float32: `TIME_FLOATS` that hold ``seen``, then last values, then statistics,
         see `scheduler.history.kernels.row_layout`, then padding to whole cache lines.
     rates
         (n_half_lives,) float64, 1 / half-life in seconds.
     counters
-        (2,) int64: entries held, entries let go to make room.
-    factors
-        Factor models.
+        (2,) int64: entries held, entries evicted.
+    latent_factors
+        Latent factors of all models.
     change_points
-        Regimes.
+        Change points of all kinds of groups.
     row_reader
-        (slots,) int32, 1 + the fleet slot whose kept forest row reads the entry, 0 for none.
+        (slots,) int32, 1 + the fleet slot whose forest row reads the entry, 0 for none.
     evicted
-        (1 + n_history_keys,) int32: how many, and the fleet slots whose row reads an entry that was let go.
+        (1 + n_history_keys,) int32: the number of fleet slots whose forest row read an evicted entry, then these slots.
     """
 
     keys: NDArray[np.uint64]
@@ -126,7 +126,7 @@ class HistoryArrays(NamedTuple):
 
 
 class Tracked(NamedTuple):
-    """Which outcome each tracked value is, -1 for none, and whether its logarithm is meant.
+    """The outcome that each tracked value is computed from, -1 for none, and whether it is a logarithm.
 
     Attributes
     ----------
@@ -139,18 +139,18 @@ class Tracked(NamedTuple):
 
 
 class OutcomeArrays(NamedTuple):
-    """One outcome as its caller reported it, and where it goes; one row each.
+    """One outcome as its caller reported it, and its place in the decision log; one row each.
 
     Attributes
     ----------
     outcomes
-        (1, n_outcomes) float32, NaN where not measured.
+        (1, n_outcomes) float32, NaN if not measured.
     values
         (1, n_values) float32, the tracked values.
     node
-        (1,) uint64, key of the node, `MISSING_KEY` for the only one of the slate.
+        (1,) uint64, key of the node; `MISSING_KEY` means the only node of the slate.
     row, place, time
-        (1,) int64, int64 and float64: which row of the decision log and which place in it, and the arrival.
+        (1,) int64, int64 and float64: row of the decision log, place in that row, time of arrival in seconds.
     """
 
     outcomes: NDArray[np.float32]

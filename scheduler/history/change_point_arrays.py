@@ -1,4 +1,4 @@
-"""What kernels see of change_points: arrays and constants; see `scheduler.history.kernels.change_points`."""
+"""Arrays and constants of change points; see `scheduler.history.kernels.change_points`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 (CHANGE_POINT_FRESH, CHANGE_POINT_AGE, CHANGE_POINT_ENDED) = range(3)
 CHANGE_POINT_PARTS: Final = ("fresh", "age", "ended")
-"""What a feature may take from change_points."""
+"""What a feature may read from change points."""
 
 SPANS: Final = 32
-"""Spans of time in which the last change may lie. What is older is one span."""
+"""Spans of time in which the last change may lie. The first span holds everything older."""
 
 SPANS_A_LENGTH: Final = 16
-"""A span is at least so small a part of a regime's length, so that all reach back two lengths, however many outcomes
-come in that time."""
+"""A span lasts at least the median time between changes divided by this number. So all spans together reach back two
+median times, however many outcomes arrive."""
 
 SURPRISE: Final = 1e-3
-"""Probability that a value has changed though its group has not: one that is off is not to rule out all else."""
+"""Probability that a value differs although its group has not changed: one outlier must not rule out all spans."""
 
 (LENGTH, SAME, TOLERANCE) = range(3)
-"""Numbers of a kind of regime: its median length in seconds, the probability that a value is the same after a change,
-and what counts as the same."""
+"""Numbers of a kind of group: median time between changes in seconds, probability that a value is the same after a
+change, and tolerance within which values are the same."""
 
 
 class ChangePointArrays(NamedTuple):
@@ -32,16 +32,17 @@ class ChangePointArrays(NamedTuple):
     Attributes
     ----------
     keys, seen, counters
-        As of `scheduler.history.arrays.HistoryArrays`; ``seen`` is the time up to which changes were thought of.
+        As of `scheduler.history.arrays.HistoryArrays`; ``seen`` is the time up to which the probabilities
+        are computed.
     rows
-        (slots, width) float32: two that hold ``seen``, then the probability of each span that the last change lies in
-        it, then 1, or 0 where the group is new, then padding.
+        (slots, width) float32: two that hold ``seen``; for each span the probability that the last change lies in it;
+        1, or 0 if the group is new; padding.
     edges
-        (slots, `SPANS`) float64, the end of each span, where the next one begins; rising.
+        (slots, `SPANS`) float64, ascending: the end of each span, at which the next one begins.
     numbers
         (n_kinds, 3) float64, see `LENGTH`.
     shape
-        (n_kinds,) int32, how regular lengths are.
+        (n_kinds,) int32, how regular the times between changes are.
     """
 
     keys: NDArray[np.uint64]

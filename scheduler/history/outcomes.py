@@ -1,4 +1,4 @@
-"""Outcomes of a spec: their order, what is derived from them, and the values history tracks."""
+"""Read outcomes: their order, the derived ones, and the values that history tracks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scheduler.history.kernels.outcome_values import track
 from scheduler.spec import COST, FAILED, Spec, Value
 
 OK = "ok"
-"""Under this name `Scheduler.observe` is told whether the request succeeded."""
+"""Name under which `Scheduler.observe` takes whether the request succeeded."""
 
 
 def outcome_names(spec: Spec) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def outcome_names(spec: Spec) -> tuple[str, ...]:
 
 
 def tracked(spec: Spec, values: tuple[str, ...]) -> Tracked:
-    """Return where the given values come from, in the order of `outcome_names`."""
+    """Return the outcome that each value is computed from, by its place in `outcome_names`."""
     names = outcome_names(spec)
     parsed = [Value.parse(value) for value in values]
     columns = np.array([-1 if value.residual else names.index(value.outcome) for value in parsed], np.int32)
@@ -36,7 +36,7 @@ def tracked(spec: Spec, values: tuple[str, ...]) -> Tracked:
 
 
 def tracked_values(spec: Spec, values: tuple[str, ...], outcomes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values, written as in a spec such as ``log1p(cost)``, of outcome rows; see `values_at`."""
+    """Return values of outcome rows; ``values`` are written as in a spec, such as ``log1p(cost)``; see `values_at`."""
     return values_at(tracked(spec, values), outcomes)
 
 
@@ -52,7 +52,7 @@ def values_at(places: Tracked, outcomes: NDArray[np.float32]) -> NDArray[np.floa
 
     Returns
     -------
-    (n, n_values) float32, NaN where not measured, and for residuals, which are known only when history learns.
+    (n, n_values) float32; NaN if not measured, and for residuals, which only history can compute.
     """
     out = np.empty((len(outcomes), len(places.columns)), np.float32)
     track(*places, np.ascontiguousarray(outcomes, np.float32), out)
@@ -60,15 +60,15 @@ def values_at(places: Tracked, outcomes: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def outcome_rows(spec: Spec, n: int, measured: Mapping[str, object]) -> NDArray[np.float32]:
-    """Check measured outcomes and return them as rows, the derived ones included.
+    """Check measured outcomes and return them as rows, with the derived outcomes.
 
     Parameters
     ----------
     n
         How many outcomes.
     measured
-        ``ok`` and outcomes of the spec, each a scalar or (n,); what is left out was not measured. Without
-        ``telemetry.ok`` in the spec, ``ok`` may be left out, and is true then, as in telemetry.
+        ``ok`` and outcomes of the spec, each a scalar or (n,). An outcome that is left out was not measured. If the
+        spec has no ``telemetry.ok``, ``ok`` may be left out; it is true then, as in telemetry.
 
     Returns
     -------
@@ -77,8 +77,8 @@ def outcome_rows(spec: Spec, n: int, measured: Mapping[str, object]) -> NDArray[
     Raises
     ------
     InputError
-        If a name is unknown, a value is no number or out of the spec's range, ``ok`` is missing, or an
-        outcome that succeeded lacks the one its cost is made of.
+        If a name is unknown, a value is not a number or out of the spec's range, ``ok`` is missing, or a successful
+        request lacks the outcome that is its cost.
     """
     names = outcome_names(spec)
     rows = np.full((n, len(names)), np.nan, np.float32)
@@ -143,7 +143,7 @@ def _column(spec: Spec, name: str, values: object, n: int) -> NDArray[np.float32
 
 
 class OutcomeBuffer:
-    """Room for one outcome.
+    """Memory for one outcome.
 
     Attributes
     ----------

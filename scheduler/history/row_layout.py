@@ -1,4 +1,4 @@
-"""Where a spec's values and half-lives stand in a row of history."""
+"""Places of a spec's values and half-lives in a row of history."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from scheduler.spec import Spec, seconds
 
 
 def row_floats(spec: Spec) -> int:
-    """Return how many floats a row takes, without padding."""
+    """Return the number of floats in a row, without padding."""
     n_values, n_half_lives = len(spec.history.values), len(spec.history.half_lives)
     return statistics_at(n_values, n_half_lives, n_values, 0)
 
 
 def last_value_place(value: int) -> int:
-    """Return where the last measured number of a value stands, by the value's number in the spec."""
+    """Return the place of a value's last measured number, by the value's number in the spec."""
     return last_value_at(value)
 
 
 def statistics_place(spec: Spec, value: int, half_life: int) -> int:
-    """Return where the statistics of a value and a half-life begin, both by their number in the spec."""
+    """Return the place at which the statistics of a value and a half-life begin, both by their number in the spec."""
     return statistics_at(len(spec.history.values), len(spec.history.half_lives), value, half_life)
 
 
@@ -30,5 +30,5 @@ def slowest_half_life(spec: Spec) -> int:
 
 
 def slowest_weight_place(spec: Spec, value: int) -> int:
-    """Return where the weight of a value stands that fades slowest; it says whether the value was ever measured."""
+    """Return the place of a value's weight with the longest half-life; it is above 0 if the value was ever measured."""
     return statistics_place(spec, value, slowest_half_life(spec)) + WEIGHT

@@ -1,4 +1,4 @@
-"""Running statistics of outcomes, the strongest features: what was seen of a node, a client, a pair."""
+"""Make the tables of history: decayed statistics, latent factors, change points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HISTORY, LATENT_FACTORS, CHANGE_POINTS = "history", "latent_factors", "change_po
 """The tables of running statistics, under the names of their sections in a spec."""
 
 UNSIZED: Mapping[str, int] = {HISTORY: 1_000_000, LATENT_FACTORS: 65_536, CHANGE_POINTS: 16_384}
-"""Capacities of ``auto`` where no data has said how many keys there are: a model that was not trained by fogline."""
+"""Capacities for ``auto`` if no data was counted, as for a model that fogline did not train."""
 
 
 def checked_capacity(capacity: object, what: str) -> int:
@@ -47,8 +47,8 @@ def _number(capacity: Capacity, table: str) -> int:
 def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
     """Return empty statistics for a spec.
 
-    Twice the capacity is set aside, so that buckets rarely overflow; the operating system hands out
-    the memory only as entries come.
+    The table has at least twice the capacity, so that buckets rarely overflow. The operating system provides the memory
+    only as entries are written.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
 
 
 def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
-    """Return factor models that know nothing; all share one table."""
+    """Return empty latent factors; all models share one table."""
     models = list(factors)
     slots = _slots(sum(_number(model.capacity, LATENT_FACTORS) for model in models))
     rows = _rows(slots, VECTOR + max((model.rank for model in models), default=0))
@@ -88,7 +88,7 @@ def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
 
 
 def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArrays:
-    """Return change_points of which nothing is known; groups of all kinds share one table."""
+    """Return empty change points; groups of all kinds share one table."""
     kinds = list(change_points)
     slots = _slots(sum(_number(kind.capacity, CHANGE_POINTS) for kind in kinds))
     rows = _rows(slots, TIME_FLOATS + SPANS + 1)
@@ -121,6 +121,6 @@ def _slots(capacity: int) -> int:
 
 
 def _rows(slots: int, width: int) -> NDArray[np.float32]:
-    """Return rows of zeros, padded to whole cache lines and starting on them; the memory is not touched yet."""
+    """Return rows of zeros, padded and aligned to whole cache lines. The memory is not touched yet."""
     rows: NDArray[np.float32] = aligned_zeros((slots, -(-width // LINE_FLOATS) * LINE_FLOATS), np.float32)
     return rows

@@ -1,4 +1,4 @@
-"""The policy of a spec as numbers and tables."""
+"""The policy of a spec as numbers and arrays."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ EXPLORES: Final = ("none", "epsilon", "softmax", "inverse_gap", "ucb", "thompson
 
 
 class PolicyArrays(NamedTuple):
-    """How head values become a choice.
+    """How head values turn into a choice.
 
     Attributes
     ----------
     calibration
         (n_heads, 3) float64: link, intercept and slope.
     uncertainty
-        (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power.
+        (n_heads, 2) float64: factor and power that turn a sum of leaf variances into the variance of a raw score.
     given_ok
-        (n_heads,) bool: the value counts with the probability of success.
+        (n_heads,) bool: whether the value counts with the probability of success.
     failure
-        Which head predicts failure, -1 for none.
+        Number of the head that predicts failure, -1 for none.
     weights, load, price_weight
         (n_profiles, n_heads), (n_profiles,), (n_profiles,) float64; the last profile is the default.
     when_column, when_key
-        (n_profiles, n) int32 and uint64: key columns of the request and what they must equal, -1 for no more.
+        (n_profiles, n) int32 and uint64: key columns of the request and the values that they must equal; -1 past the
+        last.
     price, demand
-        Columns of node and request values, -1 for none.
+        Number columns of the node and of the request, -1 for none.
     explore, epsilon, temperature, uncertainty_scale
-        How to draw.
+        The rule of exploration and its parameters.
     budget, max_utility_loss
-        Share of the decisions that may be for another candidate than the best; by how much utility that one may be
-        worse.
+        Largest share of decisions for another candidate than the best; largest loss of utility against the best.
     newcomer_share, newcomer_below
-        Share of the draws for candidates with fewer known outcomes than ``newcomer_below``.
+        Share of the draws for candidates with fewer outcomes than ``newcomer_below``.
     count_key, newcomer_key
-        History keys under which outcomes are counted, for the uncertainty and for newcomers; -1 where not needed.
+        History keys under which outcomes are counted, for the uncertainty and for newcomers; -1 if not needed.
     by_leaves
-        Whether the uncertainty comes from the variances of leaves.
+        Whether the uncertainty is also computed from the variances of leaves.
     weights_at, fade
-        (n_values,) int32, places in a history row of the slowest weight of each value, and 1 / its half-life in
-        seconds.
+        (n_values,) int32, places in a history row of each value's weight with the longest half-life; 1 / that
+        half-life in seconds.
     hold
         Seconds a reservation lasts.
     spread
-        (n, 2) int32: key columns of nodes, and how many nodes of one value a slate may have.
+        (n, 2) int32: key columns of nodes, and how many nodes with one value a slate may have.
     """
 
     calibration: NDArray[np.float64]
@@ -80,29 +80,29 @@ class PolicyArrays(NamedTuple):
 
 
 class CandidateArrays(NamedTuple):
-    """The candidates of one request as the policy sees them, and the slate in the making; scratch of one thread.
+    """The candidates of one request, and the slate while it is built. Scratch memory of one thread.
 
     Attributes
     ----------
     position, slot
         (n,) int32: place in the caller's list, and slot in the fleet.
     raw, values
-        (n, n_heads) float32 raw scores and float64 calibrated values; (n, 2 n_heads) scores where the policy asks for
-        the variances of leaves, which follow them.
+        (n, n_heads) float32 raw scores and float64 calibrated values. If the policy needs variances of leaves, ``raw``
+        is (n, 2 n_heads), with the variances after the scores.
     utility, uncertainty
-        (n,) float64: the utility, and its standard error or what a bonus for it adds.
+        (n,) float64: the utility, and its uncertainty.
     standard_error
-        (n,) float64, the standard error that the leaves' variances give, before outcomes are counted.
+        (n,) float64, standard error of the utility by the leaves' variances, before outcomes are counted.
     n_outcomes
-        (n,) float64, outcomes that history holds of the candidate, faded.
+        (n,) float64, decayed count of the candidate's outcomes in history.
     is_new
-        (n,) bool: fewer outcomes are known than ``newcomer_below``.
+        (n,) bool: whether it has fewer outcomes than ``newcomer_below``.
     feasible
-        (n,) bool: a slate that begins with the candidate covers the demand.
+        (n,) bool: whether a slate that begins with the candidate covers the demand.
     probability
         (n,) float64, with which the candidate is drawn.
     spare_utility
-        (n,) float64, utility of those that may be alternatives, -inf for all others.
+        (n,) float64, utility of candidates that may be alternatives, -inf for the others.
     slate
         (max_nodes,) int32.
     ranked

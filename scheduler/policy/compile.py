@@ -1,4 +1,4 @@
-"""The spec's utility, ledger and exploration as the tables that kernels run."""
+"""Compile the spec's utility, ledger and exploration into the arrays that kernels read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.policy.arrays import EXPLORES, PolicyArrays
 from scheduler.spec import Profile, Spec, seconds
 
 KEPT = ("max_nodes", "alternatives")
-"""What the decision log is laid out by, so that it stays as long as a scheduler lives."""
+"""Keys that fix the shape of the decision log, so they cannot change while a scheduler runs."""
 
 
 def with_policy(model: Model, spec: Spec) -> Model:
@@ -25,7 +25,7 @@ def with_policy(model: Model, spec: Spec) -> Model:
     Raises
     ------
     InputError
-        If it is no spec, or one whose columns, history, features, cost or heads are not the model's.
+        If ``spec`` is not a `Spec`, or if its fingerprint is not the model's.
     """
     if not isinstance(spec, Spec):
         message = f"spec: expected a Spec, as load_spec returns, found {type(spec).__name__}"
@@ -59,7 +59,7 @@ def check_arm(state: Spec, arm: Spec) -> None:
 
 
 def check_swap(old: Spec, new: Spec) -> None:
-    """Raise `InputError` unless a running scheduler can go from one spec to the other without losing its state."""
+    """Raise `InputError` unless a running scheduler can change to the new spec and keep its state."""
     pairs = {name: (getattr(old, name), getattr(new, name)) for name in STATE}
     pairs |= {f"policy.{name}": (getattr(old.policy, name), getattr(new.policy, name)) for name in KEPT}
     for name, (expected, found) in pairs.items():
@@ -69,12 +69,12 @@ def check_swap(old: Spec, new: Spec) -> None:
 
 
 def compile_policy(model: Model) -> PolicyArrays:
-    """Return the policy of a model's spec over its heads.
+    """Return the policy of a model's spec as arrays.
 
     Raises
     ------
     InputError
-        If it asks for the doubt of leaves, of which the artifact knows nothing.
+        If the policy needs the variances of leaves and the artifact has none.
     """
     spec, features, calibration = model.spec, model.features, model.calibration
     utility = spec.utility

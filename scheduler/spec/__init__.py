@@ -1,7 +1,8 @@
 """Reads a spec.
 
-A spec is read once, checked whole, and frozen; every reference in it (a feature to a column, a statistic to a
-history key, a utility weight to a head) is checked then, so that the rest of the library may rely on it.
+A spec is one TOML file that says what a model sees, predicts and maximises. It is read once, checked as a whole and
+frozen. The checks follow every reference (a feature to a column, a statistic to a history key, a utility weight to a
+head), so the rest of the library relies on a valid spec.
 """
 
 from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY, seconds

@@ -1,4 +1,4 @@
-"""Checks of a whole spec: every reference leads somewhere, every number is in range."""
+"""Checks of a whole spec: every reference resolves, every number is in range."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def seconds(duration: str) -> float:
-    """Return a duration such as ``90s``, ``15m``, ``6h`` or ``2d`` in seconds; refuse all others."""
+    """Return a duration such as ``90s``, ``15m``, ``6h`` or ``2d`` in seconds; raise `SpecError` for any other text."""
     match = _DURATION.fullmatch(duration)
     if match is None or float(match[1]) == 0:
         message = f"duration {duration!r}: expected a positive number and one of s, m, h, d, such as '15m'"
@@ -40,7 +40,7 @@ def seconds(duration: str) -> float:
 
 
 def check_spec(spec: Spec) -> None:
-    """Raise `SpecError`, naming the key, unless all references and ranges of the spec hold."""
+    """Raise `SpecError`, which names the key, unless all references and ranges of the spec are valid."""
     for check in (
         _check_columns,
         _check_outcomes,

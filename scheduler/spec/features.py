@@ -20,7 +20,7 @@ class NodeColumn(Section, frozen=True, tag_field="op", tag="node"):
 
 
 class Clock(Section, frozen=True, tag_field="op", tag="clock"):
-    """Where in a repeating period (such as ``24h``) the decision falls, in [0, 1)."""
+    """Position of the decision in a repeating period such as ``24h``, in [0, 1)."""
 
     period: str
 
@@ -35,7 +35,7 @@ class Statistic(Section, frozen=True, tag_field="op", tag="history"):
 
 
 class Equal(Section, frozen=True, tag_field="op", tag="equal"):
-    """1 where a category of the request equals one of the node, 0 where not, missing where either is."""
+    """1 if a category of the request equals one of the node, 0 if not, missing if either is missing."""
 
     request: str
     node: str
@@ -63,16 +63,16 @@ class Dot(Section, frozen=True, tag_field="op", tag="dot"):
 
 
 class LatentFactor(Section, frozen=True, tag_field="op", tag="latent_factors"):
-    """A part of what the latent factors ``of`` say of client and node; see `LatentFactors`."""
+    """The prediction of the latent factors ``of``, or one part of it; see `LatentFactors`."""
 
     of: str
     part: Literal["prediction", "client", "node", "pair"] = "prediction"
 
 
 class ShrunkMean(Section, frozen=True, tag_field="op", tag="shrunk"):
-    """A decayed mean under several keys, from fine to coarse: each is drawn towards the next by its ``strength``.
+    """A decayed mean under several keys, from fine to coarse: each mean is shrunk towards the next coarser one.
 
-    That is how many outcomes the coarser mean is worth.
+    ``strength`` is how many outcomes the coarser mean is worth.
     """
 
     keys: tuple[str, ...]
@@ -82,7 +82,7 @@ class ShrunkMean(Section, frozen=True, tag_field="op", tag="shrunk"):
 
 
 class ChangePoint(Section, frozen=True, tag_field="op", tag="change_point"):
-    """What the change points ``of`` say of the last change in a group; see `ChangePoints`."""
+    """An estimate about the last change of a group, by the change points ``of``; see `ChangePoints`."""
 
     of: str
     part: Literal["fresh", "age", "ended"]

@@ -19,7 +19,7 @@ class Profile(Section, frozen=True):
 class Utility(Section, frozen=True):
     """What the policy maximises: a weighted sum of heads, load and price.
 
-    A head trained given success counts with the probability of success. ``load`` weighs the share of a node's
+    A head with ``given_ok`` counts with the probability of success. ``load`` weighs the share of a node's
     uplink that is reserved, ``price_weight`` the node column ``price``.
     """
 
@@ -31,9 +31,9 @@ class Utility(Section, frozen=True):
 
 
 class Tier(Section, frozen=True):
-    """Nodes whose categories equal the request's, or have it in their set; an empty ``match`` is every node.
+    """Nodes whose categories equal the request's, or whose set holds it; an empty ``match`` is every node.
 
-    Without a ``limit`` a tier may fill all the places that the tiers before it have left.
+    Without a ``limit`` a tier may fill all places that earlier tiers left.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Tier(Section, frozen=True):
 
 
 class Candidates(Section, frozen=True):
-    """Where candidates come from when the caller names none: tiers in order, up to ``limit`` in all."""
+    """Where candidates come from if the caller names none: tiers in order, up to ``limit`` candidates in all."""
 
     limit: int = 256
     tiers: tuple[Tier, ...] = (Tier(name="any"),)
 
 
 class Ledger(Section, frozen=True):
-    """Uplink bookkeeping: a node's capacity, a request's demand (both kbit/s), how long it is held."""
+    """Uplink bookkeeping: a node's capacity and a request's demand (kbit/s), and how long a reservation lasts."""
 
     capacity: str
     demand: str
@@ -57,12 +57,12 @@ class Ledger(Section, frozen=True):
 
 
 class Policy(Section, frozen=True):
-    """How nodes are chosen by utility, and how others than the best are explored.
+    """How nodes are chosen by utility, and how other nodes than the best are explored.
 
     ``explore`` names the rule. ``epsilon`` and ``temperature`` belong to the rules of that name; ``uncertainty_scale``
     and ``uncertainty`` belong to ``ucb``, which adds the uncertainty of a candidate to its utility, and to
     ``thompson``, which takes it as the standard deviation of the utility. The uncertainty is
-    ``uncertainty_scale / sqrt(1 + count)``, where ``count`` is the faded count of outcomes under the history key
+    ``uncertainty_scale / sqrt(1 + count)``, where ``count`` is the decayed count of outcomes under the history key
     ``count_key``. With ``uncertainty = "leaves"`` it is also multiplied by the standard error that the forest's leaves
     give the utility.
 
@@ -72,7 +72,7 @@ class Policy(Section, frozen=True):
     history key ``newcomer_key``.
 
     ``spread`` limits for a node category how many nodes of a slate may have the same value. ``alternatives`` is how
-    many further nodes come with a decision, best first, for the case that the slate's nodes refuse.
+    many further nodes come with a decision, best first, in case the slate's nodes refuse.
     """
 
     explore: Literal["none", "epsilon", "softmax", "inverse_gap", "ucb", "thompson"] = "none"

@@ -1,4 +1,4 @@
-"""Reading a spec from TOML or from the JSON kept in an artifact."""
+"""Read a spec from TOML, or from the JSON in an artifact."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def load_spec(path: str | Path) -> Spec:
     Raises
     ------
     SpecError
-        If the file cannot be read, has an unknown key or a wrong type, or refers to something it does not
-        define. The message starts with the file and names the key.
+        If the file cannot be read, has an unknown key or a wrong type, or refers to something undefined. The message
+        starts with the file and names the key.
     """
     try:
         return parse_spec(Path(path).read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def spec_from_json(data: bytes) -> Spec:
-    """Read back what `Spec.to_json` wrote; raises `SpecError` like `load_spec`."""
+    """Read what `Spec.to_json` wrote; raise `SpecError` as `load_spec` does."""
     try:
         raw = msgspec.json.decode(data)
         check_renamed(raw)

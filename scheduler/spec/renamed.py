@@ -1,4 +1,4 @@
-"""Keys of specs that have another name today; a spec that uses an old one is refused with the new one."""
+"""Keys of specs that were renamed; a spec with an old name is refused with the new name in the message."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def check_renamed(raw: Any) -> None:  # noqa: ANN401 - whatever a TOML or JSON f
     """Raise `SpecError` if a decoded spec has a key or a value under its old name."""
     for where, found, names in _named(raw):
         if found in names:
-            message = f"{where}: expected {names[found]!r}, which {found!r} is called today, found {found!r}"
+            message = f"{where}: expected {names[found]!r}, the new name of {found!r}, found {found!r}"
             raise SpecError(message)
 
 
 def _named(raw: Any) -> Iterator[tuple[str, Any, dict[str, str]]]:  # noqa: ANN401
-    """Yield where a name stands, the name, and the old names that it must not be."""
+    """Yield the place of a name, the name, and the old names that it must not be."""
     spec = _table(raw)
     policy, utility = _table(spec.get("policy")), _table(spec.get("utility"))
     profiles = utility.get("profiles")

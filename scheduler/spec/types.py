@@ -1,4 +1,4 @@
-"""The parts of a spec as frozen typed values; what each key of the TOML file means stands here."""
+"""The parts of a spec as frozen typed values. The docstrings say what each key of the TOML file means."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Capacity: TypeAlias = int | Literal["auto"]
 _VALUE = re.compile(r"(?:(log1p|residual)\((\w+)\)|(\w+))")
 
 CLIENT, NODE = "client", "node"
-"""The two ids a history key may name besides ``request.COLUMN`` and ``node.COLUMN``."""
+"""The two ids that a history key may name besides ``request.COLUMN`` and ``node.COLUMN``."""
 
 FAILED, COST = "failed", "cost"
-"""Outcomes every spec has: 1 where the request failed, else 0; and what it cost (see `Cost`)."""
+"""Outcomes that every spec has: 1 if the request failed, else 0; and its cost (see `Cost`)."""
 
 
 class Slice(Section, frozen=True):
@@ -37,8 +37,8 @@ class Slice(Section, frozen=True):
 class Telemetry(Section, frozen=True):
     """Which telemetry column plays which role.
 
-    Without ``time`` a row was decided at the start of its slice. Its outcome arrives after the first of the
-    ``arrival`` columns that is not null, in milliseconds; without such a column, at once.
+    Without ``time`` a row was decided at the start of its slice. The first of the ``arrival`` columns that is not null
+    says how many milliseconds after the decision its outcome arrived; without such a column it arrived at once.
     """
 
     client: str
@@ -50,7 +50,7 @@ class Telemetry(Section, frozen=True):
 
 
 class Outcome(Section, frozen=True):
-    """A measured number with its unit and the range outside which a row is rejected."""
+    """A measured number: its unit, and its range. A row with a value outside the range is rejected."""
 
     unit: str = ""
     min: float | None = None
@@ -60,8 +60,8 @@ class Outcome(Section, frozen=True):
 class Column(Section, frozen=True):
     """A column of a request or a node.
 
-    ``number`` and ``category`` columns are one value wide, a ``vector`` is ``size`` numbers. A node's ``categories``
-    are a set of any size, such as the contents it holds; tiers ask for one of them.
+    A ``number`` or ``category`` column has one value, a ``vector`` has ``size`` numbers. A node's ``categories`` are a
+    set of any size, such as the contents that it holds; a tier asks for one of them.
     """
 
     type: Literal["number", "category", "vector", "categories"] = "number"
@@ -73,7 +73,7 @@ class Column(Section, frozen=True):
 
 
 class Cost(Section, frozen=True):
-    """What a request costs: an outcome where it succeeded; where it failed a fixed amount, or at least that.
+    """What a request costs: the outcome ``success`` if it succeeded, ``failure`` if it failed.
 
     With ``failure_column`` a failure costs the larger of ``failure`` and that outcome.
     """
@@ -84,12 +84,12 @@ class Cost(Section, frozen=True):
 
 
 class LatentFactors(Section, frozen=True):
-    """A low-rank model of a value of the history, learned from every outcome: biases and vectors of client and node.
+    """A low-rank model of a tracked value, updated by every outcome: biases and vectors of client and node.
 
-    ``client`` and ``node`` are keys of the history, the one of parts of the request alone, the other of parts of the
-    node alone. A bias has a part that fades with ``half_life`` and one that stays. What was learned of an entity that
-    is silent for ``memory`` counts no more than what is known of a new one. ``capacity`` is about how many clients and
-    nodes fit, as in `History`; all models share one table.
+    ``client`` and ``node`` are history keys: the first has parts of the request alone, the second parts of the node
+    alone. Each bias has one part that decays with ``half_life`` and one that stays. A client or node without outcomes
+    for ``memory`` is as uncertain as a new one. ``capacity`` is about how many clients and nodes fit, as in `History`;
+    all models share one table.
     """
 
     value: str
@@ -102,9 +102,9 @@ class LatentFactors(Section, frozen=True):
 
 
 class ChangePoints(Section, frozen=True):
-    """Groups of which all members change their value at once, and keep it in between.
+    """Groups whose members all change their value at once, and keep it in between.
 
-    ``group`` and ``member`` are keys of the history. A value within ``tolerance`` of the one before is the same. The
+    ``group`` and ``member`` are history keys. A value within ``tolerance`` of the one before is the same. The
     time between two changes is Weibull distributed: its median is ``length``; ``shape`` 1 makes a change equally likely
     at any time, a larger ``shape`` makes the times more alike. ``same`` is the probability that a member has the same
     value after a change. ``capacity`` is about how many groups fit, as in `History`.
@@ -121,11 +121,11 @@ class ChangePoints(Section, frozen=True):
 
 
 class History(Section, frozen=True):
-    """Decayed running statistics: which values, how fast they fade, under which keys.
+    """Decayed statistics of outcomes: which values, how fast they decay, under which keys.
 
     A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
-    ``capacity`` is about how many entries, over all keys, fit before any is let go. The table has 2 to 4 times as
-    many places, all of which can fill: that many entries are its bound. It is a matter of memory, not of what a
+    ``capacity`` is about how many entries, over all keys, fit before any is evicted. The table has 2 to 4 times as many
+    places, and all of them can fill. It is a matter of memory, not of what a
     feature means, so it is no part of the fingerprint.
     """
 
@@ -136,9 +136,9 @@ class History(Section, frozen=True):
 
 
 class Value(msgspec.Struct, frozen=True):
-    """A tracked or predicted value: an outcome, as it is or as ``log(1 + outcome)``; or a factor model's residual.
+    """A tracked or predicted value: an outcome, ``log(1 + outcome)``, or the residual of latent factors.
 
-    Of a residual ``outcome`` is the model's name.
+    For a residual, ``outcome`` is the name of the latent factors.
     """
 
     outcome: str
@@ -158,10 +158,9 @@ class Value(msgspec.Struct, frozen=True):
 class Head(Section, frozen=True):
     """A predicted quantity: one LightGBM forest with its link and calibration.
 
-    ``logistic`` is for ``failed``; ``log`` fits ``log1p(outcome)`` and is corrected to predict the mean of
-    the outcome itself; ``identity`` predicts the mean of the target as written. ``given_ok`` trains on
-    successes. With a ``quantile`` a head predicts what so large a share of outcomes does not exceed, in place of the
-    mean.
+    ``logistic`` is for ``failed``. ``log`` fits ``log1p(outcome)`` and is calibrated to predict the mean of the outcome
+    itself. ``identity`` predicts the mean of the target as written. ``given_ok`` trains on successes alone. With a
+    ``quantile`` the head predicts that quantile of the outcomes in place of the mean.
     """
 
     target: str
@@ -175,12 +174,12 @@ class Head(Section, frozen=True):
 class Training(Section, frozen=True):
     """How a model is fitted.
 
-    ``reveal`` is the share of telemetry outcomes that history sees during replay; below 1 it imitates
-    serving, where only the chosen node's outcome is seen. ``burn_in`` is the share of the slices that only
-    feed history, ``validation`` the share of the last ones kept for early stopping, calibration and metrics.
-    At most ``rows`` rows are kept of all slices after the burn-in, those fitted and those held out together.
-    ``rehearse`` is the share of the slices, the last ones, that a first model serves, so that the model is fitted on
-    what it will see when it serves; 0 for none.
+    ``reveal`` is the share of telemetry outcomes that history sees during replay. A share below 1 imitates serving,
+    which sees the outcome of the chosen node alone. ``burn_in`` is the share of the slices, the first, that only fill
+    history. ``validation`` is the share of the slices, the last, for early stopping, calibration and metrics. At most
+    ``rows`` rows of the slices after the burn-in are kept, fitted and validation rows together. ``rehearse`` is the
+    share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
+    With 0 there is no rehearsal.
     """
 
     reveal: float = 1.0
@@ -194,7 +193,7 @@ class Training(Section, frozen=True):
 
 
 class Evaluation(Section, frozen=True):
-    """What replays and place-bound baselines need: (lat, lon) columns, the carrier column, the split."""
+    """What an evaluation needs: columns for the baselines by place and carrier, its first slice, its request rounds."""
 
     place: tuple[str, str] | None = None
     carrier: str | None = None
@@ -203,7 +202,7 @@ class Evaluation(Section, frozen=True):
 
 
 class Spec(Section, frozen=True, kw_only=True):
-    """A whole spec. Read one with `load_spec`; nothing that fails its checks comes back."""
+    """A whole spec. `load_spec` reads one and checks it."""
 
     name: str
     about: str = ""

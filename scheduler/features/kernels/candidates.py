@@ -41,7 +41,7 @@ def fill_pairs(
     work: PairWork,
     out: np.ndarray,
 ) -> None:
-    """Write the pair features of request ``i`` and many nodes: feature by feature, as `fill` node by node.
+    """Write the pair features of request ``i`` and many nodes, feature by feature; `fill` does the same node by node.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def fill_pairs(
 def _statistics(
     program: FeatureProgram, f: int, history: HistoryArrays, found: np.ndarray, now: float, work: PairWork
 ) -> None:
-    """Write statistic ``f`` of many entries to ``work.x``: what it is made of side by side, then as `statistic`."""
+    """Write statistic ``f`` of many entries to ``work.x``, as vectors; `statistic` does the same for one entry."""
     op, at, other = program.op[f], program.args[f, 1], program.args[f, 2]
     x, y = work.x[: found.size], work.y[: found.size]
     if op in (OP_AGE, OP_COUNT):
@@ -115,7 +115,7 @@ def find_all(
     history: HistoryArrays,
     work: PairWork,
 ) -> None:
-    """Look up history key ``k`` of many nodes at once, but once: all buckets are asked for first, then all rows."""
+    """Look up history key ``k`` of many nodes, once per request: prefetch all buckets first, then all rows."""
     if work.sought[k]:
         return
     work.sought[k] = True
@@ -126,7 +126,7 @@ def find_all(
 
 @kernel
 def _look_up(table: HistoryArrays | LatentFactorArrays, n: int, work: PairWork, at: int) -> None:
-    """Write the slots of the first keys in ``work`` to row ``at`` of ``work.found``, and ask for their rows."""
+    """Write the slots of the first ``n`` keys in ``work`` to row ``at`` of ``work.found``, and prefetch their rows."""
     for c in range(n):
         prefetch_bucket(table, work.keys[c])
     for c in range(n):
@@ -170,10 +170,10 @@ def _factors(
     now: float,
     work: PairWork,
 ) -> None:
-    """Write feature ``f`` of many nodes, a part of a factor model, to ``work.x``."""
+    """Write feature ``f`` of many nodes, a part of latent factors, to ``work.x``."""
     m, which = program.args[f, 0], program.args[f, 1]
     client = find(history.latent_factors, model_key(program, m, 0, request, i, node, 0))
-    at = program.n_parts.size + m  # in which row of `work.found` the model's nodes are
+    at = program.n_parts.size + m  # row of `work.found` for the model's nodes
     if not work.sought[at]:
         work.sought[at] = True
         for c in range(slots.size):
@@ -195,7 +195,7 @@ def _change_points(
     now: float,
     work: PairWork,
 ) -> None:
-    """Write regime feature ``f`` of many nodes to ``work.x``; a group that many share is looked up once."""
+    """Write change-point feature ``f`` of many nodes to ``work.x``; look up a group once if neighbours share it."""
     g, which = program.args[f, 0], program.args[f, 1]
     if which == CHANGE_POINT_FRESH:
         find_all(program, program.change_points[g, 2], request, i, node, slots, history, work)
@@ -218,7 +218,7 @@ def _distances(
     slots: np.ndarray,
     work: PairWork,
 ) -> None:
-    """Compute distance feature ``f`` of many nodes: coordinates side by side first, so that the rest is vectors."""
+    """Write distance feature ``f`` of many nodes to ``work.x``; gather coordinates first, so the rest is vectors."""
     a, b, c, d = program.args[f, 0], program.args[f, 1], program.args[f, 2], program.args[f, 3]
     lat, lon = request.values[i, a], request.values[i, c]
     for n in range(slots.size):

@@ -1,4 +1,4 @@
-"""Mix the columns of a request and a node into the keys under which history is kept."""
+"""Hash columns of a request and a node into history keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.runtime.jit import inlined
 def history_key(
     program: FeatureProgram, k: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
 ) -> np.uint64:
-    """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` where any part is null."""
+    """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` if any part is missing."""
     # Starting from the key's own number keeps equal parts of different keys apart.
     key = np.uint64(k + 1)
     for p in range(program.n_parts[k]):
@@ -32,17 +32,17 @@ def history_key(
 def model_key(
     program: FeatureProgram, m: int, side: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
 ) -> np.uint64:
-    """Return under which key factor model ``m`` holds request ``i`` (side 0) or node ``j`` (side 1)."""
+    """Return the key of request ``i`` (side 0) or node ``j`` (side 1) in latent factors ``m``."""
     return latent_factors.entity_key(history_key(program, program.models[m, 1 + side], request, i, node, j), m)
 
 
 @inlined
 def group_key(program: FeatureProgram, g: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int) -> np.uint64:
-    """Return under which key change_points of kind ``g`` hold the group of request ``i`` and node ``j``."""
+    """Return the key of the group of request ``i`` and node ``j`` in change points of kind ``g``."""
     return latent_factors.entity_key(history_key(program, program.change_points[g, 1], request, i, node, j), g)
 
 
 @inlined
 def last_seen(history: HistoryArrays, slot: int) -> float:
-    """Return when the last outcome of an entry came; NaN for slot -1."""
+    """Return the time of an entry's last outcome; NaN for slot -1."""
     return history.seen[slot] if slot >= 0 else np.nan

@@ -1,4 +1,4 @@
-"""Teach history, latent factors and change points what an outcome was."""
+"""Update latent factors, change points and history by an outcome."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scheduler.runtime.jit import inlined
 def prefetch_buckets(
     program: FeatureProgram, request: ColumnArrays, i: int, node: ColumnArrays, j: int, history: HistoryArrays
 ) -> None:
-    """Ask for the buckets that `learn` will look in; well before `prefetch_entries`."""
+    """Prefetch the buckets that `learn` will search; call it well before `prefetch_entries`."""
     for k in range(program.n_parts.size):
         prefetch_bucket(history, history_key(program, k, request, i, node, j))
 
@@ -28,7 +28,7 @@ def prefetch_buckets(
 def prefetch_entries(
     program: FeatureProgram, request: ColumnArrays, i: int, node: ColumnArrays, j: int, history: HistoryArrays
 ) -> None:
-    """Ask for the entries that `learn` will change, where there are such yet."""
+    """Prefetch the entries that `learn` will change, if they exist."""
     for k in range(program.n_parts.size):
         prefetch_entry(history, history_key(program, k, request, i, node, j))
 
@@ -44,12 +44,12 @@ def learn(
     values: np.ndarray,
     now: float,
 ) -> None:
-    """Fold an outcome's tracked values into latent factors, change points, then every history key.
+    """Update latent factors, then change points, then every history key by an outcome's tracked values.
 
     Parameters
     ----------
     values
-        (n_values,) float64, NaN where not measured; residuals of factor models are written to it.
+        (n_values,) float64, NaN if not measured; residuals of latent factors are written to it.
     now
         Arrival of the outcome in seconds.
     """

@@ -1,6 +1,6 @@
-"""The one definition of every model input: fills feature rows from a request, a node and history.
+"""Compute features from a request, a node and history: the one definition of every model input.
 
-Serving calls `fill` for an owner when that owner changes; replay calls `fill_row` for each row.
+Serving calls `fill` for an owner when that owner changes. Replay calls `fill_row` for each row.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_statistic(op: int) -> bool:
 
 @inlined
 def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float) -> float:
-    """Return statistic ``f`` of the entry in a slot; NaN where the slot is -1 or nothing was seen."""
+    """Return statistic ``f`` of the entry in a slot; NaN if the slot is -1 or nothing was seen."""
     if slot < 0:
         return np.nan
     op = program.op[f]
@@ -62,15 +62,15 @@ def statistic(program: FeatureProgram, f: int, history: HistoryArrays, slot: int
         return np.nan
     if op == OP_MEAN:
         return history.rows[slot, at + MEAN]
-    # OP_VARIANCE is the one left.
+    # Only OP_VARIANCE is left.
     return history.rows[slot, at + SQUARES] / weight
 
 
 @inlined
 def shrink(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, now: float, coarse: float) -> float:
-    """Return the mean of feature ``f`` in a slot, drawn towards a coarser one; that alone where nothing was seen.
+    """Return the mean of feature ``f`` in a slot, shrunk towards a coarser mean; the coarser mean if nothing was seen.
 
-    The weights are those as of now, so that what has not been seen for long gives way.
+    Weights are decayed to now, so a mean without recent outcomes counts less.
     """
     if slot < 0:
         return coarse
@@ -116,7 +116,7 @@ def factor(
     history: HistoryArrays,
     now: float,
 ) -> float:
-    """Return feature ``f``, a part of a factor model; one of the client alone reads nothing of the node."""
+    """Return feature ``f``, a part of latent factors; the client's bias reads nothing of the node."""
     m, which = program.args[f, 0], program.args[f, 1]
     left, right = -1, -1
     if which != PART_NODE:
@@ -137,7 +137,7 @@ def change_point(
     history: HistoryArrays,
     now: float,
 ) -> float:
-    """Return feature ``f``, what is known of the last change in a group."""
+    """Return feature ``f``, an estimate about the last change of a group."""
     g, which = program.args[f, 0], program.args[f, 1]
     seen = np.nan
     if which == CHANGE_POINT_FRESH:
@@ -165,7 +165,7 @@ def category_code(program: FeatureProgram, f: int, key: np.uint64) -> float:
 def plain(
     program: FeatureProgram, f: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int, now: float
 ) -> float:
-    """Return feature ``f`` of request ``i`` and node ``j``, for all operations but statistics."""
+    """Return feature ``f`` of request ``i`` and node ``j``, for operations that read neither history nor its models."""
     op = program.op[f]
     a, b = program.args[f, 0], program.args[f, 1]
     if op == OP_REQUEST:
@@ -189,7 +189,7 @@ def plain(
     c, d = program.args[f, 2], program.args[f, 3]
     if op == OP_DISTANCE:
         return distance_km(request.values[i, a], request.values[i, c], node.values[j, b], node.values[j, d])
-    # OP_DOT is the one left.
+    # Only OP_DOT is left.
     total = 0.0
     for n in range(c):
         total += request.values[i, a + n] * node.values[j, b + n]
@@ -225,7 +225,7 @@ def fill(
         f = owned[n]
         op = program.op[f]
         if is_statistic(op):
-            if program.args[f, 0] != key:  # features of one history key mostly stand together
+            if program.args[f, 0] != key:  # features of one history key are mostly neighbours
                 key = program.args[f, 0]
                 slot = find(history, history_key(program, key, request, i, node, j))
             x = statistic(program, f, history, slot, now)

@@ -1,12 +1,12 @@
-"""When the values of a group last changed, all at once: online detection of change points.
+"""Estimate when all values of a group last changed at once: online detection of change points.
 
-A group is one client, say, and its members are the pairs of that client with each node. A regime lasts while no value
-of any member changes. Only what is asked anew tells: a member that comes back with another value says that a change
-lies between its two outcomes, one that comes back the same makes that less likely. A group's state is the probability
-that its last change lies in each of the latest spans of time, moved on by every outcome as in Bayesian online change
-point detection (Adams and MacKay, arXiv:0710.3742, 2007), with the likelihood of a repeated value in the place of a
-model of values. Regimes last a Weibull time: half of them less than ``length``, and the more equally long the larger
-``shape`` is; with 1 a change is as likely at any age.
+A group may be a client; its members are then the pairs of that client with each node. Only repeated measurements are
+informative: if a member's value differs from its previous one, a change lies between the two outcomes; if it is the
+same, a change is less likely. A group's state is the probability that its last change lies in each of the latest spans
+of time. Every outcome updates it, as in Bayesian online change point detection (Adams and MacKay, arXiv:0710.3742,
+2007); the likelihood of a repeated value takes the place of a model of values. The time between changes is Weibull
+distributed with the median ``length``. The larger ``shape``, the more regular it is; with 1 a change is equally likely
+at any age.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def _power(x: float, n: int) -> float:
 
 @inlined
 def _middle(change_points: ChangePointArrays, slot: int, span: int) -> float:
-    """Return the middle of a span; of the first, which has no beginning, its end."""
+    """Return the middle of a span, or the end of the first span, which has no beginning."""
     edges = change_points.edges[slot]
     return edges[span] if span == 0 else edges[span - 1] + 0.5 * (edges[span] - edges[span - 1])
 
 
 @inlined
 def _lasts(change_points: ChangePointArrays, g: int, began: float, so_far: float, now: float) -> float:
-    """Return the probability that a regime that has lasted up to ``so_far`` lasts up to ``now``."""
+    """Return the probability that a group without a change up to ``so_far`` has none up to ``now``."""
     length, shape = change_points.numbers[g, LENGTH], change_points.shape[g]
     gone = _power(max(now - began, 0.0) / length, shape) - _power(max(so_far - began, 0.0) / length, shape)
-    return np.exp2(-max(gone, 0.0)) if gone < LARGEST else 0.0  # false where both are infinite, too
+    return np.exp2(-max(gone, 0.0)) if gone < LARGEST else 0.0  # false for NaN, if both are infinite
 
 
 @inlined
 def _after(change_points: ChangePointArrays, slot: int, span: int, time: float) -> float:
-    """Return the part of a span that comes after a time."""
+    """Return the share of a span that lies after a time."""
     end = change_points.edges[slot, span]
     if end <= time:
         return 0.0
@@ -65,18 +65,18 @@ def _after(change_points: ChangePointArrays, slot: int, span: int, time: float) 
 
 @inlined
 def part(change_points: ChangePointArrays, g: int, which: int, slot: int, seen: float, now: float) -> float:
-    """Return what is known of a group's last change; NaN where nothing is.
+    """Return an estimate about a group's last change; NaN if nothing is known.
 
     Parameters
     ----------
     which
-        `CHANGE_POINT_FRESH`, the probability that none came between a member's last outcome and the group's last one;
-        `CHANGE_POINT_AGE`, the expected seconds since then; `CHANGE_POINT_ENDED`, the probability of a change since the
-        group's last outcome.
+        `CHANGE_POINT_FRESH`, the probability of no change between a member's last outcome and the group's last one;
+        `CHANGE_POINT_AGE`, the expected seconds since the last change; `CHANGE_POINT_ENDED`, the probability of a
+        change since the group's last outcome.
     slot
-        -1 where the table does not hold the group.
+        -1 if the table does not hold the group.
     seen
-        When the member's last outcome came, NaN where none did; for `CHANGE_POINT_FRESH` alone.
+        Time of the member's last outcome, NaN if there is none; for `CHANGE_POINT_FRESH` alone.
     """
     if slot < 0 or (which == CHANGE_POINT_FRESH and np.isnan(seen)):
         return np.nan
@@ -103,18 +103,18 @@ def part(change_points: ChangePointArrays, g: int, which: int, slot: int, seen: 
 def update(
     change_points: ChangePointArrays, g: int, group: np.uint64, x: float, last: float, seen: float, now: float
 ) -> None:
-    """Learn that a member of a group of kind ``g`` came with a value; changes the table.
+    """Update a group of kind ``g`` by a member's value; changes the table.
 
-    Nothing is learned where the value was not measured or the group's key is missing.
+    Nothing changes if the value was not measured or the group's key is missing.
 
     Parameters
     ----------
     x, last
-        The member's value, and the one before, NaN where there is none.
+        The member's value, and its previous value, NaN if there is none.
     seen
-        When that one came.
+        Time of the previous value.
     now
-        Arrival of the outcome in seconds. An outcome older than the group's last one counts as if it came with it.
+        Arrival of the outcome in seconds. An outcome older than the group's last one counts as if it had the same time.
     """
     if np.isnan(x) or group == np.uint64(MISSING_KEY):
         return
@@ -131,7 +131,7 @@ def update(
 
 @inlined
 def _begin(change_points: ChangePointArrays, slot: int, now: float) -> None:
-    """Start a group of which nothing is known but that its last change came before."""
+    """Start a group: its last change lies before now."""
     for span in range(SPANS):
         change_points.edges[slot, span] = now
     change_points.rows[slot, TIME_FLOATS + SPANS - 1] = 1.0
@@ -141,7 +141,7 @@ def _begin(change_points: ChangePointArrays, slot: int, now: float) -> None:
 
 @inlined
 def _advance(change_points: ChangePointArrays, g: int, slot: int, now: float) -> None:
-    """Move a group on in time: whatever its age was, a change may have come since it was last thought of."""
+    """Advance a group's probabilities to now: a change may have come since they were computed."""
     chances, edges, before = change_points.rows[slot], change_points.edges[slot], change_points.seen[slot]
     new = 0.0
     for span in range(SPANS):
@@ -164,7 +164,7 @@ def _advance(change_points: ChangePointArrays, g: int, slot: int, now: float) ->
 
 @inlined
 def _weigh(change_points: ChangePointArrays, g: int, slot: int, changed: bool, seen: float) -> None:
-    """Weigh each span by how likely it makes it that a member changed, or did not, since it was seen."""
+    """Weight each span by the likelihood that a member's value changed, or did not, since it was seen."""
     chances, same = change_points.rows[slot], change_points.numbers[g, SAME]
     total = 0.0
     for span in range(SPANS):

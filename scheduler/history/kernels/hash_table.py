@@ -13,7 +13,7 @@ from scheduler.runtime.prefetch import prefetch
 
 @inlined
 def find(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: np.uint64) -> int:
-    """Return the slot of a key, or -1 where the table does not hold it."""
+    """Return the slot of a key, or -1 if the table does not hold it."""
     if key == np.uint64(MISSING_KEY):
         return -1
     buckets = np.uint64(history.keys.size // WAYS - 1)
@@ -29,9 +29,9 @@ def find(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: n
 
 @inlined
 def claim(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: np.uint64, now: float) -> int:
-    """Return the slot of a key, taking a free or the oldest slot of its bucket for a new one.
+    """Return the slot of a key; a new key takes a free slot of its bucket, or evicts the oldest entry.
 
-    Changes the table when the key is new.
+    Changes the table if the key is new.
     """
     buckets = np.uint64(history.keys.size // WAYS - 1)
     first = np.int64(key & buckets) * WAYS
@@ -55,7 +55,7 @@ def claim(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: 
 def _start(
     history: HistoryArrays | LatentFactorArrays | ChangePointArrays, slot: int, key: np.uint64, now: float
 ) -> None:
-    """Begin an entry in a slot: no weight."""
+    """Start an entry without weight in a slot."""
     history.keys[slot] = key
     history.seen[slot] = now
     for i in range(TIME_FLOATS, history.rows.shape[1]):
@@ -64,14 +64,14 @@ def _start(
 
 @inlined
 def prefetch_bucket(history: HistoryArrays | LatentFactorArrays, key: np.uint64) -> None:
-    """Ask for the keys that a look-up of ``key`` will read."""
+    """Prefetch the keys that a look-up of ``key`` will read."""
     buckets = np.uint64(history.keys.size // WAYS - 1)
     prefetch(history.keys, np.int64(key & buckets) * WAYS)
 
 
 @inlined
 def prefetch_entry(history: HistoryArrays, key: np.uint64) -> None:
-    """Ask for the first line of the row that a look-up of ``key`` will read; its bucket should be there."""
+    """Prefetch the first line of the row that a look-up of ``key`` will read; prefetch its bucket before."""
     slot = find(history, key)
     if slot >= 0:
         prefetch(history.rows, slot)

@@ -1,11 +1,11 @@
-"""Low-rank factors of clients and nodes, learned from every outcome: what a pair is expected to be like.
+"""Latent factors of clients and nodes, updated by every outcome.
 
-A model predicts ``mean + slow_c + fast_c + slow_n + fast_n + p_c . q_n``: biases that stay and biases that fade, of
-client and node, and the dot product of their vectors. The form is that of adaptive matrix factorisation (Zhu, He,
-Zheng, Lyu: Online QoS prediction for runtime service adaptation via adaptive matrix factorization, IEEE TPDS 2017)
-with biases; the step sizes are those of a Kalman filter that keeps variances alone: each part takes a share of the
-surprise in proportion to how uncertain it is. So what is new learns fast and what is known slowly, and a slow answer
-is laid at the door of whoever is least known, or has changed most.
+A model predicts ``mean + slow_c + fast_c + slow_n + fast_n + p_c . q_n``: a slow bias that stays and a fast bias that
+decays, of client and node, and the dot product of their vectors. The form is that of adaptive matrix factorisation
+(Zhu, He, Zheng, Lyu: Online QoS prediction for runtime service adaptation via adaptive matrix factorization, IEEE TPDS
+2017) with biases. The step sizes are those of a Kalman filter that keeps variances only: each part takes a share of the
+surprise in proportion to its variance. So new entries learn fast and known ones slowly, and most of a surprise goes to
+the side that is less known.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def entity_key(key: np.uint64, m: int) -> np.uint64:
 
 @inlined
 def _fade(factors: LatentFactorArrays, m: int, slot: int, now: float) -> float:
-    """Return what is left of a fast bias."""
+    """Return the share of a fast bias that is left now."""
     return np.exp2(-max(now - factors.seen[slot], 0.0) * factors.rates[m, 0])
 
 
 @inlined
 def _bias(factors: LatentFactorArrays, m: int, slot: int, now: float) -> float:
-    """Return both biases of an entry; 0 for slot -1."""
+    """Return the sum of both biases of an entry; 0 for slot -1."""
     if slot < 0:
         return 0.0
     return np.float64(factors.rows[slot, SLOW]) + factors.rows[slot, FAST] * _fade(factors, m, slot, now)
@@ -69,7 +69,7 @@ def _bias(factors: LatentFactorArrays, m: int, slot: int, now: float) -> float:
 
 @inlined
 def _dot(factors: LatentFactorArrays, m: int, client: int, node: int) -> float:
-    """Return the dot product of two entries' vectors; 0 where either slot is -1."""
+    """Return the dot product of two entries' vectors; 0 if either slot is -1."""
     total = 0.0
     if client >= 0 and node >= 0:
         for r in range(VECTOR, VECTOR + factors.rank[m]):
@@ -88,15 +88,15 @@ def _length(factors: LatentFactorArrays, m: int, slot: int) -> float:
 
 @inlined
 def part(factors: LatentFactorArrays, m: int, which: int, client: int, node: int, now: float) -> float:
-    """Return a part of what model ``m`` says of two entries; NaN where it knows nothing of it.
+    """Return the prediction of model ``m`` for two entries, or one part of it; NaN if it is unknown.
 
     Parameters
     ----------
     which
-        `PART_PREDICTION`, where an entry that is not there counts as average; `PART_CLIENT` and `PART_NODE`, the
-        biases; `PART_PAIR`, the dot product.
+        `PART_PREDICTION`, in which a missing entry counts as average; `PART_CLIENT` and `PART_NODE`, the biases;
+        `PART_PAIR`, the dot product.
     client, node
-        Slots, -1 where the table does not hold the key.
+        Slots, -1 if the table does not hold the key.
     """
     if which == PART_CLIENT:
         return _bias(factors, m, client, now) if client >= 0 else np.nan
@@ -115,10 +115,10 @@ def _prediction(factors: LatentFactorArrays, m: int, client: int, node: int, now
 
 @kernel
 def update(factors: LatentFactorArrays, m: int, client: np.uint64, node: np.uint64, x: float, now: float) -> float:
-    """Learn one outcome and return by how much it was above the prediction just before; changes the table.
+    """Learn one outcome and return its residual, the value less the prediction just before; changes the table.
 
-    NaN where nothing was known before, and where the value was not measured or a key is missing: then nothing is
-    learned.
+    The residual is NaN for the first outcome. It is also NaN, and nothing is learned, if the value was not measured or
+    a key is missing.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def update(factors: LatentFactorArrays, m: int, client: np.uint64, node: np.uint
     if np.isnan(x) or client == np.uint64(MISSING_KEY) or node == np.uint64(MISSING_KEY):
         return np.nan
     levels = factors.levels
-    if not levels[m, LEVEL_VARIANCE] > 0.0:  # nothing to tell one from another by
+    if not levels[m, LEVEL_VARIANCE] > 0.0:  # all values are equal so far
         residual = x - levels[m, LEVEL_MEAN] if levels[m, LEVEL_COUNT] > 0.0 else np.nan
         _level(levels, m, x, x - levels[m, LEVEL_MEAN])
         return residual
     c = _visit(factors, m, client, now)
     n = _visit(factors, m, node, now)
-    if c == n:  # of two keys in one full bucket the second may have pushed out the first
+    if c == n:  # in one full bucket the second key may have evicted the first
         return np.nan
     residual = x - _prediction(factors, m, c, n, now)
     _level(levels, m, x, _learn(factors, m, c, n, residual))
@@ -147,10 +147,10 @@ def update(factors: LatentFactorArrays, m: int, client: np.uint64, node: np.uint
 
 @inlined
 def _visit(factors: LatentFactorArrays, m: int, key: np.uint64, now: float) -> int:
-    """Return an entry's slot as of now: what is fast has faded, what was certain is a little less so.
+    """Bring an entry up to date and return its slot: the fast bias decays, variances grow.
 
-    A new entry takes the variances of what is not known, and a small vector made from its key, so that the vectors
-    of two entries differ and can grow.
+    A new entry gets the prior variances, and a small vector computed from its key, so that the vectors of two entries
+    differ and can grow.
     """
     slot = claim(factors, key, now)
     row = factors.rows[slot]
@@ -173,9 +173,9 @@ def _visit(factors: LatentFactorArrays, m: int, key: np.uint64, now: float) -> i
 
 @inlined
 def _level(levels: np.ndarray, m: int, x: float, surprise: float) -> None:
-    """Fold a value into the running variance of its model, and what was not foreseen of it into the mean.
+    """Update a model's running variance by a value, and its mean by the surprise.
 
-    Not the value itself, because the mean of what a policy picks falls as it learns to pick.
+    The mean follows the surprise, not the value, because the mean value of a policy's picks falls as the policy learns.
     """
     levels[m, LEVEL_COUNT] += 1.0
     rate = 1.0 / levels[m, LEVEL_COUNT]
@@ -189,17 +189,17 @@ def _level(levels: np.ndarray, m: int, x: float, surprise: float) -> None:
 
 @inlined
 def _learn(factors: LatentFactorArrays, m: int, c: int, n: int, residual: float) -> float:
-    """Share a surprise among all parts of two entries, and return it, cut to what can be believed."""
+    """Share a surprise among all parts of two entries, and return it, clipped to `CLIP` standard errors."""
     client, node, levels = factors.rows[c], factors.rows[n], factors.levels
     deviation = np.sqrt(levels[m, LEVEL_VARIANCE])
     of_client = client[VECTOR_VARIANCE] * _length(factors, m, n) / deviation
     of_node = node[VECTOR_VARIANCE] * _length(factors, m, c) / deviation
-    doubt = np.float64(client[SLOW_VARIANCE]) + client[FAST_VARIANCE] + node[SLOW_VARIANCE] + node[FAST_VARIANCE]
-    doubt += of_client + of_node
-    total = doubt + levels[m, LEVEL_NOISE]
+    uncertainty = np.float64(client[SLOW_VARIANCE]) + client[FAST_VARIANCE] + node[SLOW_VARIANCE] + node[FAST_VARIANCE]
+    uncertainty += of_client + of_node
+    total = uncertainty + levels[m, LEVEL_NOISE]
     bound = CLIP * np.sqrt(total) * deviation
     surprise = min(max(residual, -bound), bound)
-    excess = max((surprise / deviation) ** 2 - doubt, 0.0)
+    excess = max((surprise / deviation) ** 2 - uncertainty, 0.0)
     rate = max(1.0 / levels[m, LEVEL_COUNT], LEVEL_RATE)
     levels[m, LEVEL_NOISE] = max(levels[m, LEVEL_NOISE] + rate * (excess - levels[m, LEVEL_NOISE]), LEAST_NOISE)
     step = surprise / total
@@ -214,12 +214,12 @@ def _learn(factors: LatentFactorArrays, m: int, c: int, n: int, residual: float)
 
 @inlined
 def _settle(row: np.ndarray, step: float, total: float, of_vector: float, rank: int) -> None:
-    """Move an entry's biases by their share, and make all its parts as much more certain."""
+    """Move an entry's biases by their share of the surprise, and reduce its variances."""
     row[SLOW] = _bounded(row[SLOW] + row[SLOW_VARIANCE] * step)
     row[FAST] = _bounded(row[FAST] + row[FAST_VARIANCE] * step)
     row[SLOW_VARIANCE] *= 1.0 - row[SLOW_VARIANCE] / total
     row[FAST_VARIANCE] *= 1.0 - row[FAST_VARIANCE] / total
-    # The outcome told of one direction of `rank`.
+    # One outcome informs about one of `rank` directions.
     row[VECTOR_VARIANCE] *= 1.0 - of_vector / total / max(rank, 1)
 
 

@@ -1,4 +1,4 @@
-"""From measured outcomes to the values that history tracks and heads predict."""
+"""Compute the values that history tracks and heads predict from measured outcomes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def track(columns: np.ndarray, log1p: np.ndarray, outcomes: np.ndarray, out: np.
     Parameters
     ----------
     columns, log1p
-        (n_values,) which outcome a value is, -1 for one that is always NaN, and whether it is
-        ``log(1 + outcome)``: NaN where there is none, at -1 and below.
+        (n_values,) outcome of each value, -1 for a value that is always NaN; and whether the value is
+        ``log(1 + outcome)``, which is NaN at -1 and below.
     outcomes
-        (n, n_outcomes) float32, NaN where not measured.
+        (n, n_outcomes) float32, NaN if not measured.
     out
         (n, n_values) float32, changed in place.
     """

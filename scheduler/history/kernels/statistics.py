@@ -1,8 +1,8 @@
-"""Decayed running statistics in a set-associative table: find, update, prefetch.
+"""Update decayed statistics in a set-associative table.
 
-A key's hash names a bucket of `WAYS` slots; a new key takes the first free slot of its bucket or the one
-whose last outcome is oldest. So a look-up reads at most two cache lines of keys, memory is bounded, and
-nothing ever has to be rehashed.
+A key's hash names a bucket of `WAYS` slots. A new key takes the first free slot of its bucket, or evicts the entry
+whose last outcome is oldest. So a look-up reads at most two cache lines of keys, memory is bounded, and nothing is
+rehashed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from scheduler.runtime.jit import inlined
 
 @inlined
 def disown(history: HistoryArrays, slot: int) -> None:
-    """Note whose forest row read the entry that a slot held before."""
+    """Record the node whose forest row read the evicted entry of a slot."""
     owner, n = history.row_reader[slot], history.evicted[0]
     history.row_reader[slot] = 0
-    # Where nobody refreshes rows, as in replay, nobody owns an entry either.
+    # In replay no node has a forest row, so no entry has a reader.
     if owner > 0 and n + 1 < history.evicted.size:
         history.evicted[n + 1] = owner - 1
         history.evicted[0] = n + 1
@@ -29,11 +29,11 @@ def disown(history: HistoryArrays, slot: int) -> None:
 
 @inlined
 def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: float) -> None:
-    """Fold an outcome's values into a key's statistics; changes the table.
+    """Update a key's statistics by an outcome's values; changes the table.
 
-    Weights fade by half every half-life since the key's last outcome, then a value enters with weight 1
-    (West's update of a weighted mean and variance, CACM 1979). A NaN value only fades. An outcome older than
-    the key's last one counts as if it came with it.
+    Weights halve every half-life since the key's last outcome, then a value enters with weight 1 (West's update of a
+    weighted mean and variance, CACM 1979). With a NaN value the weight only decays. An outcome older than the key's
+    last one counts as if it had the same time.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: floa
     """
     if key == np.uint64(MISSING_KEY):
         return
-    let_go = history.counters[1]
+    n_evicted = history.counters[1]
     slot = claim(history, key, now)
-    if history.counters[1] > let_go:
+    if history.counters[1] > n_evicted:
         disown(history, slot)
     n_values = values.size
     n_half_lives = history.rates.size
@@ -69,7 +69,7 @@ def update(history: HistoryArrays, key: np.uint64, values: np.ndarray, now: floa
                 history.rows[slot, at + WEIGHT] = weight
                 history.rows[slot, at + MEAN] = mean
                 squares = history.rows[slot, at + SQUARES] * fade + step * (x - mean)
-                # Rounding can leave a sliver below zero where one value is far larger than the other.
+                # Rounding can leave a small negative rest if one value is far larger than the other.
                 history.rows[slot, at + SQUARES] = min(max(squares, 0.0), LARGEST)
     for v in range(n_values):
         if not np.isnan(values[v]):

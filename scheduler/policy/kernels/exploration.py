@@ -1,4 +1,4 @@
-"""Draw the first node of a slate: the best candidate, or another one to learn from, each with an exact probability."""
+"""Draw the first node of a slate, the best candidate or another one to learn about, with an exact probability."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def ucb_probabilities(policy: PolicyArrays, n: int, top: int, candidates: Candid
 
 @kernel
 def reserve_for_newcomers(policy: PolicyArrays, n: int, top: int, candidates: CandidateArrays) -> None:
-    """Give the newcomers' share of all probability to candidates with too few known outcomes, in equal parts."""
+    """Give ``newcomer_share`` of all probability to newcomers, in equal parts."""
     if policy.newcomer_key < 0:
         return
     n_new = 0

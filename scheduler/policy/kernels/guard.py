@@ -9,14 +9,14 @@ from scheduler.runtime.jit import inlined
 
 @inlined
 def may_explore(policy: PolicyArrays, log: DecisionLog, number: int) -> bool:
-    """Whether the budget allows a decision that is not for the best candidate; call it under the mutex."""
+    """Return whether the budget allows a decision for another candidate than the best. Call it under the mutex."""
     # Without a budget the result must not depend on the order in which threads finish.
     return policy.budget >= 1.0 or log.counters[N_EXPLORED] + 1 <= policy.budget * (number + 1)
 
 
 @inlined
 def is_open(policy: PolicyArrays, candidates: CandidateArrays, c: int, top: int) -> bool:
-    """Whether candidate ``c`` is feasible and loses at most ``max_utility_loss`` against the best."""
+    """Return whether candidate ``c`` is feasible and at most ``max_utility_loss`` below the best."""
     return candidates.feasible[c] and not candidates.utility[top] - candidates.utility[c] > policy.max_utility_loss
 
 

@@ -1,4 +1,4 @@
-"""A slate out of candidates with utilities: who follows the first one, and who could have been first instead."""
+"""Assemble a slate from candidates with utilities, and find its alternatives."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scheduler.runtime.jit import inlined, kernel
 
 @kernel
 def leaders(utility: np.ndarray, n: int, out: np.ndarray) -> int:
-    """Write the places of the largest of ``n`` utilities to ``out``, best first, and return how many.
+    """Write the candidates with the largest of ``n`` utilities to ``out``, best first, and return how many.
 
-    Of equal utilities the first comes first; -inf is left out.
+    Equal utilities keep their order; -inf is left out.
     """
     count = 0
     for c in range(n):
@@ -32,7 +32,7 @@ def leaders(utility: np.ndarray, n: int, out: np.ndarray) -> int:
 
 @kernel
 def ranked(utility: np.ndarray, n: int, out: np.ndarray) -> int:
-    """As `leaders` with room for all ``n``, in n log n steps (heapsort; Williams, CACM 1964)."""
+    """Do what `leaders` does for all ``n`` candidates, in n log n steps (heapsort; Williams, CACM 1964)."""
     count = 0
     for c in range(n):
         if utility[c] > -np.inf:
@@ -48,13 +48,13 @@ def ranked(utility: np.ndarray, n: int, out: np.ndarray) -> int:
 
 @inlined
 def is_later(utility: np.ndarray, a: int, b: int) -> bool:
-    """Whether candidate ``a`` comes after ``b``, best first."""
+    """Return whether candidate ``a`` comes after ``b`` if the best come first."""
     return utility[a] < utility[b] or (utility[a] == utility[b] and a > b)
 
 
 @inlined
 def sink(utility: np.ndarray, heap: np.ndarray, root: int, size: int) -> None:
-    """Swap a place of a heap with its later child until none is later; the latest stands at the root."""
+    """Swap a heap's entry with its later child until no child is later. The latest entry is at the root."""
     while 2 * root + 1 < size:
         child = 2 * root + 1
         if child + 1 < size and is_later(utility, heap[child + 1], heap[child]):
@@ -67,9 +67,10 @@ def sink(utility: np.ndarray, heap: np.ndarray, root: int, size: int) -> None:
 
 @kernel
 def followers(policy: PolicyArrays, n: int, candidates: CandidateArrays) -> int:
-    """Write those who may follow in a slate to ``candidates.ranked``, best first, and return how many.
+    """Write the candidates that may follow in a slate to ``candidates.ranked``, best first, and return how many.
 
-    Without spread limits the best few are enough; with them any may be needed, because better ones may be kept out.
+    Without spread limits the best few are enough. With limits any candidate may be needed, because better ones may be
+    skipped.
     """
     if policy.spread.shape[0] == 0:
         return leaders(candidates.utility, n, candidates.ranked)
@@ -80,7 +81,7 @@ def followers(policy: PolicyArrays, n: int, candidates: CandidateArrays) -> int:
 def is_crowded(
     policy: PolicyArrays, fleet: FleetArrays, candidates: CandidateArrays, slate: np.ndarray, n: int, c: int
 ) -> bool:
-    """Whether candidate ``c`` after the ``n`` of a slate breaks a spread limit; a missing value breaks none."""
+    """Return whether candidate ``c`` after ``n`` nodes of a slate breaks a spread limit; missing values break none."""
     keys = fleet.columns.keys
     for d in range(policy.spread.shape[0]):
         column = policy.spread[d, 0]
@@ -104,10 +105,10 @@ def assemble(
     candidates: CandidateArrays,
     slate: np.ndarray,
 ) -> tuple[int, int]:
-    """Write a slate that covers the demand to ``slate``; return its length and how many candidates were kept out.
+    """Write a slate that covers the demand to ``slate``; return its length and how many candidates were skipped.
 
-    The length is 0 where no slate covers it. Candidate ``first`` comes first, then ``others`` in their order, but for
-    those that break a spread limit, until the free uplink covers the demand.
+    The length is 0 if no slate covers the demand. Candidate ``first`` comes first. Then ``others`` follow in their
+    order until the free uplink covers the demand; those that break a spread limit are skipped.
     """
     slate[0] = first
     length, kept_out = 1, 0

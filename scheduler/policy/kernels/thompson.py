@@ -1,4 +1,4 @@
-"""Probabilities of Thompson sampling, computed rather than drawn."""
+"""Compute the probabilities of Thompson sampling instead of drawing from the normals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scheduler.policy.kernels.guard import is_open, share_among_best
 from scheduler.runtime.jit import inlined, kernel
 
 REACH = 5.0
-"""Standard deviations of a difference beyond which a candidate is left out: its probability is below 3e-7."""
+"""Standard deviations of the difference to the best beyond which a candidate is left out: its probability is below
+3e-7."""
 
 CELLS = 32
 """Cells of the integral. Probabilities are within 0.004 of the exact integral where standard errors differ by a factor
@@ -54,7 +55,7 @@ def thompson_probabilities(policy: PolicyArrays, n: int, top: int, candidates: C
             below[k] = above[k]
         total += rate * growth
         reached = np.exp(level)
-    if not total > 0.0:  # utilities so large that standard errors are lost in them
+    if not total > 0.0:  # the utilities are so large that adding a standard error does not change them
         share_among_best(n, top, 1.0, candidates)
         return
     for k in range(m):

@@ -1,4 +1,4 @@
-"""Standard error of each candidate's utility, and how many outcomes are known of it."""
+"""Estimate the uncertainty of each candidate's utility, and count its outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.runtime.jit import kernel
 
 MAX_UNCERTAINTY = 1e100
-"""Far beyond any utility, and squares and sums of it are finite."""
+"""Largest uncertainty: far above any utility, and its squares and sums are finite."""
 
 
 @kernel
@@ -30,9 +30,9 @@ def estimate_uncertainty(
     pair: PairWork,
     candidates: CandidateArrays,
 ) -> None:
-    """Write each candidate's uncertainty, and whether it is a newcomer, where the policy asks for either.
+    """Write each candidate's uncertainty, and whether it is a newcomer, if the policy needs them.
 
-    Weights are those of profile ``p``. Call it after scoring: look-ups of the features are not repeated.
+    Weights are those of profile ``p``. Call it after scoring: it reuses the look-ups of the features.
     """
     slots, counts = candidates.slot[:n], candidates.n_outcomes
     if policy.count_key >= 0:
@@ -56,8 +56,8 @@ def estimate_uncertainty(
 def standard_errors(policy: PolicyArrays, p: int, n: int, candidates: CandidateArrays) -> None:
     """Write the standard error of each candidate's utility under weight profile ``p``, from the leaves' variances.
 
-    Heads err independently. The error passes through link, weight and probability of success to first order (the delta
-    method).
+    Errors of heads are taken as independent. They pass through link, weight and probability of success to first order
+    (the delta method).
     """
     calibration, known, n_heads = policy.calibration, policy.uncertainty, policy.given_ok.size
     for c in range(n):
@@ -84,7 +84,7 @@ def standard_errors(policy: PolicyArrays, p: int, n: int, candidates: CandidateA
 def outcome_counts(
     policy: PolicyArrays, history: HistoryArrays, found: np.ndarray, now: float, out: np.ndarray
 ) -> None:
-    """Write how many outcomes, faded, history holds in each slot of ``found`` (-1 for none).
+    """Write the decayed count of outcomes in each history slot of ``found``; 0 for slot -1.
 
     Of the values that history tracks, the one measured most often counts.
     """

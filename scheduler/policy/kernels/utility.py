@@ -1,4 +1,4 @@
-"""Utility of each candidate under a weight profile."""
+"""Compute the utility of each candidate under a weight profile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scheduler.runtime.jit import kernel
 
 @kernel
 def profile(policy: PolicyArrays, request: ColumnArrays, i: int) -> int:
-    """Return the first weight profile whose conditions the request meets; the last one has none."""
+    """Return the first weight profile whose conditions the request meets. The last profile has no conditions."""
     for p in range(policy.load.size - 1):
         met = True
         for w in range(policy.when_column.shape[1]):
@@ -46,6 +46,6 @@ def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, candidat
         for c in range(n):
             utility[c] += policy.price_weight[p] * fleet.columns.values[candidates.slot[c], policy.price]
     for c in range(n):
-        # A missing price or a forest gone mad must not win by comparing false with everything.
+        # NaN, such as from a missing price, compares false with everything and could win.
         if np.isnan(utility[c]):
             utility[c] = -np.inf
