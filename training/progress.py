@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 Report: TypeAlias = Callable[[str, int, int], None]
-"""Told what is being done, how far it is, and how far it goes."""
+"""Callback that gets the step's name, the work done and the total."""
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -105,7 +105,7 @@ def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArray
 
 
 def table_counters(history: HistoryArrays) -> dict[str, NDArray[np.int64]]:
-    """Return of each table how many entries it holds and how many it let go, (2,) int64."""
+    """Return for each table how many entries it holds and how many it evicted, (2,) int64."""
     return {
         HISTORY: history.counters,
         LATENT_FACTORS: history.latent_factors.counters,

@@ -8,5 +8,5 @@ from scheduler.model.registry import fetch
 
 
 def artifact_folder(source: str | Path, registry: str | None) -> Path:
-    """Return where a model's artifact lies, after fetching it where it is a registry's."""
+    """Return the folder of a model's artifact; fetch it first if it is in a registry."""
     return fetch(str(source), registry).folder if str(source).startswith("models:") else Path(source)

@@ -37,8 +37,8 @@ def to_onnx(booster: lgb.Booster) -> bytes:
 
     Notes
     -----
-    The common converter sends zeros another way where zero is missing, and rounds thresholds to the nearest
-    float32, which moves rows that lie on them.
+    The common converter treats zeros differently if zero is missing, and rounds thresholds to the nearest float32,
+    which moves rows that lie on a threshold.
     """
     return trees_to_onnx(trees_from_lightgbm(booster)).SerializeToString()
 
@@ -56,8 +56,8 @@ OPSET, ML_OPSET, IR_VERSION = 21, 5, 10
 def trees_to_onnx(trees: Trees) -> onnx.ModelProto:
     """Build a model with input `features`, float32 (n, n_features), and output `raw_score`, float32 (n, 1).
 
-    Thresholds are rounded down to float32, so that every float32 row takes the same way as in LightGBM. What the
-    operator cannot say is said before it: values that LightGBM reads as 0 become NaN where zero is missing, and
+    Thresholds are rounded down to float32, so that every float32 row reaches the same leaf as in LightGBM. Values are
+    prepared for what the operator cannot express: values that LightGBM reads as 0 become NaN if zero is missing, and
     categories lose their fraction.
 
     Parameters
@@ -101,7 +101,7 @@ PLAIN, ZERO_IS_MISSING, CATEGORY = range(3)
 
 
 def _feature_kinds(trees: Trees) -> NDArray[np.int64]:
-    """Which preparation each column needs; LightGBM gives a column one missing type, other tools may not."""
+    """Return the preparation that each column needs; LightGBM gives a column one missing type, other tools may not."""
     missing = trees.decision >> MISSING_SHIFT
     needs = np.where(
         trees.decision & CATEGORICAL,
@@ -222,7 +222,7 @@ def _append(columns: dict[str, list[int]], row: dict[str, int]) -> None:
 
 
 def _threshold(threshold: float) -> np.float32:
-    """Greatest float32 that goes left; values that LightGBM reads as 0 all go the way of 0."""
+    """Return the greatest float32 that goes left; all values that LightGBM reads as 0 go where 0 goes."""
     if -float(ZERO) <= threshold < float(ZERO):
         return ZERO if threshold >= 0 else np.nextafter(-ZERO, np.float32(-np.inf))
     with np.errstate(over="ignore"):
@@ -231,7 +231,7 @@ def _threshold(threshold: float) -> np.float32:
 
 
 def _missing_left(trees: Trees, split: int) -> int:
-    """Whether NaN goes left: by default direction, or as 0 where nothing counts as missing."""
+    """Return whether NaN goes left: by default direction, or as 0 if nothing counts as missing."""
     decision = int(trees.decision[split])
     if decision >> MISSING_SHIFT in (MISSING_ZERO, MISSING_NAN):
         return int(bool(decision & DEFAULT_LEFT))

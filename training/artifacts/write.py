@@ -1,4 +1,4 @@
-"""Writing an artifact: in a hidden folder beside the target, verified there, then renamed into place."""
+"""Write an artifact in a hidden folder beside the target, verify it there, then rename it into place."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 __all__ = ["content_version", "golden_rows", "libraries", "write_artifact"]
 
 NONE_KNOWN: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
-"""Variances of the leaves of heads of which nobody found them."""
+"""Leaf variances of heads without known ones."""
 
 NO_TABLES: Mapping[str, TableUse] = MappingProxyType({})
-"""How full history became where nobody replayed anything."""
+"""How full history became without a replay."""
 
 LIBRARIES = ("fogline", "lightgbm", "msgspec", "numba", "numpy", "onnx", "polars", "scikit-learn")
 
@@ -70,7 +70,7 @@ _EXTREMES = (
     *np.finfo(np.float32).max * np.array([1, -1]),
 )
 _THRESHOLDS = 8
-"""Thresholds of a feature that golden rows stand on: a handful over its range finds a wrong comparison."""
+"""Thresholds of a feature at which golden rows are made: a handful over its range reveals a wrong comparison."""
 
 
 def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
@@ -94,17 +94,17 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     Parameters
     ----------
     folder
-        Where it shall stand; must not exist yet. Its parents are made.
+        Target folder; must not exist yet. Its parents are created.
     spec
-        What the model was trained for.
+        The spec that the model was trained for.
     boosters, calibration
         LightGBM model and calibration of each head of the spec.
     vocabulary
         Categories by ``request.COLUMN`` and ``node.COLUMN``, in the order of their codes.
     metrics
-        Figures by name, such as ``latency.mae``; NaN where one could not be computed.
+        Figures by name, such as ``latency.mae``; NaN if one could not be computed.
     window
-        What was trained on: rows, first and last slice or time.
+        What the model was trained on: rows, first and last slice or time.
     golden_rows
         Some real feature rows, shape (n, n_features), n > 0; rows with missing and extreme values, and on
         thresholds, are made from them.
@@ -173,8 +173,8 @@ def content_version(
 ) -> str:
     """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
 
-    Hashed are the spec, the heads' trees and calibrations, and the vocabulary; not LightGBM's own text, in which
-    parameters stand that change nothing, such as the number of threads.
+    The hash covers the spec, the heads' trees and calibrations, and the vocabulary. It leaves out LightGBM's own text,
+    which has parameters that change nothing, such as the number of threads.
 
     Known before anything is written, so that the artifact can carry it; a registry's own number is assigned
     later and kept beside it.
@@ -252,7 +252,7 @@ def _golden(
     heads: Mapping[str, Calibration],
     rows: ArrayLike,
 ) -> Golden:
-    """Ask LightGBM itself for leaves and raw scores; variances are those of the leaves it names."""
+    """Return LightGBM's own leaves and raw scores of golden rows, and the variances of those leaves."""
     x = golden_rows(features, list(trees.values()), rows)
     leaves = [np.reshape(boosters[h].predict(x, pred_leaf=True), (len(x), one.n_trees)) for h, one in trees.items()]
     raw = np.stack([boosters[h].predict(x, raw_score=True) for h in trees], axis=1).astype(np.float64)
@@ -276,7 +276,7 @@ def _write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder beside ``folder`` that takes its place at the end, or vanishes on an error."""
+    """Yield a hidden folder beside ``folder``; rename it to ``folder`` at the end, or remove it after an error."""
     parent, prefix = folder.parent, f".{folder.name}."
     parent.mkdir(parents=True, exist_ok=True)
     _refuse_existing(folder)
@@ -305,7 +305,7 @@ def _refuse_existing(folder: Path) -> None:
 
 
 def _remove_leftovers(parent: Path, prefix: str) -> None:
-    """Remove what killed writers left: a living one holds a lock on its folder."""
+    """Remove folders that killed writers left; a running writer holds a lock on its folder."""
     for path in parent.glob(f"{prefix}*.part"):
         with suppress(OSError):
             lock = os.open(path, os.O_RDONLY)

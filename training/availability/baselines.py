@@ -1,7 +1,7 @@
-"""What simple statistics say of a node: running frequencies, running means, and Kaplan-Meier curves.
+"""Predict by simple statistics of a node: running frequencies, running means, and Kaplan-Meier curves.
 
-Running ones go on learning while they are judged, from what is known at each sighting, as the model's history does.
-Thin groups are drawn towards coarser ones; how strongly is chosen on rows before the judged ones.
+Running statistics keep learning while they are judged, from what is known at each sighting, as the model's history
+does. Groups with few rows are shrunk towards coarser ones; the strength is chosen on rows before the judged ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FEWEST = 30
 
 
 class Stream(NamedTuple):
-    """Rows in any order, what each adds to the statistics and when, and what is to be predicted.
+    """Rows in any order: what each adds to the statistics, when it does, and the target to predict.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Stream(NamedTuple):
     value
         (n,) what the row adds; NaN adds nothing.
     lag
-        Snapshots after its own at which it does; 0 for what is known at the row itself.
+        Snapshots after its own at which the row is added; 0 if it is known at once.
     target
-        (n,) what is predicted, NaN where there is nothing to predict.
+        (n,) target, NaN if there is nothing to predict.
     past
         (n,) bool, rows on which strengths are chosen.
     """
@@ -51,7 +51,7 @@ class Stream(NamedTuple):
 def running_means(
     stream: Stream, groups: Mapping[str, Ints], node: Ints, loss: Loss, start: float = 0.5
 ) -> dict[str, Floats]:
-    """Predict each row by the mean of what is known of all rows, of its groups, and of its node.
+    """Predict each row by the means of all known rows, of its groups' rows, and of its node's rows.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def running_means(
     node
         (n,) node numbers, 0 or more.
     loss
-        Of predictions and targets; least on the past rows decides how strongly a group's mean is drawn to that of all,
-        and a node's to which of these.
+        Loss of predictions and targets. Its minimum on the past rows decides how strongly a group's mean is shrunk
+        towards that of all rows, and towards which of these a node's mean is shrunk.
     start
-        Predicted before anything is known.
+        Prediction before anything is known.
 
     Returns
     -------
@@ -123,8 +123,8 @@ class Gaps(NamedTuple):
 def kaplan_meier(gaps: Gaps, horizon: int, group: Ints | None = None) -> Callable[[NDArray[Any]], Floats]:
     """Return the probability of a next sighting within a horizon by group number, from Kaplan-Meier curves.
 
-    The product-limit estimator (Kaplan, Meier, JASA 1958) takes sightings whose horizon had not ended for what they
-    say: that nothing was seen until then.
+    The product-limit estimator (Kaplan, Meier, JASA 1958) uses sightings whose horizon had not ended too: they say
+    that the node was not seen until then.
 
     Parameters
     ----------

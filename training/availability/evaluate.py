@@ -1,4 +1,4 @@
-"""``fogline lifetime``: for each horizon sightings to telemetry, a model of the past, and its judgement."""
+"""``fogline lifetime``: for each horizon turn sightings into telemetry, fit a model on the past, judge it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LifetimeOptions:
 
 
 class Lifetime(NamedTuple):
-    """What came out for one horizon: the artifact, how many sightings it was fitted on, and the figures.
+    """Result for one horizon: the artifact, the number of fitted sightings, the figures.
 
     ``warnings`` says what made the model worse than it need be, a line each.
     """
@@ -60,7 +60,7 @@ class Lifetime(NamedTuple):
 
 
 class LifetimeResult(NamedTuple):
-    """What came out for all horizons, on which data, from which slice on."""
+    """Results for all horizons, with the data and the first judged slice."""
 
     data: str
     spec: str
@@ -87,7 +87,7 @@ def judge_lifetimes(data: Path, spec: Spec, options: LifetimeOptions, progress: 
     data
         A folder of sightings, see `training.availability.sightings.write_lifetimes`.
     spec
-        For the telemetry made of them.
+        Spec of the telemetry that is made from the sightings.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def judge_lifetimes(data: Path, spec: Spec, options: LifetimeOptions, progress: 
 
 
 class _Work(NamedTuple):
-    """What all horizons share; ``first`` is the number of the first judged snapshot."""
+    """State that all horizons share; ``first`` is the number of the first judged snapshot."""
 
     data: Path
     spec: Spec

@@ -1,4 +1,4 @@
-"""Model and baselines on the same judged sightings: is the node seen again, and how fast is it then."""
+"""Compare model and baselines on the same sightings: is the node seen again, and how fast is it then."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Judged(NamedTuple):
     at
         (n,) number of each row's snapshot.
     rows
-        (n,) bool, those that are judged.
+        (n,) bool, whether the row is judged.
     start, fitted
         First snapshot that is judged; the first whose sightings were no longer fitted.
     horizon
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
     horizon: int
 
     def new(self) -> NDArray[np.bool_]:
-        """Tell for each judged row whether its node was first seen in the judged snapshots."""
+        """Return for each judged row whether its node was first seen in the judged snapshots."""
         node = self.telemetry.node
         first = np.full(len(self.telemetry.nodes), np.iinfo(np.int64).max)
         np.minimum.at(first, node, self.at)
@@ -111,7 +111,7 @@ def _kaplan_meier(judged: Judged, sightings: pl.DataFrame) -> dict[str, Floats]:
 
 
 def speed(judged: Judged, mean: Floats, log_mean: Floats) -> Scores:
-    """Judge the speed at the next sighting, where there is one within the horizon.
+    """Judge the speed at the next sighting, if there is one within the horizon.
 
     Parameters
     ----------

@@ -2,9 +2,8 @@
 
 A sighting is a row of one snapshot: a client saw a node. Its outcome for a horizon of ``h`` snapshots is whether the
 same client sees the node again within the next ``h`` snapshots, and how fast it is then. It is known when that
-happens, or when the last of these snapshots has come and gone. Sightings whose horizon reaches past the last snapshot
-are censored: not even those of them that were seen again are kept, because keeping only those would make nodes look
-livelier than they are.
+happens, or after the last of these snapshots. Sightings whose horizon ends after the last snapshot are censored: none
+of them is kept, because keeping only those that were seen again would make nodes look livelier than they are.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from training.telemetry.tables import CLIENTS, NODES, naming, scan
 STATE = "node_state.parquet"
 
 LEAD_MS = 1000
-"""A snapshot is read this long before decisions are made from it, so that what it says of earlier sightings is history
-by then. Times of arrival are float32 milliseconds after the sighting: up to half a year they are off by less."""
+"""A snapshot is read this long before decisions are made from it, so the outcomes of earlier sightings are in history
+by then. Times of arrival are float32 milliseconds after the sighting; up to half a year their error is smaller."""
 
 _KEYS = ["slice", "client_id", "node_id"]
 _SIGHTINGS = {"slice": INTEGER, "ts": TIME, "client_id": ID, "node_id": ID, "throughput_kbps": NUMBER}
@@ -49,7 +48,7 @@ def write_lifetimes(data: Path, out: Path, horizon: int) -> Path:
         ``throughput_kbps`` and any more, one row a sighting; ``clients.parquet``; ``nodes.parquet``; and, where there
         is one, ``node_state.parquet`` with more columns by ``slice`` and ``node_id``.
     out
-        Receives ``telemetry.parquet`` and copies of the two tables; what is there is replaced.
+        Receives ``telemetry.parquet`` and copies of the two tables; existing files are replaced.
     horizon
         Snapshots.
 
@@ -113,7 +112,7 @@ def _alike(file: Path, rows: pl.DataFrame, state: pl.DataFrame) -> tuple[pl.Data
 
 
 def lifetimes(sightings: pl.DataFrame, horizon: int) -> pl.DataFrame:
-    """Return the sightings whose horizon has ended, with what became of them.
+    """Return the sightings whose horizon has ended, with their outcomes.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ PRESENCE = {"log_loss": "log loss", "brier": "Brier", "auc": "AUC", "calibration
 SPEED = {"mae_log": "MAE log", "rmse_log": "RMSE log", "bias_log": "bias log", "rmse": "RMSE kbit/s", "bias": "ratio"}
 SLICES = ("all", "new")
 LARGE = 1000.0
-"""From here on a figure is kbit/s, where decimals say nothing."""
+"""Figures from here on are in kbit/s and printed without decimals."""
 
 
 def lifetime_tables(result: LifetimeResult) -> list[Table]:

@@ -2,7 +2,7 @@
 
 A statistic under a history key depends on the outcomes under this key alone. So each key is replayed by the worker that
 owns it: keys of the client by the worker that owns the client, keys of the node by the worker that owns the node. The
-features of a row are joined afterwards, and are those that one machine would have found, bit for bit.
+features of a row are joined afterwards. They equal those of one machine, bit for bit.
 """
 
 from training.distributed.dataset import ClusterDataset, cluster_dataset

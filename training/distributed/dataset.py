@@ -1,4 +1,4 @@
-"""The steps in turn: windows dealt, parts replayed, and the kept rows put together as one machine would have them."""
+"""Run the steps: split windows into shards, replay the shards, join the kept rows as one machine would have them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class ClusterDataset(NamedTuple):
-    """What the workers made of telemetry.
+    """The dataset that workers made from telemetry.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class ClusterDataset(NamedTuple):
     read
         As `training.pipeline.train.read_window` would say it.
     slices
-        What is known of the slices.
+        Facts about the slices.
     evicted
-        How often an entry of any table was let go for want of room; where never, features are those of one machine bit
+        Evictions from all tables; if there are none, features equal those of one machine bit
         for bit.
     peak_bytes
         The largest memory of a worker.
@@ -92,7 +92,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     until, seed
         As for `training.telemetry.read_telemetry` and `training.features.dataset.build_dataset`.
     n_parts
-        Over how many parts keys are dealt; by default as many as there are workers. More need less memory each.
+        Number of shards per lane; by default the number of workers. More shards need less memory each.
     scratch
         Where a folder for intermediate files is made, which all workers must see; by default the system's. Removed at
         the end.
@@ -191,7 +191,7 @@ def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tu
 
 
 def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: int) -> Rows:
-    """Return all rows' numbers and what is drawn for them, as `training.features.dataset.build_dataset` does it."""
+    """Return all rows' numbers and their random draws, as `training.features.dataset.build_dataset` makes them."""
     spec = plan.spec
     lengths = np.concatenate([one.lengths for one in dealt])
     starts = np.cumsum(lengths) - lengths

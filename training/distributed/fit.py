@@ -1,6 +1,6 @@
 """LightGBM heads fitted on Dask workers by LightGBM's own estimators; each worker holds some of the rows.
 
-Rows lie with the caller, who hands them out again where workers are lost on the way.
+The caller keeps the rows and sends them again if a worker is lost.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _persistently(client: Client, fit: Callable[[], lgb.Booster]) -> lgb.Booster
 
 
 def _started(fit: Callable[[], lgb.Booster]) -> Future[lgb.Booster]:
-    """Fit in a thread that may go on for ever: where lost workers leave it waiting, Python can still end."""
+    """Fit in a daemon thread: if lost workers leave it waiting for ever, Python can still exit."""
     running: Future[lgb.Booster] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""What came next of the same client and node, found from the last window to the first.
+"""Find the next outcome of the same client and node, from the last window to the first.
 
 So no more than a window and one row for each client and node is in memory.
 """
@@ -36,7 +36,7 @@ def next_outcomes(chunks: Iterable[Chunk], spec: Spec, bounds: tuple[int, int]) 
     chunks
         The last one first, with all rows of their clients and nodes, in the order of time.
     bounds
-        First slices that stop and calibrate, and that only judge: what came next is looked for before the next bound.
+        First slices that stop and calibrate, and that only judge; a next outcome counts only before the next bound.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Last step: the rehearsal, served by one worker, which reads telemetry a window at a time.
+"""Run the rehearsal on one worker, which reads telemetry one window at a time.
 
-What a model sees when it serves depends on all that it picked before, so it cannot be dealt.
+What a model sees in service depends on all its earlier picks, so this step cannot be split.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Rows(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A part's kept rows: numbers, features of the lane, and for the first lane what came of them, and next.
+    """A shard's kept rows: numbers and features of the lane; for the first lane also outcomes and next outcomes.
 
     ``counters`` are each table's, see `scheduler.history.store.table_counters`; ``peak_bytes`` is the worker's largest
     memory so far.
@@ -110,7 +110,7 @@ def peak_memory(client: Client) -> int:
 
 
 def _peak_bytes() -> int:
-    # Not `getrusage`: what it tells of a worker begins with the memory of the process that started it.
+    # Not `getrusage`: its peak includes the memory of the process that started the worker.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
 
@@ -142,7 +142,7 @@ def _backwards(
 
 
 def _numbered(frame: pl.DataFrame, window: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]) -> pl.DataFrame:
-    """Add what was drawn for the rows of a window, give them their numbers among all, and codes a common meaning."""
+    """Add the random draws of a window's rows, number the rows globally, and map category codes to common ones."""
     local = frame["row"].to_numpy()
     number = local + rows.offsets[window]
     place = np.searchsorted(rows.kept, number)

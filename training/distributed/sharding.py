@@ -1,4 +1,4 @@
-"""Which worker owns which history key: keys in lanes, each lane dealt by the hash of one part of its keys."""
+"""Assign history keys to workers: keys form lanes, and each lane is sharded by the hash of one part of its keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WHOLE = "whole"
 """The lane of what depends on all outcomes at once: one worker replays it, from the first row to the last."""
 
 SLACK = 1.5
-"""Room in a part's table over its even share of the entries: hashes deal clients and nodes unevenly."""
+"""Extra capacity of a shard's table over its even share, because hashes split clients and nodes unevenly."""
 
 _PLAIN = (RequestColumn, NodeColumn, Clock, Equal, Difference, Distance, Dot)
 
@@ -44,11 +44,11 @@ class Lane(NamedTuple):
     Attributes
     ----------
     by
-        What rows are dealt by: ``client``, ``node``, a category such as ``request.isp``, or `WHOLE`.
+        What rows are sharded by: ``client``, ``node``, a category such as ``request.isp``, or `WHOLE`.
     features
         Their names.
     n_parts
-        Over how many parts the rows are dealt.
+        Number of shards.
     """
 
     by: str
@@ -69,7 +69,7 @@ def _lane_of(feature: Feature, spec: Spec, lanes: dict[str, list[str]]) -> str:
     if isinstance(feature, _PLAIN):
         return CLIENT
     parts: tuple[str, ...] = ()
-    if isinstance(feature, ChangePoint):  # whoever sees all outcomes of a group sees all of its members' as well
+    if isinstance(feature, ChangePoint):  # the shard of a group has all outcomes of its members too
         kind = spec.change_points[feature.of]
         parts = tuple(p for p in spec.history.keys[kind.group] if p in spec.history.keys[kind.member])
     elif isinstance(feature, Statistic) and not _is_residual(feature.value):
@@ -83,14 +83,14 @@ def _lane_of(feature: Feature, spec: Spec, lanes: dict[str, list[str]]) -> str:
 
 
 def _is_residual(value: str | None) -> bool:
-    """Return whether a value is what a factor model leaves, which depends on the outcomes of everybody."""
+    """Return whether a value is a residual, which depends on the outcomes of all clients and nodes."""
     return value is not None and Value.parse(value).residual
 
 
 def lane_spec(spec: Spec, lane: Lane) -> Spec:
-    """Return the spec of what a part of a lane replays: its features, and of history what they read.
+    """Return the spec that a shard of a lane replays: its features, and the history that they read.
 
-    Factor models and shrunk means stay in the lane `WHOLE` alone, with all values and with the keys down to theirs.
+    Latent factors and shrunk means stay in the lane `WHOLE` alone, with all values and with the keys down to theirs.
     """
     features = {name: spec.features[name] for name in lane.features}
     read = [feature for feature in features.values() if isinstance(feature, Statistic)]

@@ -1,4 +1,4 @@
-"""First step: windows of slices, each read and checked on some worker, and its rows dealt into files by owner."""
+"""Read and check each window of slices on a worker, and write its rows to one file per shard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Window(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """What is known of the slices once all windows were read.
+    """Facts about the slices, after all windows were read.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Slices(NamedTuple):
 
 
 class Dealt(NamedTuple):
-    """What is known of a window after it was dealt.
+    """Facts about a window, after it was split.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Dealt(NamedTuple):
 
 
 def plan_windows(counts: Mapping[int, int], until: int | None) -> list[Window]:
-    """Cut slices into windows of at least `WINDOW_ROWS` rows, but for the last."""
+    """Group slices into windows of at least `WINDOW_ROWS` rows each, except the last."""
     starts: list[int] = []
     filled = 0
     for number, n in counts.items():
@@ -133,7 +133,7 @@ def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dea
 
 
 def part_file(plan: Plan, window: int, lane: Lane, part: int) -> Path:
-    """Return where the rows of a window stand that belong to a part of a lane."""
+    """Return the places of a window's rows that belong to a shard of a lane."""
     return plan.scratch / f"{lane.by}-{part}" / f"{window:06d}.arrow"
 
 

@@ -35,7 +35,7 @@ def connect(address: str) -> Iterator[Client]:
     Raises
     ------
     InputError
-        If the address is none, or nobody answers there, or there is no worker.
+        If the address is invalid, does not answer, or has no worker.
     """
     try:
         from distributed import Client, LocalCluster
@@ -69,7 +69,7 @@ def connect(address: str) -> Iterator[Client]:
 
 
 def gathered(client: Client, asked: Sequence[Any], what: str, progress: Report) -> list[Any]:
-    """Wait for tasks, telling of each, and return what they returned."""
+    """Wait for tasks, report each one, and return their results."""
     from distributed import as_completed
 
     progress(what, 0, len(asked))

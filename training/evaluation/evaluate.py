@@ -1,4 +1,4 @@
-"""Policies compared on the same requests: each learns only from what became of its own picks."""
+"""Compare policies on the same requests; each learns only from the outcomes of its own picks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     cold: str = "",
     progress: Report = silent,
 ) -> Comparison:
-    """Replay measured data from a slice on, with every policy warmed on what came before.
+    """Replay measured data from a slice on; every policy first learns all earlier rows.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     candidates, requests, seed
         As for `training.evaluation.measured_requests.measured_requests`; ``requests`` by default the spec's.
     seeds
-        How often everything is drawn and decided anew, with ``seed``, ``seed`` + 1 and so on.
+        Number of repetitions with new draws, with ``seed``, ``seed`` + 1 and so on.
     policies
         Makes further policies, which replace those of the same name.
     without
@@ -155,7 +155,7 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
 ) -> Comparison:
     """Ask every policy the same requests.
 
-    What was picked is learned before the first round that begins after the outcome has arrived, in order of
+    Outcomes of picks are learned before the first round that begins after the outcome has arrived, in order of
     arrival. Telemetry whose outcome arrives only after the first round began is left out, for all alike.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Rounds of requests for evaluation: who asks, which nodes are candidates, how each would have done."""
+"""Request rounds for evaluation: the clients that ask, their candidates, and each candidate's outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWN = 1 << 22
 nodes one of them has measured."""
 
 WIDE = 1_000
-"""Measured nodes of a client from which on the numbers that nobody needs are skipped, not drawn: to skip takes about as
+"""Measured nodes of a client from which on unused random numbers are skipped instead of drawn: to skip takes about as
 long as to draw so many."""
 
 
@@ -101,7 +101,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     Parameters
     ----------
     telemetry
-        Rows before ``start`` only tell the state of the nodes.
+        Rows before ``start`` only provide the state of the nodes.
     spec
         Gives the length of a slice; see `slice_starts` for where one begins.
     start
@@ -113,7 +113,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     seed
         0 or more.
     among
-        (n_rows,) which rows may be drawn; all by default. The others only tell the state of the nodes.
+        (n_rows,) which rows may be drawn; all by default. The others only provide the state of the nodes.
     known
         State of the nodes from before the telemetry, see `node_state`.
 
@@ -261,7 +261,7 @@ def _round(
 
 
 def node_state(telemetry: Telemetry, known: Columns | None = None) -> Columns:
-    """Return the last state of every node that telemetry logs, over what is known from before it."""
+    """Return every node's last state that telemetry logs, or its earlier known state."""
     return _NodeState(telemetry, known).at(np.inf)
 
 
@@ -299,7 +299,7 @@ class _NodeState:
 def _carried(
     column: NDArray[np.float64] | Categories, known: NDArray[np.float64] | Categories | None, n: int
 ) -> NDArray[np.float64] | Categories:
-    """Return what is known of n nodes; categories in the codes of the column, with further ones after them."""
+    """Return the known state of n nodes; new categories get codes after those of the column."""
     if not isinstance(column, Categories):
         return known.copy() if isinstance(known, np.ndarray) else np.full(n, np.nan)
     if not isinstance(known, Categories):

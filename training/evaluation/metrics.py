@@ -32,7 +32,7 @@ class Score:
     regret, regret_log
         (policy - oracle) / (best - oracle) of ``mean`` and ``mean_log``, where the best is the least of all
         policies but the oracle and the learned one: below 1 beats every baseline; NaN where the best is the
-        oracle's equal. The best is found anew for each figure.
+        oracle's equal. Each figure has its own best.
     seconds
         Spent picking and learning, warming up left out.
     """

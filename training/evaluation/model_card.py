@@ -1,4 +1,4 @@
-"""What a report says of the model itself."""
+"""Facts about the model for a report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scheduler.model.model import Model
 
 
 class ModelCard(NamedTuple):
-    """Who the model is.
+    """Identity of the model.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class ModelCard(NamedTuple):
 
 
 def model_card(model: Model, folder: Path) -> ModelCard:
-    """Return who a model is, the importance of its features read from LightGBM's text in its artifact."""
+    """Return a model's identity, and the importance of its features from LightGBM's text in its artifact."""
     importance = {
         head: _gains((folder / head_files(head)[1]).read_text(), model.features.names) for head in model.heads
     }

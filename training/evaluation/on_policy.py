@@ -1,8 +1,8 @@
-"""The end of the training window served as the scheduler would serve it: history sees only what a model picks.
+"""Rehearsal: a model serves the end of the training window, and history sees only the outcomes of its picks.
 
-A model is fitted on histories that know a random share of all outcomes, but serves on histories that know what it
-picked itself: much of a few nodes, little and old things of the others. So a first model serves the last slices of the
-training window, and the next one is fitted on what the first one saw when it chose. That is one round of dataset
+A model is fitted on histories that know a random share of all outcomes. In service, history knows the model's own
+picks: much about a few nodes, little and old about the others. So a first model serves the last slices of the training
+window, and the next model is also fitted on what the first one saw when it chose. This is one round of dataset
 aggregation (Ross, Gordon, Bagnell: A reduction of imitation learning and structured prediction to no-regret online
 learning, AISTATS 2011), with the measured outcomes of all candidates in the place of an expert.
 """
@@ -46,7 +46,7 @@ class Parts(NamedTuple):
     before
         What comes before the first slice that is served, see `first_served`.
     served
-        The rest, with or without earlier slices, which only tell the state of the nodes.
+        The rest, with or without earlier slices, which only provide the state of the nodes.
     """
 
     slices: NDArray[np.int32]
@@ -57,7 +57,7 @@ class Parts(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """Candidates of one round that are kept: feature rows, their slice, and what came of them."""
+    """The kept candidates of one round: feature rows, their slice, their outcomes."""
 
     x: NDArray[np.float32]
     slice: NDArray[np.int32]
@@ -83,7 +83,7 @@ class _Recorder(Learned):
 
 
 def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
-    """Return the first slice that a rehearsal serves, of the slices there are, each once, in order."""
+    """Return the first slice that a rehearsal serves; ``slices`` are distinct and sorted."""
     last = max(1, round(spec.training.rehearse * slices.size))
     return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
 
@@ -91,14 +91,14 @@ def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
 def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
     """Serve the last slices of telemetry with a model, and return what it saw of all candidates.
 
-    The measured rows of a slice stand for what its candidates would have met, as in an evaluation.
+    The measured rows of a slice are its candidates' outcomes, as in an evaluation.
 
     Parameters
     ----------
     telemetry
         What the model was trained on.
     spec
-        ``training.rehearse`` says how many slices, ``evaluation.requests`` how many rounds each.
+        ``training.rehearse`` sets how many slices, ``evaluation.requests`` how many rounds in each.
 
     Returns
     -------
@@ -119,8 +119,8 @@ def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int
 def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
     """Do what `serve_on_policy` does with telemetry that is read as it is needed.
 
-    Where slices do not overlap in time the parts make no difference but for outcomes that arrive only after their
-    part ends: history learns them before those of the next part.
+    If slices do not overlap in time, the parts do not change the result, with one exception: late outcomes of a part
+    are applied before any outcome of the next.
     """
     start = first_served(parts.slices, spec)
     n_rounds = int((parts.slices >= start).sum()) * spec.evaluation.requests

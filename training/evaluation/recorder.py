@@ -1,4 +1,4 @@
-"""Keep what every policy picked and what became of it."""
+"""Record every policy's picks and their outcomes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Log:
 
 
 def _observed(head: Head, one: RequestRound, at: tuple[NDArray[np.int64], NDArray[np.integer]]) -> NDArray[np.float32]:
-    """Return what came of picks, in the unit of the head's value; NaN where the head does not speak of it."""
+    """Return outcomes of picks in the unit of the head's value; NaN if the head predicts nothing for them."""
     target, ok = Value.parse(head.target), one.ok[at]
     if target.outcome == FAILED:
         return (~ok).astype(np.float32)

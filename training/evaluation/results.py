@@ -32,7 +32,7 @@ class Comparison:
     Attributes
     ----------
     data, spec, model
-        What was replayed and who decided: the data's name and identity, the spec's name, name and version.
+        What was replayed by which model: the data's name and identity, the spec's name, name and version.
     n
         How many requests, over all seeds.
     policies
@@ -48,11 +48,11 @@ class Comparison:
         By head, (n,) float64 what the learned model expected of its picks in the head's unit, NaN where it
         made none; empty without a learned model.
     observed
-        By head, (n,) float32 what came of them, NaN where the head does not speak of it.
+        By head, (n,) float32 outcomes, NaN if the head predicts nothing for them.
     clients, nodes
         The two tables.
     card
-        Who the model is, where it is known.
+        Identity of the model, if known.
     seeds
         How many seeds' draws these are.
     cold

@@ -1,4 +1,4 @@
-"""What a policy is shown of a round and when, and what is kept of its picks."""
+"""Show each policy its rounds and outcomes in time, and record its picks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PolicyRun:
         self._pending.append(_shown(one, question, self.picked))
 
     def _arrived(self, now: float) -> Seen:
-        """Take what arrived before a time out of what is pending, in order of arrival."""
+        """Remove and return the pending outcomes that arrived before a time, in order of arrival."""
         ready, rest = [], []
         for part in self._pending:
             early = part.arrival < now

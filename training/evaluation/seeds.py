@@ -1,4 +1,4 @@
-"""Comparisons over the draws of several seeds, as one: means, and how far the seeds lie apart."""
+"""Combine comparisons over several seeds: means and standard deviations."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from training.evaluation.results import Comparison
 from training.telemetry import Categories
 
 FEWEST = 30
-"""Requests a group must have to be listed; of fewer, chance says more than the policy."""
+"""Fewest requests of a listed group; with fewer, chance outweighs the policy."""
 
 SHOWN = 5
 """Groups listed at either end."""
@@ -25,7 +25,7 @@ class Group(NamedTuple):
     Attributes
     ----------
     name
-        What they share.
+        The value that its requests share.
     n
         How many.
     learned, baseline
@@ -48,7 +48,7 @@ class Grouping(NamedTuple):
     """All groups of one kind, summed up: how many are won and lost, and the largest of both.
 
     ``wins`` and ``losses`` count groups with at least `FEWEST` requests, of which ``best`` and ``worst`` are
-    those that add most to the total, the most first.
+    those that add most to the total, largest first.
     """
 
     title: str

@@ -42,7 +42,7 @@ class Dataset(NamedTuple):
         Rows from ``split`` on are for early stopping and calibration, those from ``judge`` on for metrics alone.
     again
         (n,) float32 for each head: the next outcome of the same client and node, within the same of these three parts;
-        NaN where there is none. None where nobody looked.
+        NaN if there is none. None if they were not looked for.
     memory
         The running statistics that the rows were replayed through, where it is known.
     """
@@ -94,7 +94,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
 def _next_outcomes(
     telemetry: Telemetry, spec: Spec, bounds: tuple[int, int], keep: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return for each head, of the rows to keep, what came next of the same client and node before the next bound."""
+    """Return for each head the kept rows' next outcomes of the same client and node before the next bound."""
     part = np.searchsorted(bounds, telemetry.slice, side="right")
     pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
     order = np.argsort(pair, kind="stable")
@@ -117,7 +117,7 @@ def assemble(
     x: NDArray[np.float32],
     kept: Kept,
 ) -> Dataset:
-    """Put replayed rows, in time order, and what came of them together, split in time.
+    """Join replayed rows, in time order, with their outcomes, and split them in time.
 
     Parameters
     ----------

@@ -263,7 +263,7 @@ def _replay(
     ahead: Ahead,
     out: np.ndarray,
 ) -> None:
-    """Go on from the cursor: rows before ``stop`` are decided, and what arrived before the next one is learned.
+    """Continue from the cursor: decide rows before ``stop``, and learn what arrived before the next one.
 
     After the last row that is what arrived before ``end``.
     """

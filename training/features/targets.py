@@ -13,7 +13,7 @@ from training.telemetry import Telemetry
 
 
 class Kept(NamedTuple):
-    """What came of the rows that were kept: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
+    """Outcomes of the kept rows: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
 
     slice: NDArray[np.int32]
     ok: NDArray[np.bool_]
@@ -29,7 +29,7 @@ def head_targets(
 
 
 def kept_rows(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Kept:
-    """Return what targets are made of, of the rows to keep."""
+    """Return the outcomes of the rows to keep, from which targets are computed."""
     outcomes = {name: values[keep] for name, values in telemetry.outcomes.items()}
     return Kept(telemetry.slice[keep], telemetry.ok[keep], outcomes)
 
@@ -43,7 +43,7 @@ def targets_of(kept: Kept, spec: Spec) -> tuple[dict[str, NDArray[np.float32]], 
         if head.given_ok:
             y[~kept.ok] = np.nan
         targets[name] = y
-        # The link `log` predicts the outcome itself; the others what the target says.
+        # The link `log` predicts the outcome itself; the others predict the target.
         plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target
         raw = tracked_values(spec, (plain,), rows)[:, 0]
         outcomes[name] = np.where(np.isnan(y), np.float32(np.nan), raw)

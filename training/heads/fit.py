@@ -18,7 +18,7 @@ from training.heads.lightgbm_trees import trees_from_lightgbm
 from training.heads.uncertainty import Rows, leaf_variances, score_variances
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how far it is, and how far it goes."""
+"""Callback that gets the step's name, the work done and the total."""
 
 
 class FittedHead(NamedTuple):

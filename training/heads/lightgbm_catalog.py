@@ -68,7 +68,7 @@ CHOICES: Final[dict[str, tuple[str, ...]]] = {
 
 
 class Fixed(NamedTuple):
-    """A parameter that fogline sets itself: the value that is no contradiction, if there is one, and who decides it."""
+    """A parameter that fogline sets itself: the only accepted value, if any, and the setting that decides it."""
 
     reason: str
     value: Value | None = None

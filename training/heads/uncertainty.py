@@ -1,12 +1,12 @@
-"""How sure a forest is of a score: a variance for each leaf, and what their sum is worth on rows it was not fitted on.
+"""Estimate the uncertainty of a forest's scores: a variance per leaf, calibrated on rows that it was not fitted on.
 
-A leaf's value is a mean over the rows in it, and has that mean's variance; those of the leaves a row falls into are
-summed over the trees (Nilsson, Johansson, Åkerblom, Haghir Chehreghani: Tree ensembles for contextual bandits, TMLR
-2024). Trees are not independent, and a leaf's rows are those of many pairs of client and node, so the sum tells where
-the forest knows less, not by how much. That is fitted: the squared error of an outcome as ``spread * sum ** power``, a
-Gamma regression with a log link. Of that, what is the mean's and not the single outcome's comes again in the next
-outcome of the same pair: the product of two outcomes' errors from one prediction has the squared error of the mean as
-its expectation where the outcomes themselves are independent.
+A leaf's value is a mean over its rows and has the variance of that mean. The variances of a row's leaves are summed
+over the trees (Nilsson, Johansson, Åkerblom, Haghir Chehreghani: Tree ensembles for contextual bandits, TMLR 2024).
+Trees are not independent, and a leaf has rows of many pairs of client and node, so the sum says where the forest knows
+less, not by how much. That is fitted: the squared error of an outcome is ``factor * sum ** power``, by a Gamma
+regression with a log link. The error of the mean, as opposed to that of a single outcome, repeats in the next outcome
+of the same pair: the product of two outcomes' errors from one prediction has the squared error of the mean as its
+expectation, if the outcomes are independent.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ONE_SIGMA, TWO_SIGMA = 1.0, 1.959964
 
 
 class Rows(NamedTuple):
-    """Scores of rows that a head was not fitted on and what came of them, all (n,) float64.
+    """Scores and outcomes of rows that a head was not fitted on, all (n,) float64.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ def leaf_variances(
 def _shrunk(
     sums: NDArray[np.float64], n: NDArray[np.float64], tree: NDArray[np.int64], n_rows: int
 ) -> NDArray[np.float64]:
-    """Return means by leaf, drawn towards the mean of the leaf's tree."""
+    """Return means by leaf, shrunk towards the mean of the leaf's tree."""
     whole = np.bincount(tree, sums)[tree] / n_rows
     return (sums + PRIOR * whole) / (n + PRIOR)
 
@@ -177,7 +177,7 @@ def fit_spread(found: Errors) -> Spread:
     """Fit how large errors are by the sums of leaf variances, and which share of their squares is the mean's.
 
     The power is not negative: where rows of larger variance do not have larger errors, all are alike. Where no next
-    outcome is known the share is 1, so that nobody is taken for better known than they are.
+    outcome is known the share is 1, so that no pair counts as better known than it is.
     """
     squares = np.maximum(found.own**2, LEAST)
     mean = float(np.average(squares, weights=found.weight))
@@ -204,7 +204,7 @@ def spread_metrics(link: str, spread: Spread, found: Errors) -> dict[str, float]
     """Return how honest a spread is on other rows.
 
     ``mean_share`` is the share of the squared error that is the mean's, ``mean_ratio`` the squared error of the mean
-    over what was expected of it: above 1 the model is too sure of itself. ``covered_68`` and ``covered_95`` are the
+    over the expected one: above 1 the model is too sure. ``covered_68`` and ``covered_95`` are the
     shares of outcomes within 1 and 1.96 standard deviations of the prediction; failures have none.
     """
     expected = spread.of(found.variance)

@@ -9,7 +9,7 @@ from training.telemetry.cold_start import HoldOut
 
 
 class TrainingOptions(NamedTuple):
-    """What a training run may be told besides its data and spec.
+    """Options of a training run, besides its data and spec.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class TrainingOptions(NamedTuple):
     threads
         For LightGBM; 0 for one a core.
     promote
-        Make the new version champion whatever the comparison says.
+        Make the new version champion whatever the comparison's result.
     held_out
         Nodes and clients that are left out of everything, tables and all.
     cluster

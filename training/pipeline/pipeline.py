@@ -27,7 +27,7 @@ from training.tracking.runs import DataSet, Registered, track
 
 
 class Workers(NamedTuple):
-    """What a cluster took: workers, the largest memory of one in bytes, and history entries let go for want of room."""
+    """Resources of a cluster: workers, the largest memory of one in bytes, and evicted history entries."""
 
     n: int
     peak_bytes: int
@@ -35,7 +35,7 @@ class Workers(NamedTuple):
 
 
 class TrainingResult(NamedTuple):
-    """What came of it: the training, the registered version, whether it is the champion now, and a cluster's part."""
+    """Result of a run: the training, the registered version, its promotion, and the cluster's resources."""
 
     summary: TrainingSummary
     registered: Registered
@@ -81,7 +81,7 @@ def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progres
     SpecError
         If LightGBM would not use its parameters as the spec says.
     DataError
-        If the data is not what the spec says, or too little.
+        If the data does not match the spec, or is too little.
     ForestError
         If a head cannot be represented as a forest.
     RegistryError

@@ -74,16 +74,16 @@ def fit_rehearsed(
     serve: Callable[[TrainingSummary], Dataset],
     scratch: Path | None = None,
 ) -> tuple[Dataset, dict[str, FittedHead]]:
-    """Fit all heads and, where the spec rehearses, once more with what the first model saw as it served.
+    """Fit all heads; if the spec has a rehearsal, fit again with what the first model saw in service.
 
     Parameters
     ----------
     read
         As for `write_model`.
     fit, serve
-        Fits heads on rows; lets a model serve and returns what it saw.
+        Function that fits heads on rows; function that lets a model serve and returns what it saw.
     scratch
-        Where the first model's artifact stands meanwhile; by default the system's folder.
+        Folder for the first model's artifact meanwhile; by default the system's temporary folder.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def _write(
     version = content_version(spec, boosters, calibration, dataset.vocabulary, variance)
     folder = out / f"{spec.name}-{version}"
     if folder.is_dir():
-        Model.load(folder)  # raises where what stands there is not that model
+        Model.load(folder)  # raises if the folder does not hold that model
         return folder
     rows = np.linspace(0, len(dataset.x) - 1, min(GOLDEN_ROWS, len(dataset.x))).astype(int)
     return write_artifact(

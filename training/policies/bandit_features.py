@@ -1,4 +1,4 @@
-"""What the contextual bandits see of a client and a node: averages, and what the tables say of the two."""
+"""Features of the contextual bandits: averages, and columns of client and node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN_DISTANCE = 0.5
 
 
 class Inputs:
-    """Averages under way, and the features made of them.
+    """Running averages, and the features computed from them.
 
     Features are 1; averages of the node, of the client and of the pair; the pair's last value; whether the
     pair is new; and, where the spec names them, whether the carriers are equal, and the distance. Averages
@@ -44,7 +44,7 @@ class Inputs:
     def warm(self, telemetry: Telemetry, rows: int | None = None) -> Iterator[tuple[Seen, NDArray[np.float64]]]:
         """Yield telemetry in blocks with features as of each, then let the averages see everything.
 
-        Until then they see only a share of the outcomes, as they will during evaluation, so that who is fitted
+        Until then they see only a share of the outcomes, as they will during evaluation, so that a bandit that is fitted
         to the blocks trusts a pair's last value no more than it deserves; see `SHOWN`.
 
         Parameters
@@ -71,7 +71,7 @@ class Inputs:
         self.levels.learn(seen)
 
     def features(self, client: NDArray[np.int32], node: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return (n, n_candidates, n_features); what is unknown is the average of what is known, or 0."""
+        """Return (n, n_candidates, n_features); unknown values are the average of the known ones, or 0."""
         levels = self.levels
         ones = np.ones(node.shape)
         overall = np.nan_to_num(levels.overall.read(np.zeros(1, np.int64)))

@@ -84,7 +84,7 @@ class Learned:
         )
 
     def expected(self) -> dict[str, NDArray[np.float64]]:
-        """Return by head what was expected of every pick so far, NaN where the origin served."""
+        """Return by head the expected value of every pick so far, NaN if the origin served."""
         values = np.concatenate(self._values)
         return {name: values[:, h] for h, name in enumerate(self.scheduler.model.heads)}
 
@@ -104,7 +104,7 @@ class Learned:
         return request, _ids(self._setting.nodes.ids, question.candidates)
 
     def _report(self, question: Question) -> None:
-        """Tell the fleet what the candidates reported last."""
+        """Update the fleet by the candidates' last reports."""
         if question.node_state:
             rows = np.unique(question.candidates[question.candidates >= 0])
             state = {name: _values(at_rows(column, rows)) for name, column in question.node_state.items()}

@@ -189,7 +189,7 @@ class NodeAverage:
         self.levels.learn(seen)
 
     def expected(self, question: Question, node: NDArray[np.int32]) -> NDArray[np.float64]:  # noqa: ARG002
-        """Return what is compared, (n, n_candidates), of nodes without padding."""
+        """Return the compared figure of nodes without padding, (n, n_candidates)."""
         return self.levels.of_nodes(node)
 
 

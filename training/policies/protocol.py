@@ -1,4 +1,4 @@
-"""What a policy under evaluation is asked, what it is shown, and what every policy promises."""
+"""Protocol of a policy under evaluation: the questions it gets and the outcomes it sees."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Seen(NamedTuple):
 
 
 class Policy(Protocol):
-    """Picks a node for each request and learns from what came of its own picks."""
+    """Picks a node for each request and learns from the outcomes of its own picks."""
 
     def warm(self, telemetry: Telemetry) -> None:
         """Take the telemetry from before the evaluation, once, before anything else."""

@@ -1,4 +1,4 @@
-"""Pictures for the report: SVG text that stands in the page itself and takes its colours and letters."""
+"""Charts for the report: SVG text inside the page, with the page's colours and font."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _name_ends(axes: Axes, x: NDArray[np.float64], drawn: Sequence[Line]) -> None:
-    """Write each line's name at its end, moved apart where they would lie on each other."""
+    """Write each line's name at its end; move overlapping names apart."""
     ends = [float(line.values[np.isfinite(line.values)][-1:].sum()) for line in drawn]
     low, high = axes.get_ylim()
     step, free = (high - low) * 0.075, -np.inf

@@ -33,7 +33,7 @@ TOP = 12
 
 
 class Headline(NamedTuple):
-    """A figure to start with: the figure, what it is, and the two costs behind it."""
+    """A headline figure: its value, its meaning, and the two costs behind it."""
 
     figure: str
     text: str
@@ -222,7 +222,7 @@ def _calibration(comparison: Comparison, summary: TrainingSummary | None) -> Ite
 
 
 def _honesty(metrics: Mapping[str, float]) -> str:
-    """Return how far the expected value was off against what was foreseen, as `training.heads.uncertainty` finds it."""
+    """Return the error of the mean against the expected one; see `training.heads.uncertainty`."""
     ratio, near, far = (metrics.get(name, np.nan) for name in ("mean_ratio", "covered_68", "covered_95"))
     if np.isnan(ratio):
         return ""

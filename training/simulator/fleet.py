@@ -42,7 +42,7 @@ _BREAK_EVERY = 2 * HOUR  # a flaky node is broken or not for so long
 _HOLDERS, _CONTENTS = 32, 400
 
 CANDIDATES = 20
-"""How many holders a request is offered where nobody says otherwise."""
+"""Default number of holders that a request is offered."""
 
 # Streams of noise, so that no two uses share a draw.
 _OK, _LATENCY, _THROUGHPUT, _FAIL, _DRIFT, _USE, _BREAK, _REPORT = range(8)
@@ -110,7 +110,7 @@ class World:
         self._holders = self._draw_holders(rng)
 
     def _hide(self, rng: np.random.Generator, n: int) -> None:
-        """Draw what no column tells: how good, flaky, peaky and honest each box is."""
+        """Draw the hidden properties of each box: how good, flaky, peaky and honest it is."""
         slow, flaky, peaky, lies = (rng.random(n) < share for share in (0.12, 0.10, 0.50, 0.08))
         self._quality = rng.normal(0.0, 0.3, n) + np.where(slow, 0.9, 0.0)
         self._break_share = np.where(flaky, rng.uniform(0.15, 0.5, n), 0.01)
@@ -120,7 +120,7 @@ class World:
         self._lies = lies
 
     def _draw_holders(self, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Draw who holds a content, by client's region: (regions, contents, holders), more local ones."""
+        """Draw the holders of each content by the client's region: (regions, contents, holders), mostly local ones."""
         region = _codes(self.nodes, "region")
         weight = np.where(region == np.arange(len(CITIES))[:, None], 4.0, 1.0)
         wait = rng.exponential(size=(len(CITIES), _CONTENTS, len(self.nodes))) / weight[:, None, :]
@@ -149,7 +149,7 @@ class World:
         )
 
     def candidates(self, requests: Requests, k: int) -> NDArray[np.int32]:
-        """Return (n, k) nodes that hold what is asked for, k at most 32."""
+        """Return (n, k) nodes that hold the requested content, k at most 32."""
         region = _codes(self.clients, "region")[requests.client]
         return self._holders[region, requests.content, :k]
 
@@ -160,7 +160,7 @@ class World:
         return np.clip(own, 0.0, 0.95)
 
     def reported_load(self, time: float) -> NDArray[np.float64]:
-        """Return the load each node last reported, 0 to 1: some minutes old, and from some boxes a lie."""
+        """Return the load that each node last reported, 0 to 1: some minutes old, and wrong for some boxes."""
         node = np.arange(len(self.nodes))
         phase = uniform(self.seed, _REPORT, node) * _REPORT_EVERY
         reported = np.floor((time - phase) / _REPORT_EVERY) * _REPORT_EVERY + phase

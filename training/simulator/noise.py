@@ -1,4 +1,4 @@
-"""Noise without state: a number is a hash of what it belongs to, the same whoever asks and in any order."""
+"""Stateless noise: a number is a hash of its subject, so it is the same in any order of calls."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def rounds(
     world
         The fleet.
     spec
-        Says what a request costs; its outcomes must be the world's.
+        Spec with the cost of a request; its outcomes must be the world's.
     times
         Seconds, ascending; a world begins at `START`.
     requests

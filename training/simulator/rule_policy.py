@@ -1,6 +1,6 @@
 """The rule pile: how the fleet was scheduled before there was a model. Every rule gives or takes points."""
 
-# ruff: noqa: PLR2004 - rules are made of thresholds
+# ruff: noqa: PLR2004 - rules consist of thresholds
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def write_telemetry(
     explore: float = 0.05,
     seed: int = 0,
 ) -> None:
-    """Let the rule pile serve a world, and write what it logs.
+    """Let the hand-written rules serve a world, and write the telemetry that they log.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from scheduler.spec import Spec, load_spec
 
 _HERE = Path(__file__).resolve().parent
 _FOLDERS = (_HERE.parents[1] / "models" / "specs", _HERE)
-"""In a checkout the specs stand in models/, in an installed wheel beside this module."""
+"""The specs are in models/ of a checkout, or beside this module in an installed wheel."""
 
 
 def find_spec(name: str) -> Spec:

@@ -21,7 +21,7 @@ def spec_to_toml(spec: Spec, comment: str = "") -> str:
     Parameters
     ----------
     comment
-        Lines that stand before it.
+        Comment lines before the spec.
     """
     parts = _present(msgspec.to_builtins(spec))
     plain = {key: value for key, value in parts.items() if not isinstance(value, dict)}
@@ -57,8 +57,8 @@ def _key(name: str) -> str:
     return name if _BARE.fullmatch(name) else _value(name)
 
 
-def _present(value: Any) -> Any:  # noqa: ANN401 - whatever a spec is made of
-    """Leave out what is None, which TOML cannot say."""
+def _present(value: Any) -> Any:  # noqa: ANN401 - any value of a spec
+    """Leave out None, which TOML cannot express."""
     if isinstance(value, dict):
         return {key: _present(one) for key, one in value.items() if one is not None}
     return [_present(one) for one in value] if isinstance(value, list | tuple) else value

@@ -38,7 +38,7 @@ class OutcomeSummary:
 class TableSummary:
     """How many entries a table of running statistics will need.
 
-    ``keys`` counts by history key, or by factor model or kind of regime; ``total`` is their sum. ``capacity`` is about
+    ``keys`` counts by history key, latent factors or change points; ``total`` is their sum. ``capacity`` is about
     how many fit, ``auto`` whether that was chosen by these keys, ``enough`` whether all of them fit, and ``advised``
     what ``auto`` would choose.
     """

@@ -22,13 +22,13 @@ LEAST = 1_024
 """What ``auto`` makes room for at least, in some 100 kB: a fleet that has just begun will grow."""
 
 TOO_MANY = 0.01
-"""Share of keys without an entry, for want of room, above which whoever trains or evaluates is told so."""
+"""Share of keys without an entry in a full table above which training and evaluation warn."""
 
 
 def needed(spec: Spec, keys: Mapping[str, int]) -> dict[str, dict[str, int]]:
     """Return for each table that a spec uses how many entries it would hold if there were room for all.
 
-    By history key, latent factor model and kind of change points; see `training.telemetry.count_keys`.
+    By history key, latent factors and change points; see `training.telemetry.count_keys`.
     """
     found = {
         HISTORY: {name: keys[name] for name in spec.history.keys},

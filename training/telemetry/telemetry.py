@@ -90,7 +90,7 @@ class Telemetry:
     clients, nodes
         The two tables.
     rejected
-        How many rows each rule rejected; a row that breaks two rules counts twice. Rules nobody broke are
+        How many rows each rule rejected; a row that breaks two rules counts twice. Rules without such rows are
         left out.
     n_read
         How many rows were looked at; ``len`` of the telemetry is how many were accepted.

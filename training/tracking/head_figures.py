@@ -1,4 +1,4 @@
-"""Pictures that a tracked run keeps as files of their own: feature importance and calibration of each head."""
+"""Pictures of a tracked run: feature importance and calibration of each head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from training.heads.summary import HeadSummary
 
 TOP = 20
-"""Features drawn; the tail of an importance ranking says nothing a picture could show."""
+"""Most features in a picture; the tail of an importance ranking is not worth drawing."""
 
 
 def save_pictures(heads: dict[str, HeadSummary], folder: Path) -> list[Path]:

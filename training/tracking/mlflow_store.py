@@ -25,7 +25,7 @@ def exclusive_registry(registry: str) -> Iterator[None]:
     Raises
     ------
     RegistryError
-        The database is broken, or other processes do not let go of it.
+        The database is broken, or other processes keep it locked.
     OSError
         Its folder cannot be written.
     """

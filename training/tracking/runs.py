@@ -1,4 +1,4 @@
-"""From an artifact to a registered version: one tracked run, one model version, and who may be champion."""
+"""From an artifact to a registered version: one tracked run and one model version."""
 
 from __future__ import annotations
 

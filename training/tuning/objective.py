@@ -1,4 +1,4 @@
-"""How good a trial of settings is on a fold."""
+"""Judge a trial's settings on a fold."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ folds' rounds as much; what is more is drawn anew in every trial, which gives th
 
 
 class Judge:
-    """Fits and judges settings on folds, and keeps what the next ones can use again.
+    """Fits and judges settings on folds, and keeps replays that later settings can reuse.
 
     Attributes
     ----------
@@ -119,8 +119,8 @@ class Judge:
 def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
     """Return the mean over the heads of their loss on the judged rows, as a share of the best constant's.
 
-    The loss is the log loss of a head with the link ``logistic`` and the squared error of what was fitted of the
-    others: 1 is knowing nothing, 0 knowing all.
+    The loss is the log loss of a head with the link ``logistic`` and the squared error of the fitted target for other
+    heads. 1 is no knowledge, 0 a perfect prediction.
     """
     return float(np.mean([_relative_loss(spec.heads[name].link, head) for name, head in fitted.items()]))
 

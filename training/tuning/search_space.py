@@ -21,7 +21,7 @@ Values: TypeAlias = dict[str, int | float]
 class Range(NamedTuple):
     """Numbers from ``low`` to ``high``; whole ones where both are, drawn on a log scale where ``log``.
 
-    ``default`` is what counts where a spec says nothing: LightGBM's own.
+    ``default`` applies if a spec has no value: LightGBM's own default.
     """
 
     low: int | float
@@ -78,7 +78,7 @@ def search_space(spec: Spec, only: Sequence[str] = ()) -> Space:
     Raises
     ------
     InputError
-        If a name is none of a range.
+        If a name is not in the search space.
     """
     known = {**LIGHTGBM, **TRAINING}
     if unknown := [name for name in only if name not in known]:
@@ -89,7 +89,7 @@ def search_space(spec: Spec, only: Sequence[str] = ()) -> Space:
 
 
 def own_values(spec: Spec, space: Space) -> Values:
-    """Return the spec's own values, or what stands for them where it has none: the first point that is tried."""
+    """Return the spec's own values, or defaults if it has none: the first point that is tried."""
     training = spec.training
     found: Values = {}
     for name, scale in space.items():

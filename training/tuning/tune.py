@@ -1,4 +1,4 @@
-"""A search for better training settings, judged on time-ordered folds, which a killed process can go on with."""
+"""Search for better training settings on time-ordered folds; a killed search can be continued."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _RUN = "run_id"
 
 
 class TuningOptions(NamedTuple):
-    """What a search may be told besides its data and spec.
+    """Options of a search, besides its data and spec.
 
     Attributes
     ----------
     registry
         MLflow URI.
     until
-        Rows of this slice and later ones are never looked at; None for those from the spec's evaluation on.
+        Rows of this slice and later ones are never read; None for the first slice of the spec's evaluation.
     trials
         Finished trials wanted in all, those of earlier calls included.
     folds
@@ -92,7 +92,7 @@ class TuningResult(NamedTuple):
     study, run_id
         Names of it in the storage and in MLflow.
     objective, n_trials, n_pruned, n_resumed
-        What was asked, and how many trials finished, were pruned of these, and came from earlier calls.
+        The objective; the numbers of finished trials, of pruned ones among them, and of those from earlier calls.
     first, best
         The spec's own settings, and the best ones.
     spec
@@ -137,8 +137,8 @@ class TuningResult(NamedTuple):
 def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = silent) -> TuningResult:
     """Search for the settings that do best on time-ordered folds, and write them as a spec.
 
-    The same call goes on where an earlier one ended or was killed. What is tried depends on the seed and on the
-    finished trials alone, so an interrupted search tries the same as one that was not.
+    The same call continues where an earlier one ended or was killed. What is tried depends only on the seed and the
+    finished trials, so an interrupted search tries the same as an uninterrupted one.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = sile
     InputError
         If a name to vary is unknown, or another process is at the same storage.
     DataError
-        If the data is not what the spec says, or has too few slices.
+        If the data does not match the spec, or has too few slices.
     RegistryError
         If MLflow cannot be reached.
     """
@@ -261,7 +261,7 @@ def _try_one(search: _Search, done: int, progress: Report) -> None:
 
 
 def _ask(search: _Search, done: int) -> Trial:
-    """Begin a trial: first the spec's own settings, then what the sampler draws, seeded anew for each."""
+    """Begin a trial: the spec's own settings first, then draws of the sampler, which each trial seeds again."""
     import numpy as np
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
@@ -313,7 +313,7 @@ def _outcome(trial: FrozenTrial) -> TrialResult:
 
 
 def _comment(result: TuningResult) -> str:
-    """Return what stands at the head of the tuned spec: where it comes from, and its section by itself."""
+    """Return the comment at the head of the tuned spec: its origin, and its tuned section."""
     best, first, training = result.best, result.first, result.spec.training
     settings = {name: getattr(training, name) for name in ("reveal", "rounds")}
     section = fragment("training", {**settings, "lightgbm": training.lightgbm})
