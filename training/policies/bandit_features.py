@@ -44,8 +44,8 @@ class Inputs:
     def warm(self, telemetry: Telemetry, rows: int | None = None) -> Iterator[tuple[Seen, NDArray[np.float64]]]:
         """Yield telemetry in blocks with features as of each, then let the averages see everything.
 
-        Until then they see only a share of the outcomes, as they will during evaluation, so that a bandit that is fitted
-        to the blocks trusts a pair's last value no more than it deserves; see `SHOWN`.
+        Until then they see only a share of the outcomes, as they will during evaluation. So a bandit fitted to them
+        trusts a pair's last value no more than it deserves; see `SHOWN`.
 
         Parameters
         ----------
