@@ -1,11 +1,13 @@
 """A small made-up fleet on disk, the demo's spec cut down to it, and the command line in-process."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from scheduler.spec import Spec, load_spec
+from scheduler.spec import Spec, load_spec, parse_spec
+from training.cli import demo_run
 from training.cli.main import main
 from training.simulator import World, write_telemetry
 
@@ -78,3 +80,12 @@ def fogline(capfd, *arguments: object) -> Ran:
     capfd.readouterr()
     code = main([str(a) for a in arguments])
     return Ran(code, *capfd.readouterr())
+
+
+def shrink_demo(monkeypatch) -> None:
+    """Let ``fogline demo`` make half a day of telemetry and 1,000 decisions, by the small spec."""
+    monkeypatch.setattr(demo_run, "HOURS", 12.0)
+    monkeypatch.setattr(demo_run, "N_ROUNDS", 50)
+    monkeypatch.setattr(demo_run, "N_REQUESTS", 20)
+    monkeypatch.setattr(demo_run, "write_telemetry", partial(write_telemetry, requests=20_000))
+    monkeypatch.setattr(demo_run, "find_spec", lambda _: parse_spec(spec_text()))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 
@@ -11,7 +14,9 @@ from training.cli.availability import lifetime
 from training.cli.data import check
 from training.cli.demo import demo
 from training.cli.evaluate import evaluate, report
+from training.cli.examples import EXAMPLES, epilog
 from training.cli.output import print_error
+from training.cli.table import print_text
 from training.cli.train import train, tune
 from training.memory import describe_shortage, is_shortage
 
@@ -21,13 +26,35 @@ DONE, FAILED, MISUSED = 0, 1, 2
 app = typer.Typer(
     name="fogline",
     help="Schedule traffic on an edge network with a quality model learned from telemetry.",
+    epilog=epilog(EXAMPLES[""]),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 for command in (check, train, tune, evaluate, report, lifetime, demo):
-    app.command()(command)
+    app.command(epilog=epilog(EXAMPLES[command.__name__]))(command)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - how typer hands an option over
+    """Print the installed version and end, where it was asked for."""
+    if asked:
+        try:
+            print_text(f"fogline {installed('fogline')}")
+        except PackageNotFoundError:
+            print_text("fogline, a checkout that was never installed")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no subcommand; the version's callback has done its work by now."""
+    del version
 
 
 def run(arguments: list[str]) -> int:

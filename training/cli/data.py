@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from training.cli.options import Data, Json, SpecName
+from training.cli.options import Data, Json, SpecName, Wide
 from training.cli.output import print_json, progress_bar
+from training.cli.table import Cell, Column, FigureTable, Row, number, print_sentence, print_table
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
@@ -23,10 +22,12 @@ if TYPE_CHECKING:
 def check(
     data: Data,
     spec: SpecName,
-    json: Json = False,
     rejected: Annotated[
-        Path | None, typer.Option(help="Folder for rejected.parquet, the rejected rows with their reasons.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for rejected.parquet, the rejected rows with their reasons."),
     ] = None,
+    wide: Wide = False,
+    json: Json = False,
 ) -> None:
     """Check a telemetry directory against a spec and say what is in it."""
     from training.heads.lightgbm_params import resolve_lightgbm
@@ -40,28 +41,43 @@ def check(
     if json:
         print_json(asdict(report))
         return
-    console = Console()
-    console.print(
+    print_sentence(
         f"{report.accepted:,} of {report.rows:,} rows accepted: slices {report.first_slice} to {report.last_slice}, "
-        f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}."
+        f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}.\n"
     )
-    console.print(_times(report))
-    rejected_table = Table("rule", "rows rejected", title="Rejected")
-    for rule, count in report.rejected.items():
-        rejected_table.add_row(rule, f"{count:,}")
+    print_sentence(_times(report) + "\n")
     if report.rejected:
-        console.print(rejected_table)
-    outcomes = Table("outcome", "null", "min", "median", "max", title="Outcomes")
-    for name, o in report.outcomes.items():
-        outcomes.add_row(name, f"{o.nulls:,}", *(f"{x:,.6g}" for x in (o.min, o.median, o.max)))
-    console.print(outcomes)
-    tables = Table("table", "key", "entries", title="Running statistics: entries that they will need")
+        print_table(_rejected(report), wide=wide)
+    print_table(_outcomes(report), wide=wide)
+    print_table(_keys(report), wide=wide)
     for name, table in report.tables.items():
-        for key, count in table.keys.items():
-            tables.add_row(name, key, f"{count:,}")
-    console.print(tables)
-    for name, table in report.tables.items():
-        console.print(_room(name, table), soft_wrap=True, highlight=False)
+        print_sentence(_room(name, table))
+
+
+def _rejected(report: CheckReport) -> FigureTable:
+    """Return how many rows each rule rejected, the most first."""
+    most_first = sorted(report.rejected.items(), key=lambda item: -item[1])
+    rows = tuple(Row(rule, (Cell(f"{count:,}"),)) for rule, count in most_first)
+    return FigureTable("Rejected", "rule", (Column("rows"),), rows)
+
+
+def _outcomes(report: CheckReport) -> FigureTable:
+    columns = (Column("null", 3), Column("min", 2), Column("median", 0), Column("max", 1))
+    rows = tuple(
+        Row(name, (Cell(f"{o.nulls:,}"), *(Cell(number(value)) for value in (o.min, o.median, o.max))))
+        for name, o in report.outcomes.items()
+    )
+    return FigureTable("Outcomes", "outcome", columns, rows)
+
+
+def _keys(report: CheckReport) -> FigureTable:
+    """Return how many entries each key of the running statistics will need."""
+    rows = tuple(
+        Row(f"{name} {key}" if name != "history" else key, (Cell(f"{count:,}"),))
+        for name, table in report.tables.items()
+        for key, count in table.keys.items()
+    )
+    return FigureTable("Running statistics: entries that they will need", "key", (Column("entries"),), rows)
 
 
 def _room(name: str, table: TableSummary) -> str:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from training.cli.options import Json, Seed
-from training.cli.output import print_comparison, print_json, progress_bar
-
-if TYPE_CHECKING:
-    pass
+from training.cli.comparison_table import comparison_table
+from training.cli.options import Json, Seed, Threads, Wide
+from training.cli.output import print_json, progress_bar
+from training.cli.table import print_table, print_text
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where telemetry, registry, artifact and report go.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where telemetry, registry, artifact and report go.")] = Path(
         ".fogline/demo"
     ),
     seed: Seed = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads for LightGBM; 0 for one a core.")] = 0,
+    threads: Threads = 0,
+    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Do the main job once on a small made-up fleet: telemetry, training, registry, 100,000 decisions, report."""
@@ -31,5 +30,5 @@ def demo(
     if json:
         print_json(result.to_json())
         return
-    print_comparison(result.comparison)
-    Console().print(f"Model: {result.uri}\nReport: {result.report}")
+    print_table(comparison_table(result.comparison), wide=wide)
+    print_text(f"Model: {result.uri}\nReport: {result.report}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from scheduler.model.mlflow_client import registry_uri
+from training.cli.comparison_table import comparison_table
 from training.cli.options import (
     Cold,
     Data,
@@ -22,9 +22,11 @@ from training.cli.options import (
     Seeds,
     SpecName,
     Start,
+    Wide,
     Without,
 )
-from training.cli.output import print_comparison, print_json, print_warnings, progress_bar
+from training.cli.output import print_json, print_warnings, progress_bar
+from training.cli.table import print_table, print_text
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def evaluate(
     without: Without = None,
     cold: Cold = "",
     registry: Registry = None,
+    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
@@ -51,14 +54,14 @@ def evaluate(
     if json:
         print_json(comparison.to_json())
     else:
-        print_comparison(comparison)
+        print_table(comparison_table(comparison), wide=wide)
 
 
 def report(
     data: Data,
     spec: SpecName,
     model: ModelName = None,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("fogline-report.html"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("fogline-report.html"),
     start: Start = None,
     candidates: NCandidates = 20,
     requests: NRequests = None,
@@ -67,6 +70,7 @@ def report(
     without: Without = None,
     cold: Cold = "",
     registry: Registry = None,
+    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
@@ -78,8 +82,8 @@ def report(
     if json:
         print_json({**comparison.to_json(), "report": str(page)})
     else:
-        print_comparison(comparison)
-        Console().print(f"Report: {page}")
+        print_table(comparison_table(comparison), wide=wide)
+        print_text(f"Report: {page}")
 
 
 def _compare(

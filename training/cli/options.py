@@ -1,39 +1,64 @@
-"""Options that several subcommands share."""
+"""Options that several subcommands share. Help fits 80 columns, which short names of values leave room for."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.model.mlflow_client import DEFAULT
 from training.specs.builtin import shipped
 
+if TYPE_CHECKING:
+    from scheduler.spec import Spec
+
+ALL = 2**31
+"""What ``--until all`` is read as: no slice has this number, and all come before it."""
+
 Data = Annotated[
     Path,
-    typer.Argument(help="Telemetry directory: telemetry.parquet (or telemetry/**), nodes.parquet, clients.parquet."),
+    typer.Argument(
+        metavar="DATA", help="Telemetry directory: telemetry.parquet (or telemetry/**), nodes.parquet, clients.parquet."
+    ),
 ]
 
 SpecName = Annotated[
     str,
-    typer.Option("--spec", "-s", help=f"A spec's TOML file, or one that ships with fogline: {', '.join(shipped())}."),
+    typer.Option(
+        "--spec",
+        "-s",
+        metavar="SPEC",
+        help=f"A spec's TOML file, or one that ships with fogline: {', '.join(shipped())}.",
+    ),
 ]
 
 Registry = Annotated[
     str | None,
-    typer.Option(help=f"MLflow URI. Default: MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or {DEFAULT}."),
+    typer.Option(
+        metavar="URI",
+        help=f"MLflow URI. Default: MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or SQLite in {DEFAULT.removeprefix('sqlite:///')}.",
+    ),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 
-Seed = Annotated[int, typer.Option(min=0, help="Fixes every random draw.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Show every figure, in lines as long as that takes.")]
+
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Fixes every random draw.")]
+
+Threads = Annotated[int, typer.Option(min=0, metavar="N", help="Threads for LightGBM; 0 for one a core.")]
 
 Seeds = Annotated[
-    int, typer.Option(min=1, help="How often all is drawn and decided anew; shows mean and spread of each figure.")
+    int,
+    typer.Option(
+        min=1, metavar="N", help="How often all is drawn and decided anew; shows mean and spread of each figure."
+    ),
 ]
 
-Without = Annotated[list[str] | None, typer.Option(help="A baseline to leave out; may be given several times.")]
+Without = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="A baseline to leave out; may be given several times.")
+]
 
 Cold = Annotated[
     str,
@@ -48,6 +73,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="MODEL",
         help="Artifact folder, or models:/NAME@ALIAS or models:/NAME/VERSION. Default: the spec's champion.",
     ),
 ]
@@ -56,13 +82,47 @@ Start = Annotated[
     int | None,
     typer.Option(
         "--from",
-        help="First slice to evaluate; rows before it are known to every policy. Default: the spec's.",
+        metavar="SLICE",
+        help="First slice to evaluate; every policy knows the rows before it. Default: evaluation.start of the spec.",
     ),
 ]
 
-NCandidates = Annotated[int, typer.Option("--candidates", "-k", min=2, help="Candidates drawn for each request.")]
+NCandidates = Annotated[
+    int, typer.Option("--candidates", "-k", min=2, metavar="N", help="Candidates drawn for each request.")
+]
 
 NRequests = Annotated[
     int | None,
-    typer.Option("--requests", min=1, help="Requests of each client in a slice. Default: the spec's."),
+    typer.Option(
+        "--requests",
+        min=1,
+        metavar="N",
+        help="Requests of each client in a slice. Default: evaluation.requests of the spec.",
+    ),
 ]
+
+
+def _slice_or_all(text: str) -> int:
+    """Read the value of ``--until``."""
+    if text == "all":
+        return ALL
+    if not text.isdecimal():
+        raise typer.BadParameter(f"expected the number of a slice, or all, found {text!r}")
+    return int(text)
+
+
+Until = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SLICE|all",
+        parser=_slice_or_all,
+        help="Rows of this slice and later ones are never looked at. Default: evaluation.start of the spec, "
+        "so that evaluate can judge what comes after.",
+    ),
+]
+
+
+def end_of_rows(spec: Spec, until: int | None) -> int | None:
+    """Return the first slice that is not looked at: ``--until``, else the first that the spec evaluates; None: none."""
+    end = spec.evaluation.start if until is None else until
+    return None if end == ALL else end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 # Drawn in these colours, then turned into the page's variables, so that light and dark follow the reader.
@@ -25,6 +27,9 @@ _VARIABLES = {
     "#070707": "--c-other",
 }
 INK, QUIET, LINE, LEARNED, BASELINE, RULES, OTHER = _VARIABLES
+_MOST_DECIMALS = 8  # of a percentage on an axis: closer ticks are rounding errors of the sums
+_LEAST_SHARE = 0.0005  # what is below it would read 0.0%
+_THOUSANDS = 1_000.0  # from here on an axis sets thousands apart
 _WIDTH = 5.0  # inches of 72 units: about as wide as a phone, so that letters there are as large as they say
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -90,7 +95,7 @@ def bars(title: str, values: Mapping[str, float], colours: Mapping[str, str], *,
         axes.set_xlim(min(float(numbers.min(initial=0.0)) * 1.25, 0.0), reach * 1.2)
         axes.axvline(0.0, color=LINE, linewidth=0.8)
         for place, (number, value) in enumerate(zip(numbers, values.values(), strict=True)):
-            label = "none" if np.isnan(value) else f"{value:.1%}" if percent else f"{value:,.4g}"
+            label = "none" if np.isnan(value) else _share(value) if percent else f"{value:,.4g}"
             axes.annotate(label, (max(number, 0.0), place), xytext=(4, 0), textcoords="offset points", va="center")
         return _svg(figure, title)
 
@@ -109,7 +114,8 @@ def lines(title: str, x: NDArray[np.float64], drawn: Sequence[Line], labels: tup
             axes.plot(x, line.values, color=line.colour, linewidth=1.8, solid_capstyle="round")
         _name_ends(axes, x, drawn)
         axes.grid(visible=False, axis="x")
-        axes.yaxis.set_major_formatter(lambda value, _at: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(_Percent())
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 6, 10]))  # hours and days in common parts
         axes.set_xlabel(labels[0])
         axes.set_title(labels[1], loc="left", fontsize=10.5, color=QUIET)
         return _svg(figure, title)
@@ -139,10 +145,37 @@ def reliability(title: str, curves: Mapping[str, Curve], unit: str) -> str:
                 axis.set_major_formatter(lambda value, _at: f"{value:,.4g}")
                 axis.set_minor_formatter(lambda _value, _at: "")
             axes.minorticks_off()
+        elif high >= _THOUSANDS:
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.set_xlabel(f"predicted{f' ({unit})' if unit else ''}")
         axes.set_ylabel("observed")
         return _svg(figure, title)
+
+
+class _Percent(Formatter):
+    """Writes shares as percentages, with as many decimals as the distance of the ticks needs to tell them apart."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a value by itself; ``pos``, the number of its tick, says nothing about it."""
+        del pos
+        return self.format_ticks([x])[0]
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks of an axis."""
+        percent = 100.0 * np.asarray(values, np.float64)
+        gaps = np.diff(np.unique(percent))
+        step = float(gaps.min()) if gaps.size else 1.0
+        digits = next(
+            (n for n in range(_MOST_DECIMALS) if math.isclose(round(step, n), step, rel_tol=1e-4)), _MOST_DECIMALS
+        )
+        return [f"{round(value, digits) + 0.0:.{digits}f}%" for value in percent.tolist()]
+
+
+def _share(value: float) -> str:
+    """Return a share with one decimal; a small one is not shown as none."""
+    return "<0.1%" if 0.0 < value < _LEAST_SHARE else f"{value:.1%}"
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

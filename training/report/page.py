@@ -187,12 +187,21 @@ def _series(comparison: Comparison, baseline: str) -> Picture | None:
     gap = sums[RANDOM] - sums[ORACLE]
     with np.errstate(divide="ignore", invalid="ignore"):
         closed = {name: np.where(gap > 0.0, (sums[RANDOM] - sums[name]) / gap, np.nan) for name in names}
-    hours = (series.start - series.start[0]) / 3600.0
+    passed, unit = _passed(series.start)
     drawn = [charts.Line(label(name), closed[name], _colours(baseline)[name]) for name in names]
-    labels = ("hours since the evaluation began", "gap closed")
-    svg = charts.lines("Gap closed over time", hours, drawn, labels)
+    labels = (f"{unit} since the evaluation began", "gap closed")
+    svg = charts.lines("Gap closed over time", passed, drawn, labels)
     smooth = f", each point over {window} slices" if window > 1 else ""
     return Picture(_picture(svg), f"{n:,} slices{smooth}.")
+
+
+def _passed(start: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return how long after the first each slice begins, and the unit: the longest of which at least two passed."""
+    seconds = start - start[0]
+    for unit, length in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds[-1] >= 2.0 * length:
+            return seconds / length, unit
+    return seconds, "seconds"
 
 
 def _moving_sum(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

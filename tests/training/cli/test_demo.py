@@ -1,24 +1,16 @@
 """The demo, shrunken: the main job from end to end, and a folder that is left tidy."""
 
-from functools import partial
-
 import pytest
 
 from scheduler.errors import InputError
 from scheduler.model.model import Model
-from scheduler.spec import parse_spec
-from tests.small_world import fogline, spec_text
+from tests.small_world import fogline, shrink_demo
 from training.cli import demo_run
-from training.simulator import write_telemetry
 
 
 @pytest.mark.slow
 def test_a_small_demo_does_the_whole_job_in_place_of_an_earlier_one(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(demo_run, "HOURS", 12.0)
-    monkeypatch.setattr(demo_run, "N_ROUNDS", 50)
-    monkeypatch.setattr(demo_run, "N_REQUESTS", 20)
-    monkeypatch.setattr(demo_run, "write_telemetry", partial(write_telemetry, requests=20_000))
-    monkeypatch.setattr(demo_run, "find_spec", lambda _: parse_spec(spec_text()))
+    shrink_demo(monkeypatch)
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "demo"
     (out / "artifacts" / "demo-earlier").mkdir(parents=True)

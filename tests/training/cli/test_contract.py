@@ -1,0 +1,230 @@
+"""What every subcommand promises: exit codes, one JSON object, help that fits and teaches, tables that fit."""
+
+import os
+import re
+import shlex
+import sys
+import threading
+from contextlib import contextmanager
+from itertools import chain
+from types import SimpleNamespace
+
+import pytest
+import typer
+
+from tests.registries import new_registry
+from tests.sightings_world import write_sightings
+from tests.small_world import UNTIL, fogline, shrink_demo
+from training.cli.app import app, run
+from training.cli.examples import EXAMPLES
+from training.specs.builtin import find_spec
+
+COMMANDS = typer.main.get_command(app).commands
+WIDTH = 80
+
+ABSENT = ("nothing", "--spec", "demo")
+UNKNOWN = ("nothing", "--spec", "nobody")
+FAILING = {
+    **dict.fromkeys(("check", "train", "tune", "evaluate", "report"), ABSENT),
+    "lifetime": ("nothing",),
+    "demo": ("--out", "file/below"),
+}
+"""Words with which a subcommand fails, in a folder with a file ``file`` and a registry that has a model ``demo``."""
+
+MISUSED = {
+    **dict.fromkeys(("check", "train", "tune", "evaluate", "report", "lifetime"), UNKNOWN),
+    "demo": ("--out", "."),
+}
+"""Words that each command takes for a wrong call, in the same folder."""
+
+
+@pytest.fixture
+def folder(tmp_path, tmp_path_factory, monkeypatch):
+    """A working directory with an empty default registry, a file, sightings, and the small world as ``demo``."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    new_registry(tmp_path_factory.getbasetemp(), tmp_path / ".fogline")
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.fixture
+def small(folder, small_world, monkeypatch):
+    """The same, with the small world's spec in place of the demo's, and its telemetry where a demo leaves it."""
+    for module in ("data", "train", "evaluate"):
+        monkeypatch.setattr(
+            f"training.cli.{module}.find_spec", lambda name: small_world.spec if name == "demo" else find_spec(name)
+        )
+    shrink_demo(monkeypatch)
+    write_sightings(folder / "sightings")
+    return folder
+
+
+def test_the_cases_cover_every_subcommand():
+    assert FAILING.keys() == MISUSED.keys() == COMMANDS.keys() == EXAMPLES.keys() - {""}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_failed_work_is_exit_code_1_and_one_json_object(command, trained, capfd):
+    words = FAILING[command]
+    if command in ("evaluate", "report"):
+        words = ["nothing", "--spec", trained.world.spec_file, "--model", trained.artifact]
+    plain, asked = fogline(capfd, command, *words), fogline(capfd, command, *words, "--json")
+    assert (plain.code, plain.out, asked.code) == (1, "", 1)
+    assert asked.json.keys() == {"error"}
+    assert asked.json["error"].keys() == {"type", "message"}
+    assert plain.err == f"fogline: {asked.json['error']['message']}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_call_is_exit_code_2_and_one_json_object(command, folder, capfd):
+    for words in (MISUSED[command], ["--wings"]):
+        plain, asked = fogline(capfd, command, *words), fogline(capfd, command, *words, "--json")
+        assert (plain.code, plain.out, asked.code) == (2, "", 2)
+        assert plain.err
+        assert asked.json.keys() == {"error"}
+    assert folder.joinpath("file").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_subcommand_can_print_json_and_every_figure(command):
+    options = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+    assert {"--json", "--wide"} <= options
+
+
+@pytest.mark.slow
+def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
+    data = [".fogline/demo/telemetry", "--spec", "demo"]
+    quick = ["--without", "vowpal_wabbit", "--requests", 1]
+    words = {
+        "demo": ["--threads", 1],
+        "check": data,
+        "train": [*data, "--threads", 1],
+        "tune": [*data, "--trials", 1, "--folds", 1, "--objective", "loss", "--threads", 1],
+        "evaluate": [*data, *quick],
+        "report": [*data, *quick],
+        "lifetime": ["sightings", "--horizon", 1, "--threads", 1],
+    }
+    assert words.keys() == COMMANDS.keys()
+    for command, given in words.items():
+        ran = fogline(capfd, command, *given, "--json")
+        assert (ran.code, ran.err) == (0, ""), command
+        assert "error" not in ran.json
+    assert (small / "fogline-report.html").is_file()
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_cuts_nothing_and_ends_with_its_examples(command, monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    ran = fogline(capfd, *([command] if command else []), "--help")
+    lines = [line.rstrip() for line in plain(ran.out).splitlines()]
+    assert (ran.code, ran.err) == (0, "")
+    assert max(map(len, lines)) <= WIDTH
+    assert "…" not in ran.out
+    shown = [line.strip() for line in lines[lines.index(" Examples") + 1 :] if line]
+    assert shown == list(chain.from_iterable((f"# {example.does}", example.command) for example in EXAMPLES[command]))
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_example_is_a_right_call_of_its_subcommand(command):
+    assert EXAMPLES[command]
+    for example in EXAMPLES[command]:
+        program, name, *words = shlex.split(example.command)
+        assert program == "fogline"
+        COMMANDS[name].make_context(name, words)
+    assert not command or shlex.split(EXAMPLES[command][0].command)[1] == command
+
+
+def test_the_version_is_that_of_the_package(capfd):
+    ran = fogline(capfd, "--version")
+    assert (ran.code, ran.err) == (0, "")
+    assert re.fullmatch(r"fogline \d+\.\d+\.\d+\n", ran.out)
+
+
+@contextmanager
+def terminal(monkeypatch):
+    """Let standard output be a pseudo terminal of `WIDTH` columns, and yield what it has shown once it is closed."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = os.openpty()
+    shown, got = SimpleNamespace(text=""), bytearray()
+
+    def read():
+        try:
+            while part := os.read(ours, 65_536):
+                got.extend(part)
+        except OSError:  # what reading a terminal ends with when its last writer has closed it
+            return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        yield shown
+    reader.join()
+    os.close(ours)
+    shown.text = plain(got.decode()).replace("\r\n", "\n")
+
+
+def tables(text):
+    """Return the lines of text that belong to a table: those without a path or command, which are never broken."""
+    return [
+        line
+        for line in text.splitlines()
+        if not re.match(r"(Model|Report|Artifact|Tuned spec|Train with it|Models and)", line)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_the_examples_run_one_after_the_other_and_their_tables_fit_a_terminal(monkeypatch):
+    order = ["demo", "check", "train", "tune", "evaluate", "report", "lifetime"]
+    assert sorted(order) == sorted(COMMANDS)
+    for example in chain.from_iterable(EXAMPLES[command] for command in order):
+        words = shlex.split(example.command)[1:]
+        with terminal(monkeypatch) as shown:
+            code = run(words)
+        assert code == 0, example.command
+        assert "…" not in shown.text
+        if "--wide" not in words:
+            assert max(map(len, tables(shown.text))) <= WIDTH, example.command
+        if words[0] in ("demo", "evaluate", "report", "lifetime"):
+            assert re.search(r"^\* (learned|model)\b", shown.text, re.MULTILINE), example.command
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_train_leaves_what_evaluate_judges_and_all_leaves_nothing(small_world, capfd):
+    data = [small_world.data, "--spec", "demo"]
+    made = fogline(capfd, "train", *data, "--threads", 1, "--json").json
+    assert made["window"]["last_slice"] == UNTIL - 1
+    judged = fogline(capfd, "evaluate", *data, "--without", "vowpal_wabbit", "--requests", 1, "--json")
+    assert judged.code == 0
+    whole = fogline(capfd, "train", *data, "--threads", 1, "--until", "all", "--json").json
+    assert whole["window"]["last_slice"] == 47
+    refused = fogline(capfd, "evaluate", *data, "--model", whole["artifact"], "--json")
+    assert refused.code == 2
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("given", ["soon", "-1", "1.5", ""])
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_until_is_a_slice_or_all(command, given, capfd):
+    ran = fogline(capfd, command, "nothing", "--spec", "demo", f"--until={given}", "--json")
+    assert ran.code == 2
+    assert f"expected the number of a slice, or all, found {given!r}" in ran.json["error"]["message"]
+
+
+def test_until_has_one_default_in_all_commands():
+    found = {name: [p for p in c.params if "--until" in p.opts] for name, c in COMMANDS.items()}
+    with_until = {name: parameters[0] for name, parameters in found.items() if parameters}
+    assert with_until.keys() == {"train", "tune"}
+    assert {(p.metavar, p.default) for p in with_until.values()} == {("SLICE|all", None)}
+    assert len({p.help for p in with_until.values()}) == 1
+    assert "Default: evaluation.start of the spec" in with_until["train"].help

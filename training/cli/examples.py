@@ -1,0 +1,66 @@
+"""The examples in the help of each subcommand: they run as they stand, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.markup import escape
+
+DEMO = ".fogline/demo/telemetry"
+"""The telemetry that ``fogline demo`` leaves."""
+
+
+class Example(NamedTuple):
+    """A command line, and what it is for."""
+
+    does: str
+    command: str
+
+
+EXAMPLES: dict[str, tuple[Example, ...]] = {
+    "": (
+        Example("See the whole job once, on a made-up fleet", "fogline demo"),
+        Example("Train on the telemetry that the demo left", f"fogline train {DEMO} --spec demo"),
+        Example("Let the model and the baselines decide what came after", f"fogline evaluate {DEMO} --spec demo"),
+    ),
+    "demo": (
+        Example("Leave everything in .fogline/demo", "fogline demo"),
+        Example("Another fleet, in another folder", "fogline demo --seed 7 --out .fogline/seventh"),
+    ),
+    "check": (
+        Example("What is in the telemetry that fogline demo left", f"fogline check {DEMO} --spec demo"),
+        Example("Keep rejected rows, with the reasons", f"fogline check {DEMO} --spec demo --rejected rejected"),
+    ),
+    "train": (
+        Example("Leave the slices that the spec evaluates for fogline evaluate", f"fogline train {DEMO} --spec demo"),
+        Example("Use all slices, for a model that is to serve", f"fogline train {DEMO} --spec demo --until all"),
+    ),
+    "tune": (
+        Example("Ten trials by the cheaper objective", f"fogline tune {DEMO} --spec demo --trials 10 --objective loss"),
+        Example("Train with what was found", f"fogline train {DEMO} --spec tuned.toml"),
+    ),
+    "evaluate": (
+        Example("Judge the champion that fogline train registered", f"fogline evaluate {DEMO} --spec demo"),
+        Example("The first version over three seeds", f"fogline evaluate {DEMO} -s demo -m models:/demo/1 --seeds 3"),
+        Example(
+            "Every figure, without one of the baselines", f"fogline evaluate {DEMO} -s demo --wide --without linucb"
+        ),
+    ),
+    "report": (
+        Example("A page about the champion that fogline train registered", f"fogline report {DEMO} --spec demo"),
+        Example("In a file of your own", f"fogline report {DEMO} --spec demo --out report.html"),
+    ),
+    "lifetime": (
+        Example(
+            "A folder of sightings, one and four snapshots ahead", "fogline lifetime sightings --horizon 1 --horizon 4"
+        ),
+    ),
+}
+"""By subcommand, the whole program's under the empty name."""
+
+
+def epilog(examples: Sequence[Example]) -> str:
+    """Return what stands below a subcommand's help."""
+    lines = [f"[dim]# {escape(example.does)}[/dim]\n{escape(example.command)}" for example in examples]
+    return "\n".join(["[bold]Examples[/bold]", *lines])
