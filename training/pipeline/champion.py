@@ -41,8 +41,8 @@ class Contest(NamedTuple):
         if current in (None, self.champion):
             return decide(current, better=self.better, obstacle=self.obstacle, force=force)
         before = "there was no champion" if self.champion is None else f"version {self.champion} was champion"
-        obstacle = f"{before} when they were compared, now it is version {current}"
-        return decide(current, obstacle=obstacle, force=force)
+        changed = f"{before} when they were compared, now it is version {current}"
+        return decide(current, obstacle=self.obstacle or changed, force=force)
 
 
 def contest(
@@ -50,19 +50,14 @@ def contest(
 ) -> Contest:
     """Let the new model and the champion decide the same requests of the last slices, under the spec's utility.
 
-    Whatever keeps them from it becomes the obstacle: no champion that can be loaded, one that was made for other
-    features, no request with two nodes to choose from, no room in memory.
-
-    Raises
-    ------
-    RegistryError
-        If the registry cannot be reached, or is broken.
+    Whatever keeps them from it becomes the obstacle: a registry that does not answer, a champion that cannot be loaded
+    or was made for other features, no request with two nodes to choose from, no room in memory.
     """
-    registry = resolve_uri(options.registry)
-    current = champion_if_any(spec.name, registry)
-    if current is None:
-        return Contest()
+    registry, current = resolve_uri(options.registry), None
     try:
+        current = champion_if_any(spec.name, registry)
+        if current is None:
+            return Contest()
         return Contest(current, _compare(_load(spec, current, registry), read, spec, summary, options, progress))
     except Exception as error:  # noqa: BLE001 - whatever it is, the training stands and the champion stays
         return Contest(current, obstacle=f"{_said(error)}, so they cannot be compared")

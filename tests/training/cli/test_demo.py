@@ -26,7 +26,7 @@ def test_a_small_demo_does_the_whole_job_in_place_of_an_earlier_one(tmp_path, mo
     assert (tmp_path / found["report"]).samefile(out / "report.html")
 
     assert tuple(sorted(path.name for path in out.iterdir())) == demo_run.PARTS
-    assert sorted(path.name for path in (out / "registry").iterdir()) == ["artifacts", "mlflow.db"]
+    assert sorted(path.name for path in (out / "registry").iterdir()) == ["artifacts", "mlflow.db", "mlflow.db.lock"]
     (artifact,) = (out / "artifacts").iterdir()
     assert Model.load(artifact).version == found["training"]["version"]
     assert Model.load("models:/demo@champion", f"sqlite:///{out / 'registry' / 'mlflow.db'}").name == "demo"

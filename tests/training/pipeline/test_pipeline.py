@@ -228,6 +228,16 @@ def test_a_champion_that_changes_during_the_comparison_is_not_taken_for_the_one_
     assert champion("demo", train.registry) == "2"
 
 
+def test_a_registry_that_does_not_answer_for_a_moment_keeps_the_champion(train, monkeypatch):
+    train(POOR_SPEC)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.pipeline.champion.champion_if_any", lambda *_: 1 / 0)
+        second = train(GOOD_SPEC)
+    reason = "ZeroDivisionError: division by zero, so they cannot be compared; use --promote"
+    assert second.promotion == ("cannot be told", reason)
+    assert champion("demo", train.registry) == "1"
+
+
 @pytest.mark.parametrize("step", ["save_pictures", "data_id", "used_params"])
 def test_what_fails_before_a_version_is_registered_leaves_none(train, step, monkeypatch):
     def fail(*_, **__):
@@ -255,7 +265,7 @@ def test_nothing_that_can_fail_stands_after_registration(train, monkeypatch):
             return real(*args, **kwargs)
 
         monkeypatch.setattr(MlflowClient, name, noted)
-    assert train(GOOD_SPEC).promotion.moved
+    assert train(GOOD_SPEC, promote=True).promotion.moved
     assert order[-4:] == ["create_model_version", "set_registered_model_alias"] + ["set_model_version_tag"] * 2
     assert order[:3] == ["contest", "data_id", "save_pictures"]
 
