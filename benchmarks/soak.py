@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import lightgbm as lgb
 import msgspec
@@ -141,10 +142,9 @@ class Subject:
         model = Model.load(artifact)
         spec = model.spec
         remember = REMEMBER[spec.history.capacity]
-        self.scheduler = Scheduler(model, seed=seed, remember=remember, first_id=0)
-        self.lock = NumberedLock()
-        for part in (self.scheduler, self.scheduler.fleet, self.scheduler.fleet.table, self.scheduler.clients):
-            part.state.lock = self.lock
+        with patch("scheduler.engine.state.ReadWriteLock", NumberedLock):  # all parts of a state share its one lock
+            self.scheduler = Scheduler(model, seed=seed, remember=remember, first_id=0)
+        self.lock = self.scheduler.state.lock
         self.roomy = spec.history.capacity == ROOMY
         self.hold = seconds(spec.ledger.hold)
         self.twin = Twin(
@@ -208,6 +208,7 @@ class Subject:
     def _audit_nodes(self) -> None:
         twin, arrays, table = self.twin, self.scheduler.fleet.arrays, self.scheduler.fleet.table
         _same("nodes", set(twin.nodes), set(table))
+        columns = arrays.alive_until, arrays.quarantined_until, arrays.capacity, arrays.reserved
         held = dict.fromkeys(twin.nodes, 0.0)
         for promise in twin.promises.values():
             for place in promise.places:
@@ -216,7 +217,7 @@ class Subject:
                     held[place.node] += place.held
         for id_, node in twin.nodes.items():
             slot = table.slot(id_)
-            found = [float(arrays[k][slot]) for k in (2, 3, 5, 6)]
+            found = [float(column[slot]) for column in columns]
             _same(f"node {id_!r}", [node.alive_until, node.quarantined_until, node.capacity, node.reserved], found)
             if not math.isclose(held[id_], found[3], abs_tol=1e-6):
                 raise ViolationError(f"node {id_!r}: reservations add up to {held[id_]}, found {found[3]}")

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import soak
 from benchmarks.soak_twin import Twin
-from scheduler import Scheduler
+from scheduler.engine.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def test_a_fault_is_noticed_with_the_seed(artifact, monkeypatch, fault):
     if fault == "late outcome lands on a new node":
         monkeypatch.setattr(Twin, "_give_back", _careless(Twin._give_back))  # noqa: SLF001
     elif fault == "stale row":
-        monkeypatch.setattr(Scheduler, "_nodes_changed", _index_only)
+        monkeypatch.setattr(State, "_nodes_changed", _index_only)
     elif fault == "lost reservation":
         monkeypatch.setattr(Twin, "_expire", lambda *_: None)
     else:
@@ -77,5 +77,5 @@ def _careless(give_back):
     return without_life
 
 
-def _index_only(scheduler, slots):
-    scheduler.state.index.put(slots, scheduler.fleet.arrays.columns.keys)
+def _index_only(state, slots):
+    state.index.put(slots, state.fleet.arrays.columns.keys)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from scheduler.model.model import Model
 from scheduler.spec import parse_spec
 from tests.registries import new_registry
-from tests.small_world import POOR, UNTIL, fogline, spec_text
+from tests.small_world import FIT, POOR, UNTIL, fogline, spec_text
 from training.pipeline import pipeline
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
@@ -22,7 +22,10 @@ from training.pipeline.promotion import CHAMPION, champion, promote
 
 pytestmark = pytest.mark.slow
 
-GOOD_SPEC, POOR_SPEC = parse_spec(spec_text()), parse_spec(spec_text(POOR))
+CONTEST = ("requests = 1 ", "requests = 20 ")
+"""A failure costs as much as a hundred successes: over 20 requests a client and slice the better model is the cheaper."""
+
+GOOD_SPEC, POOR_SPEC = (parse_spec(spec_text(fit).replace(*CONTEST)) for fit in (FIT, POOR))
 OTHER_SPEC = parse_spec(spec_text().replace('hour = { op = "clock", period = "24h" }\n', ""))
 
 
