@@ -22,7 +22,7 @@ from training.pipeline.promotion import CHAMPION, champion, promote
 
 pytestmark = pytest.mark.slow
 
-CONTEST = ("requests = 1 ", "requests = 20 ")
+CONTEST = ("requests = 1\n", "requests = 20\n")
 """A failure costs as much as a hundred successes: over 20 requests a client and slice the better model costs less."""
 
 GOOD_SPEC, POOR_SPEC = (parse_spec(spec_text(fit).replace(*CONTEST)) for fit in (FIT, POOR))
