@@ -40,7 +40,8 @@ from scheduler.history.arrays import TIME_FLOATS
 from scheduler.model.manifest import Calibration
 from scheduler.retrieval.arrays import LIST_CLASS, LIST_SIZE, LIST_START, LISTS_END
 from scheduler.runtime.hashing import mix
-from scheduler.runtime.lock_kernels import N_WORDS
+from scheduler.runtime.lock_kernels import WRITING
+from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import parse_spec, seconds
 from training.artifacts.write import write_artifact
 
@@ -90,31 +91,26 @@ def build(folder: Path, capacity: int) -> None:
                    metrics={}, window={}, golden_rows=x[:8])  # fmt: skip
 
 
-class NumberedLock:
-    """A reentrant lock that numbers its holders: the order in which calls took effect."""
+class NumberedLock(ReadWriteLock):
+    """A lock that numbers its holders: the order in which calls took effect."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._depth = 0
+        super().__init__()
         self._count = 0
         self._mine = threading.local()
-        self.words = np.zeros(N_WORDS, np.int64)
 
-    def reading(self, function: Callable[..., Any], *args: Any) -> Any:
-        """As `ReadWriteLock.reading`, one call at a time: only calls that take turns have an order."""
-        with self:
-            return function(*args)
+    def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        """As `write`: only calls that take turns have an order."""
+        return self.write(function, *args)
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        if self._depth == 0:
-            self._count += 1
-            self._mine.number = self._count
-        self._depth += 1
+    def write(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function alone, at once where the thread holds the lock already."""
+        return function(*args) if self.hold().view[WRITING] else super().write(self._numbered, function, *args)
 
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        self._lock.release()
+    def _numbered(self, function: Callable[..., Any], *args: Any) -> Any:
+        self._count += 1
+        self._mine.number = self._count
+        return function(*args)
 
     def forget_mine(self) -> None:
         self._mine.number = None

@@ -12,10 +12,15 @@
     │   └── DuplicateOutcomeError  a second outcome for the same node of a decision
     ├── ForestError            a forest that cannot be represented
     ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
-    └── RegistryError          the model registry cannot be reached or lacks the model
-        └── RegistryDownError      it does not answer
-            ├── RegistryBusyError      other processes hold it for too long
-            └── RegistryBrokenError    its database is damaged, half made or of another version
+    ├── RegistryError          the model registry cannot be reached or lacks the model
+    │   └── RegistryDownError      it does not answer
+    │       ├── RegistryBusyError      other processes hold it for too long
+    │       └── RegistryBrokenError    its database is damaged, half made or of another version
+    ├── NestedCallError        a call from within a call of the same scheduler
+    ├── LockTimeoutError       another thread keeps a call waiting for too long
+    └── ForkError              a process was forked in the middle of a change
+
+A `KernelCacheWarning` says that compiled code cannot be kept or used, which costs time and nothing else.
 
 Every message says what was expected and what came; whoever raises has changed nothing.
 """
@@ -29,7 +34,11 @@ __all__ = [
     "DuplicateOutcomeError",
     "FoglineError",
     "ForestError",
+    "ForkError",
     "InputError",
+    "KernelCacheWarning",
+    "LockTimeoutError",
+    "NestedCallError",
     "RegistryBrokenError",
     "RegistryBusyError",
     "RegistryDownError",
@@ -94,3 +103,19 @@ class RegistryBusyError(RegistryDownError):
 
 class RegistryBrokenError(RegistryDownError):
     """The registry's database is damaged, was left half made, or belongs to another version of MLflow."""
+
+
+class NestedCallError(FoglineError):
+    """A signal handler, a finaliser or an argument made a call from within a call, and would have met half of it."""
+
+
+class LockTimeoutError(FoglineError):
+    """Other threads hold a scheduler for longer than a call may wait; the message names them."""
+
+
+class ForkError(FoglineError):
+    """A process was forked while a thread was changing the scheduler: the child's copy is of no use."""
+
+
+class KernelCacheWarning(UserWarning):
+    """Compiled code cannot be kept, or was made for another processor or other sources: calls compile it anew."""

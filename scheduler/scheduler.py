@@ -93,7 +93,7 @@ class Scheduler:
             first_id=int(first),
             history_capacity=history_capacity,
         )
-        self.state.join(Arm(model, self.state.index))
+        self.state.join(Arm(model, self.state.index, self.state.lock))
         self.clients = self.state.clients
         self.fleet = self.state.fleet
 
@@ -145,7 +145,7 @@ class Scheduler:
         one = None if exclude is None else [exclude]
         blocklist = engine.blocklist_of(self.state, one, None if block is None else column_of_one(block, "block"), 1)
         time = check_time(now)
-        return self.state.lock.reading(engine.decide, self.state, arm, request, rows, blocklist, time)
+        return self.state.lock.read(engine.decide, self.state, arm, request, rows, blocklist, time)
 
     def decide_batch(
         self,
@@ -184,7 +184,7 @@ class Scheduler:
             As `decide`.
         """
         time = check_time(now)
-        by, out, nodes = self.state.lock.reading(
+        by, out, nodes = self.state.lock.read(
             engine.decide_batch, self.state, arm, requests, candidates, exclude, block, time
         )
         longest = by.model.spec.policy.max_nodes
@@ -263,9 +263,7 @@ class Scheduler:
         times = check_times(now, n)
         state = self.state
         values = values_at(state.tracked, outcome_rows(state.spec, n, outcomes))
-        with state.lock:
-            rows, places = state.log.find(ids, nodes)
-            engine.observe_rows(state, rows, places, values, times)
+        state.lock.write(engine.observe_batch, state, ids, nodes, values, times)
 
     def score(
         self,
@@ -285,7 +283,7 @@ class Scheduler:
         -------
         dict of (n, n_candidates) float64, NaN where a row is padded.
         """
-        return self.state.lock.reading(engine.score, self.state, None, requests, candidates, check_time(now))
+        return self.state.lock.read(engine.score, self.state, None, requests, candidates, check_time(now))
 
     def features(
         self,
@@ -306,7 +304,7 @@ class Scheduler:
         (n, n_candidates, n_features) float32, columns as in ``model.features.names``, NaN where a row is padded.
         """
         time = check_time(now)
-        return self.state.lock.reading(engine.features, self.state, None, requests, candidates, time)
+        return self.state.lock.read(engine.features, self.state, None, requests, candidates, time)
 
     def prepare(self, model: Model, spec: Spec | None = None) -> Arm:
         """Make an arm of another model that decides over the same state, beside the one in charge.
@@ -333,9 +331,13 @@ class Scheduler:
         """
         model = model if spec is None else with_policy(model, spec)
         check_arm(self.state.spec, model.spec)
-        arm = Arm(model, self.state.index)
+        arm = Arm(model, self.state.index, self.state.lock)
         self.state.join(arm)
-        warm_arm(self.state, arm)
+        try:
+            warm_arm(self.state, arm)
+        except BaseException:  # interrupted: nobody will release it
+            self.state.leave(arm)
+            raise
         return arm
 
     def swap(self, arm: Arm | Model, spec: Spec | None = None) -> Arm:
@@ -390,12 +392,13 @@ class Scheduler:
         InputError
             If it is another kind of spec: make a new `Scheduler` of that. Nothing changed.
         """
-        state = self.state
-        with state.lock:
-            old = state.arms[0]
-            model = with_policy(old.model, spec)
-            check_swap(old.model.spec, model.spec)
-            state.replace(old, old.with_model(model, state.index))
+        self.state.lock.write(self._set_policy, spec)
+
+    def _set_policy(self, spec: Spec) -> None:
+        old = self.state.arms[0]
+        model = with_policy(old.model, spec)
+        check_swap(old.model.spec, model.spec)
+        self.state.replace(old, old.with_model(model, self.state.index))
 
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
@@ -426,8 +429,7 @@ class Scheduler:
 
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside."""
-        with self.state.lock:
-            self.state.refresh(self.fleet.slots())
+        self.state.lock.write(self.state.refresh_all)
 
     @property
     def history(self) -> HistoryArrays:

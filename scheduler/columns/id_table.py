@@ -33,6 +33,43 @@ class Rows(NamedTuple):
     columns: dict[str, Encoded]
 
 
+class Placement(NamedTuple):
+    """Where checked rows go; to `IdTable.put` it twice is the same as once.
+
+    Attributes
+    ----------
+    rows
+        What `IdTable.check` returned.
+    slots
+        (n,) int32, a free one for each id that the table does not hold.
+    new
+        (n,) bool, which those are.
+    n_free, n_rows
+        How many slots are free and how many rows there are afterwards.
+    before
+        The rows in the slots as they were.
+    """
+
+    rows: Rows
+    slots: NDArray[np.int32]
+    new: NDArray[np.bool_]
+    n_free: int
+    n_rows: int
+    before: ColumnArrays
+
+
+class Removal(NamedTuple):
+    """Rows to forget; to `IdTable.erase` them twice is the same as once.
+
+    ``n_free`` and ``n_rows`` are how many slots are free and how many rows there are before.
+    """
+
+    names: list[Id]
+    slots: NDArray[np.int32]
+    n_free: int
+    n_rows: int
+
+
 class IdTable:
     """Rows of typed columns under integer or string ids.
 
@@ -73,7 +110,7 @@ class IdTable:
         return id_ in self._slots
 
     def __iter__(self) -> Iterator[Id]:
-        return iter(self._lock.reading(lambda: [id_ for ids in self._ids for id_ in ids if id_ is not None]))
+        return iter(self._lock.read(self._listed))
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""
@@ -127,9 +164,7 @@ class IdTable:
             If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range.
             Nothing has changed then.
         """
-        rows = self.check(ids, columns)
-        with self._lock:
-            return self.put(rows)
+        return self._lock.write(self._upsert, self.check(ids, columns))
 
     def check(self, ids: Ids, columns: Mapping[str, object]) -> Rows:
         """Return what `upsert` would write, without the lock; raises like it."""
@@ -137,16 +172,40 @@ class IdTable:
         encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
         return Rows(names, keys, encoded)
 
-    def put(self, rows: Rows) -> NDArray[np.int32]:
-        """Write what `check` returned and return the slots; the caller holds the lock."""
-        names, keys, columns = rows
-        slots, new = self._place(names)
+    def place(self, rows: Rows) -> Placement:
+        """Return where `put` will write what `check` returned, and make room; the caller holds the lock as a writer."""
+        slots = np.array(self._slots.take_or(rows.names, -1), np.int32)
+        new = slots < 0
+        n_new, n_free = int(new.sum()), len(self._free)
+        reused = self._free[n_free - min(n_new, n_free) :][::-1]
+        top = self._count + n_free
+        slots[new] = [*reused, *range(top, top + n_new - len(reused))]
+        while top + n_new - len(reused) > len(self.columns.keys):
+            self.columns = self._grown(next_size(len(self.columns.keys)))
+        before = ColumnArrays(self.columns.values[slots], self.columns.keys[slots])
+        return Placement(rows, slots, new, n_free - len(reused), self._count + n_new, before)
+
+    def put(self, placed: Placement) -> None:
+        """Write rows where `place` found room; the caller holds the lock as a writer."""
+        (names, keys, columns), slots, new = placed[:3]
+        for i in np.flatnonzero(new).tolist():
+            slot = int(slots[i])
+            self._slots[names[i]] = slot
+            self._ids[slot // STEP][slot % STEP] = names[i]
+        del self._free[placed.n_free :]
+        self._count = placed.n_rows
         self.columns.keys[slots[new], 0] = keys[new]
         if self.knows_own_id:
             self._write(OWN_ID, Encoded(self.schema.codes(OWN_ID, keys[new])[:, None], keys[new]), slots[new])
         for name, column in columns.items():
             self._write(name, column, slots)
-        return slots
+
+    def take_back(self, placed: Placement) -> None:
+        """Undo a `put`; the caller holds the lock as a writer."""
+        self.columns.values[placed.slots] = placed.before.values
+        self.columns.keys[placed.slots] = placed.before.keys
+        names = [name for name, is_new in zip(placed.rows.names, placed.new.tolist(), strict=True) if is_new]
+        self.erase(Removal(names, placed.slots[placed.new], placed.n_free, placed.n_rows))
 
     def remove(self, ids: Ids) -> NDArray[np.int32]:
         """Forget ids and return the slots they had.
@@ -156,17 +215,36 @@ class IdTable:
         UnknownNodeError
             If the table does not hold one of them; nothing has changed then.
         """
+        return self._lock.write(self._remove, self._check_ids(ids)[0])
+
+    def find(self, ids: Ids) -> Removal:
+        """Return what `erase` is to forget; the caller holds the lock as a writer, and it raises like `remove`."""
         names, _ = self._check_ids(ids)
-        with self._lock:
-            slots = self.slots(names)
-            for id_, slot in zip(names, slots.tolist(), strict=True):
-                del self._slots[id_]
-                self._ids[slot // STEP][slot % STEP] = None
-                self._free.append(slot)
-            self._count -= len(names)
-            self.columns.values[slots] = np.nan
-            self.columns.keys[slots] = MISSING_KEY
-        return slots
+        return Removal(names, self.slots(names), len(self._free), self._count)
+
+    def erase(self, removal: Removal) -> None:
+        """Forget rows; the caller holds the lock as a writer."""
+        names, slots, n_free, n_rows = removal
+        for id_, slot in zip(names, slots.tolist(), strict=True):
+            self._slots.discard(id_)
+            self._ids[slot // STEP][slot % STEP] = None
+        self._free[n_free:] = slots.tolist()
+        self._count = n_rows - len(names)
+        self.columns.values[slots] = np.nan
+        self.columns.keys[slots] = MISSING_KEY
+
+    def _upsert(self, rows: Rows) -> NDArray[np.int32]:
+        placed = self.place(rows)
+        self._lock.commit(lambda: self.put(placed))
+        return placed.slots
+
+    def _remove(self, names: list[Id]) -> NDArray[np.int32]:
+        removal = self.find(names)
+        self._lock.commit(lambda: self.erase(removal))
+        return removal.slots
+
+    def _listed(self) -> list[Id]:
+        return [id_ for ids in self._ids for id_ in ids if id_ is not None]
 
     def _holds(self, id_: object) -> bool:
         try:
@@ -182,21 +260,6 @@ class IdTable:
             message = f"{self.what}: expected distinct ids, found {twice!r} twice"
             raise InputError(message)
         return names, keys
-
-    def _place(self, names: list[Id]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Return the slot of each id, a free one for those not held yet, and which those are."""
-        slots = np.array(self._slots.take_or(names, -1), np.int32)
-        new = slots < 0
-        for i in np.flatnonzero(new).tolist():
-            id_ = names[i]
-            slot = self._free.pop() if self._free else self._count
-            while slot >= len(self.columns.keys):
-                self.columns = self._grown(next_size(len(self.columns.keys)))
-            self._slots[id_] = slot
-            self._ids[slot // STEP][slot % STEP] = id_
-            self._count += 1
-            slots[i] = slot
-        return slots, new
 
     def _write(self, name: str, column: Encoded, slots: NDArray[np.int32]) -> None:
         at = self.schema.offsets[name]

@@ -27,8 +27,9 @@ class ShardedDict(Generic[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         self._shards[hash(key) % SHARDS][key] = value
 
-    def __delitem__(self, key: K) -> None:
-        del self._shards[hash(key) % SHARDS][key]
+    def discard(self, key: K) -> None:
+        """Forget a key; one that is not held is no error."""
+        self._shards[hash(key) % SHARDS].pop(key, None)
 
     def get(self, key: K) -> V | None:
         """Return the value of a key, None where there is none."""

@@ -115,12 +115,16 @@ class DecisionRing:
             raise DuplicateOutcomeError(message)
         return rows, places
 
+    def next_id(self) -> int:
+        """Return the id of the next decision."""
+        counters = self.arrays.counters
+        return int(counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER])
+
     def begin_ids(self, first_id: int) -> None:
         """Give the next decisions ids from ``first_id`` on, or after the last one; those of earlier ones stay known."""
-        counters = self.arrays.counters
-        last = counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
+        counters, last = self.arrays.counters, self.next_id()
         counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
-        counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, int(last)), counters[NEXT]
+        counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, last), counters[NEXT]
 
     def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 
+LAST_ID = 2**63 - 1
+"""Ids of decisions are integers of 64 bits."""
+
 RANDOM_BITS = 11
 """Low bits that are drawn at random: two schedulers that begin in the same microsecond differ with 2,047 of 2,048."""
 

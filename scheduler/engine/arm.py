@@ -16,11 +16,13 @@ from scheduler.model.model import Model
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import GrowableArray
+from scheduler.runtime.lock_kernels import MAX_DEPTH, READING
 from scheduler.runtime.packed_arrays import PackedArrays
+from scheduler.runtime.read_write_lock import ReadWriteLock
 
 
-class ThreadBuffers(threading.local):
-    """What a thread decides in; each thread finds its own.
+class Buffers:
+    """What one call decides in.
 
     Attributes
     ----------
@@ -52,6 +54,33 @@ class ThreadBuffers(threading.local):
         return self.workspace
 
 
+class _Thread(threading.local):
+    """The calling thread's buffers, by how many of its calls read.
+
+    A call from within a call, such as from a signal handler or an argument's methods, finds others than the outer one,
+    which goes on to use its own. A call that writes has those of an outermost one: neither is ever inside the other.
+    """
+
+    def __init__(self, model: Model, index: Index, lock: ReadWriteLock) -> None:
+        self.levels = _Levels(model, index, lock.hold().view)
+
+
+class _Levels:
+    """Buffers of one thread, made when they are first asked for."""
+
+    __slots__ = ("_index", "_model", "buffers", "depths")
+
+    def __init__(self, model: Model, index: Index, depths: memoryview[int]) -> None:
+        self._model, self._index, self.depths = model, index, depths
+        first = Buffers(model, index)
+        self.buffers: list[Buffers | None] = [first, first, *[None] * (MAX_DEPTH - 1)]
+
+    def add(self) -> Buffers:
+        """Return new buffers for the present depth."""
+        buffers = self.buffers[self.depths[READING]] = Buffers(self._model, self._index)
+        return buffers
+
+
 class Arm:
     """A model with its policy, its forest row of every node, and its threads' scratch memory.
 
@@ -61,6 +90,8 @@ class Arm:
         What predicts, under the policy of its spec.
     index
         Retrieval of the state, for the size of its scratch memory.
+    lock
+        The state's lock, which knows how deep a thread's calls are.
     rows
         The node rows of another arm of the same forest, to share; by default new ones.
 
@@ -68,22 +99,27 @@ class Arm:
     ----------
     model
         The model.
-    thread
-        Buffers of the calling thread.
     arrays
         What kernels read.
     """
 
-    def __init__(self, model: Model, index: Index, rows: GrowableArray | None = None) -> None:
+    def __init__(self, model: Model, index: Index, lock: ReadWriteLock, rows: GrowableArray | None = None) -> None:
         self.model = model
-        self.thread = ThreadBuffers(model, index)
+        self._lock = lock
+        self._thread = _Thread(model, index, lock)
         self._rows = GrowableArray((model.forest.node_words,), np.uint64) if rows is None else rows
         self._policy = compile_policy(model)
         self.arrays = self._packed(self._rows.grow(0) if rows is None else rows.used)
 
+    @property
+    def thread(self) -> Buffers:
+        """Buffers of the calling thread's present call."""
+        levels = self._thread.levels
+        return levels.buffers[levels.depths[READING]] or levels.add()
+
     def with_model(self, model: Model, index: Index) -> Arm:
         """Return an arm of the same forest under another policy, which shares this one's node rows."""
-        return Arm(model, index, self._rows)
+        return Arm(model, index, self._lock, self._rows)
 
     def grow(self, n: int) -> None:
         """Have a row for each of ``n`` slots of the fleet; the caller holds the state's lock as a writer."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import DecisionArrays
 from scheduler.decisions.decision import Decision
+from scheduler.decisions.first_id import LAST_ID
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.kernels import decide as decide_kernels
@@ -22,8 +24,8 @@ from scheduler.features.kernels.operations import fill_candidates
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
 
-LAST_ID = 2**63 - 1
-"""Ids of decisions are integers of 64 bits."""
+CHUNK = 1 << 15
+"""Candidates that a kernel takes before interrupts are looked for: some 5 milliseconds."""
 
 NO_OTHER_ARMS = np.zeros(1, np.int32)
 """Room for no changed nodes: a single arm's rows are made anew by the kernel itself."""
@@ -69,7 +71,9 @@ def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than 
         given, slots = True, candidate_slots(candidates, state.fleet.table, 1)
         decide_kernels.take_request(state_arrays, client, workspace)
         room = thread.workspace_for(slots.shape[1])
-        decide_kernels.decide(state_arrays, arm_arrays, work.request, blocklist, slots, given, now, room, work.out)
+        decide_kernels.decide(
+            state_arrays, arm_arrays, work.request, blocklist, slots, given, now, room, work.out, 0, 1
+        )
     return thread.answer.read(slots, state.fleet.table.id_at, arm.model.version)
 
 
@@ -94,7 +98,8 @@ def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its reque
     else:
         slots = np.empty((n, state.index.arrays.limit), np.int32)
     workspace = arm.thread.workspace_for(slots.shape[1])
-    decide_kernels.decide(state.arrays, arm.arrays, rows, blocklist, slots, given, now, workspace, out)
+    for first, end in _chunks(slots.shape):
+        decide_kernels.decide(state.arrays, arm.arrays, rows, blocklist, slots, given, now, workspace, out, first, end)
     nodes = np.full(out.position.shape, None)
     request, place = np.nonzero(out.position >= 0)
     nodes[request, place] = state.fleet.table.ids_at(slots[request, out.position[request, place]])
@@ -110,21 +115,35 @@ def blocklist_of(state: State, exclude: object, block: object, n: int) -> NDArra
 
 def observe_plain(state: State, decision: object, outcome: object, now: float, node: object) -> bool:
     """Report an outcome in plain numbers; False, and nothing has changed, where it is not plain or wrong."""
+    if type(decision) is not int or not 0 <= decision <= LAST_ID:
+        return False
+    return state.lock.write(_observe_one, state, decision, outcome, now, node)
+
+
+def _observe_one(state: State, decision: int, outcome: object, now: float, node: object) -> bool:
     arm = state.arms[0]
     thread = arm.thread
-    if type(decision) is not int or not 0 <= decision <= LAST_ID or not thread.report.write(outcome, node):
+    if not thread.report.write(outcome, node):
         return False
-    with state.lock:
-        arm = state.arms[0]
-        state.clock.check(now)
-        changed = _room_for_changed(state, 1)
-        lost = observe_kernels.observe_one(state.arrays, arm.arrays, decision, now, changed, thread.workspace)
-        if lost >= 0:
-            report = thread.report.arrays
-            _refresh_others(state, changed)
-            if lost > 0:
-                _refresh_returned(state, report.row, report.place)
+    state.clock.check(now)
+    changed = _room_for_changed(state, 1)
+    lost = observe_kernels.observe_one(state.arrays, arm.arrays, decision, now, changed, thread.workspace)
+    if lost > 0 or changed.size > 1:
+        report = thread.report.arrays
+        _refresh_rest(state, changed, lost, report.row, report.place)
     return lost >= 0
+
+
+def observe_batch(
+    state: State,
+    ids: Sequence[int] | NDArray[np.int64],
+    nodes: Sequence[Id] | None,
+    values: NDArray[np.float32],
+    times: NDArray[np.float64],
+) -> None:
+    """Fold outcomes into the state, all or none; the caller holds the lock as a writer."""
+    rows, places = state.log.find(ids, nodes)
+    observe_rows(state, rows, places, values, times)
 
 
 def observe_rows(
@@ -141,9 +160,8 @@ def observe_rows(
         state.clock.check(times.max())
     changed = _room_for_changed(state, rows.size)
     lost = observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
-    _refresh_others(state, changed)
-    if lost:
-        _refresh_returned(state, rows, places)
+    if lost > 0 or changed.size > 1:
+        _refresh_rest(state, changed, lost, rows, places)
 
 
 def score(
@@ -155,7 +173,9 @@ def score(
     slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
     out = np.full((*slots.shape, len(arm.model.heads)), np.nan)
     workspace = arm.thread.workspace_for(slots.shape[1])
-    decide_kernels.score_all(state.arrays, arm.arrays, rows, slots, now, workspace, out)
+    for first, end in _chunks(slots.shape):
+        part = ColumnArrays(rows.values[first:end], rows.keys[first:end])
+        decide_kernels.score_all(state.arrays, arm.arrays, part, slots[first:end], now, workspace, out[first:end])
     return {name: out[:, :, h] for h, name in enumerate(arm.model.heads)}
 
 
@@ -168,8 +188,21 @@ def features(
     slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
     out = np.full((*slots.shape, len(arm.model.features.names)), np.nan, np.float32)
     program, columns = arm.model.features.program, state.fleet.arrays.columns
-    fill_candidates(program, rows, columns, slots, state.history, now, out)
+    for first, end in _chunks(slots.shape):
+        part = ColumnArrays(rows.values[first:end], rows.keys[first:end])
+        fill_candidates(program, part, columns, slots[first:end], state.history, now, out[first:end])
     return out
+
+
+def _chunks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield first and end of some of (n, n_candidates) requests after others; one empty chunk where there are none.
+
+    An interrupt is raised between two calls of a kernel.
+    """
+    n, width = shape
+    step = max(CHUNK // max(width, 1), 1)
+    for first in range(0, max(n, 1), step):
+        yield first, min(first + step, n)
 
 
 def _room_for_changed(state: State, n: int) -> NDArray[np.int32]:
@@ -177,10 +210,19 @@ def _room_for_changed(state: State, n: int) -> NDArray[np.int32]:
     return NO_OTHER_ARMS if len(state.arms) == 1 else np.zeros(1 + n * state.history.evicted.size, np.int32)
 
 
-def _refresh_others(state: State, changed: NDArray[np.int32]) -> None:
-    """Make the rows of changed nodes anew in the other arms."""
-    if len(state.arms) > 1:
-        state.refresh(np.unique(changed[1 : 1 + changed[0]]))
+def _refresh_rest(
+    state: State, changed: NDArray[np.int32], lost: int, rows: NDArray[np.int64], places: NDArray[np.int64]
+) -> None:
+    """Make anew what the kernel could not, after which it has marked the state as stale.
+
+    These are the rows of changed nodes in the other arms, and those of nodes that came back.
+    """
+    if lost >= 0:
+        if len(state.arms) > 1:
+            state.refresh(np.unique(changed[1 : 1 + changed[0]]))
+        if lost > 0:
+            _refresh_returned(state, rows, places)
+        state.lock.settle()
 
 
 def _refresh_returned(state: State, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:

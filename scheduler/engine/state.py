@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
 from scheduler.decisions.decision_log import DecisionRing
+from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays
 from scheduler.engine.clock import Clock
@@ -63,6 +66,7 @@ class State:
     ) -> None:
         self.spec, self.features = spec, features
         self.lock = ReadWriteLock()
+        self.lock.repair, self.lock.on_fork = self.refresh_all, self._after_fork
         self.clock = Clock()
         self.seed = seed
         self.index = Index(spec.candidates, features.request, features.node)
@@ -124,20 +128,28 @@ class State:
 
     def join(self, arm: Arm) -> None:
         """Build an arm's node rows, in steps between which decisions and changes go on; they follow from then on."""
-        with self.lock:
-            self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
-            arm.grow(len(self.fleet.arrays.generation))
-            self.arms = (*self.arms, arm)
-        first = 0
-        while first < len(self.fleet.arrays.generation):
-            self.lock.reading(self._build_rows, arm, first)
-            first += BUILD_STEP
+        self.lock.write(self._add, arm)
+        try:
+            first = 0
+            while first < len(self.fleet.arrays.generation):
+                self.lock.read(self._build_rows, arm, first)
+                first += BUILD_STEP
+        except BaseException:  # interrupted
+            self.lock.write(self._take_out, arm)
+            raise
+
+    def _add(self, arm: Arm) -> None:
+        self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
+        arm.grow(len(self.fleet.arrays.generation))
+        self.arms = (*self.arms, arm)
 
     def put_in_charge(self, arm: Arm) -> Arm:
         """Put an arm first, between two decisions; return the one that was."""
-        with self.lock:
-            before, arm = self.arms[0], self.arm(arm)
-            self.arms = (arm, *(other for other in self.arms if other is not arm))
+        return self.lock.write(self._put_first, arm)
+
+    def _put_first(self, arm: Arm) -> Arm:
+        before, arm = self.arms[0], self.arm(arm)
+        self.arms = (arm, *(other for other in self.arms if other is not arm))
         return before
 
     def leave(self, arm: Arm) -> None:
@@ -148,11 +160,16 @@ class State:
         InputError
             If the arm is in charge, or does not follow the state.
         """
-        with self.lock:
-            if self.arm(arm) is self.arms[0]:
-                message = "arm: expected one that is not in charge, found the one in charge"
-                raise InputError(message)
-            self.arms = tuple(other for other in self.arms if other is not arm)
+        self.lock.write(self._drop, arm)
+
+    def _drop(self, arm: Arm) -> None:
+        if self.arm(arm) is self.arms[0]:
+            message = "arm: expected one that is not in charge, found the one in charge"
+            raise InputError(message)
+        self._take_out(arm)
+
+    def _take_out(self, arm: Arm) -> None:
+        self.arms = tuple(other for other in self.arms if other is not arm)
 
     def replace(self, old: Arm, new: Arm) -> None:
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
@@ -164,6 +181,16 @@ class State:
         for arm in self.arms:
             arm.grow(n)
             node_rows.refresh_nodes(packed, arm.arrays, slots, arm.thread.workspace)
+
+    def refresh_all(self) -> None:
+        """Recompute the rows of all nodes in all arms; the caller holds the lock as a writer."""
+        self.refresh(self.fleet.slots())
+
+    def _after_fork(self) -> None:
+        """Begin ids that the parent and its other children will never use, and with them other random draws."""
+        first, last = new_first_id(), self.log.next_id()
+        # Ids that were chosen by hand may lie beyond those of the clock.
+        self.log.begin_ids(first if first > last else last + secrets.randbelow(max((LAST_ID - last) // 2, 1)))
 
     def _build_rows(self, arm: Arm, first: int) -> None:
         alive = self.fleet.arrays.alive_until[first : first + BUILD_STEP]

@@ -31,8 +31,7 @@ DRY_RUNS = 256
 def warm_up(state: State, arm: Arm) -> None:
     """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
     _call_everything(arm, state.history_capacity)
-    with state.lock:
-        state.log.touch_pages()
+    state.lock.write(state.log.touch_pages)
     warm_arm(state, arm)
 
 
@@ -46,23 +45,21 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
     state = State(spec, model.features, seed=0, remember=8, first_id=0, history_capacity=history_capacity)
-    other = Arm(model, state.index)
+    other = Arm(model, state.index, state.lock)
     state.join(other)
     ids, client = list(range(WARM_NODES)), spec.telemetry.client
     state.fleet.upsert(ids, dict.fromkeys(state.fleet.table.schema.key_columns, ids))
     state.clients.upsert([0], {})
     for candidates in [None] * WARM_CALLS + [[ids[:2]]]:
-        decision = state.lock.reading(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
+        decision = state.lock.read(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
         engine.observe_plain(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
-    _, out, nodes = state.lock.reading(engine.decide_batch, state, other, {client: [0]}, None, None, None, 0.0)
+    _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, None, None, None, 0.0)
     if nodes[0, 0] is not None:
         rows, places = state.log.find(out.id, nodes[:, 0].tolist())
         values = values_at(state.tracked, outcome_rows(spec, 1, {"ok": [False]}))
-        with state.lock:
-            engine.observe_rows(state, rows, places, values, np.zeros(1))
-    state.lock.reading(engine.score, state, other, {client: [0]}, [ids[:2]], 0.0)
-    with state.lock:
-        state.refresh(state.fleet.slots())
+        state.lock.write(engine.observe_rows, state, rows, places, values, np.zeros(1))
+    state.lock.read(engine.score, state, other, {client: [0]}, [ids[:2]], 0.0)
+    state.lock.write(state.refresh_all)
     state.fleet.remove(ids)
 
 
@@ -77,9 +74,9 @@ def _read_nodes(state: State, arm: Arm) -> None:
         part = slots[None]
         decide_kernels.score_all(state.arrays, arm.arrays, rows, part, 0.0, arm.thread.workspace, out)
 
-    slots = state.lock.reading(state.fleet.slots)
+    slots = state.lock.read(state.fleet.slots)
     for first in range(0, slots.size, limit):
-        state.lock.reading(read, slots[first : first + limit])
+        state.lock.read(read, slots[first : first + limit])
 
 
 def _dry_run(state: State, arm: Arm) -> None:
@@ -96,4 +93,4 @@ def _dry_run(state: State, arm: Arm) -> None:
         engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
 
     for i in range(DRY_RUNS):
-        state.lock.reading(decide, {state.spec.telemetry.client: ids[i % len(ids)]})
+        state.lock.read(decide, {state.spec.telemetry.client: ids[i % len(ids)]})

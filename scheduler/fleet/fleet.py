@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.id_table import IdTable, Rows
+from scheduler.columns.id_table import IdTable, Placement, Removal, Rows
 from scheduler.columns.ids import Id, Ids, plain_list, present_keys
 from scheduler.columns.schema import Schema, Sets
 from scheduler.errors import InputError
@@ -35,6 +35,9 @@ class SetColumns(Protocol):
         ...
 
 
+SetChange: TypeAlias = Callable[[int, NDArray[np.int32], NDArray[np.uint64]], None]
+"""`SetColumns.add` or `SetColumns.discard`."""
+
 Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
 """Told the slots of nodes that were changed or removed, with the fleet's lock held."""
 
@@ -51,9 +54,10 @@ class Hooks(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """Checked rows, and sets with who keeps them and the numbers of their columns."""
+    """Checked rows, until when the nodes live, and sets with who keeps them and the numbers of their columns."""
 
     rows: Rows
+    alive_until: float | None
     sets: list[tuple[SetColumns, int, Sets]]
 
 
@@ -131,7 +135,7 @@ class Fleet:
         InputError
             If an id or a value is wrong. Nothing changed.
         """
-        self._write(self._check(ids, columns or {}, alive_until), alive_until)
+        self._lock.write(self._upsert, self._check(ids, columns or {}, alive_until))
 
     def update(
         self, ids: Ids, columns: Mapping[str, object] | None = None, *, alive_until: float | None = None
@@ -145,10 +149,7 @@ class Fleet:
         InputError
             As `upsert`.
         """
-        change = self._check(ids, columns or {}, alive_until)
-        with self._lock:
-            self.table.slots(change.rows.names)
-            self._write(change, alive_until)
+        self._lock.write(self._update, self._check(ids, columns or {}, alive_until))
 
     def _check(self, ids: Ids, columns: Mapping[str, object], alive_until: float | None) -> _Change:
         if alive_until is not None:
@@ -157,27 +158,41 @@ class Fleet:
         rows = self.table.check(ids, {name: raw for name, raw in columns.items() if name not in schema.sets})
         sets = {name: raw for name, raw in columns.items() if name in schema.sets}
         held = [(*self._set_column(c), schema.encode_sets(c, raw, len(rows.names))) for c, raw in sets.items()]
-        return _Change(rows, held)
+        return _Change(rows, alive_until, held)
 
-    def _write(self, change: _Change, alive_until: float | None) -> None:
-        names = change.rows.columns
-        with self._lock:
-            slots = self.table.put(change.rows)
-            if self.table.columns is not self.arrays.columns:
-                self.arrays = self._grown()
-            arrays = self.arrays
-            new = slots[arrays.alive_until[slots] == -np.inf]
-            arrays.alive_until[new] = np.inf
-            if alive_until is not None:
-                arrays.alive_until[slots] = alive_until
-            told = slots if self._capacity in names else new
-            if self._capacity is not None and told.size:
-                uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
-                arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
-            is_read = self._hooks.reads is None or any(name in self._hooks.reads for name in names)
-            self._hooks.changed(slots if is_read else new)
-            for keeper, number, encoded in change.sets:
-                keeper.replace(number, slots, encoded)
+    def _update(self, change: _Change) -> None:
+        self.table.slots(change.rows.names)
+        self._upsert(change)
+
+    def _upsert(self, change: _Change) -> None:
+        placed = self.table.place(change.rows)
+        if self.table.columns is not self.arrays.columns:
+            self.arrays = self._grown()
+        before = self._asked.used[placed.slots]
+        self._lock.commit(lambda: self._write(change, placed), lambda: self._take_back(placed, before))
+
+    def _write(self, change: _Change, placed: Placement) -> None:
+        """Write checked rows; to do so twice is the same as once."""
+        names, slots, new, arrays = change.rows.columns, placed.slots, placed.slots[placed.new], self.arrays
+        self.table.put(placed)
+        arrays.alive_until[new] = np.inf
+        if change.alive_until is not None:
+            arrays.alive_until[slots] = change.alive_until
+        told = slots if self._capacity in names else new
+        if self._capacity is not None and told.size:
+            uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
+            arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
+        is_read = self._hooks.reads is None or any(name in self._hooks.reads for name in names)
+        self._hooks.changed(slots if is_read else new)
+        for keeper, number, encoded in change.sets:
+            keeper.replace(number, slots, encoded)
+
+    def _take_back(self, placed: Placement, before: NDArray[np.float64]) -> None:
+        """Undo a `_write` for which there was no memory."""
+        self.table.take_back(placed)
+        self._asked.used[placed.slots] = before
+        self._hooks.removed(placed.slots[placed.new])
+        self._hooks.changed(placed.slots[~placed.new])
 
     def remove(self, ids: Ids) -> None:
         """Forget nodes; their reservations go with them.
@@ -187,14 +202,22 @@ class Fleet:
         UnknownNodeError
             If one is not held. Nothing changed.
         """
-        with self._lock:
-            slots = self.table.remove(ids)
-            arrays = self.arrays
-            arrays.generation[slots] += 1
-            arrays.alive_until[slots] = -np.inf
-            arrays.quarantined_until[slots] = -np.inf
-            arrays.reserved[slots] = 0.0
-            self._hooks.removed(slots)
+        self._lock.write(self._remove, ids)
+
+    def _remove(self, ids: Ids) -> None:
+        removal = self.table.find(ids)
+        generation = self.arrays.generation[removal.slots] + 1
+        self._lock.commit(lambda: self._erase(removal, generation))
+
+    def _erase(self, removal: Removal, generation: NDArray[np.int32]) -> None:
+        """Forget nodes; to do so twice is the same as once."""
+        slots, arrays = removal.slots, self.arrays
+        self.table.erase(removal)
+        arrays.generation[slots] = generation
+        arrays.alive_until[slots] = -np.inf
+        arrays.quarantined_until[slots] = -np.inf
+        arrays.reserved[slots] = 0.0
+        self._hooks.removed(slots)
 
     def add(self, ids: Ids, column: str, values: Ids) -> None:
         """Add to the sets of nodes, such as contents that they hold from now on.
@@ -215,31 +238,35 @@ class Fleet:
             nor string, or there are not as many values as ids. Nothing changed.
         """
         keeper, number, names, keys = self._pairs(ids, column, values)
-        with self._lock:
-            keeper.add(number, self.table.slots(names), keys)
+        self._lock.write(self._change_sets, keeper.add, number, names, keys)
 
     def discard(self, ids: Ids, column: str, values: Ids) -> None:
         """Take values out of the sets of nodes; as `add`, and one that the node does not hold is no error."""
         keeper, number, names, keys = self._pairs(ids, column, values)
-        with self._lock:
-            keeper.discard(number, self.table.slots(names), keys)
+        self._lock.write(self._change_sets, keeper.discard, number, names, keys)
 
     def holds(self, ids: Ids, column: str, values: Ids) -> NDArray[np.bool_]:
         """Return whether the nodes' sets have the values, (n,); parameters and errors as of `add`."""
         keeper, number, names, keys = self._pairs(ids, column, values)
-        return self._lock.reading(lambda: keeper.holds(number, self.table.slots(names), keys))
+        return self._lock.read(lambda: keeper.holds(number, self.table.slots(names), keys))
 
     def heartbeat(self, ids: Ids, *, alive_until: float) -> None:
         """Take heartbeats: the nodes live until ``alive_until`` in seconds; raises like `remove`."""
         _check_time("expires", alive_until)
-        with self._lock:
-            self.arrays.alive_until[self.table.slots(plain_list(ids, "node ids"))] = alive_until
+        self._lock.write(self._set_time, "alive_until", ids, alive_until)
 
     def quarantine(self, ids: Ids, *, until: float) -> None:
         """Set nodes aside until a time in seconds; raises like `remove`."""
         _check_time("until", until)
-        with self._lock:
-            self.arrays.quarantined_until[self.table.slots(plain_list(ids, "node ids"))] = until
+        self._lock.write(self._set_time, "quarantined_until", ids, until)
+
+    def _set_time(self, column: str, ids: Ids, time: float) -> None:
+        slots = self.table.slots(plain_list(ids, "node ids"))
+        getattr(self.arrays, column)[slots] = time
+
+    def _change_sets(self, change: SetChange, number: int, names: list[Id], keys: NDArray[np.uint64]) -> None:
+        slots = self.table.slots(names)
+        self._lock.commit(lambda: change(number, slots, keys))
 
     def _pairs(self, ids: Ids, column: str, values: Ids) -> tuple[SetColumns, int, list[Id], NDArray[np.uint64]]:
         """Return who keeps a set column, its number, nodes of which some may be unknown, and keys of categories."""

@@ -1,52 +1,143 @@
-"""Drop compiled code that was made from other sources than today's.
+"""Where compiled kernels are kept, and which of them may be used.
 
-Numba caches compiled code by the source file of the outermost function: it does not notice when a function that was
-compiled into it, from another file, has changed. `scheduler.runtime.jit` imports this module, so that it runs before
-the first kernel is made.
+Numba keeps a function's compiled code under a stamp of the file that it stands in: it does not notice when a function
+that was compiled into it, from another file, has changed. Here the stamp is of all sources. Code is read from a folder
+that ``fogline compile`` made, if there is one, and else kept where numba would keep it. Where nothing can be written,
+it is compiled anew in each process.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+
+from scheduler.errors import KernelCacheWarning
+from scheduler.runtime import compiled_folder
 
 STAMP = "sources.sha256"
 """File beside the compiled code that says from which sources it was made."""
 
 
-def drop_stale(folder: Path, sources: Iterable[Path]) -> None:
-    """Remove numba's compiled code of a folder's modules unless it was made from these very sources.
+class KernelCache:
+    """The compiled code of one kernel, as numba asks for it.
+
+    Nothing is looked for before the kernel is first called.
 
     Parameters
     ----------
-    folder
-        The folder whose modules were compiled.
-    sources
-        All files whose code is compiled into theirs.
+    function
+        The kernel's Python function.
     """
-    cache = cache_of(folder)
-    if cache is None:
-        return
-    digest = hashlib.sha256()
-    for path in sorted(sources):
-        digest.update(f"{path.parent.parent.name}/{path.name}".encode() + path.read_bytes())
-    stamp = cache / STAMP
-    try:
-        if stamp.is_file() and stamp.read_bytes() == digest.hexdigest().encode():
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._places: tuple[_Place | None, _Place | None] | None = None
+
+    @property
+    def cache_path(self) -> str | None:
+        """The folder from which code is read first; None where there is none."""
+        place = next(filter(None, self._both()), None)
+        return None if place is None else place.cache_path
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """Return the code for argument types, None where it has to be compiled."""
+        for place in filter(None, self._both()):
+            found = place.load_overload(signature, context)
+            if found is not None:
+                return found
+        return None
+
+    def save_overload(self, signature: Any, code: Any) -> None:
+        """Keep code that was compiled, where that is possible."""
+        own = self._both()[1]
+        if own is None:
             return
-        for path in cache.glob("*.nb[ci]"):
+        try:
+            own.save_overload(signature, code)
+        except OSError as error:  # such as a full disk: the code is there all the same
+            warnings.warn(f"{own.cache_path}: {error.strerror}: kernels are not kept", KernelCacheWarning, stacklevel=2)
+
+    def flush(self) -> None:
+        """Forget what is kept of this kernel."""
+        own = self._both()[1]
+        if own is not None:
+            own.flush()
+
+    def _both(self) -> tuple[_Place | None, _Place | None]:
+        """Return where the code is only read, and where it is kept."""
+        if self._places is None:
+            file = Path(self._function.__code__.co_filename)
+            made, target, found = _stamp(file), compiled_folder.target(), compiled_folder.find(stamp())
+            own = target / _room(file) if target else _writable(file.parent)
+            shipped = None if target or found is None else (found.folder / _room(file), found.processor.key)
+            self._places = (
+                None if shipped is None else _Place(self._function, shipped[0], made, shipped[1]),
+                None if own is None else _Place(self._function, own, made),
+            )
+        return self._places
+
+
+class _Place(FunctionCache):
+    """One kernel's code in one folder, compiled from sources of a stamp, by default for this processor."""
+
+    def __init__(self, function: Callable[..., Any], folder: Path, made: str, processor: Any = None) -> None:
+        self._name, self._py_func, self._processor = repr(function), function, processor
+        self._impl = _Files(function, folder, made)
+        self._cache_path = str(folder)
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, made)
+        self.enable()
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        signature, processor, code = super()._index_key(signature, codegen)
+        return signature, self._processor or processor, code
+
+
+class _Files(CompileResultCacheImpl):
+    """What numba asks about files: their names, their stamp, and whether the folder is there."""
+
+    def __init__(self, function: Callable[..., Any], folder: Path, made: str) -> None:
+        code = function.__code__
+        self._locator, self._lineno, self._py_file = self, code.co_firstlineno, code.co_filename
+        self._folder, self._made = folder, made
+        self._filename_base = self.get_filename_base(f"{Path(code.co_filename).stem}.{function.__qualname__}", "")
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._made
+
+    def get_disambiguator(self) -> str:
+        return str(self._lineno)
+
+
+def drop_stale(folder: Path, made: str) -> None:
+    """Remove compiled code from a folder unless it was made from sources of this stamp, so that it does not pile up."""
+    mark = folder / STAMP
+    try:
+        if mark.is_file() and mark.read_text() == made:
+            return
+        for path in folder.glob("*.nb[ci]"):
             path.unlink(missing_ok=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        stamp.write_bytes(digest.hexdigest().encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.write_text(made)
     except OSError:
-        # A cache that cannot be written holds nothing of ours to drop: numba would have gone elsewhere.
+        # Stale code that cannot be removed is not used either: it has another stamp.
         return
 
 
+@cache
 def cache_of(folder: Path) -> Path | None:
     """Return where numba keeps the compiled code of a folder's modules, None where it keeps none.
 
@@ -56,7 +147,8 @@ def cache_of(folder: Path) -> Path | None:
     code = _probe.__code__.replace(co_filename=str(folder / "__init__.py"))
     try:
         probe = njit(cache=True)(FunctionType(code, {}))
-    except RuntimeError:  # there is no place at all that it could write; the kernels will say so
+    except RuntimeError:  # there is no place at all that it could write
+        _warn_of_no_place()
         return None
     stats = getattr(probe, "stats", None)  # plain Python functions, as with NUMBA_DISABLE_JIT=1, have none
     return None if stats is None else Path(stats.cache_path)
@@ -65,13 +157,67 @@ def cache_of(folder: Path) -> Path | None:
 def _probe() -> None: ...
 
 
-_SCHEDULER = Path(__file__).resolve().parents[1]
-KERNEL_FOLDERS = (_SCHEDULER / "runtime", *sorted(_SCHEDULER.glob("*/kernels")))
+@cache
+def _warn_of_no_place() -> None:
+    message = (
+        "no folder for compiled kernels can be written: each process compiles them anew, which takes minutes. Set "
+        "NUMBA_CACHE_DIR to one that can, or to one that `fogline compile --out` made, which is only read"
+    )
+    warnings.warn(message, KernelCacheWarning, stacklevel=2)
+
+
+@cache
+def _writable(folder: Path) -> Path | None:
+    """Return where the code of a folder's modules is kept, with nothing stale in it."""
+    place = cache_of(folder)
+    if place is not None:
+        drop_stale(place, stamp())
+    return place
+
+
+def _room(file: Path) -> str:
+    """Return the name of a module's folder in one that ``fogline compile`` made, wherever the package stands."""
+    inside = file.parent.relative_to(PACKAGE.parent) if file.is_relative_to(PACKAGE.parent) else file.parent
+    return ".".join(part for part in inside.parts if part != "/")
+
+
+@cache
+def _stamp(file: Path) -> str:
+    """Return the stamp of what a file's kernels are made from."""
+    return stamp() if file in SOURCES else digest((*SOURCES, file))
+
+
+@cache
+def stamp() -> str:
+    """Return the stamp of the package's own kernels."""
+    return digest(SOURCES)
+
+
+def digest(sources: Iterable[Path]) -> str:
+    """Return a hash of files and their names."""
+    found = hashlib.sha256()
+    for path in sorted(sources):
+        found.update(f"{path.parent.parent.name}/{path.name}".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The package whose kernels these are."""
+
+KERNEL_FOLDERS = (PACKAGE / "runtime", *sorted(PACKAGE.glob("*/kernels")))
 """Folders whose modules hold jitted functions."""
 
-_MODULES = (path for folder in KERNEL_FOLDERS for path in sorted(folder.glob("*.py")))
-SOURCES = tuple(dict.fromkeys((*_MODULES, *sorted(_SCHEDULER.glob("*/*arrays.py")))))
-"""What the kernels are made from."""
+PLAIN = frozenset(
+    f"{name}.py"
+    for name in ("compile_cache", "compiled_folder", "forks", "growable_array", "processor", "read_write_lock")
+)
+"""Modules of ``runtime`` of which nothing is compiled."""
 
-for _folder in KERNEL_FOLDERS:
-    drop_stale(_folder, SOURCES)
+_MODULES = tuple(
+    path
+    for folder in KERNEL_FOLDERS
+    for path in sorted(folder.glob("*.py"))
+    if folder.name != "runtime" or path.name not in PLAIN
+)
+SOURCES = tuple(dict.fromkeys((*_MODULES, *sorted(PACKAGE.glob("*/*arrays.py")))))
+"""What the kernels are made from."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,12 @@ LARGE_PAGE = 2 << 20
 """Bytes of a large page, the first touch of which takes 0.2 to 2 ms."""
 
 LIMITED_SHARE = 64
-"""Where the process may have so much address space and no more, an array sets aside at most this part of it: a
-scheduler has some 20 arrays, and whoever else needs memory must find some."""
+"""Where the process may have so much address space and no more, an array sets aside at most this part of what is left
+of it: the 20 arrays of a scheduler take less than a third, and the compiler, which ends the process where it gets no
+memory, finds some."""
+
+STATM = Path("/proc/self/statm")
+"""Where Linux tells how many pages a process has mapped."""
 
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -33,7 +38,8 @@ class GrowableArray:
     """Rows of one array, all of them at the same place for good.
 
     Address space for many more rows is set aside, and the operating system hands out memory as it is touched. Where it
-    refuses so much, or more rows come than were set aside for, all move to where there is twice the room.
+    refuses so much, or more rows come than were set aside for, all move to where there is twice the room. A call that
+    fails has changed nothing, and one that was interrupted may be made again.
 
     Parameters
     ----------
@@ -62,21 +68,20 @@ class GrowableArray:
     def grow(self, n: int) -> NDArray[Any]:
         """Return the first ``n`` rows, at least as many as before; those returned before are the same memory."""
         if n > len(self._rows):
-            self._rows, old = self._reserve(2 * n, n), self._rows
-            self._rows[: self._used] = old[: self._used]
+            larger = self._reserve(2 * n, n)
+            larger[: self._used] = self._rows[: self._used]
+            self._rows = larger
         if self._fill is not None:
             self._rows[self._used : n] = self._fill
         self._used = n
         return self._rows[:n]
 
     def _reserve(self, rows: int, least: int) -> NDArray[Any]:
-        """Return zeros for so many rows, or for as many as there is address space for."""
+        """Return zeros for so many rows, or for as many as there is address space for, at least ``least``."""
         row_bytes = int(np.prod(self._width)) * self._dtype.itemsize
         # Arrays that grow together would all come to a new large page at the same row: they begin at different places.
         skip = 37 * row_bytes * mmap.PAGESIZE % LARGE_PAGE
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        if limit != resource.RLIM_INFINITY:
-            rows = max(least, min(rows, limit // LIMITED_SHARE // max(row_bytes, 1)))
+        rows = max(least, min(rows, _address_space_left() // LIMITED_SHARE // max(row_bytes, 1)))
         while True:
             size = skip + max(rows * row_bytes, 1)
             try:
@@ -84,12 +89,25 @@ class GrowableArray:
                 break
             except OSError:
                 if rows <= least:
-                    raise MemoryError from None
+                    message = f"expected {size:,} bytes of address space for {rows:,} rows, found less (ulimit -v)"
+                    raise MemoryError(message) from None
                 rows = max(rows // 2, least)
         if size > SMALL and hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE, SMALL)
         flat = np.frombuffer(memory, self._dtype, rows * row_bytes // self._dtype.itemsize, skip)
         return flat.reshape(rows, *self._width)
+
+
+def _address_space_left() -> int:
+    """Return the bytes that may still be mapped; a number beyond any need where nothing limits them."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    try:
+        used = int(STATM.read_bytes().split()[0]) * mmap.PAGESIZE
+    except OSError:  # no such file system
+        used = 0
+    return max(limit - used, 0)
 
 
 def next_size(n: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numba import config, njit
 
-import scheduler.runtime.compile_cache  # noqa: F401 - drops stale code before the first kernel is made
+from scheduler.runtime.compile_cache import KernelCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,8 +38,20 @@ def holds_gil(function: F) -> F:
     return _compiled(function, nogil=False)
 
 
+def allocating(function: F) -> F:
+    """Compile a function that may allocate arrays, return them, and divide by zero only by mistake."""
+    return cached(njit(nogil=True)(function))
+
+
+def cached(dispatcher: F) -> F:
+    """Have numba keep a function's compiled code as `scheduler.runtime.compile_cache` says."""
+    if not config.DISABLE_JIT:
+        dispatcher._cache = KernelCache(dispatcher.py_func)  # noqa: SLF001 - numba's own has one stamp a file
+    return dispatcher
+
+
 def _compiled(function: F, **options: bool) -> F:
     if config.DISABLE_JIT:
         return np.errstate(all="ignore")(function)
     options = {"nogil": True} | options
-    return njit(cache=True, error_model="numpy", _nrt=False, **options)(function)  # type: ignore[call-overload]
+    return cached(njit(error_model="numpy", _nrt=False, **options)(function))  # type: ignore[call-overload]

@@ -300,11 +300,13 @@ def test_threads_neither_fail_nor_promise_more_uplink_than_there_is(model):  # n
             sched.clients.upsert([n % 50], {"isp": [7]})
 
     def watch(_):
+        def look():
+            arrays = sched.fleet.arrays
+            held = arrays.alive_until > -INF
+            over.extend((arrays.reserved[held] - arrays.capacity[held] * (1 + 1e-9)).clip(0).tolist())
+
         while not done.is_set():
-            with sched.state.lock:
-                arrays = sched.fleet.arrays
-                held = arrays.alive_until > -INF
-                over.extend((arrays.reserved[held] - arrays.capacity[held] * (1 + 1e-9)).clip(0).tolist())
+            sched.state.lock.write(look)
 
     watcher = threading.Thread(target=guarded(watch))
     workers = [threading.Thread(target=guarded(work)) for work in (serve, serve, serve, grow)]

@@ -6,7 +6,6 @@ same kernels that serve. So a feature of a row can only know what its decision c
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +22,10 @@ from scheduler.features.program import Features
 from scheduler.history.arrays import HistoryArrays
 from scheduler.history.kernels.hash_table import prefetch_bucket, prefetch_entry
 from scheduler.history.outcomes import outcome_names, tracked_values
-from scheduler.runtime.compile_cache import SOURCES, drop_stale
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.spec import Spec
 from training.progress import Report, silent
 from training.telemetry import Categories, Entities, Telemetry
-
-drop_stale(Path(__file__).parent, (Path(__file__), *SOURCES))
 
 AHEAD = 64
 """Rows for which memory is asked for at once: the table of a large replay lies in main memory, and its

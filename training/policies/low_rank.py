@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,13 +10,10 @@ from scheduler.history.arrays import PART_PREDICTION, LatentFactorArrays
 from scheduler.history.kernels.hash_table import find
 from scheduler.history.kernels.latent_factors import part, update
 from scheduler.history.store import new_latent_factors
-from scheduler.runtime.compile_cache import SOURCES, drop_stale
 from scheduler.runtime.jit import kernel
 from scheduler.spec import COST, LatentFactors
 from training.policies.protocol import Question, Seen, Setting, least, seen_before
 from training.telemetry import Telemetry
-
-drop_stale(Path(__file__).parent, (Path(__file__), *SOURCES))
 
 HALF_LIFE, MEMORY = 4, 384
 """Slices after which fast biases fade by half, and after which silence has made all uncertain again. The gap closed on

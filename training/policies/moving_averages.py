@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from scheduler.runtime.jit import allocating
 from training.policies.pair_numbers import PairNumbers
 from training.policies.protocol import Question, Seen, Setting, least, seen_before
 from training.telemetry import Telemetry
@@ -73,7 +73,7 @@ class Averages:
         return self.weight[keys] * np.exp2(-silent * self._rate)
 
 
-@njit(cache=True, nogil=True)
+@allocating
 def _add(  # noqa: PLR0913, PLR0917 - a kernel takes its arrays flat
     mean: np.ndarray,
     weight: np.ndarray,

@@ -142,6 +142,8 @@ def decide(
     now: float,
     workspace: PackedArrays[Workspace],
     out: DecisionArrays,
+    first: int,
+    end: int,
 ) -> None:
     """Decide requests one after another, each seeing the reservations of those before it.
 
@@ -159,14 +161,17 @@ def decide(
         (n, n_candidates) int32 fleet slots, -1 as padding; filled from the index unless ``given``.
     out
         Changed in place, as are the fleet's reservations and the decision log.
+    first, end
+        Which of the requests to decide; those from 0 on come first.
     """
     state, policy, work = unpack_arrays(packed), unpack_arrays(arm).policy, unpack_arrays(workspace)
     fleet = state.fleet
-    lock_kernels.acquire(state.locks)
-    state.clock[0] = max(state.clock[0], now)
-    expire(fleet, state.log, policy.hold, now)
-    lock_kernels.release(state.locks)
-    for i in range(slots.shape[0]):
+    if first == 0:
+        lock_kernels.acquire(state.locks)
+        state.clock[0] = max(state.clock[0], now)
+        expire(fleet, state.log, policy.hold, now)
+        lock_kernels.release(state.locks)
+    for i in range(first, end):
         number = atomics.add(state.log.counters, NEXT, 1)
         decision = id_of(state.log, number)
         if not given:
@@ -221,7 +226,7 @@ def decide_one(
     """
     work, given = unpack_arrays(workspace), False
     take_request(packed, client, workspace)
-    decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out)
+    decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out, 0, 1)
 
 
 @inlined

@@ -12,6 +12,7 @@ from scheduler.engine.kernels.node_rows import refresh_node, returned_slot
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
 from scheduler.history.kernels.outcome_values import track
+from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import holds_gil, inlined, kernel
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import AHEAD, prefetch
@@ -64,7 +65,8 @@ def observe(
 ) -> int:
     """Fold outcomes into history, give back their uplink and refresh the rows of the nodes they change.
 
-    Returns how many outcomes are of nodes that left and may have come back to a slot that nothing here tells of.
+    Returns how many outcomes are of nodes that left and may have come back to a slot that nothing here tells of. Where
+    there are such, or other arms, the state is stale until the caller has made their rows anew.
 
     Parameters
     ----------
@@ -107,6 +109,8 @@ def observe(
             refresh_node(packed, arm, state.history.evicted[1 + other], workspace)
             mark_changed(changed, state.history.evicted[1 + other])
         state.history.evicted[0] = 0
+    if n_lost > 0 or changed.size > 1:
+        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
     return n_lost
 
 

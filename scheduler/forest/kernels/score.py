@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from scheduler.forest.arrays import FANOUT, LANES, RANKED, TILE, ForestWork, MaskTables
 from scheduler.forest.kernels.by_mask import add_lines
 from scheduler.forest.kernels.by_split import add_lines_by_split
 from scheduler.forest.kernels.ranks import count_below, prefetch_line, ranks
-from scheduler.runtime.jit import inlined, kernel
+from scheduler.runtime.jit import allocating, inlined, kernel
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import LINE
 
@@ -218,7 +217,7 @@ def _place_ranks(
         rank_at[2 * k + 1, c] = found[c]
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def node_rows(tables: PackedArrays[MaskTables], x: np.ndarray, out: np.ndarray) -> None:
     """`node_row` for many nodes: `x` of shape (n, node features), `out` (n, node_words)."""
     f = unpack_arrays(tables)
@@ -226,7 +225,7 @@ def node_rows(tables: PackedArrays[MaskTables], x: np.ndarray, out: np.ndarray) 
         node_row(f, x[i], out[i])
 
 
-@njit(nogil=True, cache=True)
+@allocating
 def score_once(
     tables: PackedArrays[MaskTables],
     request: np.ndarray,
