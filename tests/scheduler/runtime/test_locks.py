@@ -1,19 +1,30 @@
 """The locks under contention: nothing is lost, nothing is torn, and a thread never waits for itself."""
 
+import re
 import threading
 
 import numpy as np
 import pytest
 from numba import config, njit
 
+from scheduler import LockTimeoutError, NestedCallError
+from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.atomics import add, swap
 from scheduler.runtime.lock_kernels import (
     DUE,
+    MAX_DEPTH,
     MUTEX,
     N_WORDS,
+    PATIENCE,
     READERS,
+    READING,
+    SOUND,
+    STALE,
+    STATUS,
+    UNFINISHED,
     WAITING,
     WRITER,
+    WRITING,
     WRITTEN,
     acquire,
     enter_read,
@@ -83,10 +94,11 @@ def swap_up(array, n):
 def write_rows(words, held, row, first, n):
     for value in range(first, first + n):
         if value % 2 or not try_write(words, held):
-            enter_write(words, held)
+            while not enter_write(words, held, 0):
+                pass
         for c in range(row.size):
             row[c] = value
-        leave_write(words, held, 0)
+        leave_write(words, held)
 
 
 @njit(nogil=True, _nrt=False)
@@ -94,7 +106,9 @@ def read_rows(words, held, row, n):
     torn = 0
     for k in range(n):
         if k % 2 or not try_read(words, held):
-            enter_read(words, held)
+            last = atomics.load(words, WRITTEN) + PATIENCE
+            while not enter_read(words, held, last):
+                pass
         first = row[0]
         for c in range(row.size):
             torn += row[c] != first
@@ -142,110 +156,244 @@ def test_who_may_go_in_at_once_does_and_nobody_else():
         leave_read(words, held, depth)
     assert free(words)
     assert try_write(words, mine)
-    assert try_write(words, mine)
-    assert try_read(words, mine)  # a writer may read
+    assert not try_write(words, mine)  # a call within a call
+    assert not try_read(words, mine)
     assert not try_read(words, other)
     assert not try_write(words, other)
     assert other.tolist() == [0, 0]
-    leave_read(words, mine, 0)
-    leave_write(words, mine, 1)
-    assert not try_read(words, other)
-    leave_write(words, mine, 0)
+    leave_write(words, mine)
+    leave_write(words, mine)  # as often as one likes
     assert free(words)
     assert words[WRITTEN] == 1
 
 
+def test_leaving_restores_the_depth_and_does_nothing_twice():
+    words, held = np.zeros(N_WORDS, np.int64), np.zeros(2, np.int64)
+    for depth in range(MAX_DEPTH):
+        assert try_read(words, held) == depth + 1
+    assert not try_read(words, held)
+    for depth in (2, 2, 0, 0):
+        leave_read(words, held, depth)
+        assert held[READING] == depth
+        assert words[READERS] == (depth > 0)
+    assert free(words)
+
+
+@pytest.mark.parametrize("status", [UNFINISHED, STALE])
+def test_nobody_goes_in_unseen_where_something_is_left_to_do(status):
+    words, held = np.zeros(N_WORDS, np.int64), np.zeros(2, np.int64)
+    words[STATUS] = status
+    assert not try_read(words, held)
+    assert not try_write(words, held)
+    assert free(words)
+
+
+def test_who_waits_comes_back_without_the_lock_and_leaves_no_trace():
+    words, mine, other = np.zeros(N_WORDS, np.int64), np.zeros(2, np.int64), np.zeros(2, np.int64)
+    assert try_read(words, mine)
+    assert not enter_write(words, other, 0)
+    assert try_read(words, np.zeros(2, np.int64))  # nobody seems to wait
+    leave_read(words, mine, 0)
+    words[READERS] -= 1
+    assert enter_write(words, mine, 0)
+    assert not enter_read(words, other, PATIENCE)
+    assert not enter_write(words, other, 0)
+    leave_write(words, mine)
+    assert free(words)
+    assert other.tolist() == [0, 0]
+
+
 def test_readers_are_in_together_and_a_writer_alone():
-    gate, together, seen = ReadWriteLock(), threading.Barrier(3, timeout=60), []
+    lock, together, seen = ReadWriteLock(), threading.Barrier(3, timeout=60), []
+    in_threads(*[lambda: lock.read(together.wait)] * 3)
 
-    def read():
-        gate.reading(together.wait)
+    def look():
+        seen.append((lock.words[WRITER], lock.words[READERS]))
 
-    in_threads(read, read, read)
-
-    def write():
-        with gate:
-            seen.append((gate.words[WRITER], gate.words[READERS]))
-
-    in_threads(write, write)
+    in_threads(*[lambda: lock.write(look)] * 2)
     assert seen == [(1, 0)] * 2
-    assert free(gate.words)
+    assert free(lock.words)
 
 
 def test_a_waiting_writer_goes_before_later_readers():
-    gate, order = ReadWriteLock(), []
+    lock, order = ReadWriteLock(), []
     inside, leave = threading.Event(), threading.Event()
 
     def first():
-        gate.reading(lambda: (inside.set(), leave.wait(60)))
+        lock.read(lambda: (inside.set(), leave.wait(60)))
 
     def write():
         inside.wait(60)
-        with gate:
-            order.append("writer")
+        lock.write(order.append, "writer")
 
     def late():
         inside.wait(60)
-        while not gate.words[WAITING]:
+        while not lock.words[WAITING]:
             pass
         leave.set()
-        gate.reading(order.append, "reader")
+        lock.read(order.append, "reader")
 
     in_threads(first, write, late)
     assert order == ["writer", "reader"]
 
 
-def test_a_thread_that_is_in_goes_on():
-    gate = ReadWriteLock()
-    with gate, gate:
-        assert gate.reading(gate.reading, lambda: gate.words[READERS]) == 0
-        assert gate.words[WRITER] == 1
-    assert gate.reading(gate.reading, lambda: gate.words[READERS]) == 1
-    assert free(gate.words)
+def test_a_thread_that_reads_may_read_again_but_not_for_ever():
+    lock = ReadWriteLock()
+
+    def nest(depth):
+        assert lock.words[READERS] == 1
+        return depth if depth == MAX_DEPTH else lock.read(nest, depth + 1)
+
+    assert lock.read(nest, 1) == MAX_DEPTH
+    with pytest.raises(NestedCallError, match=f"found one inside a call that makes a read, {MAX_DEPTH} deep"):
+        lock.read(lock.read, lock.read, lock.read, lock.read, lambda: None)
+    assert free(lock.words)
 
 
-def test_a_reader_may_not_write():
-    gate = ReadWriteLock()
+@pytest.mark.parametrize(
+    ("outer", "inner", "what"), [("read", "write", "read"), ("write", "write", "change"), ("write", "read", "change")]
+)
+def test_other_calls_within_calls_are_refused(outer, inner, what):
+    lock = ReadWriteLock()
+    held = []
 
-    def write():
-        with gate:
-            pass
+    def within():
+        with pytest.raises(NestedCallError, match=f"inside a call that makes a {what}"):
+            getattr(lock, inner)(lambda: None)
+        held.append(lock.hold().held.tolist())
 
-    with pytest.raises(RuntimeError, match="from within a call that reads"):
-        gate.reading(write)
-    write()
-    assert free(gate.words)
+    getattr(lock, outer)(within)
+    assert held == [[1, 0] if outer == "read" else [0, 1]]  # what the outer call holds it goes on to hold
+    lock.write(lambda: None)
+    assert free(lock.words)
 
 
 def test_errors_leave_nothing_locked():
-    gate = ReadWriteLock()
-    with pytest.raises(ZeroDivisionError):
-        gate.reading(lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError), gate:
-        gate.reading(lambda: 1 / 0)
-    assert free(gate.words)
+    lock = ReadWriteLock()
+    for call in (lock.read, lock.write):
+        with pytest.raises(ZeroDivisionError):
+            call(lambda: 1 / 0)
+    assert free(lock.words)
 
 
-ENTRIES = {f.__name__: f for f in (enter_read, enter_write, try_read, try_write)}
+ENTRIES = ("enter_read", "enter_write", "try_read", "try_write", "leave_read", "leave_write")
 
 
 @pytest.mark.parametrize("kernel", ENTRIES)
-@pytest.mark.parametrize("got_in", [True, False])
-def test_an_interrupt_on_the_way_in_leaves_nothing_locked(monkeypatch, kernel, got_in):
-    gate, enter = ReadWriteLock(), ENTRIES[kernel]
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_around_a_kernel_of_the_lock_leaves_nothing_locked(monkeypatch, kernel, when):
+    lock, run, left = ReadWriteLock(), getattr(lock_kernels, kernel), [1]
 
-    def interrupted(words, held):
-        if got_in:
-            enter(words, held)
+    def interrupted(words, *rest):
+        if when == "after" or not left:
+            found = run(words, *rest)
+            if not left:
+                return found
+        left.clear()
         raise KeyboardInterrupt
 
-    for waiting in ("try_read", "try_write"):
-        monkeypatch.setattr(f"scheduler.runtime.read_write_lock.lock_kernels.{waiting}", lambda words, held: False)  # noqa: ARG005
-    monkeypatch.setattr(f"scheduler.runtime.read_write_lock.lock_kernels.{kernel}", interrupted)
+    if kernel.startswith("enter"):
+        monkeypatch.setattr(lock_kernels, f"try_{kernel[6:]}", lambda *_: 0)
+    monkeypatch.setattr(lock_kernels, kernel, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        gate.reading(lambda: None) if kernel.endswith("read") else gate.__enter__()
+        getattr(lock, kernel.partition("_")[2])(lambda: None)
     monkeypatch.undo()
-    assert free(gate.words)
+    assert free(lock.words)
+    assert lock.hold().held.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_who_waits_too_long_is_told_who_is_in(call):
+    lock, inside, leave = ReadWriteLock(longest_wait=0.1), threading.Event(), threading.Event()
+
+    def stay():
+        inside.set()
+        leave.wait(60)
+
+    other = threading.Thread(target=lock.write, args=(stay,), name="the slow one")
+    other.start()
+    inside.wait(60)
+    found = re.escape(f"found thread 'the slow one' ({other.ident}), which changes")
+    try:
+        with pytest.raises(LockTimeoutError, match=f"^lock: expected it within 0.1 s, {found}$"):
+            getattr(lock, call)(lambda: None)
+    finally:
+        leave.set()
+        other.join()
+    getattr(lock, call)(lambda: None)
+    assert free(lock.words)
+
+
+def test_who_reads_for_too_long_is_named_to_a_writer():
+    lock, inside, leave = ReadWriteLock(longest_wait=0.1), threading.Event(), threading.Event()
+    other = threading.Thread(target=lock.read, args=(lambda: (inside.set(), leave.wait(60)),), name="a reader")
+    other.start()
+    inside.wait(60)
+    try:
+        with pytest.raises(LockTimeoutError, match=r"found thread 'a reader' .*, which reads"):
+            lock.write(lambda: None)
+    finally:
+        leave.set()
+        other.join()
+    assert free(lock.words)
+
+
+def begun(lock, steps, n):
+    """Begin a change of three steps, which an interrupt ends after some of them."""
+
+    def apply():
+        steps.append(0)
+        if len(steps) < n:
+            raise KeyboardInterrupt
+        steps[:] = [1, 2, 3]
+
+    with pytest.raises(KeyboardInterrupt):
+        lock.write(lock.commit, apply)
+
+
+def test_a_change_that_was_interrupted_is_finished_at_once():
+    lock, steps = ReadWriteLock(), []
+    begun(lock, steps, 2)
+    assert steps == [1, 2, 3]
+    assert lock.words[STATUS] == SOUND
+    assert free(lock.words)
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_change_that_was_interrupted_twice_is_finished_before_the_next_call_of_any_thread(call):
+    lock, steps, seen = ReadWriteLock(), [], []
+    begun(lock, steps, 3)
+    assert steps == [0, 0]
+    assert lock.words[STATUS] == UNFINISHED
+    assert free(lock.words)
+    in_threads(lambda: getattr(lock, call)(lambda: seen.extend(steps)))
+    assert seen == [1, 2, 3]
+    assert lock.words[STATUS] == SOUND
+    assert free(lock.words)
+
+
+def test_a_change_for_which_there_is_no_memory_is_undone():
+    lock, done = ReadWriteLock(), []
+
+    def apply():
+        done.append(1)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        lock.write(lock.commit, apply, done.clear)
+    assert done == []
+    assert lock.words[STATUS] == SOUND
+    assert free(lock.words)
+
+
+def test_a_stale_state_is_repaired_before_the_next_call():
+    lock, repaired = ReadWriteLock(), []
+    lock.repair = lambda: repaired.append(lock.hold().held[WRITING])
+    lock.words[STATUS] = STALE
+    assert lock.read(lambda: list(repaired)) == [1]
+    lock.write(lambda: None)
+    assert repaired == [1]
+    assert free(lock.words)
 
 
 def test_a_reader_lets_only_so_many_writers_go_first():
@@ -269,6 +417,6 @@ def test_a_reader_lets_only_so_many_writers_go_first():
 
 
 def test_words_share_no_cache_line():
-    places = sorted([MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE])
+    places = sorted([MUTEX, READERS, WRITER, WAITING, WRITTEN, DUE, STATUS])
     assert places[0] >= 16
     assert all(b - a >= 16 for a, b in zip(places, [*places[1:], N_WORDS], strict=True))
