@@ -58,8 +58,12 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         rows, places = state.log.find(out.id, nodes[:, 0].tolist())
         values = values_at(state.tracked, outcome_rows(spec, 1, {"ok": [False]}))
         state.lock.write(engine.observe_rows, state, rows, places, values, np.zeros(1))
-    state.lock.read(engine.score, state, other, {client: [0]}, [ids[:2]], 0.0)
+    for call in (engine.score, engine.features):
+        state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)
     state.lock.write(state.refresh_all)
+    for column in state.fleet.table.schema.sets:
+        for change in (state.fleet.add, state.fleet.discard, state.fleet.holds):
+            change(ids[:1], column, [0])
     state.fleet.remove(ids)
 
 

@@ -94,9 +94,9 @@ def world(sched):
     return hashes, places, len(state.arms), sched.model.spec.policy
 
 
-def new(model):
+def new(model, remember=16):
     """A scheduler small enough to look at after every call: five nodes, two clients, sets, slates, a ledger."""
-    sched = Scheduler(model, parse_spec(TEXT), seed=3, remember=16, first_id=0)
+    sched = Scheduler(model, parse_spec(TEXT), seed=3, remember=remember, first_id=0)
     sched.fleet.upsert(IDS, COLUMNS | {"content": HELD})
     sched.clients.upsert([17, "tv"], {"isp": [7, "mobile"], "lat": [1, 2], "lon": [3, 4], "taste": [[1, 0, 0]] * 2})
     return sched

@@ -11,6 +11,7 @@ import typer
 
 from scheduler.errors import FoglineError, InputError, SpecError
 from training.cli.availability import lifetime
+from training.cli.compile import compile_kernels
 from training.cli.data import check
 from training.cli.demo import demo
 from training.cli.evaluate import evaluate, report
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 for command in (check, train, tune, evaluate, report, lifetime, demo):
     app.command(epilog=epilog(EXAMPLES[command.__name__]))(command)
+app.command("compile", epilog=epilog(EXAMPLES["compile"]))(compile_kernels)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - how typer hands an option over

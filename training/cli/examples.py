@@ -51,6 +51,13 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("A page about the champion that fogline train registered", f"fogline report {DEMO} --spec demo"),
         Example("In a file of your own", f"fogline report {DEMO} --spec demo --out report.html"),
     ),
+    "compile": (
+        Example("For this machine, into the installed package", "fogline compile"),
+        Example(
+            "For an image that other machines run, beside the artifact",
+            "fogline compile --cpu x86-64-v3 --model models:/demo@champion --out kernels",
+        ),
+    ),
     "lifetime": (
         Example(
             "A folder of sightings, one and four snapshots ahead", "fogline lifetime sightings --horizon 1 --horizon 4"
