@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT
 from scheduler.decisions.decision import Decision, Decisions
-from scheduler.decisions.first_id import new_first_id
+from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.request import check_time, check_times, column_of_one
@@ -23,6 +23,7 @@ from scheduler.history.outcomes import outcome_rows, values_at
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_arm, check_swap, with_policy
+from scheduler.runtime.growable_array import MOST_ROWS
 from scheduler.spec import Spec
 
 REMEMBERED = 65_536
@@ -51,6 +52,9 @@ class Scheduler:
         draw is a function of the seed and the decision's id: pass the same ``first_id`` to repeat a run.
     history_capacity
         About how many entries history has room for, 16 to 2**31; by default as many as in training.
+    max_nodes
+        How many nodes there may be, 16,777,216 at most. Address space is set aside for so many, and memory used only as
+        nodes come; more nodes are refused.
 
     Attributes
     ----------
@@ -78,12 +82,12 @@ class Scheduler:
         remember: int = REMEMBERED,
         first_id: int | None = None,
         history_capacity: int | None = None,
+        max_nodes: int = MOST_ROWS,
     ) -> None:
         first = new_first_id() if first_id is None else first_id
         for name, value, low in (("seed", seed, 0), ("remember", remember, 1), ("first_id", first, 0)):
-            if not isinstance(value, int | np.integer) or not low <= value < 2**63:
-                message = f"{name}: expected an integer of {low} or more, found {value!r}"
-                raise InputError(message)
+            _check_integer(name, value, low, LAST_ID)
+        _check_integer("max_nodes", max_nodes, 1, MOST_ROWS)
         model = model if spec is None else with_policy(model, spec)
         self.state = State(
             model.spec,
@@ -92,6 +96,7 @@ class Scheduler:
             remember=int(remember),
             first_id=int(first),
             history_capacity=history_capacity,
+            max_nodes=int(max_nodes),
         )
         self.state.join(Arm(model, self.state.index, self.state.lock))
         self.clients = self.state.clients
@@ -438,3 +443,10 @@ class Scheduler:
         `training.features.replay.replay` fills them from telemetry; call `refresh` afterwards.
         """
         return self.state.history
+
+
+def _check_integer(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int | np.integer) or not low <= value <= high:
+        bound = f"{low} or more" if high == LAST_ID else f"{low} to {high}"
+        message = f"{name}: expected an integer of {bound}, found {value!r}"
+        raise InputError(message)

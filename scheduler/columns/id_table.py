@@ -15,7 +15,7 @@ from scheduler.columns.ids import Id, Ids, n_distinct, plain_list, present_keys
 from scheduler.columns.schema import Encoded, Schema
 from scheduler.columns.sharded_dict import ShardedDict
 from scheduler.errors import InputError, UnknownNodeError
-from scheduler.runtime.growable_array import STEP, GrowableArray, next_size
+from scheduler.runtime.growable_array import MOST_ROWS, STEP, GrowableArray, next_size
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
 OWN_ID = "id"
@@ -85,14 +85,17 @@ class IdTable:
         What a row is, for messages.
     lock
         Held while the table changes; by default one of its own.
+    most
+        How many rows there may be; address space is set aside for so many.
     """
 
-    def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None) -> None:
+    def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None, most: int = MOST_ROWS) -> None:
         self.schema = schema
         self.what = what
+        self._most = most
         self._values, self._keys = (
-            GrowableArray((schema.width,), np.float64, np.nan),
-            GrowableArray((schema.n_keys,), np.uint64),
+            GrowableArray((schema.width,), np.float64, np.nan, rows=most),
+            GrowableArray((schema.n_keys,), np.uint64, rows=most),
         )
         self._ids: list[list[Id | None]] = []
         self.columns = self._grown(FIRST_SLOTS)
@@ -177,6 +180,11 @@ class IdTable:
         slots = np.array(self._slots.take_or(rows.names, -1), np.int32)
         new = slots < 0
         n_new, n_free = int(new.sum()), len(self._free)
+        if self._count + n_new > self._most:
+            message = (
+                f"{self.what}: expected {self._most:,} in all at most, found {self._count:,} and {n_new:,} new ones"
+            )
+            raise InputError(message)
         reused = self._free[n_free - min(n_new, n_free) :][::-1]
         top = self._count + n_free
         slots[new] = [*reused, *range(top, top + n_new - len(reused))]

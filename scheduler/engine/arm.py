@@ -107,7 +107,7 @@ class Arm:
         self.model = model
         self._lock = lock
         self._thread = _Thread(model, index, lock)
-        self._rows = GrowableArray((model.forest.node_words,), np.uint64) if rows is None else rows
+        self._rows = GrowableArray((model.forest.node_words,), np.uint64, rows=index.most) if rows is None else rows
         self._policy = compile_policy(model)
         self.arrays = self._packed(self._rows.grow(0) if rows is None else rows.used)
 

@@ -20,6 +20,7 @@ from scheduler.fleet.fleet import Fleet, Hooks
 from scheduler.history.outcomes import tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
+from scheduler.runtime.growable_array import MOST_ROWS
 from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
@@ -45,6 +46,8 @@ class State:
         Id of the first decision.
     history_capacity
         About how many entries history has room for; by default as many as the spec says.
+    max_nodes
+        How many nodes there may be.
 
     Attributes
     ----------
@@ -63,13 +66,14 @@ class State:
         remember: int,
         first_id: int,
         history_capacity: int | None = None,
+        max_nodes: int = MOST_ROWS,
     ) -> None:
         self.spec, self.features = spec, features
         self.lock = ReadWriteLock()
         self.lock.repair, self.lock.on_fork = self.refresh_all, self._after_fork
         self.clock = Clock()
         self.seed = seed
-        self.index = Index(spec.candidates, features.request, features.node)
+        self.index = Index(spec.candidates, features.request, features.node, max_nodes)
         wanted = capacities(spec)[HISTORY] if history_capacity is None else history_capacity
         self.history_capacity = checked_capacity(wanted, "history_capacity")
         self.history = new_history(spec, self.history_capacity)
@@ -84,6 +88,7 @@ class State:
             lock=self.lock,
             hooks=Hooks(changed=self._nodes_changed, removed=self.index.drop, reads=kept_columns(spec)),
             sets=self.index,
+            most=max_nodes,
         )
 
     @property

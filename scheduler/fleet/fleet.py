@@ -14,7 +14,7 @@ from scheduler.columns.ids import Id, Ids, plain_list, present_keys
 from scheduler.columns.schema import Schema, Sets
 from scheduler.errors import InputError
 from scheduler.fleet.arrays import FleetArrays
-from scheduler.runtime.growable_array import GrowableArray
+from scheduler.runtime.growable_array import MOST_ROWS, GrowableArray
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
 
@@ -83,6 +83,8 @@ class Fleet:
         Told of changes.
     sets
         Keeps the sets of nodes; without it set columns are refused.
+    most
+        How many nodes there may be.
     """
 
     def __init__(
@@ -93,12 +95,13 @@ class Fleet:
         lock: ReadWriteLock | None = None,
         hooks: Hooks = NO_HOOKS,
         sets: SetColumns | None = None,
+        most: int = MOST_ROWS,
     ) -> None:
         self._lock = ReadWriteLock() if lock is None else lock
-        self.table = IdTable(schema, "node ids", self._lock)
+        self.table = IdTable(schema, "node ids", self._lock, most)
         # What every candidate is asked for stands side by side, so that it comes with one cache line.
-        self._asked = GrowableArray((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0))
-        self._generation = GrowableArray((), np.int32)
+        self._asked = GrowableArray((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0), rows=most)
+        self._generation = GrowableArray((), np.int32, rows=most)
         self._capacity = capacity
         self._hooks = hooks
         self._sets = sets

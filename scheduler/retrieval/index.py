@@ -49,6 +49,8 @@ class Index:
         Tiers in order, and the bound on candidates.
     request, node
         Where the matched categories stand.
+    most
+        How many nodes there may be; address space is set aside for so many.
 
     Attributes
     ----------
@@ -60,16 +62,18 @@ class Index:
     Room is added without moving what is there, so that no call takes long.
     """
 
-    def __init__(self, spec: Candidates, request: Schema, node: Schema) -> None:
+    def __init__(self, spec: Candidates, request: Schema, node: Schema, most: int = MOST_ROWS) -> None:
+        self.most = most
         n_tiers, n_sets = len(spec.tiers), len(node.sets)
-        rows = 4 * max(n_tiers, 1) * MOST_ROWS if n_sets == 0 else MOST_WORDS
+        rows = 4 * max(n_tiers, 1) * most if n_sets == 0 else MOST_WORDS
         self._table, self._lists = GrowableArray((), np.int32, -1), GrowableArray((5,), np.int64)
         self._arena, self._tags = (
             GrowableArray((), np.int32, rows=rows),
             GrowableArray((), np.int8, rows=rows // FIRST_ROOM),
         )
-        self._held, self._bases = GrowableArray((n_tiers, 2), np.int32, -1), GrowableArray((n_tiers,), np.uint64)
-        self._heads = GrowableArray((n_sets, 3), np.int32, (-1, -1, 0))
+        self._held = GrowableArray((n_tiers, 2), np.int32, -1, rows=most)
+        self._bases = GrowableArray((n_tiers,), np.uint64, rows=most)
+        self._heads = GrowableArray((n_sets, 3), np.int32, (-1, -1, 0), rows=most)
         bounds = [spec.limit if tier.limit is None else tier.limit for tier in spec.tiers]
         arena, matched = self._arena.grow(FIRST_ARENA), [_matched(tier, node) for tier in spec.tiers]
         self.arrays = IndexArrays(

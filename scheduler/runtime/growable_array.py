@@ -6,13 +6,13 @@ import mmap
 import resource
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-MOST_ROWS = 1 << 24
-"""Rows that address space is set aside for: 17 million nodes with their rows of a forest are some 20 GB of 128,000."""
+MOST_ROWS: Final = 1 << 24
+"""Most rows of nodes or clients, and rows that address space is set aside for: 17 million nodes with their rows of a forest are some 20 GB of 128,000."""
 
 STEP = 2_048
 """Rows of a step of growth at most: to fill a node's 100 bytes of columns so often takes a tenth of a millisecond."""
