@@ -73,7 +73,7 @@ class Scheduler:
     >>> sched.observe(d.id, {"ok": True, "rtt_ms": 31.0}, now=0.1)  # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         model: Model,
         spec: Spec | None = None,

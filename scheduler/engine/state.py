@@ -57,7 +57,7 @@ class State:
         Arms whose node rows follow the state; the first one is in charge.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         spec: Spec,
         features: Features,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 MOST_ROWS: Final = 1 << 24
-"""Most rows of nodes or clients, and rows that address space is set aside for: 17 million nodes with their rows of a forest are some 20 GB of 128,000."""
+"""Most nodes and most clients. Address space is set aside for so many: some 20 GB of 128,000 for nodes with their rows
+of a forest."""
 
 STEP = 2_048
 """Rows of a step of growth at most: to fill a node's 100 bytes of columns so often takes a tenth of a millisecond."""
