@@ -68,8 +68,7 @@ class Caller:
 
     def live(self, n: int) -> list[Any]:
         """Up to n distinct ids that were in the fleet a moment ago, sometimes one that was not."""
-        with self.subject.lock:
-            known = list(self.subject.scheduler.fleet.table)
+        known = list(self.subject.scheduler.fleet.table)
         ids = self.rng.sample(known, min(n, len(known)))
         return list(dict.fromkeys([*ids, self.id()])) if self.rng.random() < 0.05 or not ids else ids
 
@@ -201,8 +200,7 @@ class Caller:
         self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, alive_until)
 
     def update(self) -> None:
-        with self.subject.lock:
-            known = list(self.subject.scheduler.fleet.table)
+        known = list(self.subject.scheduler.fleet.table)
         ids = self.rng.sample(known, min(self.rng.randint(1, 20), len(known)))
         columns: dict[str, Any] = {"load": [self.rng.random() for _ in ids]}
         if self.rng.random() < 0.3:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryBusyError, RegistryDownError, RegistryError
@@ -28,6 +29,59 @@ _SILENCE: Final = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+class _Settings:
+    """Settings of the process that mlflow knows no other way to: lent to it, and taken back after the last call.
+
+    Parameters
+    ----------
+    defaults, forced
+        Environment variables to set unless they are set, and in any case.
+    loggers
+        Names of loggers that are to speak of errors only.
+    """
+
+    def __init__(
+        self, defaults: Mapping[str, str], forced: Mapping[str, str] = MappingProxyType({}), loggers: Sequence[str] = ()
+    ) -> None:
+        self._defaults, self._forced, self._loggers = defaults, forced, loggers
+        self._lock, self._users = threading.Lock(), 0
+        self._before: dict[str, str | None] = {}
+        self._levels: dict[str, int] = {}
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Have the settings made; several threads may, and what was there before comes back with the last."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._make()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._take_back()
+
+    def _make(self) -> None:
+        new = {key: value for key, value in self._defaults.items() if key not in os.environ} | dict(self._forced)
+        self._before = {key: os.environ.get(key) for key in new}
+        self._levels = {name: logging.getLogger(name).level for name in self._loggers}
+        os.environ.update(new)
+        for name in self._loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def _take_back(self) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+        for key, value in self._before.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+
+
+_UNREPORTED: Final = _Settings({"MLFLOW_DISABLE_TELEMETRY": "true"})
+_QUIET: Final = _Settings(_PATIENCE, _SILENCE, ("mlflow", "alembic"))
 
 _BROKEN: Final = ("malformed", "file is not a database")
 _LOCKED: Final = "database is locked"
@@ -79,9 +133,9 @@ def load_mlflow() -> ModuleType:
     RegistryError
         It is not installed.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        with warnings.catch_warnings():
+        # Whether it reports usage is decided while it is imported.
+        with _UNREPORTED.lent(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns about its own type hints
             import mlflow.artifacts
             import mlflow.pyfunc
@@ -99,30 +153,18 @@ def redact_password(registry: str) -> str:
 @contextmanager
 def registry_call(registry: str, expected: str) -> Iterator[None]:
     """Ask a registry without patience or chatter; whatever goes wrong becomes a `RegistryError`."""
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    added = {key: value for key, value in _PATIENCE.items() if key not in os.environ}
-    added.update(_SILENCE)
-    before = {key: os.environ.get(key) for key in added}
-    os.environ.update(added)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    except (RegistryError, ArtifactError, MemoryError):
-        raise
-    except Exception as error:  # mlflow lets through what its store and transport raise
-        code = getattr(error, "error_code", "")
-        found = str(error).strip().partition("\n")[0] or type(error).__name__
-        if code in _ABSENT:
-            message = f"registry {redact_password(registry)}: expected {expected}, found none ({found})"
-            raise RegistryError(message) from error
-        _down(registry, expected, f"no answer ({redact_password(found)})", error, _kind(found))
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    with _QUIET.lent():
+        try:
+            yield
+        except (RegistryError, ArtifactError, MemoryError):
+            raise
+        except Exception as error:  # mlflow lets through what its store and transport raise
+            code = getattr(error, "error_code", "")
+            found = str(error).strip().partition("\n")[0] or type(error).__name__
+            if code in _ABSENT:
+                message = f"registry {redact_password(registry)}: expected {expected}, found none ({found})"
+                raise RegistryError(message) from error
+            _down(registry, expected, f"no answer ({redact_password(found)})", error, _kind(found))
 
 
 def _kind(found: str) -> type[RegistryDownError]:

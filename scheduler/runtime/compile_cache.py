@@ -74,7 +74,7 @@ class KernelCache:
     def _both(self) -> tuple[_Place | None, _Place | None]:
         """Return where the code is only read, and where it is kept."""
         if self._places is None:
-            file = Path(self._function.__code__.co_filename)
+            file = Path(self._function.__code__.co_filename).resolve()
             made, target, found = _stamp(file), compiled_folder.target(), compiled_folder.find(stamp())
             own = target / _room(file) if target else _writable(file.parent)
             shipped = None if target or found is None else (found.folder / _room(file), found.processor.key)
