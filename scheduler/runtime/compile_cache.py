@@ -76,7 +76,7 @@ class KernelCache:
         if self._places is None:
             file = Path(self._function.__code__.co_filename).resolve()
             made, target, found = _stamp(file), compiled_folder.target(), compiled_folder.find(stamp())
-            own = target / _room(file) if target else _writable(file.parent)
+            own = target / _room(file) if target else kept_in(file.parent)
             shipped = None if target or found is None else (found.folder / _room(file), found.processor.key)
             self._places = (
                 None if shipped is None else _Place(self._function, shipped[0], made, shipped[1]),
@@ -167,7 +167,7 @@ def _warn_of_no_place() -> None:
 
 
 @cache
-def _writable(folder: Path) -> Path | None:
+def kept_in(folder: Path) -> Path | None:
     """Return where the code of a folder's modules is kept, with nothing stale in it."""
     place = cache_of(folder)
     if place is not None:
