@@ -144,7 +144,8 @@ def cache_of(folder: Path) -> Path | None:
     Mostly ``__pycache__`` in it; another place with ``NUMBA_CACHE_DIR``, or where the folder cannot be written.
     Numba itself is asked, by way of a function that seems to stand in the folder.
     """
-    code = _probe.__code__.replace(co_filename=str(folder / "__init__.py"))
+    file = next(iter(sorted(folder.glob("*.py"))), folder / "__init__.py")  # numba asks for one that is there
+    code = _probe.__code__.replace(co_filename=str(file))
     try:
         probe = njit(cache=True)(FunctionType(code, {}))
     except RuntimeError:  # there is no place at all that it could write

@@ -9,6 +9,7 @@ from numba import config
 
 from scheduler import Scheduler
 from scheduler.decisions.arrays import N_FORGOTTEN, NEXT, NEXT_HOLD
+from scheduler.errors import NestedCallError
 from scheduler.runtime.random import uniform
 from scheduler.spec import Policy
 from tests.scheduler.runtime.test_locks import free, in_threads
@@ -233,7 +234,7 @@ def test_a_request_that_would_change_the_scheduler_is_refused(sched):
             sched.fleet.upsert(["new"])
             return super().__getitem__(key)
 
-    with pytest.raises(RuntimeError, match="from within a call that reads"):
+    with pytest.raises(NestedCallError):
         sched.decide_batch(Mischief(client_id=[17]), now=0.0)
     assert "new" not in sched.fleet
     sched.fleet.upsert(["new"])
