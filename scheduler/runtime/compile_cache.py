@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -39,50 +39,49 @@ class KernelCache:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._places: tuple[_Place | None, _Place | None] | None = None
+        self._file = Path(function.__code__.co_filename).resolve()
 
     @property
     def cache_path(self) -> str | None:
         """The folder from which code is read first; None where there is none."""
-        place = next(filter(None, self._both()), None)
+        place = self._shipped or self._own
         return None if place is None else place.cache_path
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         """Return the code for argument types, None where it has to be compiled."""
-        for place in filter(None, self._both()):
-            found = place.load_overload(signature, context)
-            if found is not None:
-                return found
-        return None
+        found = self._shipped.load_overload(signature, context) if self._shipped else None
+        # A place that can be written is looked for only where it is needed: there may be none.
+        return self._own.load_overload(signature, context) if found is None and self._own else found
 
     def save_overload(self, signature: Any, code: Any) -> None:
         """Keep code that was compiled, where that is possible."""
-        own = self._both()[1]
-        if own is None:
+        if self._own is None:
             return
         try:
-            own.save_overload(signature, code)
+            self._own.save_overload(signature, code)
         except OSError as error:  # such as a full disk: the code is there all the same
-            warnings.warn(f"{own.cache_path}: {error.strerror}: kernels are not kept", KernelCacheWarning, stacklevel=2)
+            message = f"{self._own.cache_path}: {error.strerror}: kernels are not kept"
+            warnings.warn(message, KernelCacheWarning, stacklevel=2)
 
     def flush(self) -> None:
         """Forget what is kept of this kernel."""
-        own = self._both()[1]
-        if own is not None:
-            own.flush()
+        if self._own is not None:
+            self._own.flush()
 
-    def _both(self) -> tuple[_Place | None, _Place | None]:
-        """Return where the code is only read, and where it is kept."""
-        if self._places is None:
-            file = Path(self._function.__code__.co_filename).resolve()
-            made, target, found = _stamp(file), compiled_folder.target(), compiled_folder.find(stamp())
-            own = target / _room(file) if target else kept_in(file.parent)
-            shipped = None if target or found is None else (found.folder / _room(file), found.processor.key)
-            self._places = (
-                None if shipped is None else _Place(self._function, shipped[0], made, shipped[1]),
-                None if own is None else _Place(self._function, own, made),
-            )
-        return self._places
+    @cached_property
+    def _shipped(self) -> _Place | None:
+        """Where the code is only read."""
+        found = None if compiled_folder.target() else compiled_folder.find(stamp())
+        if found is None:
+            return None
+        return _Place(self._function, found.folder / _room(self._file), _stamp(self._file), found.processor.key)
+
+    @cached_property
+    def _own(self) -> _Place | None:
+        """Where the code is kept."""
+        target = compiled_folder.target()
+        folder = target / _room(self._file) if target else kept_in(self._file.parent)
+        return None if folder is None else _Place(self._function, folder, _stamp(self._file))
 
 
 class _Place(FunctionCache):

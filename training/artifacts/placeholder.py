@@ -30,9 +30,9 @@ def write_placeholder(folder: Path, spec: Spec) -> Path:
     """
     vocabulary = {f"{side}.{name}": ("a", "b") for side, columns in (("request", spec.request), ("node", spec.node))
                   for name, column in columns.items() if column.type == "category"}  # fmt: skip
-    n_features = len(compile_features(spec, vocabulary).names)
+    features = compile_features(spec, vocabulary)
     boosters = {
-        name: placeholder_booster(n_features, "binary" if head.link == "logistic" else "regression")
+        name: placeholder_booster(features, "binary" if head.link == "logistic" else "regression")
         for name, head in spec.heads.items()
     }
     return write_artifact(
@@ -43,5 +43,5 @@ def write_placeholder(folder: Path, spec: Spec) -> Path:
         vocabulary=vocabulary,
         metrics={},
         window={},
-        golden_rows=np.zeros((1, n_features), np.float32),
+        golden_rows=np.zeros((1, len(features.names)), np.float32),
     )

@@ -97,10 +97,10 @@ def image():
 
 def start(image, **environment):
     """Start a container: another user without a home, who can write nothing, in little address space."""
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-dac_override"]
     limited = ["bash", "-c", f'ulimit -v {ADDRESS_SPACE}; exec "$@"', "-"]
+    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     run = [sys.executable, "-W", "error", "-c", START, image / "model"]
-    command = [*(user if os.geteuid() == 0 else []), *limited, *run]
+    command = [*limited, *(user if os.geteuid() == 0 else []), *run]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(image / "site")} | environment
     done = subprocess.run(command, cwd="/", env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
