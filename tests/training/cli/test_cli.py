@@ -186,7 +186,7 @@ def test_train_from_the_command_line(trained, tmp_path, tmp_path_factory, capfd)
         k: v for k, v in trained.result.items() if k not in ignored
     }
     out = " ".join(shown.out.split())
-    assert "models:/demo/2: figures on the last slices" in out
+    assert "models:/demo/2 on the last slices, never fitted on" in out
     assert "Champion: stays, because not better than version 1" in out
     assert "fit latency" in shown.err
     assert "fit latency" not in shown.out
