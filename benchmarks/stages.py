@@ -12,12 +12,11 @@ from numba import njit
 from scheduler import Scheduler
 from scheduler.decisions.arrays import DROPS
 from scheduler.engine.kernels import decide, filters, node_rows, observe
-from scheduler.engine.request import request_rows
 from scheduler.engine.workspace import new_outputs
 from scheduler.features.kernels.candidates import fill_pairs
 from scheduler.features.kernels.operations import fill
 from scheduler.forest.kernels import score
-from scheduler.history.outcomes import outcome_rows, tracked_values
+from scheduler.history.outcomes import tracked_values
 from scheduler.model.kernels import calibrate
 from scheduler.policy.kernels import slate, utility
 from scheduler.policy.kernels.exploration import draw
@@ -74,7 +73,7 @@ def kernel_stages(scheduler: Scheduler, requests: dict[str, Any], repeats: int) 
     """Microseconds of thread time a request by stage, one figure a repeat, and of the whole kernel."""
     index, state, arm = scheduler.state.index, scheduler.state.arrays, scheduler.state.arms[0].arrays
     workspace = scheduler.state.arms[0].thread.workspace
-    entity = request_rows(requests, scheduler.model.spec.telemetry.client, scheduler.clients)
+    entity = scheduler.state.request_codec.rows(requests, scheduler.clients)
     n, now = len(entity.keys), scheduler.state.clock.latest.item()
     slots, dropped = np.empty(index.arrays.limit, np.int32), np.zeros(len(DROPS), np.int32)
     given = True
@@ -105,15 +104,16 @@ def edge_stages(scheduler: Scheduler, request: dict[str, Any], repeats: int) -> 
     """Microseconds of thread time of the Python steps of one `decide`, one figure a repeat."""
     index, mine, latest = scheduler.state.index, scheduler.state.arms[0].thread, scheduler.state.clock.latest.item()
     workspace, clients, arm = mine.workspace, scheduler.clients, scheduler.state.arms[0].arrays
+    codec = scheduler.state.request_codec
     scheduler.decide(request, now=latest)
     state, entity, found = scheduler.state.arrays, workspace.content.request, workspace.content.found
     nothing = PackedArrays(workspace.content._replace(found=np.empty((1, 0), np.int32)))
     steps: dict[str, Callable[[], object]] = {
-        "request to question": lambda: mine.question.write(request, "client_id", clients),
+        "request to arrays": lambda: codec.write(request, clients, mine.request),
         "retrieve (one client: warm)": lambda: index.retrieve(entity.keys, 0, 7),
         "gather state": lambda: scheduler.state.arrays,
         "call decide with no candidates": lambda: decide.decide_one(state, arm, 0, NO_BLOCKLIST, latest, nothing),
-        "row to Decision": lambda: mine.answer.read(found, scheduler.fleet.table.id_at, "0"),
+        "row to Decision": lambda: mine.decision.read(found, scheduler.fleet.table.id_at),
     }
     times = {}
     for name, step in steps.items():
@@ -129,6 +129,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
     n, latest = min(16_384, len(scheduler.fleet)), scheduler.state.clock.latest.item()
     index, log, spec = scheduler.state.index, scheduler.state.log, scheduler.model.spec
     fleet, table, workspace = scheduler.fleet, scheduler.fleet.table, scheduler.state.arms[0].thread.workspace
+    codec = scheduler.state.outcome_codec
     rng, state, arm = np.random.default_rng(5), scheduler.state.arrays, scheduler.state.arms[0].arrays
     alone = np.zeros(1, np.int32)
     ids = rng.choice(len(fleet), n, replace=False)
@@ -147,8 +148,8 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))
         rows, places = log.find(made, None)
-        values = tracked_values(spec, spec.history.values, outcome_rows(spec, n, outcome))
-        take("outcome: check values", lambda: tracked_values(spec, spec.history.values, outcome_rows(spec, n, outcome)))
+        values = tracked_values(spec, spec.history.values, codec.rows(outcome, n))
+        take("outcome: check values", lambda: tracked_values(spec, spec.history.values, codec.rows(outcome, n)))
         arrivals = np.full(n, latest)
         take(
             "outcome: learn, give back, rebuild rows",

@@ -14,12 +14,11 @@ from scheduler.decisions.decision import Decision, Decisions
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
-from scheduler.engine.request import check_time, check_times, column_of_one
+from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.state import State
 from scheduler.engine.warm_up import warm_arm, warm_up
 from scheduler.errors import InputError
 from scheduler.history.arrays import HistoryArrays
-from scheduler.history.outcomes import outcome_rows, values_at
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_arm, check_swap, with_policy
@@ -237,10 +236,7 @@ class Scheduler:
         A node removed since the decision still teaches: history goes by id, and an id that comes back finds
         its past. Its reservation went with it.
         """
-        arrival = check_time(now)
-        if not engine.observe_plain(self.state, decision, outcome, arrival, node):
-            one = column_of_one(outcome, "outcome")
-            self.observe_batch([decision], one, now=arrival, nodes=None if node is None else [node])
+        engine.observe(self.state, decision, outcome, check_time(now), node)
 
     def observe_batch(
         self,
@@ -248,7 +244,7 @@ class Scheduler:
         outcomes: Mapping[str, Any],
         *,
         now: float | NDArray[np.float64],
-        nodes: Sequence[Id] | None = None,
+        nodes: Sequence[Id | None] | None = None,
     ) -> None:
         """Report many outcomes, in order of arrival; see `observe`.
 
@@ -261,14 +257,9 @@ class Scheduler:
         now
             When they arrived, one time or (n,).
         nodes
-            (n,) which node of each slate; needed only where slates have several.
+            (n,) which node of each slate, None for the only one; needed only where slates have several.
         """
-        ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
-        n = ids.size if isinstance(ids, np.ndarray) else len(ids)
-        times = check_times(now, n)
-        state = self.state
-        values = values_at(state.tracked, outcome_rows(state.spec, n, outcomes))
-        state.lock.write(engine.observe_batch, state, ids, nodes, values, times)
+        engine.observe_batch(self.state, decisions, outcomes, now, nodes)
 
     def score(
         self,

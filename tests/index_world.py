@@ -22,11 +22,11 @@ from scheduler.retrieval.index import Index
 from scheduler.spec import Candidates, Column, Tier
 
 CATEGORIES = {"isp": Column(type="category"), "region": Column(type="category")}
-SCHEMA = Schema(CATEGORIES, {})
+SCHEMA = Schema(CATEGORIES)
 AT = {"isp": 0, "region": 1, "content": 2, "game": 3}
 SETS = ("content", "game")
-ASKING = Schema({name: Column(type="category") for name in AT}, {})
-HOLDING = Schema(CATEGORIES | {name: Column(type="categories") for name in SETS}, {})
+ASKING = Schema({name: Column(type="category") for name in AT})
+HOLDING = Schema(CATEGORIES | {name: Column(type="categories") for name in SETS})
 CLOSE = Tier(name="both", match={"isp": "isp", "region": "region"}, limit=4)
 CARRIER = Tier(name="carrier", match={"isp": "isp"}, limit=6)
 ANY = Tier(name="any", limit=8)

@@ -17,7 +17,7 @@ class ColumnArrays(NamedTuple):
     Attributes
     ----------
     values
-        (n, width) float64: numbers, category codes and vectors side by side, NaN where missing.
+        (n, width) float64: numbers and vectors side by side, NaN where missing.
     keys
         (n, n_keys) uint64: the id's key, then one per category column; `MISSING_KEY` where null.
     """

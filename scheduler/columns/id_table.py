@@ -204,9 +204,9 @@ class IdTable:
         self._count = placed.n_rows
         self.columns.keys[slots[new], 0] = keys[new]
         if self.knows_own_id:
-            self._write(OWN_ID, Encoded(self.schema.codes(OWN_ID, keys[new])[:, None], keys[new]), slots[new])
+            self.schema.write(self.columns, OWN_ID, keys[new], slots[new])
         for name, column in columns.items():
-            self._write(name, column, slots)
+            self.schema.write(self.columns, name, column, slots)
 
     def take_back(self, placed: Placement) -> None:
         """Undo a `put`; the caller holds the lock as a writer."""
@@ -268,12 +268,6 @@ class IdTable:
             message = f"{self.what}: expected distinct ids, found {twice!r} twice"
             raise InputError(message)
         return names, keys
-
-    def _write(self, name: str, column: Encoded, slots: NDArray[np.int32]) -> None:
-        at = self.schema.offsets[name]
-        self.columns.values[slots, at : at + column.values.shape[1]] = column.values
-        if column.keys is not None:
-            self.columns.keys[slots, self.schema.key_columns[name]] = column.keys
 
     def _grown(self, n: int) -> ColumnArrays:
         """Return room for ``n`` rows in all."""

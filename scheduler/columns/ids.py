@@ -6,12 +6,14 @@ import hashlib
 import math
 import reprlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.values import described, plain
 from scheduler.errors import InputError
 
 Id: TypeAlias = int | str
@@ -25,6 +27,9 @@ _SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
 
 _WORD = 0xFFFFFFFFFFFFFFFF
+
+MOST_REMEMBERED = 65_536
+"""Ids and categories whose key `remembered_key` remembers."""
 
 FEW = 8
 """Ids of which each by itself is faster than an array of them."""
@@ -45,7 +50,7 @@ def plain_list(values: object, what: str) -> list[Any]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufU":
         return values.tolist()  # all plain already
     items = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return [item.item() if isinstance(item, np.generic) else item for item in items]
+    return [plain(item) for item in items]
 
 
 def n_distinct(values: NDArray[Any]) -> int:
@@ -81,8 +86,7 @@ def id_keys(ids: object) -> NDArray[np.uint64]:
 
 def id_key(value: object) -> int:
     """Return the key of one id; see `id_keys`."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = plain(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING_KEY
     if isinstance(value, str):
@@ -90,8 +94,14 @@ def id_key(value: object) -> int:
         return int.from_bytes(digest, "little") or 1
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
         return _integer_key(value)
-    message = f"id or category: expected an integer of 64 bits or a string, found {_described(value)}"
+    message = f"id or category: expected an integer of 64 bits or a string, found {described(value)}"
     raise InputError(message)
+
+
+@lru_cache(maxsize=MOST_REMEMBERED, typed=True)
+def remembered_key(value: Id) -> int:
+    """Return the key of an integer or a text as `id_key`, and remember it: hashing a text takes a microsecond."""
+    return id_key(value)
 
 
 def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:
@@ -107,34 +117,6 @@ def present_keys(values: object, what: str, kind: str = "categories") -> NDArray
         message = f"{what}: expected {kind}, found a missing one at {int((keys == MISSING_KEY).argmax())}"
         raise InputError(message)
     return keys
-
-
-def as_numbers(raw: object, what: str) -> NDArray[np.float64]:
-    """Return numbers as float64, None as NaN; ``what`` names them in messages.
-
-    Raises
-    ------
-    InputError
-        If a value is no number, as a text is not even where it spells one, or the shape is ragged.
-    """
-    try:
-        array = np.asarray(raw)
-        if array.dtype.kind == "O" and all(v is None or isinstance(v, _NUMBER) for v in array.flat):
-            array = array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError):
-        array = np.array("")
-    if array.dtype.kind not in "fiub":
-        message = f"{what}: expected numbers, found {_described(raw)}"
-        raise InputError(message)
-    with np.errstate(over="ignore"):  # a longdouble may become infinite, which whoever asks refuses
-        return array.astype(np.float64, copy=False)
-
-
-_NUMBER = int | float | np.integer | np.floating
-
-
-def _described(value: object) -> str:
-    return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:

@@ -39,6 +39,11 @@ OPEN, ANSWERED, SPARE = 1, 2, 3
 outcome may come; 0 is none."""
 
 
+(UNKNOWN, FROM_ORIGIN, NO_NODE, NOT_CHOSEN, ANSWERED_BEFORE) = range(-1, -6, -1)
+"""Why an outcome is refused: the decision is not remembered; the origin serves; the slate has several nodes and none is
+named; the node is not one of the decision; its outcome is known. Negative, where a place in the log would stand."""
+
+
 class DecisionLog(NamedTuple):
     """The last decisions, in a ring: the decision with a number stands in row ``number % size``.
 

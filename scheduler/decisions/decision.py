@@ -93,51 +93,90 @@ class Decisions(NamedTuple):
 
     def one(self, i: int) -> Decision:
         """Return decision ``i`` by itself."""
-        slate = _scored(self.nodes[i].tolist(), self.values[i].tolist(), self.utility[i].tolist(), self.heads)
-        spare = _scored(
-            self.alternatives[i].tolist(),
-            self.alternative_values[i].tolist(),
-            self.alternative_utility[i].tolist(),
-            self.heads,
+        form = DecisionForm(self.nodes.shape[1], self.heads, self.model_version)
+        return form.decision(
+            self.id.item(i),
+            self.propensity.item(i),
+            [*self.utility[i].tolist(), *self.alternative_utility[i].tolist()],
+            [*self.values[i].ravel().tolist(), *self.alternative_values[i].ravel().tolist()],
+            [*self.nodes[i].tolist(), *self.alternatives[i].tolist()],
+            self.dropped[i].tolist(),
+            self.reason.item(i),
         )
+
+
+class DecisionForm(NamedTuple):
+    """How the numbers of one decision become a `Decision`.
+
+    Attributes
+    ----------
+    max_nodes
+        Places of the slate; those of alternatives follow.
+    heads
+        Names of the heads.
+    model_version
+        Version of the model that scored.
+    """
+
+    max_nodes: int
+    heads: tuple[str, ...]
+    model_version: str
+
+    def decision(  # noqa: PLR0913, PLR0917 - the numbers of a decision, as they stand in memory
+        self,
+        id_: int,
+        propensity: float,
+        utility: Sequence[float],
+        values: Sequence[float],
+        nodes: Sequence[Id | None],
+        dropped: Sequence[int],
+        reason: int,
+    ) -> Decision:
+        """Return a decision.
+
+        Parameters
+        ----------
+        utility, nodes
+            Of each place; None is no node.
+        values
+            Those of all heads, place after place.
+        dropped, reason
+            As in `scheduler.decisions.arrays.DecisionArrays`.
+        """
+        n, places = self.max_nodes, len(nodes)
+        slate = self._scores(0, n, utility, values, nodes)
         return Decision(
-            id=self.id.item(i),
-            nodes=tuple(slate),
-            scores=tuple(slate.values()),
-            alternatives=spare,
-            propensity=self.propensity.item(i),
-            reason=REASONS[self.reason.item(i)],
-            dropped=dropped_by_name(self.dropped[i].tolist()),
-            model_version=self.model_version,
+            id_,
+            tuple(slate),
+            tuple(slate.values()),
+            self._scores(n, places, utility, values, nodes) if places > n else {},
+            propensity,
+            REASONS[reason],
+            {name: n for name, n in zip(DROPS, dropped, strict=True) if n} if any(dropped) else {},
+            self.model_version,
         )
 
-
-def _scored(
-    ids: Sequence[Id | None], values: Sequence[Sequence[float]], utility: Sequence[float], heads: tuple[str, ...]
-) -> dict[Id, dict[str, float]]:
-    """Return scores by node from head values (n, n_heads) and utilities (n,); None for an id is no node."""
-    rows = zip(ids, values, utility, strict=True)
-    return {id_: named_scores(heads, row, last) for id_, row, last in rows if id_ is not None}
-
-
-def named_scores(heads: tuple[str, ...], values: Sequence[float], utility: float) -> dict[str, float]:
-    """Return the scores of one node by name."""
-    scores = dict(zip(heads, values, strict=True))
-    scores["utility"] = utility
-    return scores
-
-
-def dropped_by_name(dropped: Sequence[int]) -> dict[str, int]:
-    """Return how many candidates each filter dropped, of those that dropped any."""
-    return {name: n for name, n in zip(DROPS, dropped, strict=True) if n} if any(dropped) else {}
+    def _scores(
+        self, first: int, end: int, utility: Sequence[float], values: Sequence[float], nodes: Sequence[Id | None]
+    ) -> dict[Id, dict[str, float]]:
+        """Return the scores of the nodes of some places by id."""
+        found, heads = {}, self.heads
+        width = len(heads)
+        for s in range(first, end):
+            id_ = nodes[s]
+            if id_ is not None:
+                scores = dict(zip(heads, values[s * width : (s + 1) * width], strict=True))
+                scores["utility"] = utility[s]
+                found[id_] = scores
+        return found
 
 
 _UTILITY = 2
-"""Place of the first utility in an `DecisionBuffer`, after id and propensity."""
+"""Place of the first utility in a `DecisionBuffer`, after id and propensity."""
 
 
 class DecisionBuffer:
-    """Room for one decision, read as plain numbers in one step: asking numpy for each by itself took 2 us.
+    """Memory for one decision, read as plain numbers in one step: asking numpy for each by itself took 2 us.
 
     Parameters
     ----------
@@ -145,6 +184,8 @@ class DecisionBuffer:
         Longest slate, and how many alternatives come after it.
     heads
         Names of the heads.
+    model_version
+        Version of the model that scores.
 
     Attributes
     ----------
@@ -152,15 +193,15 @@ class DecisionBuffer:
         What the kernel writes to, views of one block.
     """
 
-    def __init__(self, max_nodes: int, n_alternatives: int, heads: tuple[str, ...]) -> None:
-        self._max_nodes, self._heads, self._width = max_nodes, heads, len(heads)
-        self._places = n = max_nodes + n_alternatives
+    def __init__(self, max_nodes: int, n_alternatives: int, heads: tuple[str, ...], model_version: str) -> None:
+        self._form = DecisionForm(max_nodes, heads, model_version)
+        n, width, n_drops = max_nodes + n_alternatives, len(heads), len(DROPS)
         self._values = _UTILITY + n
-        self._position = self._values + n * len(heads)
+        self._position = self._values + n * width
         self._dropped = self._position + n
-        self._form = Struct(f"=qd{n}d{n * len(heads)}d{n}i{len(DROPS)}iB")  # widest first: all are aligned
-        self._block = bytearray(self._form.size)
-        shapes = (1,), (1,), (1, n), (1, n, len(heads)), (1, n), (1, len(DROPS)), (1,)
+        self._struct = Struct(f"=qd{n}d{n * width}d{n}i{n_drops}iB")  # widest first: all are aligned
+        self._block = bytearray(self._struct.size)
+        shapes = (1,), (1,), (1, n), (1, n, width), (1, n), (1, n_drops), (1,)
         kinds = np.int64, np.float64, np.float64, np.float64, np.int32, np.int32, np.uint8
         views, start = [], 0
         for shape, kind in zip(shapes, kinds, strict=True):
@@ -170,31 +211,17 @@ class DecisionBuffer:
         id_, propensity, utility, values, position, dropped, reason = views
         self.arrays = DecisionArrays(id_, position, values, utility, propensity, reason, dropped)
 
-    def read(self, slots: NDArray[np.int32], id_at: Callable[[int], Id | None], version: str) -> Decision:
+    def read(self, slots: NDArray[np.int32], id_at: Callable[[int], Id | None]) -> Decision:
         """Return the decision; ``slots`` (1, n_candidates) are its candidates', ``id_at`` gives the id of one."""
-        found = self._form.unpack_from(self._block)
-        slate = self._nodes(found, 0, self._max_nodes, slots, id_at)
-        return Decision(
+        found = self._struct.unpack_from(self._block)
+        values, position, dropped = self._values, self._position, self._dropped
+        nodes = [None if at < 0 else id_at(slots.item(at)) for at in found[position:dropped]]
+        return self._form.decision(
             found[0],
-            tuple(slate),
-            tuple(slate.values()),
-            self._nodes(found, self._max_nodes, self._places, slots, id_at) if self._places > self._max_nodes else {},
             found[1],
-            REASONS[found[-1]],
-            dropped_by_name(found[self._dropped : -1]),
-            version,
+            found[_UTILITY:values],
+            found[values:position],
+            nodes,
+            found[dropped:-1],
+            found[-1],
         )
-
-    def _nodes(
-        self, found: tuple[Any, ...], first: int, end: int, slots: NDArray[np.int32], id_at: Callable[[int], Id | None]
-    ) -> dict[Id, dict[str, float]]:
-        """Return the scores of the nodes of some places by id; the first place without a node ends them."""
-        nodes, width = {}, self._width
-        for s in range(first, end):
-            place = found[self._position + s]
-            id_ = None if place < 0 else id_at(slots.item(place))
-            if id_ is None:
-                break
-            at = self._values + s * width
-            nodes[id_] = named_scores(self._heads, found[at : at + width], found[_UTILITY + s])
-        return nodes

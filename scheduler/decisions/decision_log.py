@@ -9,18 +9,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.ids import Ids, id_keys, n_distinct, plain_list
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.ids import Id, id_keys, plain_list
+from scheduler.columns.values import plain
 from scheduler.decisions.arrays import (
-    ANSWERED,
+    ANSWERED_BEFORE,
     EARLIER_ID,
     EARLIER_NUMBER,
     FIRST_ID,
     FIRST_NUMBER,
+    FROM_ORIGIN,
     NEXT,
+    NO_NODE,
+    NOT_CHOSEN,
+    UNKNOWN,
     DecisionLog,
 )
+from scheduler.decisions.kernels.open_places import find_all_open
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
 from scheduler.features.program import Features
+
+LAST_ID = 2**63 - 1
+"""Ids of decisions are integers of 64 bits."""
+
+_REFUSALS: dict[int, tuple[type[InputError], str]] = {
+    FROM_ORIGIN: (UnknownDecisionError, "expected one with nodes, found one that the origin serves"),
+    NO_NODE: (InputError, "expected which node of its slate the outcome is of, found none"),
+    NOT_CHOSEN: (UnknownDecisionError, "expected a node of its slate, found {node!r}"),
+    ANSWERED_BEFORE: (DuplicateOutcomeError, "expected one outcome for each node, found another"),
+}
 
 
 class DecisionRing:
@@ -85,11 +102,11 @@ class DecisionRing:
             array[:] = array.copy()
 
     def find(
-        self, decisions: Sequence[int] | NDArray[np.int64], nodes: Ids | None
+        self, decisions: Sequence[int] | NDArray[np.int64], nodes: Sequence[Id | None] | NDArray[Any] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the row of each decision and the place of its node, all still unanswered.
 
-        Without ``nodes`` it is the only one of the slate; named, it may be an alternative too.
+        Without ``nodes``, or if one is None, it is the only one of the slate; named, it may be an alternative too.
 
         Raises
         ------
@@ -100,19 +117,21 @@ class DecisionRing:
         InputError
             If a decision's slate has several nodes and none is named, or ids are no integers.
         """
-        rows = self._rows(decisions)
-        ids = self.arrays.id[rows]
-        origin = (self.arrays.state[rows] == 0).all(axis=1)
-        if origin.any():
-            message = f"decision {ids[origin][0]}: expected one with nodes, found one that the origin serves"
-            raise UnknownDecisionError(message)
-        places = self._only_places(rows) if nodes is None else self._places(rows, nodes)
-        answered = self.arrays.state[rows, places] == ANSWERED
-        pairs = rows * self.arrays.slot.shape[1] + places
-        if answered.any() or n_distinct(pairs) != len(pairs):
-            again = ids[answered] if answered.any() else ids
-            message = f"decision {again[0]}: expected one outcome for each node, found another"
-            raise DuplicateOutcomeError(message)
+        ids = self._ids(decisions)
+        keys = np.full(len(ids), MISSING_KEY, np.uint64) if nodes is None else id_keys(nodes)
+        if len(keys) != len(ids):
+            message = f"nodes: expected {len(ids)}, found {len(keys)}"
+            raise InputError(message)
+        rows, places = np.empty((2, len(ids)), np.int64)
+        refused = find_all_open(self.arrays, ids, keys, rows, places)
+        if refused >= 0:
+            node = None if nodes is None else plain_list(nodes, "nodes")[refused]
+            raise self.refusal(int(places[refused]), int(ids[refused]), node)
+        pairs = np.sort(rows * self.arrays.slot.shape[1] + places)
+        twice = pairs[1:] == pairs[:-1]
+        if twice.any():
+            again = self.arrays.id[pairs[1:][twice][0] // self.arrays.slot.shape[1]]
+            raise self.refusal(ANSWERED_BEFORE, int(again), None)
         return rows, places
 
     def next_id(self) -> int:
@@ -126,60 +145,41 @@ class DecisionRing:
         counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
         counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, last), counters[NEXT]
 
-    def _rows(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        if isinstance(decisions, np.ndarray) and decisions.dtype == np.int64 and decisions.ndim == 1:
-            rows, known = self._look_up(decisions)
-            if known.all():  # in one pass; what is wrong is named below
-                return rows
-        items = plain_list(decisions, "decisions")
-        wrong = [item for item in items if not isinstance(item, int) or isinstance(item, bool)]
-        if wrong:
-            message = f"decision: expected an integer id, found {reprlib.repr(wrong[0])}"
+    def check_id(self, decision: object) -> int:
+        """Return a decision's id as kernels take it.
+
+        Raises
+        ------
+        InputError
+            If it is no integer.
+        UnknownDecisionError
+            If it is negative or has more than 63 bits.
+        """
+        decision = plain(decision)
+        if not isinstance(decision, int) or isinstance(decision, bool):
+            message = f"decision: expected an integer id, found {reprlib.repr(decision)}"
             raise InputError(message)
-        rows, known = self._look_up(np.array([item if -1 <= item < 2**63 else -1 for item in items], np.int64))
-        if not known.all():
-            self._refuse(items[int(np.argmin(known))])
-        return rows
+        if not 0 <= decision <= LAST_ID:
+            raise self.refusal(UNKNOWN, decision, None)
+        return decision
 
-    def _look_up(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the row of each id and whether the log holds it; the plain form of `row_of`."""
-        counters = self.arrays.counters
-        first, number, earlier, before = counters[[FIRST_ID, FIRST_NUMBER, EARLIER_ID, EARLIER_NUMBER]]
-        numbers = np.where(ids >= first, ids - first + number, ids - earlier + before)
-        rows = numbers % self.arrays.id.size
-        return rows, (ids >= 0) & (numbers >= 0) & (self.arrays.id[rows] == ids)
+    def refusal(self, why: int, decision: int, node: object) -> InputError:
+        """Return the error about an outcome that `find_open` refused."""
+        if why == UNKNOWN:
+            return self._unknown(decision)
+        error, text = _REFUSALS[why]
+        return error(f"decision {decision}: {text.format(node=plain(node))}")
 
-    def _refuse(self, decision: int) -> None:
-        """Raise the error that says why a decision is not known."""
-        counters = self.arrays.counters
+    def _unknown(self, decision: int) -> InputError:
+        counters, size = self.arrays.counters, self.arrays.id.size
         begin = min(counters[[FIRST_ID, EARLIER_ID]]) if counters[EARLIER_ID] else counters[FIRST_ID]
         own = begin <= decision < counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
         why = "which is forgotten" if own else "which another scheduler made, or none"
-        size = self.arrays.id.size
         message = f"decision: expected one of the last {size} of this scheduler, found {decision}, {why}"
-        raise UnknownDecisionError(message)
+        return UnknownDecisionError(message)
 
-    def _only_places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        several = self.arrays.length[rows] > 1
-        if several.any():
-            decision = self.arrays.id[rows[several][0]]
-            message = f"decision {decision}: expected which node of its slate the outcome is of, found none"
-            raise InputError(message)
-        return np.zeros(len(rows), np.int64)
-
-    def _places(self, rows: NDArray[np.int64], nodes: Ids) -> NDArray[np.int64]:
-        names = plain_list(nodes, "nodes")
-        keys = id_keys(names)
-        if len(keys) != len(rows):
-            message = f"nodes: expected {len(rows)}, found {len(keys)}"
-            raise InputError(message)
-        arrays = self.arrays
-        n_slate = arrays.slot.shape[1]
-        slate = arrays.node_keys[rows[:, None] * n_slate + np.arange(n_slate), 0]
-        match = (slate == keys[:, None]) & (arrays.state[rows] != 0)
-        strange = ~match.any(axis=1)
-        if strange.any():
-            i = int(strange.argmax())
-            message = f"decision {arrays.id[rows[i]]}: expected a node of its slate, found {names[i]!r}"
-            raise UnknownDecisionError(message)
-        return match.argmax(axis=1)
+    def _ids(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        is_flat = isinstance(decisions, np.ndarray) and decisions.ndim == 1 and decisions.dtype == np.int64
+        if is_flat and np.all(np.greater_equal(decisions, 0)):
+            return np.ascontiguousarray(decisions)
+        return np.array([self.check_id(item) for item in plain_list(decisions, "decisions")], np.int64)

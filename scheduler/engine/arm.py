@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from scheduler.decisions.decision import DecisionBuffer
 from scheduler.engine.arrays import ArmArrays, Workspace
-from scheduler.engine.request import RequestBuffer
+from scheduler.engine.request_codec import RequestBuffer
 from scheduler.engine.workspace import CallBuffers, new_workspace
-from scheduler.history.outcomes import OutcomeBuffer
 from scheduler.model.model import Model
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.index import Index
@@ -28,22 +27,20 @@ class Buffers:
     ----------
     workspace
         Its scratch memory.
-    question, answer, report
-        One request, one decision and one outcome, in that workspace.
+    request, decision
+        Memory for one request and one decision, in that workspace.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
         policy = model.spec.policy
         self._model = model
-        self.question = RequestBuffer(model.features.request)
-        self.answer = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads)
-        self.report = OutcomeBuffer(model.spec)
+        self.request = RequestBuffer(model.features.request)
+        self.decision = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads, model.version)
         self._buffers = CallBuffers(
             retrieval=index.new_work(),
-            question=self.question.arrays,
+            carried=self.request.arrays,
             found=np.empty((1, index.arrays.limit), np.int32),
-            out=self.answer.arrays,
-            report=self.report.arrays,
+            out=self.decision.arrays,
         )
         self.workspace = PackedArrays(new_workspace(model, index.arrays.limit, self._buffers))
 

@@ -12,29 +12,29 @@ from scheduler.decisions.arrays import DecisionArrays, DecisionLog
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.forest.arrays import ForestWork, MaskTables
-from scheduler.history.arrays import HistoryArrays, OutcomeArrays, Tracked
+from scheduler.history.arrays import HistoryArrays, Tracked
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.retrieval.arrays import IndexArrays, RetrievalWork
 
 
 class RequestArrays(NamedTuple):
-    """One request as its caller gave it; what it does not carry is taken from its client.
+    """What one request carries; the rest is taken from its client.
 
     Attributes
     ----------
     values, keys
         (width,) float64 and (n_keys,) uint64, as in `ColumnArrays`.
-    carried
+    is_set
         (width + n_keys,) uint8, 1 for each of the values, then of the keys, that the request carries.
     """
 
     values: NDArray[np.float64]
     keys: NDArray[np.uint64]
-    carried: NDArray[np.uint8]
+    is_set: NDArray[np.uint8]
 
 
 class Workspace(NamedTuple):
-    """Scratch arrays of one decision, by candidate, and room for one request and its answer; overwritten by each.
+    """Scratch arrays of one decision, by candidate, and memory for one request; each decision overwrites them.
 
     Attributes
     ----------
@@ -52,12 +52,11 @@ class Workspace(NamedTuple):
         (n_values,) float64, the tracked values of one outcome.
     retrieval
         Scratch of retrieval.
-    request
-        A request that is decided by itself, as its caller gave it.
+    carried
+        What a request that is decided by itself carries.
     request, found, out
-        One row each: that request, (1, n_candidates) int32 slots of its candidates, and what it comes out as.
-    report
-        An outcome that comes by itself.
+        One row each: that request over what is known of its client, (1, n_candidates) int32 slots of its candidates,
+        and its decision.
     """
 
     candidates: CandidateArrays
@@ -69,11 +68,10 @@ class Workspace(NamedTuple):
     forest: ForestWork
     x_outcome: NDArray[np.float64]
     retrieval: RetrievalWork
-    question: RequestArrays
+    carried: RequestArrays
     request: ColumnArrays
     found: NDArray[np.int32]
     out: DecisionArrays
-    report: OutcomeArrays
 
 
 class StateArrays(NamedTuple):

@@ -38,6 +38,14 @@ class Clock:
         self.steps_back = 0
         self._insisted, self._claimed = 0, 0.0
 
+    def is_near(self, now: float) -> bool:
+        """Return whether a call's time lies so near to the latest one that `check` accepts it and moves nothing."""
+        latest = self.latest.item()
+        is_near: bool = latest - MAX_SKEW <= now <= latest + MAX_JUMP
+        if is_near:
+            self._insisted = 0
+        return is_near
+
     def check(self, now: float) -> None:
         """Accept a call's time, or raise.
 
@@ -49,10 +57,10 @@ class Clock:
         ClockError
             If the time lies too far ahead. The clock has not moved.
         """
+        if self.is_near(now):
+            return
         latest = self.latest.item()
-        if latest - MAX_SKEW <= now <= latest + MAX_JUMP:
-            self._insisted = 0
-        elif now < latest:
+        if now < latest:
             self.steps_back += 1
             self.latest[0] = now
         elif latest != -np.inf:

@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.columns.ids import Id
+from scheduler.columns.ids import Id, id_key, plain_list
 from scheduler.decisions.arrays import DecisionArrays
 from scheduler.decisions.decision import Decision
-from scheduler.decisions.first_id import LAST_ID
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.kernels import observe as observe_kernels
-from scheduler.engine.request import candidate_slots, column_of_one, read_blocklist, request_rows
+from scheduler.engine.request import candidate_slots, check_times, read_blocklist
 from scheduler.engine.state import State
 from scheduler.engine.workspace import new_outputs
 from scheduler.features.kernels.operations import fill_candidates
+from scheduler.history.outcomes import values_at
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
 
@@ -57,24 +57,17 @@ def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than 
 ) -> Decision:
     """Decide one request over given arrays."""
     thread = arm.thread
-    workspace, name = thread.workspace, state.spec.telemetry.client
-    work = workspace.content
-    client = thread.question.write(request, name, state.clients)
-    if client < 0:
-        work.request.values[:], work.request.keys[:] = request_rows(
-            column_of_one(request, "request"), name, state.clients
-        )
+    workspace = thread.workspace
+    client = state.request_codec.write(request, state.clients, thread.request)
     if candidates is None:
-        slots = work.found
+        slots = workspace.content.found
         decide_kernels.decide_one(state_arrays, arm_arrays, client, blocklist, now, workspace)
     else:
         given, slots = True, candidate_slots(candidates, state.fleet.table, 1)
         decide_kernels.take_request(state_arrays, client, workspace)
-        room = thread.workspace_for(slots.shape[1])
-        decide_kernels.decide(
-            state_arrays, arm_arrays, work.request, blocklist, slots, given, now, room, work.out, 0, 1
-        )
-    return thread.answer.read(slots, state.fleet.table.id_at, arm.model.version)
+        one, out, room = workspace.content.request, thread.decision.arrays, thread.workspace_for(slots.shape[1])
+        decide_kernels.decide(state_arrays, arm_arrays, one, blocklist, slots, given, now, room, out, 0, 1)
+    return thread.decision.read(slots, state.fleet.table.id_at)
 
 
 def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its requests
@@ -89,7 +82,7 @@ def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its reque
     """Decide many requests; the caller holds the lock as a reader. Returns by which arm, them, and their nodes' ids."""
     arm = state.arm(arm)
     state.clock.check(now)
-    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    rows = state.request_codec.rows(requests, state.clients)
     n = len(rows.keys)
     out, blocklist = new_outputs(arm.model, n), blocklist_of(state, exclude, block, n)
     given = candidates is not None
@@ -113,40 +106,53 @@ def blocklist_of(state: State, exclude: object, block: object, n: int) -> NDArra
     return read_blocklist(exclude, block, state.features.node, n)
 
 
-def observe_plain(state: State, decision: object, outcome: object, now: float, node: object) -> bool:
-    """Report an outcome in plain numbers; False, and nothing has changed, where it is not plain or wrong."""
-    if type(decision) is not int or not 0 <= decision <= LAST_ID:
-        return False
-    return state.lock.write(_observe_one, state, decision, outcome, now, node)
+def observe(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
+    """Take in one outcome; raises as `Scheduler.observe`."""
+    state.lock.write(_observe_one, state, decision, outcome, now, node)
 
 
-def _observe_one(state: State, decision: int, outcome: object, now: float, node: object) -> bool:
-    arm = state.arms[0]
-    thread = arm.thread
-    if not thread.report.write(outcome, node):
-        return False
-    state.clock.check(now)
+def _observe_one(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
+    one, arm = state.outcome, state.arms[0]
+    state.outcome_codec.write(outcome, one)
+    id_, one.node[0] = state.log.check_id(decision), id_key(node)
+    if not state.clock.is_near(now):
+        state.log.find([id_], [node])  # an outcome that is refused moves no clock
+        state.clock.check(now)
     changed = _room_for_changed(state, 1)
-    lost = observe_kernels.observe_one(state.arrays, arm.arrays, decision, now, changed, thread.workspace)
+    lost = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
+    if lost < 0:
+        raise state.log.refusal(lost, id_, node)
     if lost > 0 or changed.size > 1:
-        report = thread.report.arrays
-        _refresh_rest(state, changed, lost, report.row, report.place)
-    return lost >= 0
+        _refresh_rest(state, changed, lost, one.arrays.row, one.arrays.place)
 
 
 def observe_batch(
     state: State,
+    decisions: Sequence[int] | NDArray[np.int64],
+    outcomes: Mapping[str, Any],
+    now: object,
+    nodes: Sequence[Id | None] | None,
+) -> None:
+    """Take in many outcomes; raises as `Scheduler.observe_batch`."""
+    ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
+    n = ids.size if isinstance(ids, np.ndarray) else len(ids)
+    times = check_times(now, n)
+    values = values_at(state.tracked, state.outcome_codec.rows(outcomes, n))
+    state.lock.write(_observe_many, state, ids, nodes, values, times)
+
+
+def _observe_many(
+    state: State,
     ids: Sequence[int] | NDArray[np.int64],
-    nodes: Sequence[Id] | None,
+    nodes: Sequence[Id | None] | None,
     values: NDArray[np.float32],
     times: NDArray[np.float64],
 ) -> None:
-    """Fold outcomes into the state, all or none; the caller holds the lock as a writer."""
     rows, places = state.log.find(ids, nodes)
-    observe_rows(state, rows, places, values, times)
+    _observe_rows(state, rows, places, values, times)
 
 
-def observe_rows(
+def _observe_rows(
     state: State,
     rows: NDArray[np.int64],
     places: NDArray[np.int64],
@@ -169,7 +175,7 @@ def score(
 ) -> dict[str, NDArray[np.float64]]:
     """Return head values (n, n_candidates) by head; the caller holds the lock as a reader."""
     arm = state.arm(arm)
-    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    rows = state.request_codec.rows(requests, state.clients)
     slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
     out = np.full((*slots.shape, len(arm.model.heads)), np.nan)
     workspace = arm.thread.workspace_for(slots.shape[1])
@@ -184,7 +190,7 @@ def features(
 ) -> NDArray[np.float32]:
     """Return feature rows (n, n_candidates, n_features); the caller holds the lock as a reader."""
     arm = state.arm(arm)
-    rows = request_rows(requests, state.spec.telemetry.client, state.clients)
+    rows = state.request_codec.rows(requests, state.clients)
     slots = candidate_slots(candidates, state.fleet.table, len(rows.keys))
     out = np.full((*slots.shape, len(arm.model.features.names)), np.nan, np.float32)
     program, columns = arm.model.features.program, state.fleet.arrays.columns
@@ -217,12 +223,11 @@ def _refresh_rest(
 
     These are the rows of changed nodes in the other arms, and those of nodes that came back.
     """
-    if lost >= 0:
-        if len(state.arms) > 1:
-            state.refresh(np.unique(changed[1 : 1 + changed[0]]))
-        if lost > 0:
-            _refresh_returned(state, rows, places)
-        state.lock.settle()
+    if len(state.arms) > 1:
+        state.refresh(np.unique(changed[1 : 1 + changed[0]]))
+    if lost > 0:
+        _refresh_returned(state, rows, places)
+    state.lock.settle()
 
 
 def _refresh_returned(state: State, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:

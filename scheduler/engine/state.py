@@ -14,9 +14,11 @@ from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays
 from scheduler.engine.clock import Clock
 from scheduler.engine.kernels import node_rows
+from scheduler.engine.request_codec import RequestCodec
 from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.history.outcome_codec import OutcomeBuffer, OutcomeCodec
 from scheduler.history.outcomes import tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
@@ -53,6 +55,10 @@ class State:
     ----------
     lock
         Held by whoever reads or changes the state.
+    request_codec, outcome_codec
+        Read what callers pass in.
+    outcome
+        Memory for the outcome that is taken in; only a writer uses it.
     arms
         Arms whose node rows follow the state; the first one is in charge.
     """
@@ -79,6 +85,9 @@ class State:
         self.history = new_history(spec, self.history_capacity)
         self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
         self.tracked = tracked(spec, spec.history.values)
+        self.request_codec = RequestCodec(features.request, spec.telemetry.client)
+        self.outcome_codec = OutcomeCodec(spec)
+        self.outcome = OutcomeBuffer(spec)
         self.arms: tuple[Arm, ...] = ()
         self._packed: PackedArrays[StateArrays] | None = None
         self.clients = IdTable(features.request, "client ids", self.lock)

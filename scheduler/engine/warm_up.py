@@ -12,9 +12,7 @@ from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.kernels import decide as decide_kernels
-from scheduler.engine.request import request_rows
 from scheduler.engine.state import State
-from scheduler.history.outcomes import outcome_rows, values_at
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
 
@@ -52,12 +50,10 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     state.clients.upsert([0], {})
     for candidates in [None] * WARM_CALLS + [[ids[:2]]]:
         decision = state.lock.read(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
-        engine.observe_plain(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
+        engine.observe(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
     _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, None, None, None, 0.0)
     if nodes[0, 0] is not None:
-        rows, places = state.log.find(out.id, nodes[:, 0].tolist())
-        values = values_at(state.tracked, outcome_rows(spec, 1, {"ok": [False]}))
-        state.lock.write(engine.observe_rows, state, rows, places, values, np.zeros(1))
+        engine.observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
     for call in (engine.score, engine.features):
         state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)
     state.lock.write(state.refresh_all)
@@ -70,7 +66,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
 def _read_nodes(state: State, arm: Arm) -> None:
     """Score every node for a made-up client, and discard the scores."""
     client = state.spec.telemetry.client
-    rows, limit = request_rows({client: [0]}, client, state.clients), state.index.arrays.limit
+    rows, limit = state.request_codec.rows({client: [0]}, state.clients), state.index.arrays.limit
     out = np.empty((1, limit, len(arm.model.heads)))
 
     def read(slots: NDArray[np.int32]) -> None:

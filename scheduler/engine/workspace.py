@@ -11,7 +11,6 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DROPS, DecisionArrays
 from scheduler.engine.arrays import RequestArrays, Workspace
 from scheduler.features.arrays import PairWork
-from scheduler.history.arrays import OutcomeArrays
 from scheduler.model.model import Model
 from scheduler.policy.arrays import CandidateArrays
 from scheduler.retrieval.arrays import RetrievalWork
@@ -22,10 +21,9 @@ class CallBuffers(NamedTuple):
     """The part of a `Workspace` that is the same for any number of candidates."""
 
     retrieval: RetrievalWork
-    question: RequestArrays
+    carried: RequestArrays
     found: NDArray[np.int32]
     out: DecisionArrays
-    report: OutcomeArrays
 
 
 def new_workspace(model: Model, n: int, kept: CallBuffers) -> Workspace:

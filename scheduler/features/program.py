@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.columns.ids import id_keys
 from scheduler.columns.schema import Schema, Vocabulary
 from scheduler.features.arrays import (
     NODE,
@@ -96,8 +97,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
     vocabulary
         The model's categories, by ``request.COLUMN`` and ``node.COLUMN``.
     """
-    request = Schema(spec.request, _side(vocabulary, "request"))
-    node = Schema(spec.node, _side(vocabulary, "node"))
+    request, node = Schema(spec.request), Schema(spec.node)
     n = len(spec.features)
     op, args, scale = np.zeros(n, np.int32), np.zeros((n, 4), np.int32), np.zeros(n)
     for f, feature in enumerate(spec.features.values()):
@@ -105,7 +105,7 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         args[f, : len(row)] = row
     owners = np.array([_owner(feature, spec) for feature in spec.features.values()], np.int32)
     parts, n_parts, part_side = _history_keys(spec, request, node)
-    start, keys, codes = _categories(spec, request, node)
+    start, keys, codes = _categories(spec, vocabulary)
     program = FeatureProgram(
         op=op,
         args=args,
@@ -130,22 +130,23 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
 
 
 def _categories(
-    spec: Spec, request: Schema, node: Schema
+    spec: Spec, vocabulary: Vocabulary
 ) -> tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.float64]]:
     """Return the categories that the model knows of each feature; see `FeatureProgram`."""
-    none = np.empty(0, np.uint64), np.empty(0)
-    found = []
+    sizes, sorted_keys, codes = [0], [np.empty(0, np.uint64)], [np.empty(0)]
     for feature in spec.features.values():
         match feature:
             case RequestColumn(column=column):
-                found.append(request.known_categories(column) or none)
+                keys = id_keys(list(vocabulary.get(f"request.{column}", ())))
             case NodeColumn(column=column):
-                found.append(node.known_categories(column) or none)
+                keys = id_keys(list(vocabulary.get(f"node.{column}", ())))
             case _:
-                found.append(none)
-    start = np.concatenate([np.zeros(1), np.cumsum([keys.size for keys, _ in found])]).astype(np.int32)
-    keys, codes = (np.concatenate(part) if part else np.empty(0) for part in zip(*found, strict=True))
-    return start, keys.astype(np.uint64), codes.astype(np.float64)
+                keys = np.empty(0, np.uint64)
+        order = np.argsort(keys)
+        sizes.append(keys.size)
+        sorted_keys.append(keys[order])
+        codes.append(order.astype(np.float64))
+    return np.cumsum(sizes).astype(np.int32), np.concatenate(sorted_keys), np.concatenate(codes)
 
 
 def kept_columns(spec: Spec) -> set[str]:
@@ -155,11 +156,6 @@ def kept_columns(spec: Spec) -> set[str]:
     """
     read = {feature.column for feature in spec.features.values() if isinstance(feature, NodeColumn)}
     return read | {name for name, column in spec.node.items() if column.type == "category"}
-
-
-def _side(vocabulary: Vocabulary, side: str) -> Vocabulary:
-    prefix = f"{side}."
-    return {name.removeprefix(prefix): v for name, v in vocabulary.items() if name.startswith(prefix)}
 
 
 def _encode(  # noqa: C901, PLR0911, PLR0912 - one case an operation

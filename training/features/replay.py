@@ -6,10 +6,11 @@ same kernels that serve. So a feature of a row can only know what its decision c
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.ids import id_keys
@@ -178,32 +179,37 @@ def entity(schema: Schema, table: Entities) -> ColumnArrays:
     keys = np.zeros((n, schema.n_keys), np.uint64)
     keys[:, 0] = id_keys(table.ids)
     for name, raw in table.columns.items():
-        at = schema.offsets[name]
         if isinstance(raw, Categories):
-            values[:, at], keys[:, schema.key_columns[name]] = _categories(schema, name, raw)
+            keys[:, schema.key_columns[name]] = _categories(raw)
         else:
+            at = schema.offsets[name]
             values[:, at : at + schema.columns[name].size] = raw.reshape(n, -1)
     return ColumnArrays(values, keys)
 
 
 def overlay(schema: Schema, columns: dict[str, NDArray[np.float64] | Categories], n: int) -> Overlay:
     """Return the columns that telemetry rows carry themselves, ready to be laid over an `ColumnArrays`."""
-    value_at = np.array([schema.offsets[name] for name in columns], np.int32)
-    in_keys = [name for name in columns if name in schema.key_columns]
-    key_at = np.array([schema.key_columns[name] for name in in_keys], np.int32)
-    values, keys = np.empty((n, value_at.size)), np.empty((n, key_at.size), np.uint64)
-    for m, (name, raw) in enumerate(columns.items()):
-        if isinstance(raw, Categories):
-            values[:, m], keys[:, in_keys.index(name)] = _categories(schema, name, raw)
-        else:
-            values[:, m] = raw
-    return Overlay(value_at, values, key_at, keys)
+    numbers = {name: raw for name, raw in columns.items() if not isinstance(raw, Categories)}
+    keys = {name: _categories(raw) for name, raw in columns.items() if isinstance(raw, Categories)}
+    return Overlay(
+        np.array([schema.offsets[name] for name in numbers], np.int32),
+        _side_by_side(numbers, n, np.float64),
+        np.array([schema.key_columns[name] for name in keys], np.int32),
+        _side_by_side(keys, n, np.uint64),
+    )
 
 
-def _categories(schema: Schema, name: str, raw: Categories) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
-    """Return the code and key of each row; a code of -1, the last place of the look-up, is missing."""
-    keys = np.append(id_keys(list(raw.values)), np.uint64(MISSING_KEY))
-    return schema.codes(name, keys)[raw.codes], keys[raw.codes]
+def _side_by_side(columns: Mapping[str, NDArray[Any]], n: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return (n, n_columns) columns side by side."""
+    out = np.empty((n, len(columns)), dtype)
+    for m, column in enumerate(columns.values()):
+        out[:, m] = column
+    return out
+
+
+def _categories(raw: Categories) -> NDArray[np.uint64]:
+    """Return the key of each row; a code of -1, the last place of the look-up, is missing."""
+    return np.append(id_keys(list(raw.values)), np.uint64(MISSING_KEY))[raw.codes]
 
 
 @inlined

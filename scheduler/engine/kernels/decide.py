@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import ColumnArrays
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import (
     BEST,
     DROP_SPREAD,
@@ -196,19 +196,18 @@ def decide(
 
 @kernel
 def take_request(packed: PackedArrays[StateArrays], client: int, workspace: PackedArrays[Workspace]) -> None:
-    """Write the request of a workspace: what its question carries, the rest from the client in that slot.
+    """Write the request of a workspace: what it carries, the rest from the client in that slot.
 
-    With a slot below 0 the request stays as it is.
+    With a slot below 0 the client is unknown, and the rest is missing.
     """
     clients, work = unpack_arrays(packed).clients, unpack_arrays(workspace)
-    question, request = work.question, work.request
-    if client < 0:
-        return
-    for c in range(question.values.size):
-        request.values[0, c] = question.values[c] if question.carried[c] else clients.values[client, c]
-    for k in range(question.keys.size):
-        carried = question.carried[question.values.size + k]
-        request.keys[0, k] = question.keys[k] if carried else clients.keys[client, k]
+    carried, request = work.carried, work.request
+    for c in range(carried.values.size):
+        known = clients.values[client, c] if client >= 0 else np.nan
+        request.values[0, c] = carried.values[c] if carried.is_set[c] else known
+    for k in range(carried.keys.size):
+        key = clients.keys[client, k] if client >= 0 else np.uint64(MISSING_KEY)
+        request.keys[0, k] = carried.keys[k] if carried.is_set[carried.values.size + k] else key
 
 
 @kernel

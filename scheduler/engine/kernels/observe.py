@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
-from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES, DecisionLog
+from scheduler.columns.arrays import ColumnArrays
+from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES
 from scheduler.decisions.kernels.numbering import row_of
+from scheduler.decisions.kernels.open_places import find_open
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.node_rows import refresh_node, returned_slot
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
+from scheduler.history.arrays import OutcomeArrays
 from scheduler.history.kernels.outcome_values import track
 from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import holds_gil, inlined, kernel
@@ -114,39 +116,21 @@ def observe(
     return n_lost
 
 
-@inlined
-def find_open(log: DecisionLog, decision: int, node: int) -> int:
-    """Return the place of a decision's node of which an outcome is awaited; -1 where none is, or it is not clear which.
-
-    Without a node, `MISSING_KEY`, it is the only one of the slate.
-    """
-    row, places, named = row_of(log, decision), log.slot.shape[1], node != MISSING_KEY
-    if row < 0:
-        return -1
-    found = -1
-    for s in range(places if named else log.length[row]):
-        if log.state[row, s] != 0 and (not named or log.node_keys[row * places + s, 0] == node):
-            if found >= 0:
-                return -1
-            found = s
-    return -1 if found >= 0 and log.state[row, found] == ANSWERED else found
-
-
 @holds_gil
 def observe_one(
     packed: PackedArrays[StateArrays],
     arm: PackedArrays[ArmArrays],
     decision: int,
+    outcome: PackedArrays[OutcomeArrays],
     now: float,
     changed: np.ndarray,
     workspace: PackedArrays[Workspace],
 ) -> int:
-    """Do what `observe` does with the outcome in a workspace; -1, and nothing changed, where none is `find_open`."""
-    state, work = unpack_arrays(packed), unpack_arrays(workspace)
-    report = work.report
-    place = find_open(state.log, decision, report.node[0])
-    if place < 0:
-        return -1
-    track(state.tracked.columns, state.tracked.log1p, report.outcomes, report.values)
-    report.row[0], report.place[0], report.time[0] = row_of(state.log, decision), place, now
-    return observe(packed, arm, report.row, report.place, report.values, report.time, changed, workspace)
+    """Do what `observe` does with one outcome, of the decision with an id; return a refusal of `find_open` instead."""
+    state, one = unpack_arrays(packed), unpack_arrays(outcome)
+    one.row[0], one.place[0] = row_of(state.log, decision), find_open(state.log, decision, one.node[0])
+    if one.place[0] < 0:
+        return one.place[0]
+    track(state.tracked.columns, state.tracked.log1p, one.outcomes, one.values)
+    one.time[0] = now
+    return observe(packed, arm, one.row, one.place, one.values, one.time, changed, workspace)

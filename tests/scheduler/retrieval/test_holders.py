@@ -139,7 +139,7 @@ WRONG = {
     "no column": (lambda f: f.discard([1], None, [7]), "column: expected one of sets, content, found None"),
     "a set of a text": (lambda f: f.upsert([1], {"content": ["film"]}), "column 'content': expected a list .* 'film'"),
     "a missing one in a set": (lambda f: f.upsert([1], {"content": [["a", None]]}), "found a missing one at 1"),
-    "too many sets": (lambda f: f.upsert([1], {"content": [["a"], ["b"]]}), r"expected values of shape \(1,\)"),
+    "too many sets": (lambda f: f.upsert([1], {"content": [["a"], ["b"]]}), "expected 1 values, found 2"),
     "sets and a wrong number": (lambda f: f.upsert([1], {"content": [["new"]], "load": [7]}), "column 'load'"),
     "unknown column": (lambda f: f.upsert([1], {"contents": [["a"]]}), "column: expected one of .*content, found"),
 }

@@ -84,7 +84,7 @@ def test_growth_goes_in_steps():
 
 
 def test_a_table_of_many_rows_has_not_moved():
-    table = IdTable(Schema(models.spec().node, {}), "node ids")
+    table = IdTable(Schema(models.spec().node), "node ids")
     first = table.columns
     table.upsert(range(3 * STEP), {})
     assert address(first.values) == address(table.columns.values)

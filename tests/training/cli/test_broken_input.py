@@ -228,7 +228,7 @@ def request(**changes):
         (lambda s: s.fleet.upsert(["a", "a"], {}), "node ids: expected distinct ids, found 'a' twice"),
         (
             lambda s: s.fleet.upsert(["a"], {"load": [INF]}),
-            "column 'load': expected finite numbers from 0 to 1, found inf",
+            "column 'load': expected a finite number from 0 to 1, found inf",
         ),
         (
             lambda s: s.fleet.upsert(["a"], {"speed": [1]}),
@@ -237,11 +237,11 @@ def request(**changes):
         (lambda s: s.decide(request(), ["a", "a"], now=1.0), "candidates: expected distinct ids, found 'a' twice"),
         (
             lambda s: s.decide(request(bitrate_kbps=INF), ["a"], now=1.0),
-            "column 'bitrate_kbps': expected finite numbers from 0 to inf, found inf",
+            "column 'bitrate_kbps': expected a finite number from 0 to inf, found inf",
         ),
         (
             lambda s: s.decide(request(bitrate_kbps="fast"), ["a"], now=1.0),
-            "column 'bitrate_kbps': expected numbers, found ['fast'] (list)",
+            "column 'bitrate_kbps': expected a number, found 'fast' (str)",
         ),
         (lambda s: s.decide(request(), ["a"], now=NAN), "now: expected a finite time in seconds, found nan"),
         (

@@ -9,7 +9,8 @@ import pytest
 from scheduler import Scheduler
 from scheduler.features.kernels.operations import fill_row
 from scheduler.features.program import compile_features
-from scheduler.history.outcomes import outcome_names, outcome_rows
+from scheduler.history.outcome_codec import OutcomeCodec
+from scheduler.history.outcomes import outcome_names
 from scheduler.history.store import new_history
 from tests import models, twins
 from tests.schedulers import arrays
@@ -68,7 +69,7 @@ def world(n, seed, *, step=7.0):
 
 def measured(rows):
     columns = {name: np.array([row["outcome"][name] for row in rows]) for name in SPEC.outcomes}
-    return outcome_rows(SPEC, len(rows), {"ok": np.array([row["ok"] for row in rows], bool), **columns})
+    return OutcomeCodec(SPEC).rows({"ok": np.array([row["ok"] for row in rows], bool), **columns}, len(rows))
 
 
 def telemetry(clients, nodes, rows):
@@ -256,8 +257,7 @@ def row_of(sched, decision, now, request):
     kept = asked.values[client].copy(), asked.keys[client].copy()
     asked.values[client, at["kbps"]] = request["kbps"]
     kind = sched.clients.schema.encode("kind", [request["kind"]], 1)
-    asked.values[client, at["kind"]] = kind.values[0, 0]
-    asked.keys[client, sched.clients.schema.key_columns["kind"]] = kind.keys[0]
+    asked.keys[client, sched.clients.schema.key_columns["kind"]] = kind[0]
     slot = sched.state.log.arrays.slot[decision, 0]
     out = np.empty(len(FEATURES.names), np.float32)
     fill_row(FEATURES.program, asked, client, sched.fleet.arrays.columns, slot, sched.history, now, out)
