@@ -112,6 +112,11 @@ class NumberedLock(ReadWriteLock):
         self._mine.number = self._count
         return function(*args)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the calling thread must not write: never, since calls take turns."""
+        return False
+
     def forget_mine(self) -> None:
         self._mine.number = None
 
@@ -219,8 +224,9 @@ class Subject:
                 raise ViolationError(f"node {id_!r}: reservations add up to {held[id_]}, found {found[3]}")
 
     def _audit_index(self) -> None:
-        index, live = self.scheduler.state.index.arrays, self.scheduler.fleet.arrays.alive_until > -np.inf
-        _same("slots in the index", np.flatnonzero(live).tolist(),
+        index, fleet = self.scheduler.state.index.arrays, self.scheduler.fleet.arrays
+        _same("listed slots of no node", 0, int((fleet.listed & (fleet.alive_until == -np.inf)).sum()))
+        _same("slots in the index", np.flatnonzero(fleet.listed).tolist(),
               np.flatnonzero((index.held[:, :, 0] >= 0).any(axis=1)).tolist())  # fmt: skip
         lists = index.lists[: index.marks[LISTS_END]]
         listed = int(lists[lists[:, LIST_CLASS] >= 0, LIST_SIZE].sum())

@@ -153,7 +153,8 @@ class Twin:
 
     def _heartbeat(self, ids: list[Any], alive_until: float) -> None:
         for id_ in ids:
-            self.nodes[id_].alive_until = alive_until
+            before = self.nodes[id_].alive_until
+            self.nodes[id_].alive_until = alive_until if before == math.inf else max(before, alive_until)
 
     def _quarantine(self, ids: list[Any], until: float) -> None:
         for id_ in ids:

@@ -143,7 +143,7 @@ def state_stages(scheduler: Scheduler, repeats: int) -> dict[str, list[float]]:
 
     for _ in range(repeats):
         take("update: ids and columns", lambda: table.upsert(ids, load))
-        take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys))
+        take("update: index", lambda: index.put(slots, fleet.arrays.columns.keys, fleet.arrays.listed))
         take("update: rebuild rows", lambda: node_rows.refresh_nodes(state, arm, slots, workspace))
         made = scheduler.decide_batch(clients, now=latest).id
         take("outcome: find decisions", lambda made=made: log.find(made, None))

@@ -1,5 +1,6 @@
 """Online side of fogline: state in, decision out."""
 
+from scheduler.columns.rows import Skipped
 from scheduler.decisions.decision import Decision, Decisions
 from scheduler.engine.arm import Arm
 from scheduler.errors import (
@@ -43,6 +44,7 @@ __all__ = [
     "NestedCallError",
     "RegistryError",
     "Scheduler",
+    "Skipped",
     "Spec",
     "SpecError",
     "UnknownDecisionError",

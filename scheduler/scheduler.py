@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id, Ids, plain_list
+from scheduler.columns.rows import Errors, Skipped
 from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT
 from scheduler.decisions.decision import Decision, Decisions
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
+from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.state import State
 from scheduler.engine.warm_up import warm_arm, warm_up
@@ -54,13 +57,17 @@ class Scheduler:
     max_nodes
         How many nodes there may be, 16,777,216 at most. Address space is set aside for so many, and memory used only as
         nodes come; more nodes are refused.
+    forget_after
+        Seconds after which a silent node is removed, as if by `Fleet.remove`; by default never. Calls that decide do
+        so, a bounded number each. It is no part of the spec: how long nodes stay away is a matter of the deployment.
 
     Attributes
     ----------
     state
         What is known of the world; see `State`.
     fleet
-        The nodes: ``upsert``, ``update``, ``remove``, ``heartbeat``, ``quarantine``, ``add``, ``discard``; see `Fleet`.
+        The nodes: ``upsert``, ``update``, ``remove``, ``heartbeat``, ``quarantine``, ``add``, ``discard``, and ``ids``,
+        ``get``, ``silent`` to look at them; see `Fleet`.
     clients
         What is known of clients, so that a request needs only its client's id: ``upsert``, ``remove``.
 
@@ -82,6 +89,7 @@ class Scheduler:
         first_id: int | None = None,
         history_capacity: int | None = None,
         max_nodes: int = MOST_ROWS,
+        forget_after: float = math.inf,
     ) -> None:
         first = new_first_id() if first_id is None else first_id
         for name, value, low in (("seed", seed, 0), ("remember", remember, 1), ("first_id", first, 0)):
@@ -96,6 +104,7 @@ class Scheduler:
             first_id=int(first),
             history_capacity=history_capacity,
             max_nodes=int(max_nodes),
+            forget_after=forget_after,
         )
         self.state.join(Arm(model, self.state.index, self.state.lock))
         self.clients = self.state.clients
@@ -149,6 +158,7 @@ class Scheduler:
         one = None if exclude is None else [exclude]
         blocklist = engine.blocklist_of(self.state, one, None if block is None else column_of_one(block, "block"), 1)
         time = check_time(now)
+        self.state.keep_up(time)
         return self.state.lock.read(engine.decide, self.state, arm, request, rows, blocklist, time)
 
     def decide_batch(
@@ -188,6 +198,7 @@ class Scheduler:
             As `decide`.
         """
         time = check_time(now)
+        self.state.keep_up(time)
         by, out, nodes = self.state.lock.read(
             engine.decide_batch, self.state, arm, requests, candidates, exclude, block, time
         )
@@ -245,7 +256,8 @@ class Scheduler:
         *,
         now: float | NDArray[np.float64],
         nodes: Sequence[Id | None] | None = None,
-    ) -> None:
+        errors: Errors = "raise",
+    ) -> list[Skipped]:
         """Report many outcomes, in order of arrival; see `observe`.
 
         Parameters
@@ -258,8 +270,20 @@ class Scheduler:
             When they arrived, one time or (n,).
         nodes
             (n,) which node of each slate, None for the only one; needed only where slates have several.
+        errors
+            With ``"skip"`` rows that are wrong are left out, such as those of unknown decisions, and the others count.
+
+        Returns
+        -------
+        list of Skipped
+            The rows that were left out, with their decisions and reasons.
+
+        Raises
+        ------
+        InputError
+            As `observe`; the message names the row and its decision. Nothing changed.
         """
-        engine.observe_batch(self.state, decisions, outcomes, now, nodes)
+        return observe_batch(self.state, decisions, outcomes, now, nodes, errors)
 
     def score(
         self,
@@ -420,12 +444,13 @@ class Scheduler:
             "latent_factors_evicted": int(tables[LATENT_FACTORS][1]),
             "change_points_evicted": int(tables[CHANGE_POINTS][1]),
             "nodes": len(self.fleet),
+            "nodes_forgotten": self.fleet.n_forgotten,
             "clock_steps_back": self.state.clock.steps_back,
         }
 
     def refresh(self) -> None:
-        """Recompute every node's forest row, after history was filled from outside."""
-        self.state.lock.write(self.state.refresh_all)
+        """Recompute every node's forest row, after history was filled from outside; others call meanwhile."""
+        self.state.refresh_in_parts()
 
     @property
     def history(self) -> HistoryArrays:

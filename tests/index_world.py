@@ -8,7 +8,6 @@ from scheduler.retrieval.arrays import (
     ARENA_END,
     FIRST_PLACES,
     FIRST_ROOM,
-    FIRST_SET,
     FREE_LIST,
     LIST_CLASS,
     LIST_KEY,
@@ -181,7 +180,7 @@ def set_blocks(world):
                 continue
             start, capacity, width = block * FIRST_ROOM, (FIRST_ROOM << size) // int(sets.width[s]), int(sets.width[s])
             assert 4 * n <= 3 * capacity
-            assert size == FIRST_SET or 6 * n >= capacity
+            assert size == sets.first_class[s] or 6 * n >= capacity
             blocks.append((start, FIRST_ROOM << size))
             found = arrays.words[start // 2 : start // 2 + capacity]
             assert sorted(found[found != 0].view(np.uint64).tolist()) == sorted(id_keys(list(held)).tolist())

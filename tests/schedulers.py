@@ -29,9 +29,9 @@ def new(model, seed=0, **parts):
     return sched
 
 
-def arrays(history):
-    """All arrays of the running statistics."""
-    return [array for part in history for array in (part if isinstance(part, tuple) else [part])]
+def flat(arrays):
+    """All arrays of a tuple of arrays and tuples."""
+    return [array for part in arrays for array in (part if isinstance(part, tuple) else [part])]
 
 
 def state(sched):
@@ -39,13 +39,12 @@ def state(sched):
     fleet, clients = sched.fleet, sched.clients
     ids = [table.ids_at(np.arange(len(table.columns.keys))) for table in (fleet.table, clients)]
     parts = (
-        *fleet.arrays.columns,
-        *fleet.arrays[1:],
+        *flat(fleet.arrays),
         sched.state.arms[0].arrays.content.node_rows,
         *ids,
         *clients.columns,
     )
-    parts += (*sched.state.log.arrays, *arrays(sched.history))
+    parts += (*sched.state.log.arrays, *flat(sched.history))
     return copy.deepcopy((parts, sched.state.clock.latest, list(fleet.table), list(clients)))
 
 

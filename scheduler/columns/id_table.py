@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
-from scheduler.columns.ids import Id, Ids, n_distinct, plain_list, present_keys
-from scheduler.columns.schema import Encoded, Schema
+from scheduler.columns.ids import Id, Ids
+from scheduler.columns.rows import Errors, RowReader, Rows, Skipped, as_sequence
+from scheduler.columns.schema import Schema
 from scheduler.columns.sharded_dict import ShardedDict
 from scheduler.errors import InputError, UnknownNodeError
 from scheduler.runtime.growable_array import MOST_ROWS, STEP, GrowableArray, next_size
+from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
 OWN_ID = "id"
@@ -25,21 +26,13 @@ FIRST_SLOTS = 64
 """Slots of an empty table; it grows by itself, see `scheduler.runtime.growable_array`."""
 
 
-class Rows(NamedTuple):
-    """Checked ids, their keys, and their columns by name."""
-
-    names: list[Id]
-    keys: NDArray[np.uint64]
-    columns: dict[str, Encoded]
-
-
 class Placement(NamedTuple):
     """Where checked rows go; to `IdTable.put` it twice is the same as once.
 
     Attributes
     ----------
     rows
-        What `IdTable.check` returned.
+        The rows.
     slots
         (n,) int32, a free one for each id that the table does not hold.
     new
@@ -92,6 +85,7 @@ class IdTable:
     def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None, most: int = MOST_ROWS) -> None:
         self.schema = schema
         self.what = what
+        self.reader = RowReader(schema, what)
         self._most = most
         self._values, self._keys = (
             GrowableArray((schema.width,), np.float64, np.nan, rows=most),
@@ -113,7 +107,9 @@ class IdTable:
         return id_ in self._slots
 
     def __iter__(self) -> Iterator[Id]:
-        return iter(self._lock.read(self._listed))
+        """Go through the ids without the lock: those that come or go meanwhile may be among them or not."""
+        for ids in list(self._ids):
+            yield from [id_ for id_ in ids.copy() if id_ is not None]
 
     def slot(self, id_: Id) -> int | None:
         """Return the slot of an id, None where the table does not hold it."""
@@ -142,13 +138,19 @@ class IdTable:
         try:
             found = np.array(self._slots.take(flat), np.int32)
         except (KeyError, TypeError):
-            unknown = next(id_ for id_ in flat if not self._holds(id_))
+            unknown = next(id_ for id_ in flat if not self.holds(id_))
             message = f"{self.what}: expected some of the {len(self)} known, found {reprlib.repr(unknown)}"
             raise UnknownNodeError(message) from None
         return found.reshape(array.shape)
 
-    def upsert(self, ids: Ids, columns: Mapping[str, object]) -> NDArray[np.int32]:
+    def find(self, names: list[Id]) -> NDArray[np.int32]:
+        """Return the slot of each id, (n,), -1 where the table does not hold it."""
+        return np.array(self._slots.take_or(names, -1), np.int32)
+
+    def upsert(self, ids: Ids, columns: Mapping[str, object], *, errors: Errors = "raise") -> list[Skipped]:
         """Add new ids and set columns of new and known ones; columns not named stay as they are.
+
+        Many rows are written in parts, between which others read and write; each row is written as a whole.
 
         Parameters
         ----------
@@ -156,28 +158,41 @@ class IdTable:
             (n,) distinct integers or strings.
         columns
             Raw values by column, each (n,), a vector (n, size).
+        errors
+            ``"skip"`` writes the good rows where some are wrong.
 
         Returns
         -------
-        (n,) int32 slots.
+        list of Skipped
+            The rows left out, in order.
 
         Raises
         ------
         InputError
-            If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range.
-            Nothing has changed then.
+            If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range; the message
+            names the row. Nothing has changed then.
         """
-        return self._lock.write(self._upsert, self.check(ids, columns))
+        raw = {name: as_sequence(column) for name, column in columns.items()}
+        rows, skipped = self.reader.read(ids, raw, errors)
+        for at in in_parts(len(rows.names)):
+            self.touch_ahead(at.stop - at.start)
+            self._lock.write(self._upsert, rows.part(at))
+        return skipped
 
-    def check(self, ids: Ids, columns: Mapping[str, object]) -> Rows:
-        """Return what `upsert` would write, without the lock; raises like it."""
-        names, keys = self._check_ids(ids)
-        encoded = {name: self.schema.encode(name, raw, len(names)) for name, raw in columns.items()}
-        return Rows(names, keys, encoded)
+    def touch_ahead(self, n: int) -> None:
+        """Ask the system for the memory of ``n`` further rows, and of a step of growth; needs no lock."""
+        self._values.touch(len(self) + n + STEP)
+        self._keys.touch(len(self) + n + STEP)
 
     def place(self, rows: Rows) -> Placement:
-        """Return where `put` will write what `check` returned, and make room; the caller holds the lock as a writer."""
-        slots = np.array(self._slots.take_or(rows.names, -1), np.int32)
+        """Return where `put` will write rows, and make room; the caller holds the lock as a writer.
+
+        Raises
+        ------
+        InputError
+            If there would be more than there may be.
+        """
+        slots = self.find(rows.names)
         new = slots < 0
         n_new, n_free = int(new.sum()), len(self._free)
         if self._count + n_new > self._most:
@@ -195,7 +210,7 @@ class IdTable:
 
     def put(self, placed: Placement) -> None:
         """Write rows where `place` found room; the caller holds the lock as a writer."""
-        (names, keys, columns), slots, new = placed[:3]
+        (names, keys, columns, _), slots, new = placed[:3]
         for i in np.flatnonzero(new).tolist():
             slot = int(slots[i])
             self._slots[names[i]] = slot
@@ -215,20 +230,24 @@ class IdTable:
         names = [name for name, is_new in zip(placed.rows.names, placed.new.tolist(), strict=True) if is_new]
         self.erase(Removal(names, placed.slots[placed.new], placed.n_free, placed.n_rows))
 
-    def remove(self, ids: Ids) -> NDArray[np.int32]:
-        """Forget ids and return the slots they had.
+    def remove(self, ids: Ids) -> None:
+        """Forget ids, many of them in parts as `upsert` writes them.
 
         Raises
         ------
         UnknownNodeError
             If the table does not hold one of them; nothing has changed then.
         """
-        return self._lock.write(self._remove, self._check_ids(ids)[0])
+        names = self.reader.read(ids, {})[0].names
+        self.slots(names)
+        for at in in_parts(len(names)):
+            self._lock.write(self._remove, names[at])
 
-    def find(self, ids: Ids) -> Removal:
-        """Return what `erase` is to forget; the caller holds the lock as a writer, and it raises like `remove`."""
-        names, _ = self._check_ids(ids)
-        return Removal(names, self.slots(names), len(self._free), self._count)
+    def removal(self, names: list[Id]) -> Removal:
+        """Return what `erase` is to forget: those of the ids that are held; the caller holds the lock as a writer."""
+        slots = self.find(names)
+        held = [name for name, slot in zip(names, slots.tolist(), strict=True) if slot >= 0]
+        return Removal(held, slots[slots >= 0], len(self._free), self._count)
 
     def erase(self, removal: Removal) -> None:
         """Forget rows; the caller holds the lock as a writer."""
@@ -241,33 +260,20 @@ class IdTable:
         self.columns.values[slots] = np.nan
         self.columns.keys[slots] = MISSING_KEY
 
-    def _upsert(self, rows: Rows) -> NDArray[np.int32]:
+    def _upsert(self, rows: Rows) -> None:
         placed = self.place(rows)
         self._lock.commit(lambda: self.put(placed))
-        return placed.slots
 
-    def _remove(self, names: list[Id]) -> NDArray[np.int32]:
-        removal = self.find(names)
+    def _remove(self, names: list[Id]) -> None:
+        removal = self.removal(names)
         self._lock.commit(lambda: self.erase(removal))
-        return removal.slots
 
-    def _listed(self) -> list[Id]:
-        return [id_ for ids in self._ids for id_ in ids if id_ is not None]
-
-    def _holds(self, id_: object) -> bool:
+    def holds(self, id_: object) -> bool:
+        """Return whether the table holds an id, which may be anything."""
         try:
             return id_ in self
         except TypeError:  # not even hashable
             return False
-
-    def _check_ids(self, ids: Ids) -> tuple[list[Id], NDArray[np.uint64]]:
-        names = plain_list(ids, self.what)
-        keys = present_keys(ids if isinstance(ids, np.ndarray) else names, self.what, "ids")
-        if n_distinct(keys) != len(keys) and len(set(names)) != len(names):
-            twice = Counter(names).most_common(1)[0][0]
-            message = f"{self.what}: expected distinct ids, found {twice!r} twice"
-            raise InputError(message)
-        return names, keys
 
     def _grown(self, n: int) -> ColumnArrays:
         """Return room for ``n`` rows in all."""

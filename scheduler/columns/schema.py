@@ -34,6 +34,26 @@ class Sets(NamedTuple):
     starts: NDArray[np.int64]
     keys: NDArray[np.uint64]
 
+    def part(self, at: slice) -> Sets:
+        """Return consecutive sets."""
+        starts = self.starts[at.start : at.stop + 1]
+        return Sets(starts - starts[0], self.keys[starts[0] : starts[-1]])
+
+    def cut(self, most: int) -> tuple[Sets, NDArray[np.int64], NDArray[np.uint64]]:
+        """Return sets of at most so many categories each, and of which sets (n,) further ones are, and those."""
+        sizes = np.diff(self.starts)
+        row = np.repeat(np.arange(len(sizes)), sizes)
+        stays = np.arange(len(self.keys)) - self.starts[row] < most
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(sizes, most))])
+        return Sets(starts, self.keys[stays]), row[~stays], self.keys[~stays]
+
+    @staticmethod
+    def joined(parts: Sequence[Sets]) -> Sets:
+        """Return sets that follow each other as one."""
+        sizes = np.concatenate([np.diff(part.starts) for part in parts])
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        return Sets(starts, np.concatenate([part.keys for part in parts]))
+
 
 def _set_numbers(columns: Mapping[str, Column]) -> dict[str, int]:
     """Return the number of each column of sets."""

@@ -123,6 +123,10 @@ class Arm:
         if n > len(self.arrays.content.node_rows):
             self.arrays = self._packed(self._rows.grow(n))
 
+    def touch(self, n: int) -> None:
+        """Ask the system for the memory of ``n`` rows; needs no lock."""
+        self._rows.touch(n)
+
     def _packed(self, node_rows: NDArray[np.uint64]) -> PackedArrays[ArmArrays]:
         return PackedArrays(
             ArmArrays(

@@ -66,6 +66,11 @@ class Clock:
         elif latest != -np.inf:
             self._check_jump(now, latest)
 
+    def accepts(self, now: float) -> bool:
+        """Whether `check` would accept a time at once; nothing changes."""
+        latest = self.latest.item()
+        return latest == -np.inf or now <= latest + MAX_JUMP
+
     def _check_jump(self, now: float, latest: float) -> None:
         agrees = abs(now - self._claimed) <= MAX_JUMP
         self._insisted, self._claimed = (self._insisted + 1 if agrees else 1), now

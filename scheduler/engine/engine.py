@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.columns.ids import Id, id_key, plain_list
+from scheduler.columns.ids import Id, id_key
 from scheduler.decisions.arrays import DecisionArrays
 from scheduler.decisions.decision import Decision
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.kernels import observe as observe_kernels
-from scheduler.engine.request import candidate_slots, check_times, read_blocklist
+from scheduler.engine.request import candidate_slots, read_blocklist
 from scheduler.engine.state import State
 from scheduler.engine.workspace import new_outputs
 from scheduler.features.kernels.operations import fill_candidates
-from scheduler.history.outcomes import values_at
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
 
@@ -119,55 +118,28 @@ def _observe_one(state: State, decision: object, outcome: object, now: float, no
         state.log.find([id_], [node])  # an outcome that is refused moves no clock
         state.clock.check(now)
     changed = _room_for_changed(state, 1)
-    lost = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
-    if lost < 0:
-        raise state.log.refusal(lost, id_, node)
-    if lost > 0 or changed.size > 1:
-        _refresh_rest(state, changed, lost, one.arrays.row, one.arrays.place)
+    refusal = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
+    if refusal:
+        raise state.log.refusal(refusal, id_, node)
+    _refresh_others(state, changed)
 
 
-def observe_batch(
-    state: State,
-    decisions: Sequence[int] | NDArray[np.int64],
-    outcomes: Mapping[str, Any],
-    now: object,
-    nodes: Sequence[Id | None] | None,
-) -> None:
-    """Take in many outcomes; raises as `Scheduler.observe_batch`."""
-    ids = decisions if isinstance(decisions, np.ndarray) else plain_list(decisions, "decisions")
-    n = ids.size if isinstance(ids, np.ndarray) else len(ids)
-    times = check_times(now, n)
-    values = values_at(state.tracked, state.outcome_codec.rows(outcomes, n))
-    state.lock.write(_observe_many, state, ids, nodes, values, times)
-
-
-def _observe_many(
+def observe_many(
     state: State,
     ids: Sequence[int] | NDArray[np.int64],
     nodes: Sequence[Id | None] | None,
     values: NDArray[np.float32],
     times: NDArray[np.float64],
 ) -> None:
+    """Take in many outcomes, all or none; the caller holds the lock as a writer."""
     rows, places = state.log.find(ids, nodes)
-    _observe_rows(state, rows, places, values, times)
-
-
-def _observe_rows(
-    state: State,
-    rows: NDArray[np.int64],
-    places: NDArray[np.int64],
-    values: NDArray[np.float32],
-    times: NDArray[np.float64],
-) -> None:
-    """Fold outcomes of open decisions into the state; the caller holds the lock as a writer."""
     arm = state.arms[0]
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
     changed = _room_for_changed(state, rows.size)
-    lost = observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
-    if lost > 0 or changed.size > 1:
-        _refresh_rest(state, changed, lost, rows, places)
+    observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
+    _refresh_others(state, changed)
 
 
 def score(
@@ -216,24 +188,8 @@ def _room_for_changed(state: State, n: int) -> NDArray[np.int32]:
     return NO_OTHER_ARMS if len(state.arms) == 1 else np.zeros(1 + n * state.history.evicted.size, np.int32)
 
 
-def _refresh_rest(
-    state: State, changed: NDArray[np.int32], lost: int, rows: NDArray[np.int64], places: NDArray[np.int64]
-) -> None:
-    """Make anew what the kernel could not, after which it has marked the state as stale.
-
-    These are the rows of changed nodes in the other arms, and those of nodes that came back.
-    """
-    if len(state.arms) > 1:
+def _refresh_others(state: State, changed: NDArray[np.int32]) -> None:
+    """Make the rows of changed nodes anew in the other arms, after which the state is not stale any more."""
+    if changed.size > 1:
         state.refresh(np.unique(changed[1 : 1 + changed[0]]))
-    if lost > 0:
-        _refresh_returned(state, rows, places)
-    state.lock.settle()
-
-
-def _refresh_returned(state: State, rows: NDArray[np.int64], places: NDArray[np.int64]) -> None:
-    """Refresh nodes that left between decision and their very first outcome and came back, by a scan of all."""
-    log, fleet = state.log.arrays, state.fleet.arrays
-    left = fleet.generation[log.slot[rows, places]] != log.generation[rows, places]
-    if left.any():
-        keys = log.node_keys[rows * log.slot.shape[1] + places, 0][left]
-        state.refresh(np.flatnonzero(np.isin(fleet.columns.keys[:, 0], keys)).astype(np.int32))
+        state.lock.settle()

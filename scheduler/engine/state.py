@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 
 import numpy as np
@@ -17,13 +18,15 @@ from scheduler.engine.kernels import node_rows
 from scheduler.engine.request_codec import RequestCodec
 from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
-from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.fleet.fleet import Fleet
+from scheduler.fleet.hooks import Hooks
 from scheduler.history.outcome_codec import OutcomeBuffer, OutcomeCodec
 from scheduler.history.outcomes import tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import MOST_ROWS
 from scheduler.runtime.packed_arrays import PackedArrays
+from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
 
@@ -50,6 +53,8 @@ class State:
         About how many entries history has room for; by default as many as the spec says.
     max_nodes
         How many nodes there may be.
+    forget_after
+        Seconds after which a silent node is removed.
 
     Attributes
     ----------
@@ -73,6 +78,7 @@ class State:
         first_id: int,
         history_capacity: int | None = None,
         max_nodes: int = MOST_ROWS,
+        forget_after: float = math.inf,
     ) -> None:
         self.spec, self.features = spec, features
         self.lock = ReadWriteLock()
@@ -95,9 +101,16 @@ class State:
             features.node,
             spec.ledger.capacity if spec.ledger else None,
             lock=self.lock,
-            hooks=Hooks(changed=self._nodes_changed, removed=self.index.drop, reads=kept_columns(spec)),
+            hooks=Hooks(
+                changed=self._nodes_changed,
+                removed=self.index.drop,
+                listed=self._nodes_listed,
+                ahead=self._touch_ahead,
+                reads=kept_columns(spec),
+            ),
             sets=self.index,
             most=max_nodes,
+            forget_after=forget_after,
         )
 
     @property
@@ -189,6 +202,20 @@ class State:
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
         self.arms = tuple(new if arm is old else arm for arm in self.arms)
 
+    def keep_up(self, now: float) -> None:
+        """Let nodes that fell silent, or whose quarantine ended, by a call's time leave the index or enter it."""
+        if self.fleet.is_due(now) and self.clock.accepts(now):
+            self.fleet.advance(now)
+
+    def refresh_in_parts(self) -> None:
+        """Recompute the rows of all nodes in all arms, in parts between which decisions and changes go on."""
+        for at in in_parts(len(self.fleet.arrays.generation)):
+            self.lock.write(self._refresh_part, at)
+
+    def _refresh_part(self, at: slice) -> None:
+        alive = self.fleet.arrays.alive_until[at]
+        self.refresh((at.start + np.flatnonzero(alive > -np.inf)).astype(np.int32))
+
     def refresh(self, slots: NDArray[np.int32]) -> None:
         """Recompute the rows of nodes in all arms; the caller holds the lock as a writer."""
         packed, n = self.arrays, len(self.fleet.arrays.generation)
@@ -211,6 +238,14 @@ class State:
         slots = (first + np.flatnonzero(alive > -np.inf)).astype(np.int32)
         node_rows.refresh_nodes(self.arrays, arm.arrays, slots, arm.thread.workspace)
 
+    def _touch_ahead(self, n: int) -> None:
+        self.index.touch(n)
+        for arm in self.arms:
+            arm.touch(n)
+
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
-        self.index.put(slots, self.fleet.arrays.columns.keys)
+        self._nodes_listed(slots)
         self.refresh(slots)
+
+    def _nodes_listed(self, slots: NDArray[np.int32]) -> None:
+        self.index.put(slots, self.fleet.arrays.columns.keys, self.fleet.arrays.listed)

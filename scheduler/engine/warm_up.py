@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -12,6 +13,7 @@ from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.kernels import decide as decide_kernels
+from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.state import State
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
@@ -21,6 +23,9 @@ WARM_NODES = 2_048
 
 WARM_CALLS = 32
 """Calls of each kind in a warm-up: Python specialises its own instructions over the first dozen."""
+
+FORGET_AFTER = 10.0
+"""Seconds after which a warm-up's silent nodes are forgotten."""
 
 DRY_RUNS = 256
 """Dry-run decisions over the real state; the branch predictor needs hundreds."""
@@ -42,7 +47,8 @@ def warm_arm(state: State, arm: Arm) -> None:
 def _call_everything(arm: Arm, history_capacity: int) -> None:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
-    state = State(spec, model.features, seed=0, remember=8, first_id=0, history_capacity=history_capacity)
+    sizes = {"remember": 8, "first_id": 0, "history_capacity": history_capacity}
+    state = State(spec, model.features, seed=0, forget_after=FORGET_AFTER, **sizes)
     other = Arm(model, state.index, state.lock)
     state.join(other)
     ids, client = list(range(WARM_NODES)), spec.telemetry.client
@@ -51,16 +57,28 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     for candidates in [None] * WARM_CALLS + [[ids[:2]]]:
         decision = state.lock.read(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
         engine.observe(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
-    _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, None, None, None, 0.0)
-    if nodes[0, 0] is not None:
-        engine.observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
+    for candidates in (None, [ids[:2]]):  # tiers may find nobody for a client that is made up
+        _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, candidates, None, None, 0.0)
+        if nodes[0, 0] is not None:
+            observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
     for call in (engine.score, engine.features):
         state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)
-    state.lock.write(state.refresh_all)
+    state.refresh_in_parts()
     for column in state.fleet.table.schema.sets:
         for change in (state.fleet.add, state.fleet.discard, state.fleet.holds):
             change(ids[:1], column, [0])
-    state.fleet.remove(ids)
+    _let_nodes_come_and_go(state, ids)
+
+
+def _let_nodes_come_and_go(state: State, ids: Sequence[Id]) -> None:
+    """Let nodes be quarantined and return, fall silent and be forgotten, and remove the others."""
+    fleet, request = state.fleet, {state.spec.telemetry.client: 0}
+    fleet.quarantine(ids[:WARM_CALLS], until=1.0)
+    fleet.heartbeat(ids[:WARM_CALLS], alive_until=2.0)
+    for now in (1.0, 3.0, 3.0 + FORGET_AFTER):
+        state.keep_up(now)
+        state.lock.read(engine.decide, state, None, request, None, NO_BLOCKLIST, now)
+    fleet.remove(fleet.ids())
 
 
 def _read_nodes(state: State, arm: Arm) -> None:

@@ -3,72 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+import time
+from collections.abc import Callable, Mapping, Sized
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.id_table import IdTable, Placement, Removal, Rows
-from scheduler.columns.ids import Id, Ids, plain_list, present_keys
-from scheduler.columns.schema import Schema, Sets
+from scheduler.columns.id_table import IdTable
+from scheduler.columns.ids import FEW, Id, Ids, plain_list, present_keys
+from scheduler.columns.rows import Errors, Rows, Skipped, as_sequence, check_errors, check_known, left_out
+from scheduler.columns.schema import Schema
 from scheduler.errors import InputError
-from scheduler.fleet.arrays import FleetArrays
-from scheduler.runtime.growable_array import MOST_ROWS, GrowableArray
+from scheduler.fleet.arrays import RETURNS, FleetArrays
+from scheduler.fleet.category_names import CategoryNames
+from scheduler.fleet.hooks import NO_HOOKS, Hooks, SetColumns
+from scheduler.fleet.node import Node, read_node
+from scheduler.fleet.presence import HOLD, HOLDS
+from scheduler.fleet.store import NodeStore, check_time
+from scheduler.runtime.growable_array import MOST_ROWS
+from scheduler.runtime.parts import LIGHT_PART, PART, PAUSE, in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
+LISTING = 65_536
+"""Slots looked through at once for silent nodes: some 0.1 ms."""
 
-class SetColumns(Protocol):
-    """Keeps the sets of categories that nodes hold, by number of column; `scheduler.retrieval.index.Index` is one."""
+PAIRS = 4_096
+"""Pairs of a node and a category that are changed while the lock is held once: one or two milliseconds."""
 
-    def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
-        """Give nodes other sets, (n,) distinct slots and as many sets."""
-
-    def add(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Add categories to sets, (n,) slots and keys."""
-
-    def discard(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Take categories out of sets, (n,) slots and keys."""
-
-    def holds(self, column: int, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Return which sets have the categories, (n,) slots and keys."""
-        ...
-
-
-SetChange: TypeAlias = Callable[[int, NDArray[np.int32], NDArray[np.uint64]], None]
-"""`SetColumns.add` or `SetColumns.discard`."""
-
-Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
-"""Told the slots of nodes that were changed or removed, with the fleet's lock held."""
-
-
-class Hooks(NamedTuple):
-    """Called after nodes were added or changed, and after nodes were removed.
-
-    Of known nodes `changed` is told only if one of the columns was set that it `reads`, by default any.
-    """
-
-    changed: Hook = lambda _: None
-    removed: Hook = lambda _: None
-    reads: Collection[str] | None = None
-
-
-class _Change(NamedTuple):
-    """Checked rows, until when the nodes live, and sets with who keeps them and the numbers of their columns."""
-
-    rows: Rows
-    alive_until: float | None
-    sets: list[tuple[SetColumns, int, Sets]]
-
-
-NO_HOOKS = Hooks()
-"""Nobody is told."""
+PairChange: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.uint64]], None]
+"""Told slots and keys of categories, as many of each."""
 
 
 class Fleet:
     """Nodes as columns, by slot; reach a scheduler's own as `Scheduler.fleet`.
 
-    Calls may come from several threads; a thread that reads `arrays` holds the lock, at least for reading.
+    Calls may come from several threads; a thread that reads `arrays` holds the lock, at least for reading. A call of
+    many nodes is written in parts, between which others decide and change: each node is written as a whole.
+
+    A node whose heartbeat is overdue, or that is quarantined, leaves the index of retrieval by itself and returns with
+    the next heartbeat or the end of the quarantine; see `Presence`.
 
     Parameters
     ----------
@@ -85,9 +60,16 @@ class Fleet:
         Keeps the sets of nodes; without it set columns are refused.
     most
         How many nodes there may be.
+    forget_after
+        Seconds after which a silent node is removed; by default never.
+
+    Attributes
+    ----------
+    table
+        Ids and columns.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         schema: Schema,
         capacity: str | None = None,
@@ -96,16 +78,26 @@ class Fleet:
         hooks: Hooks = NO_HOOKS,
         sets: SetColumns | None = None,
         most: int = MOST_ROWS,
+        forget_after: float = math.inf,
     ) -> None:
+        if not isinstance(forget_after, float | int | np.floating | np.integer) or not forget_after > 0.0:
+            message = f"forget_after: expected seconds, more than 0, found {forget_after!r}"
+            raise InputError(message)
         self._lock = ReadWriteLock() if lock is None else lock
-        self.table = IdTable(schema, "node ids", self._lock, most)
-        # What every candidate is asked for stands side by side, so that it comes with one cache line.
-        self._asked = GrowableArray((4,), np.float64, (-np.inf, -np.inf, np.inf, 0.0), rows=most)
-        self._generation = GrowableArray((), np.int32, rows=most)
-        self._capacity = capacity
-        self._hooks = hooks
-        self._sets = sets
-        self.arrays = self._grown()
+        self._store = NodeStore(schema, capacity, self._lock, hooks, sets, most)
+        self._store.presence.forget_after(float(forget_after))
+        self._names = CategoryNames()
+        self.table = self._store.table
+
+    @property
+    def arrays(self) -> FleetArrays:
+        """What kernels read; others after growth."""
+        return self._store.arrays
+
+    @property
+    def n_forgotten(self) -> int:
+        """How many nodes were removed because they were silent for too long."""
+        return self._store.n_forgotten
 
     def __len__(self) -> int:
         return len(self.table)
@@ -117,9 +109,36 @@ class Fleet:
         """Return the slots of all nodes, in order."""
         return np.flatnonzero(self.arrays.alive_until > -np.inf).astype(np.int32)
 
+    def ids(self) -> list[Id]:
+        """Return the ids of all nodes, in no order; those that come or go meanwhile may be among them or not."""
+        return list(dict.fromkeys(self.table))
+
+    def silent(self, now: float) -> list[Id]:
+        """Return the ids of nodes whose heartbeat is overdue at a time in seconds, in no order."""
+        check_time("now", now)
+        found: list[Id] = []
+        for at in in_parts(len(self.arrays.alive_until), LISTING):
+            found += self._lock.read(self._silent, at, now)
+        return found
+
+    def get(self, id_: Id) -> Node:
+        """Return what is known of a node.
+
+        Raises
+        ------
+        UnknownNodeError
+            If it is not held.
+        """
+        return self._lock.read(self._get, id_)
+
     def upsert(
-        self, ids: Ids, columns: Mapping[str, object] | None = None, *, alive_until: float | None = None
-    ) -> None:
+        self,
+        ids: Ids,
+        columns: Mapping[str, object] | None = None,
+        *,
+        alive_until: float | None = None,
+        errors: Errors = "raise",
+    ) -> list[Skipped]:
         """Add nodes or change their columns.
 
         Parameters
@@ -130,19 +149,34 @@ class Fleet:
             Raw values by node column of the spec, each (n,), a vector (n, size), sets of categories as n lists, None
             for an empty one; those not named stay as they are.
         alive_until
-            When the nodes count as silent unless heard of again, in seconds. By default known nodes keep
-            their time and new ones never do.
+            When the nodes count as silent unless heard of again, in seconds; sooner than before too. By default known
+            nodes keep their time and new ones never do.
+        errors
+            With ``"skip"`` rows with a wrong id or value are left out and the others written.
+
+        Returns
+        -------
+        list of Skipped
+            The rows that were left out, with their ids and reasons.
 
         Raises
         ------
         InputError
-            If an id or a value is wrong. Nothing changed.
+            If an id or a value is wrong; the message names the row and the id. Nothing changed.
         """
-        self._lock.write(self._upsert, self._check(ids, columns or {}, alive_until))
+        rows, skipped = self._read(ids, columns or {}, alive_until, errors)
+        self._in_holds(len(rows.names), lambda at: self._store.write(rows.part(at), alive_until))
+        self._add_rest(rows)
+        return skipped
 
     def update(
-        self, ids: Ids, columns: Mapping[str, object] | None = None, *, alive_until: float | None = None
-    ) -> None:
+        self,
+        ids: Ids,
+        columns: Mapping[str, object] | None = None,
+        *,
+        alive_until: float | None = None,
+        errors: Errors = "raise",
+    ) -> list[Skipped]:
         """Change columns of nodes that are held, as `upsert`, so that a late report brings no node back.
 
         Raises
@@ -152,50 +186,12 @@ class Fleet:
         InputError
             As `upsert`.
         """
-        self._lock.write(self._update, self._check(ids, columns or {}, alive_until))
-
-    def _check(self, ids: Ids, columns: Mapping[str, object], alive_until: float | None) -> _Change:
-        if alive_until is not None:
-            _check_time("expires", alive_until)
-        schema = self.table.schema
-        rows = self.table.check(ids, {name: raw for name, raw in columns.items() if name not in schema.sets})
-        sets = {name: raw for name, raw in columns.items() if name in schema.sets}
-        held = [(*self._set_column(c), schema.encode_sets(c, raw, len(rows.names))) for c, raw in sets.items()]
-        return _Change(rows, alive_until, held)
-
-    def _update(self, change: _Change) -> None:
-        self.table.slots(change.rows.names)
-        self._upsert(change)
-
-    def _upsert(self, change: _Change) -> None:
-        placed = self.table.place(change.rows)
-        if self.table.columns is not self.arrays.columns:
-            self.arrays = self._grown()
-        before = self._asked.used[placed.slots]
-        self._lock.commit(lambda: self._write(change, placed), lambda: self._take_back(placed, before))
-
-    def _write(self, change: _Change, placed: Placement) -> None:
-        """Write checked rows; to do so twice is the same as once."""
-        names, slots, new, arrays = change.rows.columns, placed.slots, placed.slots[placed.new], self.arrays
-        self.table.put(placed)
-        arrays.alive_until[new] = np.inf
-        if change.alive_until is not None:
-            arrays.alive_until[slots] = change.alive_until
-        told = slots if self._capacity in names else new
-        if self._capacity is not None and told.size:
-            uplink = arrays.columns.values[told, self.table.schema.offsets[self._capacity]]
-            arrays.capacity[told] = np.nan_to_num(uplink, nan=0.0)
-        is_read = self._hooks.reads is None or any(name in self._hooks.reads for name in names)
-        self._hooks.changed(slots if is_read else new)
-        for keeper, number, encoded in change.sets:
-            keeper.replace(number, slots, encoded)
-
-    def _take_back(self, placed: Placement, before: NDArray[np.float64]) -> None:
-        """Undo a `_write` for which there was no memory."""
-        self.table.take_back(placed)
-        self._asked.used[placed.slots] = before
-        self._hooks.removed(placed.slots[placed.new])
-        self._hooks.changed(placed.slots[~placed.new])
+        # One part is looked at while the lock is held.
+        is_strict = errors == "raise" and isinstance(ids, Sized) and len(ids) <= PART
+        rows, skipped = self._read(ids, columns or {}, alive_until, errors, None if is_strict else self.table)
+        self._in_holds(len(rows.names), lambda at: self._write_held(rows.part(at), alive_until, is_strict=is_strict))
+        self._add_rest(rows)
+        return skipped
 
     def remove(self, ids: Ids) -> None:
         """Forget nodes; their reservations go with them.
@@ -205,22 +201,8 @@ class Fleet:
         UnknownNodeError
             If one is not held. Nothing changed.
         """
-        self._lock.write(self._remove, ids)
-
-    def _remove(self, ids: Ids) -> None:
-        removal = self.table.find(ids)
-        generation = self.arrays.generation[removal.slots] + 1
-        self._lock.commit(lambda: self._erase(removal, generation))
-
-    def _erase(self, removal: Removal, generation: NDArray[np.int32]) -> None:
-        """Forget nodes; to do so twice is the same as once."""
-        slots, arrays = removal.slots, self.arrays
-        self.table.erase(removal)
-        arrays.generation[slots] = generation
-        arrays.alive_until[slots] = -np.inf
-        arrays.quarantined_until[slots] = -np.inf
-        arrays.reserved[slots] = 0.0
-        self._hooks.removed(slots)
+        names = self.table.reader.read(ids, {})[0].names
+        self._for_held(names, "raise", self._store.remove, PART)
 
     def add(self, ids: Ids, column: str, values: Ids) -> None:
         """Add to the sets of nodes, such as contents that they hold from now on.
@@ -241,69 +223,187 @@ class Fleet:
             nor string, or there are not as many values as ids. Nothing changed.
         """
         keeper, number, names, keys = self._pairs(ids, column, values)
-        self._lock.write(self._change_sets, keeper.add, number, names, keys)
+        self._in_pairs(names, keys, lambda slots, of: keeper.add(number, slots, of))
 
     def discard(self, ids: Ids, column: str, values: Ids) -> None:
         """Take values out of the sets of nodes; as `add`, and one that the node does not hold is no error."""
         keeper, number, names, keys = self._pairs(ids, column, values)
-        self._lock.write(self._change_sets, keeper.discard, number, names, keys)
+        self._in_pairs(names, keys, lambda slots, of: keeper.discard(number, slots, of))
 
     def holds(self, ids: Ids, column: str, values: Ids) -> NDArray[np.bool_]:
         """Return whether the nodes' sets have the values, (n,); parameters and errors as of `add`."""
         keeper, number, names, keys = self._pairs(ids, column, values)
         return self._lock.read(lambda: keeper.holds(number, self.table.slots(names), keys))
 
-    def heartbeat(self, ids: Ids, *, alive_until: float) -> None:
-        """Take heartbeats: the nodes live until ``alive_until`` in seconds; raises like `remove`."""
-        _check_time("expires", alive_until)
-        self._lock.write(self._set_time, "alive_until", ids, alive_until)
+    def heartbeat(self, ids: Ids, *, alive_until: float, errors: Errors = "raise") -> list[Skipped]:
+        """Take heartbeats: the nodes live until ``alive_until`` in seconds, and are found by requests again.
+
+        A heartbeat that arrives late never shortens a life: a node keeps the latest time that it was promised, unless
+        that was never to end. `upsert` and `update` set the time as it is told, also to an earlier one.
+
+        Parameters
+        ----------
+        ids
+            (n,) node ids.
+        alive_until
+            Seconds.
+        errors
+            With ``"skip"`` ids that are not held are left out.
+
+        Returns
+        -------
+        list of Skipped
+            The rows that were left out.
+
+        Raises
+        ------
+        UnknownNodeError
+            If one is not held. Nothing changed.
+        """
+        check_time("alive_until", alive_until)
+        check_errors(errors)
+        names = self.table.reader.names(ids)
+        return self._for_held(names, errors, lambda part: self._store.hear(part, alive_until))
 
     def quarantine(self, ids: Ids, *, until: float) -> None:
         """Set nodes aside until a time in seconds; raises like `remove`."""
-        _check_time("until", until)
-        self._lock.write(self._set_time, "quarantined_until", ids, until)
+        check_time("until", until)
+        self._for_held(self.table.reader.names(ids), "raise", lambda part: self._store.quarantine(part, until))
 
-    def _set_time(self, column: str, ids: Ids, time: float) -> None:
-        slots = self.table.slots(plain_list(ids, "node ids"))
-        getattr(self.arrays, column)[slots] = time
+    def is_due(self, now: float) -> bool:
+        """Whether `advance` has something to do at a time in seconds; fast, because every decision asks."""
+        return self._store.presence.is_due(now)
 
-    def _change_sets(self, change: SetChange, number: int, names: list[Id], keys: NDArray[np.uint64]) -> None:
-        slots = self.table.slots(names)
-        self._lock.commit(lambda: change(number, slots, keys))
+    def advance(self, now: float) -> None:
+        """Let nodes enter and leave the index that are due by a time in seconds, and forget those long silent.
+
+        It does a bounded part of what is due; the next call goes on. A call from within another leaves it to others.
+        """
+        if self._lock.is_held:
+            return
+        for q, holds in HOLDS.items():
+            # The first hold sets the time of the index, whoever is due.
+            for hold in range(holds if self._store.presence.has_due(q, now) else int(q == RETURNS)):
+                if hold:
+                    time.sleep(PAUSE)
+                if not self._lock.write(self._store.advance, q, now):
+                    break
+
+    def _read(
+        self,
+        ids: Ids,
+        columns: Mapping[str, object],
+        alive_until: float | None,
+        errors: Errors,
+        known: IdTable | None = None,
+    ) -> tuple[Rows, list[Skipped]]:
+        if alive_until is not None:
+            check_time("alive_until", alive_until)
+        for name in columns:
+            if name in self.table.schema.sets:
+                self._store.set_columns(name)
+        raw = {name: as_sequence(column) for name, column in columns.items()}
+        rows, skipped = self.table.reader.read(ids, raw, errors, known)
+        self._names.learn(rows, raw, skipped)
+        return rows, skipped
+
+    def _for_held(
+        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int], most: int = LIGHT_PART
+    ) -> list[Skipped]:
+        """Change nodes; those not held are refused or left out.
+
+        One part is looked at and changed while the lock is held once. Of more, those that another thread removes
+        between the two are passed over.
+        """
+        done = 0
+        if len(names) > most:
+            names, skipped = self._known(names, errors)
+        else:
+            names, skipped, done = self._lock.write(self._change_known, names, errors, change)
+        if done < len(names):
+            self._in_holds(len(names) - done, lambda at: change(names[done + at.start : done + at.stop]), most)
+        return skipped
+
+    def _change_known(
+        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int]
+    ) -> tuple[list[Id], list[Skipped], int]:
+        """Return ids that are held, which were left out, and how many of the first were changed."""
+        names, skipped = self._known(names, errors)
+        return names, skipped, change(names)
+
+    def _known(self, names: list[Id], errors: Errors) -> tuple[list[Id], list[Skipped]]:
+        """Return ids that are held, and which were left out."""
+        if all(all(map(self.table.holds, names[at])) for at in in_parts(len(names), LIGHT_PART)):
+            return names, []
+        bad: dict[int, InputError] = {}
+        check_known(names, self.table, bad)
+        skipped = left_out(names, bad, errors) if bad else []
+        return [name for i, name in enumerate(names) if i not in bad], skipped
+
+    def _write_held(self, rows: Rows, alive_until: float | None, *, is_strict: bool) -> int:
+        """Change the first of some nodes and return how many; those removed since they were read are passed over."""
+        held = self.table.find(rows.names) >= 0
+        if held.all():
+            return self._store.write(rows, alive_until)
+        if is_strict:
+            self._known(rows.names, "raise")
+        done = self._store.write(rows.only(held), alive_until) if held.any() else 0
+        return int(np.flatnonzero(held)[done - 1]) + 1 if 0 < done < held.sum() else len(held)
+
+    def _in_holds(self, n: int, write: Callable[[slice], int], most: int = PART) -> None:
+        """Call ``write`` with the lock held, told which rows are next, until it has done all; it returns how many."""
+        done = 0
+        while done < n:
+            if done:
+                time.sleep(PAUSE)
+            if n > FEW:
+                self._store.touch_ahead(min(n - done, most))
+            done += self._lock.write(write, slice(done, min(done + most, n)))
+
+    def _add_rest(self, rows: Rows) -> None:
+        """Add what of large sets was not written with its node."""
+        for column, sets in rows.sets.items():
+            _, of, keys = sets.cut(HOLD)
+            if keys.size:
+                keeper, number = self._store.set_columns(column)
+                self._change_held([rows.names[i] for i in of.tolist()], keys, partial(keeper.add, number))
+
+    def _in_pairs(self, names: list[Id], keys: NDArray[np.uint64], change: PairChange) -> None:
+        """Change pairs of nodes and categories, or none where a node is not held."""
+        if len(names) <= PAIRS:
+            self._lock.write(lambda: self._change_pairs(change, self.table.slots(names), keys))
+            return
+        for at in in_parts(len(names), PAIRS):
+            self.table.slots(names[at])
+        self._change_held(names, keys, change)
+
+    def _change_held(self, names: list[Id], keys: NDArray[np.uint64], change: PairChange) -> None:
+        """Change pairs of nodes and categories, but of nodes that left meanwhile."""
+
+        def change_some(at: slice) -> int:
+            slots = self.table.find(names[at])
+            self._change_pairs(change, slots[slots >= 0], keys[at][slots >= 0])
+            return len(slots)
+
+        self._in_holds(len(names), change_some, PAIRS)
+
+    def _change_pairs(self, change: PairChange, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
+        self._lock.commit(lambda: change(slots, keys))
 
     def _pairs(self, ids: Ids, column: str, values: Ids) -> tuple[SetColumns, int, list[Id], NDArray[np.uint64]]:
         """Return who keeps a set column, its number, nodes of which some may be unknown, and keys of categories."""
-        keeper, number = self._set_column(column)
+        keeper, number = self._store.set_columns(column)
         names, categories = plain_list(ids, "node ids"), plain_list(values, "values")
         if len(names) != len(categories):
             message = f"values: expected {len(names)}, one for each node id, found {len(categories)}"
             raise InputError(message)
         return keeper, number, names, present_keys(categories, f"column {column!r}")
 
-    def _set_column(self, column: object) -> tuple[SetColumns, int]:
-        known = self.table.schema.sets
-        if self._sets is None or column not in list(known):
-            message = f"column: expected one of sets, {', '.join(known) or '(none)'}, found {column!r}"
-            raise InputError(message)
-        return self._sets, known[str(column)]
+    def _silent(self, at: slice, now: float) -> list[Id]:
+        alive_until = self.arrays.alive_until[at]
+        slots = at.start + np.flatnonzero((alive_until > -np.inf) & (alive_until <= now))
+        return self.table.ids_at(slots).tolist()
 
-    def _grown(self) -> FleetArrays:
-        """Return room for as many nodes as the table has."""
-        n = len(self.table.columns.keys)
-        asked = self._asked.grow(n)
-        return FleetArrays(
-            columns=self.table.columns,
-            alive_until=asked[:, 0],
-            quarantined_until=asked[:, 1],
-            generation=self._generation.grow(n),
-            capacity=asked[:, 2],
-            reserved=asked[:, 3],
-        )
-
-
-def _check_time(name: str, time: float) -> None:
-    """Refuse what is no time; infinity is, as never."""
-    number = isinstance(time, float | int | np.floating | np.integer)
-    if not number or math.isnan(time) or time == -math.inf:
-        message = f"{name}: expected a time in seconds, found {time!r}"
-        raise InputError(message)
+    def _get(self, id_: Id) -> Node:
+        (slot,) = self.table.slots([id_]).tolist()
+        return read_node(id_, slot, self.table.schema, self.arrays, self._names)

@@ -35,8 +35,12 @@ FIRST_PLACES: Final = 64
 many categories it holds."""
 
 FIRST_SET: Final = 2
-"""Size class of a set's first block: room for three categories that one tier asks for, where a class less has it for
-one."""
+"""Least size class of a set's first block: room for five categories that one tier asks for, where a class less has it
+for two."""
+
+FIRST_CATEGORIES: Final = 2
+"""Categories that a set's first block has room for at least, however many tiers ask for them: one place of a table is
+always empty, where a look-up ends."""
 
 KEY_WORDS: Final = 2
 """Words of a category's key in a set."""
@@ -56,6 +60,8 @@ class SetArrays(NamedTuple):
         (n_sets, n) int32, the tiers that ask for each set column; -1 past the last.
     width
         (n_sets,) int32, words a category takes: its key and a place for each tier.
+    first_class
+        (n_sets,) int32, size class of a set's first block.
     heads
         (slots, n_sets, 3) int32, see `SET_BLOCK`.
     bases
@@ -66,6 +72,7 @@ class SetArrays(NamedTuple):
     column: NDArray[np.int32]
     tiers: NDArray[np.int32]
     width: NDArray[np.int32]
+    first_class: NDArray[np.int32]
     heads: NDArray[np.int32]
     bases: NDArray[np.uint64]
 
@@ -143,3 +150,26 @@ class RetrievalWork(NamedTuple):
 
     seen: NDArray[np.int32]
     drawn: NDArray[np.int32]
+
+
+class NodeTimes(NamedTuple):
+    """How long nodes may be found.
+
+    Attributes
+    ----------
+    alive_until, quarantined_until
+        (slots,) float64: until when a node lives, and until when it is set aside.
+    now
+        The time of the request in seconds.
+    matter
+        Whether the index may list nodes that do not live or are set aside at that time.
+    """
+
+    alive_until: NDArray[np.float64]
+    quarantined_until: NDArray[np.float64]
+    now: float
+    matter: bool
+
+
+NO_TIMES: Final = NodeTimes(np.zeros((2, 4))[:, 0], np.zeros((2, 4))[:, 0], 0.0, matter=False)
+"""For an index all of whose nodes live; strided as the fleet's own, so that kernels are compiled once."""

@@ -9,14 +9,20 @@ from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema, Sets
 from scheduler.retrieval.arrays import (
+    ARENA_END,
+    FIRST_CATEGORIES,
     FIRST_PLACES,
     FIRST_ROOM,
+    FIRST_SET,
     FREE_LIST,
     KEY_WORDS,
     LISTS_END,
     NO_BLOCKLIST,
+    NO_TIMES,
     ROOM_CLASSES,
+    SET_SIZE,
     IndexArrays,
+    NodeTimes,
     RetrievalWork,
     SetArrays,
 )
@@ -24,6 +30,7 @@ from scheduler.retrieval.kernels import category_sets as set_kernels
 from scheduler.retrieval.kernels import membership
 from scheduler.retrieval.kernels import retrieve as kernels
 from scheduler.runtime.growable_array import MOST_ROWS, GrowableArray, next_size
+from scheduler.runtime.parts import PART
 from scheduler.spec import Candidates, Tier
 
 FIRST_LISTS = 64
@@ -31,6 +38,9 @@ FIRST_LISTS = 64
 
 FIRST_ARENA = 1024
 """Words that posting lists and sets have room for at first; a power of two times `FIRST_ROOM`."""
+
+TOUCHED_AHEAD = 1 << 19
+"""Words of the arena that are asked of the system ahead of need: a large page."""
 
 MOST_WORDS = 1 << 32
 """Words that address space is set aside for where nodes have sets: 16 GB, for half a billion pairs of node and
@@ -94,8 +104,8 @@ class Index:
         )
         self._work = self.new_work()
 
-    def put(self, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        """Enter nodes, or move them where their categories have changed.
+    def put(self, slots: NDArray[np.int32], keys: NDArray[np.uint64], listed: NDArray[np.bool_] | None = None) -> None:
+        """Enter nodes, move them where their categories have changed, or take them out until they are listed again.
 
         Parameters
         ----------
@@ -103,12 +113,15 @@ class Index:
             (n,) where they stand.
         keys
             (slots, n_keys) the fleet's keys, by slot.
+        listed
+            (slots,) whether requests may find the node; by default all may be found. The sets of others are kept.
         """
         n, arrays = len(keys), self.arrays
         if n > len(arrays.held):
             sets = arrays.sets._replace(heads=self._heads.grow(n), bases=self._bases.grow(n))
             self.arrays = arrays._replace(held=self._held.grow(n), sets=sets)
-        self._fully(len(slots), lambda done: membership.put(self.arrays, slots, keys, done))
+        shown = np.ones(n, np.bool_) if listed is None else listed
+        self._fully(len(slots), lambda done: membership.put(self.arrays, slots, keys, shown, done))
 
     def replace(self, column: int, slots: NDArray[np.int32], sets: Sets) -> None:
         """Give nodes that were entered other sets of a column, (n,) distinct slots and as many sets."""
@@ -130,12 +143,38 @@ class Index:
         set_kernels.holds(self.arrays, column, slots, keys.view(np.int64), out)
         return out
 
+    def touch(self, n: int) -> None:
+        """Ask the system for the memory of ``n`` slots, and of what their posting lists will take; needs no lock."""
+        for array in (self._held, self._bases, self._heads):
+            array.touch(n)
+        words, lists = self.arrays.marks[ARENA_END] + TOUCHED_AHEAD, self.arrays.marks[LISTS_END] + PART
+        self._arena.touch(int(words))
+        self._tags.touch(int(words) // FIRST_ROOM)
+        self._lists.touch(int(lists))
+        self._table.touch(FIRST_PLACES + int(lists))
+
+    def entries(self, slots: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return in how many posting lists nodes stand for what their sets hold, (n,) slots; 0 for a slot below 0."""
+        sets = self.arrays.sets
+        entered = (slots >= 0) & (slots < len(sets.heads))
+        held = (
+            sets.heads[np.where(entered, slots, 0), :, SET_SIZE]
+            if len(sets.heads)
+            else np.zeros((len(slots), len(sets.width)), np.int32)
+        )
+        return np.where(entered, held @ (sets.width - KEY_WORDS + 1), 0).astype(np.int64)
+
     def drop(self, slots: NDArray[np.int32]) -> None:
         """Take nodes out, (n,) slots; those that never entered are left alone."""
         membership.drop(self.arrays, slots[slots < len(self.arrays.held)])
 
     def retrieve(
-        self, keys: NDArray[np.uint64], seed: int, first: int, blocklist: NDArray[np.uint64] = NO_BLOCKLIST
+        self,
+        keys: NDArray[np.uint64],
+        seed: int,
+        first: int,
+        blocklist: NDArray[np.uint64] = NO_BLOCKLIST,
+        times: NodeTimes = NO_TIMES,
     ) -> NDArray[np.int32]:
         """Return the slots of requests' candidates, tier by tier, none twice, at most the spec's limit.
 
@@ -147,13 +186,15 @@ class Index:
             Fix the samples: request ``i`` becomes decision ``first`` + i.
         blocklist
             What the requests do not want; see `scheduler.retrieval.arrays.BLOCKED_COLUMN`.
+        times
+            How long nodes live.
 
         Returns
         -------
         (n, limit) int32, -1 past the end.
         """
         out = np.empty((len(keys), self.arrays.limit), np.int32)
-        kernels.retrieve_batch(self.arrays, keys, blocklist, seed, first, self._work, out)
+        kernels.retrieve_batch(self.arrays, keys, blocklist, times, seed, first, self._work, out)
         return out
 
     def new_work(self) -> RetrievalWork:
@@ -194,9 +235,18 @@ def _set_arrays(spec: Candidates, node: Schema, heads: NDArray[np.int32], bases:
         column=np.array(asked, np.int32),
         tiers=_columns(tiers),
         width=np.array([KEY_WORDS + len(of) for of in tiers], np.int32),
+        first_class=np.array([_first_class(KEY_WORDS + len(of)) for of in tiers], np.int32),
         heads=heads,
         bases=bases,
     )
+
+
+def _first_class(width: int) -> int:
+    """Return the size class of a set's first block where a category takes ``width`` words."""
+    size = FIRST_SET
+    while (FIRST_ROOM << size) // width < FIRST_CATEGORIES:
+        size += 1
+    return size
 
 
 def _columns(tiers: list[list[int]]) -> NDArray[np.int32]:

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from scheduler.runtime.touch import touch
+
 MOST_ROWS: Final = 1 << 24
 """Most nodes and most clients. Address space is set aside for so many: some 20 GB of 128,000 for nodes with their rows
 of a forest."""
@@ -31,6 +33,9 @@ memory, finds some."""
 
 STATM = Path("/proc/self/statm")
 """Where Linux tells how many pages a process has mapped."""
+
+WORD = 8
+"""Bytes of what is touched at once."""
 
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -59,7 +64,7 @@ class GrowableArray:
     ) -> None:
         self._width, self._dtype, self._fill = width, np.dtype(dtype), fill
         self._rows = self._reserve(rows, 1)
-        self._used = 0
+        self._used = self._touched = 0
 
     @property
     def used(self) -> NDArray[Any]:
@@ -76,6 +81,17 @@ class GrowableArray:
             self._rows[self._used : n] = self._fill
         self._used = n
         return self._rows[:n]
+
+    def touch(self, n: int) -> None:
+        """Let the system hand out the memory of the first ``n`` rows, as far as it is set aside; nothing changes.
+
+        Needs no lock, so that nobody who holds one waits for a large page: 0.2 to 5 ms each.
+        """
+        row_words = self._rows.nbytes / max(len(self._rows), 1) / WORD
+        last = int(min(n, len(self._rows)) * row_words)
+        if last > self._touched:
+            touch(self._words, self._touched, last)
+            self._touched = last
 
     def _reserve(self, rows: int, least: int) -> NDArray[Any]:
         """Return zeros for so many rows, or for as many as there is address space for, at least ``least``."""
@@ -95,6 +111,9 @@ class GrowableArray:
                 rows = max(rows // 2, least)
         if size > SMALL and hasattr(mmap, "MADV_HUGEPAGE"):
             memory.madvise(mmap.MADV_HUGEPAGE, SMALL)
+        # All of whole words; the end of the last one may be missing.
+        self._words = np.frombuffer(memory, np.int64, (size - skip) // WORD, skip)
+        self._touched = 0
         flat = np.frombuffer(memory, self._dtype, rows * row_bytes // self._dtype.itemsize, skip)
         return flat.reshape(rows, *self._width)
 

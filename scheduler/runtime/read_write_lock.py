@@ -192,6 +192,12 @@ class ReadWriteLock:
         self.settle()
         return result
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the calling thread reads or writes: then a call that writes is refused."""
+        hold = self._thread.hold
+        return bool(hold.view[READING] or hold.view[WRITING])
+
     def hold(self) -> Hold:
         """Return what the calling thread holds, now and later."""
         return self._thread.hold

@@ -78,4 +78,4 @@ def _careless(give_back):
 
 
 def _index_only(state, slots):
-    state.index.put(slots, state.fleet.arrays.columns.keys)
+    state.index.put(slots, state.fleet.arrays.columns.keys, state.fleet.arrays.listed)

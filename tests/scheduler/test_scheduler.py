@@ -11,7 +11,7 @@ from scheduler.decisions.arrays import REASONS
 from scheduler.features.kernels.operations import fill_row
 from scheduler.features.program import compile_features
 from scheduler.spec import Policy
-from tests.schedulers import COLUMNS, IDS, LEDGER, OK, arrays, new, same, state
+from tests.schedulers import COLUMNS, IDS, LEDGER, OK, flat, new, same, state
 
 INF, NAN = math.inf, math.nan
 
@@ -162,7 +162,7 @@ def test_scoring_changes_nothing(sched):
 def test_history_filled_from_outside_counts_after_a_refresh(sched, model):
     other = new(model)
     drive(other)
-    for ours, theirs in zip(arrays(sched.history), arrays(other.history), strict=True):
+    for ours, theirs in zip(flat(sched.history), flat(other.history), strict=True):
         if ours is not sched.history.rates:
             ours[...] = theirs
     sched.refresh()

@@ -23,7 +23,7 @@ from scheduler.engine.kernels.reservations import expire
 from scheduler.engine.kernels.write_log import write_log
 from scheduler.features.kernels.candidates import fill_pairs
 from scheduler.features.kernels.operations import fill
-from scheduler.fleet.arrays import FleetArrays
+from scheduler.fleet.arrays import NEXT_LEAVE, TIME, FleetArrays
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
@@ -32,6 +32,7 @@ from scheduler.policy.kernels.guard import may_explore
 from scheduler.policy.kernels.slate import assemble, find_alternatives, followers
 from scheduler.policy.kernels.uncertainty import estimate_uncertainty
 from scheduler.policy.kernels.utility import profile, utilities
+from scheduler.retrieval.arrays import NodeTimes
 from scheduler.retrieval.kernels.retrieve import retrieve
 from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import inlined, kernel
@@ -171,11 +172,14 @@ def decide(
         state.clock[0] = max(state.clock[0], now)
         expire(fleet, state.log, policy.hold, now)
         lock_kernels.release(state.locks)
+    # The index lists nodes as of its own time: what is due since, or a call of an earlier time, asks for each node's.
+    matter = now >= fleet.clock[NEXT_LEAVE] or now < fleet.clock[TIME]
+    times = NodeTimes(fleet.alive_until, fleet.quarantined_until, now, matter)
     for i in range(first, end):
         number = atomics.add(state.log.counters, NEXT, 1)
         decision = id_of(state.log, number)
         if not given:
-            retrieve(state.postings, request.keys, i, blocklist, state.seed, decision, work.retrieval, slots[i])
+            retrieve(state.postings, request.keys, i, blocklist, times, state.seed, decision, work.retrieval, slots[i])
         demand = request.values[i, policy.demand] if policy.demand >= 0 else 0.0
         if not demand > 0.0:
             demand = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import ColumnArrays
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.features.kernels.history_keys import history_key
 from scheduler.features.kernels.operations import fill
@@ -56,20 +55,3 @@ def refresh_nodes(
         if i + AHEAD < slots.size:
             prefetch_node(state, rows, slots[i + AHEAD])
         refresh_node(packed, arm, slots[i], workspace)
-
-
-@kernel
-def returned_slot(state: StateArrays, node: ColumnArrays, j: int) -> int:
-    """Return the slot to which node ``j`` of the log came back since it left, -1 if not, -2 if it cannot be determined.
-
-    When a node comes back, its row is made anew, and each entry the row reads is marked with its slot.
-    """
-    found = -1
-    for k in state.program.node_keys:
-        entry = find(state.history, history_key(state.program, k, node, j, node, j))
-        slot = state.history.row_reader[entry] - 1 if entry >= 0 else -1
-        if slot < 0:
-            return -2
-        if state.fleet.columns.keys[slot, 0] == node.keys[j, 0]:
-            found = slot
-    return found

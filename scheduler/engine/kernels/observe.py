@@ -9,9 +9,10 @@ from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES
 from scheduler.decisions.kernels.numbering import row_of
 from scheduler.decisions.kernels.open_places import find_open
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
-from scheduler.engine.kernels.node_rows import refresh_node, returned_slot
+from scheduler.engine.kernels.node_rows import refresh_node
 from scheduler.engine.kernels.reservations import give_back
 from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
+from scheduler.fleet.kernels.slot_table import first_slot, next_slot
 from scheduler.history.arrays import OutcomeArrays
 from scheduler.history.kernels.outcome_values import track
 from scheduler.runtime import atomics, lock_kernels
@@ -64,11 +65,11 @@ def observe(
     now: np.ndarray,
     changed: np.ndarray,
     workspace: PackedArrays[Workspace],
-) -> int:
+) -> None:
     """Fold outcomes into history, give back their uplink and refresh the rows of the nodes they change.
 
-    Returns how many outcomes are of nodes that left and may have come back to a slot that nothing here tells of. Where
-    there are such, or other arms, the state is stale until the caller has made their rows anew.
+    A node that left since its decision and came back is found by the key of its id. Where there are other arms, the
+    state is stale until the caller has made the rows of changed nodes anew in them.
 
     Parameters
     ----------
@@ -85,7 +86,7 @@ def observe(
     fleet, log = state.fleet, state.log
     request = ColumnArrays(fleet.columns.values, log.request_keys)
     node = ColumnArrays(fleet.columns.values, log.node_keys)
-    x, n_lost = work.x_outcome, 0
+    x, keys = work.x_outcome, fleet.columns.keys
     changed[0] = 0
     for i in range(row.size):
         prefetch_outcomes(state, rows, request, node, row, place, i)
@@ -100,20 +101,22 @@ def observe(
         log.state[r, s] = ANSWERED
         log.counters[N_OUTCOMES] += 1
         slot = log.slot[r, s]
-        if fleet.generation[slot] != log.generation[r, s]:
-            slot = returned_slot(state, node, at)
-            n_lost += slot == -2
-        if slot >= 0:
+        if fleet.generation[slot] == log.generation[r, s]:
             refresh_node(packed, arm, slot, workspace)
             mark_changed(changed, slot)
+        else:
+            slot = first_slot(fleet.slot_table, keys, log.node_keys[at, 0])
+            while slot >= 0:
+                refresh_node(packed, arm, slot, workspace)
+                mark_changed(changed, slot)
+                slot = next_slot(fleet.slot_table, keys, slot)
         # What history evicted for this outcome, other nodes' rows may still tell of.
         for other in range(state.history.evicted[0]):
             refresh_node(packed, arm, state.history.evicted[1 + other], workspace)
             mark_changed(changed, state.history.evicted[1 + other])
         state.history.evicted[0] = 0
-    if n_lost > 0 or changed.size > 1:
+    if changed.size > 1:
         atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
-    return n_lost
 
 
 @holds_gil
@@ -126,11 +129,12 @@ def observe_one(
     changed: np.ndarray,
     workspace: PackedArrays[Workspace],
 ) -> int:
-    """Do what `observe` does with one outcome, of the decision with an id; return a refusal of `find_open` instead."""
+    """Do what `observe` does with one outcome, of the decision with an id; return a refusal of `find_open`, or 0."""
     state, one = unpack_arrays(packed), unpack_arrays(outcome)
     one.row[0], one.place[0] = row_of(state.log, decision), find_open(state.log, decision, one.node[0])
     if one.place[0] < 0:
         return one.place[0]
     track(state.tracked.columns, state.tracked.log1p, one.outcomes, one.values)
     one.time[0] = now
-    return observe(packed, arm, one.row, one.place, one.values, one.time, changed, workspace)
+    observe(packed, arm, one.row, one.place, one.values, one.time, changed, workspace)
+    return 0

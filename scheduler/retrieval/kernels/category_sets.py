@@ -12,7 +12,6 @@ import numpy as np
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.retrieval.arrays import (
     FIRST_ROOM,
-    FIRST_SET,
     HALF_MOVED,
     KEY_WORDS,
     LIST_SIZE,
@@ -152,7 +151,7 @@ def remove_from_lists(index: IndexArrays, slot: int, s: int, at: int, j: int) ->
 def insert(index: IndexArrays, slot: int, s: int, key: int) -> int:
     """Return the place of a category in a node's table, which takes it in; -1 where there is no room."""
     sets = index.sets
-    if sets.heads[slot, s, SET_CLASS] < 0 and not resize(index, slot, s, FIRST_SET):
+    if sets.heads[slot, s, SET_CLASS] < 0 and not resize(index, slot, s, sets.first_class[s]):
         return -1
     at = probe(index, slot, s, key)
     if index.words[key_word(index, slot, s, at)] == key:
@@ -207,7 +206,7 @@ def shrink(index: IndexArrays, slot: int, s: int) -> None:
         give_block(index, first_word(index, slot, s), size)
         sets.heads[slot, s, SET_CLASS] = -1
         return
-    while size > FIRST_SET and 6 * n < capacity_of(index, s, size) and resize(index, slot, s, size - 1):
+    while size > sets.first_class[s] and 6 * n < capacity_of(index, s, size) and resize(index, slot, s, size - 1):
         size -= 1
 
 

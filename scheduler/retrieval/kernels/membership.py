@@ -41,8 +41,10 @@ def remove(index: IndexArrays, t: int, slot: int) -> None:
 
 
 @kernel
-def put(index: IndexArrays, slots: np.ndarray, keys: np.ndarray, first: int) -> int:
+def put(index: IndexArrays, slots: np.ndarray, keys: np.ndarray, listed: np.ndarray, first: int) -> int:
     """Enter nodes, or move them where their categories have changed; tiers whose key is the same are left alone.
+
+    A node that is not listed stands in no posting list, as if all its categories were null; its sets stay.
 
     Parameters
     ----------
@@ -50,6 +52,8 @@ def put(index: IndexArrays, slots: np.ndarray, keys: np.ndarray, first: int) -> 
         (n,) int32 of the nodes; those before ``first`` are done already.
     keys
         (slots, n_keys) uint64, the fleet's keys.
+    listed
+        (slots,) bool, whether requests may find the node.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def put(index: IndexArrays, slots: np.ndarray, keys: np.ndarray, first: int) -> 
             prefetch(keys, slots[i + AHEAD])
         slot = slots[i]
         for t in range(index.limits.size):
-            key = tier_key(keys, slot, index.node, t)
+            key = tier_key(keys, slot, index.node, t) if listed[slot] else np.int64(MISSING_KEY)
             is_put = put_node(index, t, slot, key) if index.sets.column[t] < 0 else put_set(index, t, slot, key)
             if not is_put:
                 return i

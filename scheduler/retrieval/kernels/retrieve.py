@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.retrieval.arrays import LIST_SIZE, LIST_START, IndexArrays, RetrievalWork
+from scheduler.retrieval.arrays import LIST_SIZE, LIST_START, IndexArrays, NodeTimes, RetrievalWork
 from scheduler.retrieval.kernels.blocklist import is_tier_blocked
 from scheduler.retrieval.kernels.posting_lists import find_list
 from scheduler.retrieval.kernels.tier_keys import tier_key
 from scheduler.runtime.jit import inlined, kernel
+from scheduler.runtime.prefetch import prefetch
 from scheduler.runtime.random import uniform
 
 AHEAD = 16
@@ -107,12 +108,69 @@ def replace_seen(
             n += 1
 
 
+@inlined
+def is_served_by(times: NodeTimes, slot: int) -> bool:
+    """Whether a node lives and is not quarantined."""
+    return times.now < times.alive_until[slot] and times.now >= times.quarantined_until[slot]
+
+
+@kernel
+def keep_living(times: NodeTimes, out: np.ndarray) -> int:
+    """Move the slots of nodes that may serve to the front of (n,) slots and return how many they are."""
+    n = 0
+    for c in range(out.size):
+        if c + AHEAD < out.size:
+            prefetch(times.alive_until, out[c + AHEAD])
+        slot = out[c]
+        out[n] = slot
+        n += is_served_by(times, slot)
+    return n
+
+
+@inlined
+def coprime_step(n: int) -> int:
+    """Return a step by which a walk round ``n`` places meets each once, neighbours far from each other."""
+    step = max(int(0.618 * n), 1)
+    while True:
+        a, b = n, step
+        while b > 0:
+            a, b = b, a % b
+        if a == 1:
+            return step
+        step += 1
+
+
+@kernel
+def add_living(
+    index: IndexArrays, posting: int, u: float, times: NodeTimes, work: RetrievalWork, out: np.ndarray, n: int
+) -> int:
+    """Write nodes of a list that may serve and were not seen behind the first ``n`` of ``out`` until it is full.
+
+    Walks round the list from a random place, ``u`` in [0, 1), and ends as soon as there are enough: of a list one in k
+    of which lives it reads about k times as many as are wanted, and at most each once. Returns how many there are.
+    """
+    size, start = index.lists[posting, LIST_SIZE], index.lists[posting, LIST_START]
+    at, step = min(int(u * size), size - 1), coprime_step(size)
+    for _ in range(size):
+        if n == out.size:
+            break
+        slot = index.arena[start + at]
+        at = at + step if at + step < size else at + step - size
+        place = find_seen(work.seen, slot)
+        if work.seen[place] < 0 and is_served_by(times, slot):
+            work.seen[place] = slot
+            out[n] = slot
+            n += 1
+    return n
+
+
 @kernel
 def retrieve(
     index: IndexArrays,
     keys: np.ndarray,
     i: int,
     blocklist: np.ndarray,
+    times: NodeTimes,
     seed: int,
     decision: int,
     work: RetrievalWork,
@@ -127,12 +185,17 @@ def retrieve(
 
     A tier of a category that the request does not want is left out, so that its places go to the next ones.
 
+    The index lists nodes as of a time a little before this call's. Where ``times`` says that some have fallen silent
+    since, others of the same tier are put in their places.
+
     Parameters
     ----------
     keys
         (n, n_keys) uint64 keys of requests; row ``i`` is this one's.
     blocklist
         See `BLOCKED_COLUMN`.
+    times
+        How long nodes live.
     seed, decision
         Fix the sample. Tier t uses draws (t + 1) * 2**32 and up of the decision.
     work
@@ -154,17 +217,23 @@ def retrieve(
         wanted = min(int(index.limits[t]), limit - n)
         draw = (t + 1) << 32
         u = uniform(seed, decision, draw)
+        before = n
         if n == 0:
             n = sample(index, posting, wanted, u, out)
-            continue
-        see(work.seen, out, known, n)
-        known = n
-        if index.lists[posting, LIST_SIZE] <= FULL_SCAN_RATIO * (wanted + n):
-            n += sample_fresh(index, posting, wanted, u, work, out[n:])
         else:
-            sample(index, posting, wanted, u, out[n:])
-            n += wanted
-            replace_seen(index, posting, seed, decision, draw + 1, work, out[known:n])
+            see(work.seen, out, known, n)
+            known = n
+            if index.lists[posting, LIST_SIZE] <= FULL_SCAN_RATIO * (wanted + n):
+                n += sample_fresh(index, posting, wanted, u, work, out[n:])
+            else:
+                sample(index, posting, wanted, u, out[n:])
+                n += wanted
+                replace_seen(index, posting, seed, decision, draw + 1, work, out[known:n])
+        if times.matter:
+            n = before + keep_living(times, out[before:n])
+            if n - before < wanted:
+                see(work.seen, out, known, n)
+                known = n = add_living(index, posting, u, times, work, out[: before + wanted], n)
     for c in range(n, out.size):
         out[c] = -1
     return n
@@ -175,6 +244,7 @@ def retrieve_batch(
     index: IndexArrays,
     keys: np.ndarray,
     blocklist: np.ndarray,
+    times: NodeTimes,
     seed: int,
     first: int,
     work: RetrievalWork,
@@ -188,8 +258,10 @@ def retrieve_batch(
         (n, n_keys) uint64.
     blocklist
         See `BLOCKED_COLUMN`.
+    times
+        How long nodes live.
     out
         (n, index.limit) int32, -1 past a request's candidates.
     """
     for i in range(keys.shape[0]):
-        retrieve(index, keys, i, blocklist, seed, first + i, work, out[i])
+        retrieve(index, keys, i, blocklist, times, seed, first + i, work, out[i])

@@ -26,14 +26,16 @@ def new(**columns):
 
 def test_new_rows_get_their_id_as_the_column():
     table = new()
-    slots = table.upsert([7, "box", 9], {"load": [1, 2, 3]})
+    table.upsert([7, "box", 9], {"load": [1, 2, 3]})
+    slots = table.slots([7, "box", 9])
     assert table.columns.keys[slots, KEY].tolist() == [id_key(7), id_key("box"), id_key(9)]
     assert table.columns.keys[slots, KEY].tolist() == table.columns.keys[slots, 0].tolist()
 
 
 def test_what_the_caller_gives_stands_and_stays():
     table = new()
-    slots = table.upsert([1, 2], {"id": ["box", None]})
+    table.upsert([1, 2], {"id": ["box", None]})
+    slots = table.slots([1, 2])
     table.upsert([1, 2, 3], {"load": [1, 2, 3]})
     assert table.columns.keys[slots, KEY].tolist() == [id_key("box"), MISSING_KEY]
 
@@ -42,14 +44,16 @@ def test_a_row_in_a_slot_used_before_gets_its_own_id():
     table = new()
     table.upsert([7], {})
     table.remove([7])
-    (slot,) = table.upsert(["box"], {})
+    table.upsert(["box"], {})
+    (slot,) = table.slots(["box"])
     assert table.columns.keys[slot, KEY] == id_key("box")
 
 
 @pytest.mark.parametrize("column", [Column(type="category"), Column(source="nodes")], ids=["telemetry's", "a number"])
 def test_another_column_of_that_name_is_left_missing(column):
     table = new(id=column)
-    (slot,) = table.upsert([7], {})
+    table.upsert([7], {})
+    (slot,) = table.slots([7])
     assert np.isnan(table.columns.values[slot]).all()
     assert table.columns.keys[slot, 1:].tolist() == [MISSING_KEY] * (table.schema.n_keys - 1)
 

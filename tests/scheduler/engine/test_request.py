@@ -1,6 +1,7 @@
 """One request and many are read by the same rules: the same arrays, or the same error."""
 
 import math
+import re
 from types import MappingProxyType
 
 import numpy as np
@@ -125,6 +126,11 @@ def test_the_key_of_one_integer_is_that_of_many(value):
     assert id_key(value) == int(id_keys(np.array([value], dtype))[0])
 
 
+def without_row(answered):
+    """The error of a batch of one, as a single call words it."""
+    return (answered[0], re.sub(r"^row 0, id .*?: ", "", answered[1])) if isinstance(answered, tuple) else None
+
+
 DECISIONS = st.integers(-1, 7) | st.sampled_from([2**70, True, "0", 1.0, np.int64(2), None])
 NODES = st.sampled_from([None, *IDS, 99, True, 1.5, np.int64(3)])
 CALLS = st.tuples(DECISIONS, NODES, OUTCOMES, st.floats(0, 20))
@@ -148,7 +154,7 @@ def test_outcomes_one_by_one_do_what_batches_do(model, nodes, calls):
                 [d], column_of_one(o, "outcome"), now=t, nodes=[n]
             )
         )
-        assert found == wanted
+        assert found == without_row(wanted)
         assert same(state(one), state(many))
         assert found is None or same(state(one), before)
 

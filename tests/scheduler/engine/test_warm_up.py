@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scheduler.spec import Candidates, Tier
 from tests.models import write_small
 from tests.schedulers import LEDGER, new, same, state
 
@@ -25,7 +26,7 @@ from numba.core.dispatcher import Dispatcher
 from scheduler import Model, Scheduler
 from tests.kernel_modules import KERNEL_MODULES
 
-sched = Scheduler(Model.load(sys.argv[1]), seed=1)
+sched = Scheduler(Model.load(sys.argv[1]), seed=1, forget_after=10.0)
 sched.warm_up()
 
 
@@ -45,6 +46,10 @@ with event.install_recorder("numba:compile") as compiled:
     many = sched.decide_batch({"client_id": [17, 18, 19]}, now=2.0)
     sched.observe_batch(many.id, {"ok": [True] * 3, "rtt_ms": [1.0, 2.0, 3.0]}, now=3.0)
     sched.score({"client_id": [17, 18]}, [[100, 101], [102, 103]], now=3.0)
+    sched.fleet.quarantine([100, 101], until=4.0)
+    sched.fleet.heartbeat([102, 103], alive_until=6.0)
+    for now in (5.0, 5.05, 7.0, 20.0):
+        sched.decide({"client_id": 17}, now=now)
     sched.fleet.remove([100, 399])
     sched.refresh()
 print(json.dumps([len(compiled.buffer), versions() - before]))
@@ -80,3 +85,9 @@ def test_decisions_are_those_of_a_scheduler_that_was_not_warmed_up(model):
         for field, mine in zip(ours._fields, ours, strict=True):
             np.testing.assert_array_equal(mine, getattr(theirs, field))
     assert same(state(warmed), state(other))
+
+
+def test_it_works_where_no_tier_finds_anybody_for_a_client_that_is_made_up(model):
+    sched = new(model, candidates=Candidates(limit=24, tiers=(Tier(name="carrier", match={"isp": "isp"}),)))
+    sched.warm_up()
+    assert sched.decide({"client_id": 17}, now=1.0).nodes

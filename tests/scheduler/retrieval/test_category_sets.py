@@ -151,3 +151,35 @@ def test_every_holder_has_the_same_chance(n, limit):
     assert counts[1::2].sum() == 0
     expected = draws * limit / n
     assert ((counts[::2] - expected) ** 2 / expected).sum() < n - 1 + 5 * np.sqrt(2 * (n - 1))
+
+
+@pytest.mark.parametrize("n", [1, 7, 14, 15, 16, 40, 300])
+def test_any_number_of_tiers_may_ask_for_one_set(n):
+    """With 15, a category and its places once had no room in a set's first block, and a look-up no end."""
+    tiers = [Tier(name=f"t{i}", match={"content": "content"}, limit=2) for i in range(n)]
+    world = World(*tiers, limit=600).put(dict.fromkeys(range(6), (1, "n")))
+    world.replace({slot: ["x", "y", "z"] for slot in range(5)})
+    check_arrays(world)
+    check(world, (1, "n", "y"), world.one((1, "n", "y")))
+    world.discard([(slot, "y") for slot in range(4)])
+    world.add([(slot, content) for slot in range(3) for content in range(40)])
+    check_arrays(world)
+    world.drop(range(6))
+    check_arrays(world)
+
+
+def test_a_node_that_is_not_listed_stands_in_no_list_and_keeps_its_sets():
+    world = World(HOLDERS, CARRIER, ANY, limit=20).put(dict.fromkeys(range(6), (1, "n")))
+    world.add([(slot, "film") for slot in range(6)])
+    listed = np.arange(len(world.keys)) >= 3
+    world.index.put(np.arange(3, dtype=np.int32), world.keys, listed)
+    assert sorted(world.one((1, "n", "film"))) == [3, 4, 5]
+    world.index.add(0, np.arange(2, dtype=np.int32), id_keys(["song", "song"]))
+    world.index.discard(0, np.array([2], np.int32), id_keys(["film"]))
+    assert world.one((9, "n", "song")) == world.one((9, "n", "none"))
+    world.index.put(np.arange(3, dtype=np.int32), world.keys)
+    for slot, content in ((0, "song"), (1, "song")):
+        world.held[slot][0].add(content)
+    world.held[2][0].discard("film")
+    check_arrays(world)
+    check(world, (1, "n", "film"), world.one((1, "n", "film")))

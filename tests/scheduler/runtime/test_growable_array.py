@@ -90,3 +90,16 @@ def test_a_table_of_many_rows_has_not_moved():
     assert address(first.values) == address(table.columns.values)
     assert address(first.keys) == address(table.columns.keys)
     assert table.ids_at(table.slots([0, STEP, 3 * STEP - 1])).tolist() == [0, STEP, 3 * STEP - 1]
+
+
+@pytest.mark.parametrize(("width", "dtype"), [((), np.int8), ((3,), np.float64), ((0,), np.int32), ((7,), np.int32)])
+def test_memory_touched_ahead_is_the_same_memory_and_unchanged(width, dtype):
+    array = GrowableArray(width, dtype, rows=10_000)
+    array.grow(100)[:] = 1
+    for n in (50, 200, 5_000, 20_000):
+        array.touch(n)
+    assert (array.used == 1).all()
+    assert (array.grow(9_000)[100:] == 0).all()
+    array.grow(30_000)  # moves
+    array.touch(40_000)
+    assert (array.used[:100] == 1).all()

@@ -13,7 +13,7 @@ from scheduler.history.outcome_codec import OutcomeCodec
 from scheduler.history.outcomes import outcome_names
 from scheduler.history.store import new_history
 from tests import models, twins
-from tests.schedulers import arrays
+from tests.schedulers import flat
 from training.features.replay import replay
 from training.telemetry import Categories, Entities, Telemetry
 
@@ -179,7 +179,7 @@ def test_a_replay_in_two_parts_is_one_replay():
     first = replay(telemetry(clients, nodes, rows[:cut]), SPEC, FEATURES, parts, end=rows[cut]["time"])
     second = replay(telemetry(clients, nodes, rows[cut:]), SPEC, FEATURES, parts)
     np.testing.assert_array_equal(np.concatenate([first, second]), every)
-    for a, b in zip(arrays(whole), arrays(parts), strict=True):
+    for a, b in zip(flat(whole), flat(parts), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -238,7 +238,7 @@ def test_serving_fills_the_rows_that_replay_does_bit_for_bit(model):
     hear_until(math.inf)
     np.testing.assert_array_equal(found, expected)
     learned = slice(None, -2)  # the last two say which node reads what, and a replay has no fleet
-    for ours, theirs in zip(arrays(sched.history[learned]), arrays(replayed_history[learned]), strict=True):
+    for ours, theirs in zip(flat(sched.history[learned]), flat(replayed_history[learned]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
