@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.columns.rows import Errors, Skipped
-from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT
 from scheduler.decisions.decision import Decision, Decisions
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
+from scheduler.engine.arm_control import ArmControl
+from scheduler.engine.counters import read_counters
 from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.state import State
-from scheduler.engine.warm_up import warm_arm, warm_up
+from scheduler.engine.warm_up import warm_up
 from scheduler.errors import InputError
 from scheduler.history.arrays import HistoryArrays
-from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 from scheduler.model.model import Model
-from scheduler.policy.compile import check_arm, check_swap, with_policy
+from scheduler.policy.compile import with_policy
 from scheduler.runtime.growable_array import MOST_ROWS
 from scheduler.spec import Spec
 
@@ -32,7 +32,7 @@ REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
 
 
-class Scheduler:
+class Scheduler(ArmControl):
     """Decides which nodes serve a request, and learns from what came of it.
 
     All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:
@@ -109,11 +109,6 @@ class Scheduler:
         self.state.join(Arm(model, self.state.index, self.state.lock))
         self.clients = self.state.clients
         self.fleet = self.state.fleet
-
-    @property
-    def model(self) -> Model:
-        """The model in charge, under the policy in force."""
-        return self.state.arms[0].model
 
     def decide(
         self,
@@ -326,100 +321,6 @@ class Scheduler:
         time = check_time(now)
         return self.state.lock.read(engine.features, self.state, None, requests, candidates, time)
 
-    def prepare(self, model: Model, spec: Spec | None = None) -> Arm:
-        """Make an arm of another model that decides over the same state, beside the one in charge.
-
-        Its forest rows are computed and its code is warmed while decisions and changes go on; no step holds a lock
-        longer than a millisecond. From then on its rows follow every change. Pass the arm to `swap`, or to `decide`
-        as a challenger, and to `release` when it is not needed any more.
-
-        Parameters
-        ----------
-        model
-            Of the same fingerprint as the state.
-        spec
-            As for `Scheduler`.
-
-        Returns
-        -------
-        Arm
-
-        Raises
-        ------
-        InputError
-            If the model, or its spec's candidates, ledger or sets, do not fit the state. Nothing changed.
-        """
-        model = model if spec is None else with_policy(model, spec)
-        check_arm(self.state.spec, model.spec)
-        arm = Arm(model, self.state.index, self.state.lock)
-        self.state.join(arm)
-        try:
-            warm_arm(self.state, arm)
-        except BaseException:  # interrupted: nobody will release it
-            self.state.leave(arm)
-            raise
-        return arm
-
-    def swap(self, arm: Arm | Model, spec: Spec | None = None) -> Arm:
-        """Put an arm in charge between two decisions; return the one that was in charge.
-
-        History, reservations and open decisions stay: outcomes of earlier decisions go on teaching. The earlier arm
-        goes on following the state until it is released, so that ``swap(earlier)`` is immediate.
-
-        Parameters
-        ----------
-        arm
-            From `prepare` or an earlier `swap`; or a model, which is prepared first.
-        spec
-            As for `prepare`, with a model.
-
-        Returns
-        -------
-        Arm
-
-        Raises
-        ------
-        InputError
-            As `prepare`, or if the arm was released. Nothing changed.
-        """
-        if isinstance(arm, Model):
-            arm = self.prepare(arm, spec)
-        return self.state.put_in_charge(arm)
-
-    def release(self, arm: Arm) -> None:
-        """Let go of an arm that is not in charge; it must not decide any more.
-
-        Raises
-        ------
-        InputError
-            If it is in charge, or was released.
-        """
-        self.state.leave(arm)
-
-    def set_policy(self, spec: Spec) -> None:
-        """Decide by another spec's utility, exploration and spread limits from the next request on.
-
-        Fleet, history, reservations and open decisions stay as they are, and nothing is compiled.
-
-        Parameters
-        ----------
-        spec
-            Of the same fingerprint, candidates, sets of categories and ledger, and as many nodes in a slate and
-            alternatives.
-
-        Raises
-        ------
-        InputError
-            If it is another kind of spec: make a new `Scheduler` of that. Nothing changed.
-        """
-        self.state.lock.write(self._set_policy, spec)
-
-    def _set_policy(self, spec: Spec) -> None:
-        old = self.state.arms[0]
-        model = with_policy(old.model, spec)
-        check_swap(old.model.spec, model.spec)
-        self.state.replace(old, old.with_model(model, self.state.index))
-
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
 
@@ -430,23 +331,8 @@ class Scheduler:
         warm_up(self.state, self.state.arms[0])
 
     def counters(self) -> dict[str, int]:
-        """Return how much was decided, explored, observed, expired, forgotten, held and let go."""
-        counters, tables = self.state.log.arrays.counters, table_counters(self.state.history)
-        return {
-            "decisions": int(counters[NEXT]),
-            "explored": int(counters[N_EXPLORED]),
-            "outcomes": int(counters[N_OUTCOMES]),
-            "expired": int(counters[N_EXPIRED]),
-            "forgotten": int(counters[N_FORGOTTEN]),
-            "history_capacity": self.state.history_capacity,
-            "history_entries": int(tables[HISTORY][0]),
-            "history_evicted": int(tables[HISTORY][1]),
-            "latent_factors_evicted": int(tables[LATENT_FACTORS][1]),
-            "change_points_evicted": int(tables[CHANGE_POINTS][1]),
-            "nodes": len(self.fleet),
-            "nodes_forgotten": self.fleet.n_forgotten,
-            "clock_steps_back": self.state.clock.steps_back,
-        }
+        """Return how much was decided, explored, observed, expired, forgotten, held and evicted."""
+        return read_counters(self.state)
 
     def refresh(self) -> None:
         """Recompute every node's forest row, after history was filled from outside; others call meanwhile."""

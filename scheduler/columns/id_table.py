@@ -174,6 +174,7 @@ class IdTable:
         """
         raw = {name: as_sequence(column) for name, column in columns.items()}
         rows, skipped = self.reader.read(ids, raw, errors)
+        self.check_room(rows.names)
         for at in in_parts(len(rows.names)):
             self.touch_ahead(at.stop - at.start)
             self._lock.write(self._upsert, rows.part(at))
@@ -183,6 +184,18 @@ class IdTable:
         """Ask the system for the memory of ``n`` further rows, and of a step of growth; needs no lock."""
         self._values.touch(len(self) + n + STEP)
         self._keys.touch(len(self) + n + STEP)
+
+    def check_room(self, names: list[Id]) -> None:
+        """Raise `InputError` if with these ids there would be more rows than there may be."""
+        if self._count + len(names) > self._most:
+            self._check_bound(int((self.find(names) < 0).sum()))
+
+    def _check_bound(self, n_new: int) -> None:
+        if self._count + n_new > self._most:
+            message = (
+                f"{self.what}: expected {self._most:,} in all at most, found {self._count:,} and {n_new:,} new ones"
+            )
+            raise InputError(message)
 
     def place(self, rows: Rows) -> Placement:
         """Return where `put` will write rows, and make room; the caller holds the lock as a writer.
@@ -195,11 +208,7 @@ class IdTable:
         slots = self.find(rows.names)
         new = slots < 0
         n_new, n_free = int(new.sum()), len(self._free)
-        if self._count + n_new > self._most:
-            message = (
-                f"{self.what}: expected {self._most:,} in all at most, found {self._count:,} and {n_new:,} new ones"
-            )
-            raise InputError(message)
+        self._check_bound(n_new)
         reused = self._free[n_free - min(n_new, n_free) :][::-1]
         top = self._count + n_free
         slots[new] = [*reused, *range(top, top + n_new - len(reused))]

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sized
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Mapping, Sized
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
-from scheduler.columns.ids import FEW, Id, Ids, plain_list, present_keys
-from scheduler.columns.rows import Errors, Rows, Skipped, as_sequence, check_errors, check_known, left_out
+from scheduler.columns.ids import Id, Ids, plain_list, present_keys
+from scheduler.columns.rows import Errors, Rows, Skipped, as_sequence, check_errors
 from scheduler.columns.schema import Schema
 from scheduler.errors import InputError
 from scheduler.fleet.arrays import RETURNS, FleetArrays
 from scheduler.fleet.category_names import CategoryNames
 from scheduler.fleet.hooks import NO_HOOKS, Hooks, SetColumns
 from scheduler.fleet.node import Node, read_node
-from scheduler.fleet.presence import HOLD, HOLDS
+from scheduler.fleet.node_writer import NodeWriter
+from scheduler.fleet.presence import HOLDS
 from scheduler.fleet.store import NodeStore, check_time
 from scheduler.runtime.growable_array import MOST_ROWS
-from scheduler.runtime.parts import LIGHT_PART, PART, PAUSE, in_parts
+from scheduler.runtime.parts import PART, PAUSE, in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
 LISTING = 65_536
 """Slots looked through at once for silent nodes: some 0.1 ms."""
-
-PAIRS = 4_096
-"""Pairs of a node and a category that are changed while the lock is held once: one or two milliseconds."""
-
-PairChange: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.uint64]], None]
-"""Told slots and keys of categories, as many of each."""
 
 
 class Fleet:
@@ -86,6 +79,7 @@ class Fleet:
         self._lock = ReadWriteLock() if lock is None else lock
         self._store = NodeStore(schema, capacity, self._lock, hooks, sets, most)
         self._store.presence.forget_after(float(forget_after))
+        self._writer = NodeWriter(self._store, self._lock)
         self._names = CategoryNames()
         self.table = self._store.table
 
@@ -165,8 +159,9 @@ class Fleet:
             If an id or a value is wrong; the message names the row and the id. Nothing changed.
         """
         rows, skipped = self._read(ids, columns or {}, alive_until, errors)
-        self._in_holds(len(rows.names), lambda at: self._store.write(rows.part(at), alive_until))
-        self._add_rest(rows)
+        self.table.check_room(rows.names)
+        self._writer.in_holds(len(rows.names), lambda at: self._store.write(rows.part(at), alive_until))
+        self._writer.add_rest(rows)
         return skipped
 
     def update(
@@ -189,8 +184,10 @@ class Fleet:
         # One part is looked at while the lock is held.
         is_strict = errors == "raise" and isinstance(ids, Sized) and len(ids) <= PART
         rows, skipped = self._read(ids, columns or {}, alive_until, errors, None if is_strict else self.table)
-        self._in_holds(len(rows.names), lambda at: self._write_held(rows.part(at), alive_until, is_strict=is_strict))
-        self._add_rest(rows)
+        self._writer.in_holds(
+            len(rows.names), lambda at: self._writer.write_held(rows.part(at), alive_until, is_strict=is_strict)
+        )
+        self._writer.add_rest(rows)
         return skipped
 
     def remove(self, ids: Ids) -> None:
@@ -202,7 +199,7 @@ class Fleet:
             If one is not held. Nothing changed.
         """
         names = self.table.reader.read(ids, {})[0].names
-        self._for_held(names, "raise", self._store.remove, PART)
+        self._writer.for_held(names, "raise", self._store.remove, PART)
 
     def add(self, ids: Ids, column: str, values: Ids) -> None:
         """Add to the sets of nodes, such as contents that they hold from now on.
@@ -223,12 +220,12 @@ class Fleet:
             nor string, or there are not as many values as ids. Nothing changed.
         """
         keeper, number, names, keys = self._pairs(ids, column, values)
-        self._in_pairs(names, keys, lambda slots, of: keeper.add(number, slots, of))
+        self._writer.in_pairs(names, keys, lambda slots, of: keeper.add(number, slots, of))
 
     def discard(self, ids: Ids, column: str, values: Ids) -> None:
         """Take values out of the sets of nodes; as `add`, and one that the node does not hold is no error."""
         keeper, number, names, keys = self._pairs(ids, column, values)
-        self._in_pairs(names, keys, lambda slots, of: keeper.discard(number, slots, of))
+        self._writer.in_pairs(names, keys, lambda slots, of: keeper.discard(number, slots, of))
 
     def holds(self, ids: Ids, column: str, values: Ids) -> NDArray[np.bool_]:
         """Return whether the nodes' sets have the values, (n,); parameters and errors as of `add`."""
@@ -263,12 +260,12 @@ class Fleet:
         check_time("alive_until", alive_until)
         check_errors(errors)
         names = self.table.reader.names(ids)
-        return self._for_held(names, errors, lambda part: self._store.hear(part, alive_until))
+        return self._writer.for_held(names, errors, lambda part: self._store.hear(part, alive_until))
 
     def quarantine(self, ids: Ids, *, until: float) -> None:
         """Set nodes aside until a time in seconds; raises like `remove`."""
         check_time("until", until)
-        self._for_held(self.table.reader.names(ids), "raise", lambda part: self._store.quarantine(part, until))
+        self._writer.for_held(self.table.reader.names(ids), "raise", lambda part: self._store.quarantine(part, until))
 
     def is_due(self, now: float) -> bool:
         """Whether `advance` has something to do at a time in seconds; fast, because every decision asks."""
@@ -306,89 +303,6 @@ class Fleet:
         rows, skipped = self.table.reader.read(ids, raw, errors, known)
         self._names.learn(rows, raw, skipped)
         return rows, skipped
-
-    def _for_held(
-        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int], most: int = LIGHT_PART
-    ) -> list[Skipped]:
-        """Change nodes; those not held are refused or left out.
-
-        One part is looked at and changed while the lock is held once. Of more, those that another thread removes
-        between the two are passed over.
-        """
-        done = 0
-        if len(names) > most:
-            names, skipped = self._known(names, errors)
-        else:
-            names, skipped, done = self._lock.write(self._change_known, names, errors, change)
-        if done < len(names):
-            self._in_holds(len(names) - done, lambda at: change(names[done + at.start : done + at.stop]), most)
-        return skipped
-
-    def _change_known(
-        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int]
-    ) -> tuple[list[Id], list[Skipped], int]:
-        """Return ids that are held, which were left out, and how many of the first were changed."""
-        names, skipped = self._known(names, errors)
-        return names, skipped, change(names)
-
-    def _known(self, names: list[Id], errors: Errors) -> tuple[list[Id], list[Skipped]]:
-        """Return ids that are held, and which were left out."""
-        if all(all(map(self.table.holds, names[at])) for at in in_parts(len(names), LIGHT_PART)):
-            return names, []
-        bad: dict[int, InputError] = {}
-        check_known(names, self.table, bad)
-        skipped = left_out(names, bad, errors) if bad else []
-        return [name for i, name in enumerate(names) if i not in bad], skipped
-
-    def _write_held(self, rows: Rows, alive_until: float | None, *, is_strict: bool) -> int:
-        """Change the first of some nodes and return how many; those removed since they were read are passed over."""
-        held = self.table.find(rows.names) >= 0
-        if held.all():
-            return self._store.write(rows, alive_until)
-        if is_strict:
-            self._known(rows.names, "raise")
-        done = self._store.write(rows.only(held), alive_until) if held.any() else 0
-        return int(np.flatnonzero(held)[done - 1]) + 1 if 0 < done < held.sum() else len(held)
-
-    def _in_holds(self, n: int, write: Callable[[slice], int], most: int = PART) -> None:
-        """Call ``write`` with the lock held, told which rows are next, until it has done all; it returns how many."""
-        done = 0
-        while done < n:
-            if done:
-                time.sleep(PAUSE)
-            if n > FEW:
-                self._store.touch_ahead(min(n - done, most))
-            done += self._lock.write(write, slice(done, min(done + most, n)))
-
-    def _add_rest(self, rows: Rows) -> None:
-        """Add what of large sets was not written with its node."""
-        for column, sets in rows.sets.items():
-            _, of, keys = sets.cut(HOLD)
-            if keys.size:
-                keeper, number = self._store.set_columns(column)
-                self._change_held([rows.names[i] for i in of.tolist()], keys, partial(keeper.add, number))
-
-    def _in_pairs(self, names: list[Id], keys: NDArray[np.uint64], change: PairChange) -> None:
-        """Change pairs of nodes and categories, or none where a node is not held."""
-        if len(names) <= PAIRS:
-            self._lock.write(lambda: self._change_pairs(change, self.table.slots(names), keys))
-            return
-        for at in in_parts(len(names), PAIRS):
-            self.table.slots(names[at])
-        self._change_held(names, keys, change)
-
-    def _change_held(self, names: list[Id], keys: NDArray[np.uint64], change: PairChange) -> None:
-        """Change pairs of nodes and categories, but of nodes that left meanwhile."""
-
-        def change_some(at: slice) -> int:
-            slots = self.table.find(names[at])
-            self._change_pairs(change, slots[slots >= 0], keys[at][slots >= 0])
-            return len(slots)
-
-        self._in_holds(len(names), change_some, PAIRS)
-
-    def _change_pairs(self, change: PairChange, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> None:
-        self._lock.commit(lambda: change(slots, keys))
 
     def _pairs(self, ids: Ids, column: str, values: Ids) -> tuple[SetColumns, int, list[Id], NDArray[np.uint64]]:
         """Return who keeps a set column, its number, nodes of which some may be unknown, and keys of categories."""
