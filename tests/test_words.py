@@ -48,7 +48,7 @@ def test_every_name_in_the_glossary_is_one_of_the_code(name):
 def test_every_public_class_and_call_has_its_word():
     public = [getattr(scheduler, name) for name in scheduler.__all__]
     errors = {value.__name__ for value in public if isinstance(value, type) and issubclass(value, FoglineError)}
-    calls = {f"Scheduler.{name}" for name in vars(Scheduler) if not name.startswith("_")}
+    calls = {f"Scheduler.{name}" for name in dir(Scheduler) if not name.startswith("_")}
     assert ({*scheduler.__all__} - errors) | calls <= {*NAMES}
 
 

@@ -45,13 +45,12 @@ def read_node(id_: Id, slot: int, schema: Schema, arrays: FleetArrays, names: Ca
     values, keys = arrays.columns.values[slot].tolist(), arrays.columns.keys[slot].tolist()
     columns: dict[str, Value] = {}
     for name, column in schema.columns.items():
-        at = schema.offsets[name]
         if column.type == "category":
             columns[name] = names.name_of(keys[schema.key_columns[name]], (keys[0], id_))
-        elif column.size == 1:
-            columns[name] = _number(values[at])
-        else:
-            columns[name] = tuple(map(_number, values[at : at + column.size]))
+            continue
+        at = schema.offsets[name]
+        vector = tuple(map(_number, values[at : at + column.size]))
+        columns[name] = vector if column.type == "vector" else vector[0]
     return Node(
         id_,
         columns,

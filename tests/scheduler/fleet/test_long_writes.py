@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from scheduler import Scheduler, UnknownNodeError
-from scheduler.fleet.fleet import PAIRS, Fleet
+from scheduler.fleet.fleet import Fleet
 from scheduler.fleet.hooks import Hooks
+from scheduler.fleet.node_writer import PAIRS
 from scheduler.fleet.presence import HOLD
 from scheduler.runtime.parts import LIGHT_PART, PART
 from scheduler.runtime.read_write_lock import ReadWriteLock
