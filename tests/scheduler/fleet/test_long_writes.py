@@ -27,19 +27,17 @@ class TimedLock(ReadWriteLock):
 
     def __init__(self):
         super().__init__()
-        self.times, self.depth, self.start = [], 0, 0.0
+        self.times = []
 
-    def __enter__(self):
-        super().__enter__()
-        self.depth += 1
-        if self.depth == 1:
-            self.start = time.thread_time()
+    def write(self, function, *args, **kwargs):
+        def timed():
+            start = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.times.append(time.thread_time() - start)
 
-    def __exit__(self, *error):
-        self.depth -= 1
-        if self.depth == 0:
-            self.times.append(time.thread_time() - self.start)
-        super().__exit__(*error)
+        return super().write(timed)
 
     def holds_of(self, call):
         """Seconds of each hold of a call."""
@@ -50,7 +48,8 @@ class TimedLock(ReadWriteLock):
 
 def timed(scheduler):
     lock = TimedLock()
-    for part in (scheduler.state, scheduler.fleet, scheduler.fleet.table, scheduler.clients):
+    fleet = scheduler.fleet
+    for part in (scheduler.state, fleet, fleet.table, fleet._store, fleet._writer, scheduler.clients):  # noqa: SLF001
         for name in ("lock", "_lock"):
             if name in vars(part):
                 setattr(part, name, lock)
