@@ -56,7 +56,8 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     state.clients.upsert([0], {})
     for candidates in [None] * WARM_CALLS + [[ids[:2]]]:
         decision = state.lock.read(engine.decide, state, other, {client: 0}, candidates, NO_BLOCKLIST, 0.0)
-        engine.observe(state, decision.id, {"ok": False}, 0.0, next(iter(decision.nodes), None))
+        for node in decision.nodes[:1]:
+            engine.observe(state, decision.id, {"ok": False}, 0.0, node)
     for candidates in (None, [ids[:2]]):  # tiers may find nobody for a client that is made up
         _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, candidates, None, None, 0.0)
         if nodes[0, 0] is not None:

@@ -56,7 +56,7 @@ WRONG = {
     "a value": (
         lambda s, i: s.observe_batch(i, {"ok": [True] * 3, "rtt_ms": [1, 2, 1e9]}, now=1.0),
         InputError,
-        "row 2, id 2: outcome 'rtt_ms': expected a finite number",
+        "row 2, id 2: outcome 'rtt_ms': expected a finite 32-bit number",
     ),
     "a time": (
         lambda s, i: s.observe_batch(i, {"ok": [False] * 3}, now=[1.0, math.nan, 2.0]),
@@ -73,7 +73,11 @@ WRONG = {
         InputError,
         "'q'",
     ),
-    "a length": (lambda s, i: s.observe_batch(i, {"ok": [False] * 2}, now=1.0, errors="skip"), InputError, "3 of them"),
+    "a length": (
+        lambda s, i: s.observe_batch(i, {"ok": [False] * 2}, now=1.0, errors="skip"),
+        InputError,
+        "outcome ok: expected 3 values, found 2",
+    ),
     "a far time": (
         lambda s, i: s.observe_batch(i, {"ok": [False] * 3}, now=1e12, errors="skip"),
         InputError,
