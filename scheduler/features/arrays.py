@@ -56,6 +56,9 @@ class FeatureProgram(NamedTuple):
     change_points
         (n_kinds, 4) int32, for each kind of group its value, the history keys of group and member, and the place in a
         history row of the weight that is above 0 if there was a last value.
+    key_seeds, model_seeds, kind_seeds
+        (n_history_keys,), (n_models,) and (n_kinds,) uint64, with which the keys of their entries begin; see
+        `scheduler.features.definitions`.
     node_keys
         History keys that node features read, int32.
     category_start, category_keys, category_codes
@@ -76,6 +79,9 @@ class FeatureProgram(NamedTuple):
     chains: NDArray[np.int32]
     models: NDArray[np.int32]
     change_points: NDArray[np.int32]
+    key_seeds: NDArray[np.uint64]
+    model_seeds: NDArray[np.uint64]
+    kind_seeds: NDArray[np.uint64]
     node_keys: NDArray[np.int32]
     category_start: NDArray[np.int32]
     category_keys: NDArray[np.uint64]

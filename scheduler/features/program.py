@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import id_keys
 from scheduler.columns.schema import Schema, Vocabulary
+from scheduler.features import definitions
 from scheduler.features.arrays import (
     NODE,
     OP_AGE,
@@ -120,6 +121,9 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         chains=_chains(spec),
         models=_latent_factors(spec),
         change_points=_change_points(spec),
+        key_seeds=definitions.seeds(definitions.history_keys(spec)),
+        model_seeds=definitions.seeds(definitions.latent_factors(spec)),
+        kind_seeds=definitions.seeds(definitions.change_points(spec)),
         node_keys=np.unique(args[(owners == NODE) & ~np.isin(op, (OP_NODE, OP_NODE_CATEGORY)), 0]).astype(np.int32),
         category_start=start,
         category_keys=keys,

@@ -17,8 +17,8 @@ def history_key(
     program: FeatureProgram, k: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
 ) -> np.uint64:
     """Return history key ``k`` of request ``i`` and node ``j``; `MISSING_KEY` if any part is missing."""
-    # Starting from the key's own number keeps equal parts of different keys apart.
-    key = np.uint64(k + 1)
+    # Starting from the key's own seed keeps equal parts of different keys apart.
+    key = program.key_seeds[k]
     for p in range(program.n_parts[k]):
         column = program.parts[k, p]
         part = node.keys[j, column] if program.part_side[k, p] else request.keys[i, column]
@@ -33,13 +33,15 @@ def model_key(
     program: FeatureProgram, m: int, side: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int
 ) -> np.uint64:
     """Return the key of request ``i`` (side 0) or node ``j`` (side 1) in latent factors ``m``."""
-    return latent_factors.entity_key(history_key(program, program.models[m, 1 + side], request, i, node, j), m)
+    key = history_key(program, program.models[m, 1 + side], request, i, node, j)
+    return latent_factors.entity_key(key, program.model_seeds[m])
 
 
 @inlined
 def group_key(program: FeatureProgram, g: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int) -> np.uint64:
     """Return the key of the group of request ``i`` and node ``j`` in change points of kind ``g``."""
-    return latent_factors.entity_key(history_key(program, program.change_points[g, 1], request, i, node, j), g)
+    key = history_key(program, program.change_points[g, 1], request, i, node, j)
+    return latent_factors.entity_key(key, program.kind_seeds[g])
 
 
 @inlined

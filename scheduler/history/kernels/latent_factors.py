@@ -45,11 +45,11 @@ from scheduler.runtime.jit import inlined, kernel
 
 
 @inlined
-def entity_key(key: np.uint64, m: int) -> np.uint64:
-    """Return the key of a client or node in model ``m``: its history key, mixed with the model's number."""
+def entity_key(key: np.uint64, seed: np.uint64) -> np.uint64:
+    """Return the key of a client or node in a model: its history key, mixed with the model's seed."""
     if key == np.uint64(MISSING_KEY):
         return key
-    key = mix(key, np.uint64(m + 1))
+    key = mix(key, seed)
     return key if key != np.uint64(MISSING_KEY) else np.uint64(1)
 
 

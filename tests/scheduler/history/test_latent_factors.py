@@ -25,7 +25,7 @@ def fresh(text=models.EXTENDED):
 
 
 def key(side, number):
-    return np.uint64(entity_key(np.uint64(1_000 * (side + 1) + number), 0))
+    return np.uint64(entity_key(np.uint64(1_000 * (side + 1) + number), np.uint64(1)))
 
 
 def tell(factors, client, node, x, now):
@@ -160,10 +160,10 @@ def test_without_a_key_or_a_value_nothing_is_learned(client, node, x):
 def test_models_of_one_table_know_nothing_of_each_other():
     factors = fresh()
     pair = np.uint64(5), np.uint64(6)
-    update(factors, 0, *(np.uint64(entity_key(k, 0)) for k in pair), 1.0, 0.0)
+    update(factors, 0, *(np.uint64(entity_key(np.uint64(k), np.uint64(1))) for k in pair), 1.0, 0.0)
     assert not factors.levels[1].any()
-    assert [find(factors, np.uint64(entity_key(k, 1))) for k in pair] == [-1, -1]
-    assert entity_key(np.uint64(0), 1) == 0
+    assert [find(factors, np.uint64(entity_key(np.uint64(k), np.uint64(2)))) for k in pair] == [-1, -1]
+    assert entity_key(np.uint64(0), np.uint64(2)) == 0
 
 
 def test_memory_is_bounded_and_a_client_never_shares_a_row_with_its_node():
