@@ -12,6 +12,7 @@
     │   └── DuplicateOutcomeError  a second outcome for the same node of a decision
     ├── ForestError            a forest that cannot be represented
     ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
+    ├── SnapshotError          a snapshot that is damaged, incomplete or of another kind
     ├── RegistryError          the model registry cannot be reached or lacks the model
     │   └── RegistryDownError      it does not answer
     │       ├── RegistryBusyError      other processes hold it for too long
@@ -43,6 +44,8 @@ __all__ = [
     "RegistryBusyError",
     "RegistryDownError",
     "RegistryError",
+    "SnapshotError",
+    "SnapshotWarning",
     "SpecError",
     "UnknownDecisionError",
     "UnknownNodeError",
@@ -89,6 +92,10 @@ class ArtifactError(FoglineError):
     """An artifact is damaged, incomplete, or made for another spec or format version."""
 
 
+class SnapshotError(FoglineError):
+    """A snapshot is torn, changed, of another format or of another spec, or cannot be written."""
+
+
 class RegistryError(FoglineError):
     """The model registry cannot be reached, or has no such model, version or alias."""
 
@@ -115,6 +122,10 @@ class LockTimeoutError(FoglineError):
 
 class ForkError(FoglineError):
     """A process was forked while a thread was changing the scheduler: the child's copy is of no use."""
+
+
+class SnapshotWarning(UserWarning):
+    """The newest snapshot is damaged, and an older one was used in its place."""
 
 
 class KernelCacheWarning(UserWarning):

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.columns.rows import Errors, Skipped
 from scheduler.decisions.decision import Decision, Decisions
-from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
-from scheduler.engine.arm_control import ArmControl
 from scheduler.engine.counters import read_counters
 from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.request import check_time, column_of_one
+from scheduler.engine.settings import Settings, check_settings
 from scheduler.engine.state import State
 from scheduler.engine.warm_up import warm_up
 from scheduler.errors import InputError
+from scheduler.fleet.fleet import Fleet
 from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
 from scheduler.policy.compile import with_policy
-from scheduler.runtime.growable_array import MOST_ROWS
+from scheduler.snapshot.snapshot_control import SnapshotControl
 from scheduler.spec import Spec
 
-REMEMBERED = 65_536
-"""Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
 
-
-class Scheduler(ArmControl):
+class Scheduler(SnapshotControl):
     """Decides which nodes serve a request, and learns from what came of it.
 
     All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:
@@ -79,36 +76,22 @@ class Scheduler(ArmControl):
     >>> sched.observe(d.id, {"ok": True, "rtt_ms": 31.0}, now=0.1)  # doctest: +SKIP
     """
 
-    def __init__(  # noqa: PLR0913 - one keyword for each setting
-        self,
-        model: Model,
-        spec: Spec | None = None,
-        *,
-        seed: int = 0,
-        remember: int = REMEMBERED,
-        first_id: int | None = None,
-        history_capacity: int | None = None,
-        max_nodes: int = MOST_ROWS,
-        forget_after: float = math.inf,
-    ) -> None:
-        first = new_first_id() if first_id is None else first_id
-        for name, value, low in (("seed", seed, 0), ("remember", remember, 1), ("first_id", first, 0)):
-            _check_integer(name, value, low, LAST_ID)
-        _check_integer("max_nodes", max_nodes, 1, MOST_ROWS)
+    def __init__(self, model: Model, spec: Spec | None = None, **settings: Unpack[Settings]) -> None:
+        if not isinstance(model, Model):
+            message = f"model: expected a Model, such as from Model.load(folder), found {model!r}"
+            raise InputError(message)
         model = model if spec is None else with_policy(model, spec)
-        self.state = State(
-            model.spec,
-            model.features,
-            seed=int(seed),
-            remember=int(remember),
-            first_id=int(first),
-            history_capacity=history_capacity,
-            max_nodes=int(max_nodes),
-            forget_after=forget_after,
-        )
-        self.state.join(Arm(model, self.state.index, self.state.lock))
-        self.clients = self.state.clients
-        self.fleet = self.state.fleet
+        self._begin(State(model.spec, model.features, **check_settings(settings)), model)
+
+    @property
+    def fleet(self) -> Fleet:
+        """The nodes."""
+        return self.state.fleet
+
+    @property
+    def clients(self) -> IdTable:
+        """What is known of clients."""
+        return self.state.clients
 
     def decide(
         self,
@@ -345,10 +328,3 @@ class Scheduler(ArmControl):
         `training.features.replay.replay` fills them from telemetry; call `refresh` afterwards.
         """
         return self.state.history
-
-
-def _check_integer(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int | np.integer) or not low <= value <= high:
-        bound = f"{low} or more" if high == LAST_ID else f"{low} to {high}"
-        message = f"{name}: expected an integer of {bound}, found {value!r}"
-        raise InputError(message)

@@ -269,6 +269,12 @@ class IdTable:
         self.columns.values[slots] = np.nan
         self.columns.keys[slots] = MISSING_KEY
 
+    def load(self, names: list[Id], rows: ColumnArrays) -> None:
+        """Add rows as a snapshot has them; the caller holds the lock as a writer, and nobody else calls yet."""
+        placed = self.place(Rows(names, rows.keys[:, 0], {}, {}))
+        self.put(placed)
+        self.columns.values[placed.slots], self.columns.keys[placed.slots] = rows
+
     def _upsert(self, rows: Rows) -> None:
         placed = self.place(rows)
         self._lock.commit(lambda: self.put(placed))

@@ -142,7 +142,8 @@ class DecisionRing:
     def begin_ids(self, first_id: int) -> None:
         """Give the next decisions ids from ``first_id`` on, or after the last one; those of earlier ones stay known."""
         counters, last = self.arrays.counters, self.next_id()
-        counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
+        if counters[NEXT] > counters[FIRST_NUMBER]:
+            counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
         counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, last), counters[NEXT]
 
     def check_id(self, decision: object) -> int:

@@ -60,6 +60,8 @@ class State:
     ----------
     lock
         Held by whoever reads or changes the state.
+    settings
+        All but the first id, as a snapshot keeps them.
     request_codec, outcome_codec
         Read what callers pass in.
     outcome
@@ -81,6 +83,13 @@ class State:
         forget_after: float = math.inf,
     ) -> None:
         self.spec, self.features = spec, features
+        self.settings: dict[str, int | float | None] = {
+            "seed": seed,
+            "remember": remember,
+            "history_capacity": history_capacity,
+            "max_nodes": max_nodes,
+            "forget_after": forget_after,
+        }
         self.lock = ReadWriteLock()
         self.lock.repair, self.lock.on_fork = self.refresh_all, self._after_fork
         self.clock = Clock()

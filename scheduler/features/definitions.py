@@ -1,7 +1,7 @@
 """What the tables of history keep, by definition: specs that define it alike share entries.
 
-A history key, a model of latent factors and a kind of change points is defined by what it is made of, not by its name or
-its place in a spec. The hash of that definition begins every key of its entries.
+A history key, a model of latent factors and a kind of change points is defined by what it is made of, not by its name
+or its place in a spec. The hash of that definition begins every key of its entries.
 """
 
 from __future__ import annotations

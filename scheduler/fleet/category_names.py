@@ -41,6 +41,14 @@ class CategoryNames:
             return None
         return own[1] if key == own[0] else self._names.get(key, f"key:{key:016x}")
 
+    def known(self) -> dict[int, Id]:
+        """Return a copy of all values by key."""
+        return self._names.copy()
+
+    def add(self, names: Mapping[int, Id]) -> None:
+        """Keep values by key."""
+        self._names.update(names)
+
     def _learn_one(self, key: int, value: Id | np.generic) -> None:
         if key not in self._names and key != MISSING_KEY and len(self._names) < MOST_NAMED:
             self._names[key] = value.item() if isinstance(value, np.generic) else value

@@ -73,9 +73,6 @@ class Fleet:
         most: int = MOST_ROWS,
         forget_after: float = math.inf,
     ) -> None:
-        if not isinstance(forget_after, float | int | np.floating | np.integer) or not forget_after > 0.0:
-            message = f"forget_after: expected seconds, more than 0, found {forget_after!r}"
-            raise InputError(message)
         self._lock = ReadWriteLock() if lock is None else lock
         self._store = NodeStore(schema, capacity, self._lock, hooks, sets, most)
         self._store.presence.forget_after(float(forget_after))
@@ -92,6 +89,10 @@ class Fleet:
     def n_forgotten(self) -> int:
         """How many nodes were removed because they were silent for too long."""
         return self._store.n_forgotten
+
+    @n_forgotten.setter
+    def n_forgotten(self, n: int) -> None:
+        self._store.n_forgotten = n
 
     def __len__(self) -> int:
         return len(self.table)
@@ -266,6 +267,34 @@ class Fleet:
         """Set nodes aside until a time in seconds; raises like `remove`."""
         check_time("until", until)
         self._writer.for_held(self.table.reader.names(ids), "raise", lambda part: self._store.quarantine(part, until))
+
+    def load(self, rows: Rows, alive_until: NDArray[np.float64], quarantined_until: NDArray[np.float64]) -> None:
+        """Add nodes as a snapshot has them; nobody else calls yet.
+
+        Parameters
+        ----------
+        rows
+            (n,) nodes.
+        alive_until, quarantined_until
+            (n,) seconds.
+        """
+        self._writer.in_holds(len(rows.names), lambda at: self._store.write(rows.part(at), alive_until[at]))
+        self._writer.add_rest(rows)
+        aside = np.flatnonzero(quarantined_until > -np.inf)
+        names = [rows.names[i] for i in aside.tolist()]
+        self._writer.in_holds(len(names), lambda at: self._store.quarantine(names[at], quarantined_until[aside[at]]))
+
+    def turn_to(self, now: float) -> None:
+        """Set the time as of which nodes are found; nobody else calls yet."""
+        self._store.presence.turn_to(now)
+
+    def categories(self) -> dict[int, Id]:
+        """Return what categories are called, by key, as far as that is kept."""
+        return self._names.known()
+
+    def learn_categories(self, names: Mapping[int, Id]) -> None:
+        """Keep what categories are called, by key."""
+        self._names.add(names)
 
     def is_due(self, now: float) -> bool:
         """Whether `advance` has something to do at a time in seconds; fast, because every decision asks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from scheduler.fleet.kernels import slot_table
 from scheduler.fleet.presence import BATCH, BATCH_WITH_SETS, HOLD, LOOK, Due, Presence
 from scheduler.runtime.growable_array import STEP, GrowableArray
 from scheduler.runtime.read_write_lock import ReadWriteLock
+
+Times: TypeAlias = "float | NDArray[np.float64]"
+"""One time for all, or one for each; each only where all are held."""
 
 REMOVAL = 32
 """Entries of posting lists that it counts for to remove a node: some 3 us."""
@@ -81,11 +84,13 @@ class NodeStore:
         self._sets, self._set_numbers = sets, schema.sets if sets is not None else {}
         self.arrays = self._grown()
 
-    def write(self, rows: Rows, alive_until: float | None) -> int:
+    def write(self, rows: Rows, alive_until: Times | None) -> int:
         """Add or change nodes, with no more than `HOLD` categories a set, and return how many."""
         if self._set_numbers:
             sizes = sum(np.minimum(np.diff(sets.starts), HOLD) for sets in rows.sets.values())
             rows = rows.part(slice(0, self._fitting(self.table.find(rows.names), sizes)))
+        if isinstance(alive_until, np.ndarray):
+            alive_until = alive_until[: len(rows.names)]
         placed = self.table.place(rows)
         if self.table.columns is not self.arrays.columns:
             self.arrays = self._grown()
@@ -121,13 +126,13 @@ class NodeStore:
         self._lock.commit(apply)
         return n
 
-    def quarantine(self, names: list[Id], until: float) -> int:
+    def quarantine(self, names: list[Id], until: Times) -> int:
         """Set nodes aside and return how many; those that are not held are passed over."""
         held, n = self._held(names)
-        turned = np.zeros(len(held), np.bool_)
+        turned, ends = np.zeros(len(held), np.bool_), until[:n] if isinstance(until, np.ndarray) else until
 
         def apply() -> None:
-            self.arrays.quarantined_until[held] = until
+            self.arrays.quarantined_until[held] = ends
             self.presence.settle(held, turned)
             self._list(held[turned])
 
@@ -150,7 +155,7 @@ class NodeStore:
             raise InputError(message)
         return self._sets, self._set_numbers[str(column)]
 
-    def _put(self, placed: Placement, alive_until: float | None, turned: NDArray[np.bool_]) -> None:
+    def _put(self, placed: Placement, alive_until: Times | None, turned: NDArray[np.bool_]) -> None:
         """Write rows that were placed; to do so twice is the same as once.
 
         ``turned``, (n,), is set where a node enters the index or leaves it.

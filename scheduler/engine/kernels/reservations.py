@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.decisions.arrays import N_EXPIRED, NEXT, NEXT_HOLD, DecisionLog
+from scheduler.decisions.arrays import FIRST_NUMBER, N_EXPIRED, NEXT, NEXT_HOLD, DecisionLog
 from scheduler.decisions.kernels.numbering import id_of
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.runtime.jit import kernel
@@ -14,8 +14,11 @@ def expire(fleet: FleetArrays, log: DecisionLog, hold: float, now: float) -> Non
     size = log.id.size
     while log.counters[NEXT_HOLD] < log.counters[NEXT]:
         row = log.counters[NEXT_HOLD] % size
-        # An id that a thread has taken but not yet written must not be passed over.
-        if log.id[row] != id_of(log, log.counters[NEXT_HOLD]) or log.time[row] + hold > now:
+        # An id that a thread has taken but not yet written must not be passed over. Earlier ids began with a fork or a
+        # restart, when no thread was between the two.
+        number = log.counters[NEXT_HOLD]
+        is_current = number >= log.counters[FIRST_NUMBER]
+        if (is_current and log.id[row] != id_of(log, number)) or log.time[row] + hold > now:
             return
         for s in range(log.slot.shape[1]):
             if log.held[row, s] > 0.0:

@@ -1,0 +1,73 @@
+"""Settings of a scheduler that are no part of a spec: they are checked here, and kept with a snapshot."""
+
+from __future__ import annotations
+
+import math
+from typing import NotRequired, TypedDict
+
+import numpy as np
+
+from scheduler.decisions.first_id import LAST_ID, new_first_id
+from scheduler.errors import InputError
+from scheduler.history.store import checked_capacity
+from scheduler.runtime.growable_array import MOST_ROWS
+
+REMEMBERED = 65_536
+"""Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
+
+
+class Settings(TypedDict):
+    """What `scheduler.Scheduler` takes by name; see there."""
+
+    seed: NotRequired[int]
+    remember: NotRequired[int]
+    first_id: NotRequired[int | None]
+    history_capacity: NotRequired[int | None]
+    max_nodes: NotRequired[int]
+    forget_after: NotRequired[float]
+
+
+class CheckedSettings(TypedDict):
+    """All settings, each of them right."""
+
+    seed: int
+    remember: int
+    first_id: int
+    history_capacity: int | None
+    max_nodes: int
+    forget_after: float
+
+
+def check_settings(settings: Settings) -> CheckedSettings:
+    """Return all settings, those left out at their defaults.
+
+    Raises
+    ------
+    InputError
+        Naming the setting that is wrong.
+    """
+    capacity, forget_after = settings.get("history_capacity"), settings.get("forget_after", math.inf)
+    first_id = settings.get("first_id")
+    if not isinstance(forget_after, float | int | np.floating | np.integer) or not forget_after > 0.0:
+        message = f"forget_after: expected seconds, more than 0, found {forget_after!r}"
+        raise InputError(message)
+    return CheckedSettings(
+        seed=_integer("seed", settings.get("seed", 0), 0, LAST_ID),
+        remember=_integer("remember", settings.get("remember", REMEMBERED), 1, MOST_REMEMBERED),
+        first_id=_integer("first_id", new_first_id() if first_id is None else first_id, 0, LAST_ID),
+        history_capacity=None if capacity is None else checked_capacity(capacity, "history_capacity"),
+        max_nodes=_integer("max_nodes", settings.get("max_nodes", MOST_ROWS), 1, MOST_ROWS),
+        forget_after=float(forget_after),
+    )
+
+
+MOST_REMEMBERED = 1 << 28
+"""Decisions that a log may hold: some 60 GB. More are a slip."""
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+        bound = f"{low} or more" if high == LAST_ID else f"{low} to {high}"
+        message = f"{name}: expected an integer of {bound}, found {value!r}"
+        raise InputError(message)
+    return int(value)

@@ -1,0 +1,75 @@
+"""Saves a state every so often, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from scheduler.errors import FoglineError
+
+
+class AutosaveStatus(NamedTuple):
+    """How the saving goes.
+
+    Attributes
+    ----------
+    saves, failures
+        How often it went well, and how often it did not.
+    last_path, last_saved
+        The newest snapshot, and when it was finished, in seconds of `time.time`; None before the first.
+    last_error, last_failed
+        What went wrong last, and when; None where nothing did.
+    """
+
+    saves: int = 0
+    failures: int = 0
+    last_path: Path | None = None
+    last_saved: float | None = None
+    last_error: str | None = None
+    last_failed: float | None = None
+
+
+class Autosave:
+    """Calls ``save`` every so many seconds until it is stopped. What goes wrong is counted and tried again next time.
+
+    Parameters
+    ----------
+    save
+        Saves once and returns the path.
+    every
+        Seconds between the begins of two saves.
+    """
+
+    def __init__(self, save: Callable[[], Path], every: float) -> None:
+        self._save, self._every = save, every
+        self._stopped = threading.Event()
+        self.status = AutosaveStatus()
+        self._thread = threading.Thread(target=self._run, name="fogline-autosave", daemon=True)
+        self._thread.start()
+
+    def stop(self, *, save: bool = True) -> AutosaveStatus:
+        """End the thread, by default with a last save, and return how it went; a save under way is finished."""
+        self._stopped.set()
+        self._thread.join()
+        if save:
+            self._save_once()
+        return self.status
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        while not self._stopped.wait(max(begun + self._every - time.monotonic(), 0.0)):
+            begun = time.monotonic()
+            self._save_once()
+
+    def _save_once(self) -> None:
+        try:
+            path = self._save()
+        except (FoglineError, OSError, MemoryError) as error:
+            failures = self.status.failures + 1
+            self.status = self.status._replace(failures=failures, last_error=str(error), last_failed=time.time())
+        else:
+            saves = self.status.saves + 1
+            self.status = self.status._replace(saves=saves, last_path=path, last_saved=time.time())

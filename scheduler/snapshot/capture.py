@@ -1,0 +1,196 @@
+"""Copies a state out of memory while decisions go on.
+
+What is copied at once is small: whoever waits for the lock waits for a fraction of a millisecond. The decision log
+comes first, so a snapshot holds all that was told before it began, and what was told meanwhile in part: history may
+have learned from an outcome whose decision still counts as open. Nodes and clients that come or go meanwhile are looked
+for at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.id_table import IdTable
+from scheduler.columns.ids import Id
+from scheduler.engine.state import State
+from scheduler.fleet.arrays import TIME
+from scheduler.retrieval.arrays import SET_SIZE
+from scheduler.runtime.parts import PART, in_parts
+from scheduler.snapshot.id_columns import to_columns
+from scheduler.snapshot.kernels.entries import copy_held
+from scheduler.snapshot.kernels.sets import read_sets
+from scheduler.snapshot.tables import tables_of
+
+HOLD_BYTES = 1 << 19
+"""Bytes copied while the lock is held once: some 0.1 ms."""
+
+LOOK = 1 << 16
+"""Slots compared at once for what came or went meanwhile: some 0.1 ms."""
+
+
+More: TypeAlias = Callable[[NDArray[np.int32]], dict[str, NDArray[Any]]]
+"""Returns further columns of the rows in some slots; called with the lock held."""
+
+
+class Sink(Protocol):
+    """Takes the columns of a snapshot, part by part."""
+
+    def append(self, name: str, rows: NDArray[Any], dtype: DTypeLike | None = None) -> None:
+        """Append rows to a column."""
+
+
+def capture(state: State, sink: Sink) -> None:
+    """Copy a state into ``sink``, to go on while others decide and change."""
+    _copy_log(state, sink)
+    _copy_history(state, sink)
+    _copy_rows(state, state.clients, "clients", sink, lambda _: {})
+    _copy_nodes(state, sink)
+
+
+def _copy_log(state: State, sink: Sink) -> None:
+    counters = state.lock.write(lambda: (state.log.arrays.counters.copy(), state.clock.latest.copy()))
+    steps = np.array([state.clock.steps_back, state.fleet.n_forgotten], np.int64)
+    sink.append("log.counters", counters[0])
+    sink.append("clock", counters[1])
+    sink.append("clock.counters", steps)
+    size = len(state.log.arrays.id)
+    per_row = sum(array.nbytes for array in state.log.arrays) // size
+    for at in in_parts(size, max(HOLD_BYTES // max(per_row, 1), 1)):
+        for name, rows in state.lock.write(_log_rows, state, at).items():
+            sink.append(f"log.{name}", rows)
+
+
+def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
+    log, places = state.log.arrays, state.log.arrays.slot.shape[1]
+    node_keys = log.node_keys.reshape(-1, places, log.node_keys.shape[1])
+    stands = log.generation[at] == state.fleet.arrays.generation[log.slot[at]]
+    return {
+        "id": log.id[at].copy(),
+        "time": log.time[at].copy(),
+        "length": log.length[at].copy(),
+        "request_keys": log.request_keys[at].copy(),
+        "node_keys": node_keys[at].copy(),
+        "state": log.state[at].copy(),
+        "held": np.where(stands, log.held[at], 0.0),
+    }
+
+
+def _copy_history(state: State, sink: Sink) -> None:
+    for name, table in tables_of(state.history).items():
+        parts = {"keys": table.keys[:, None], **table.words}
+        size = max(HOLD_BYTES // sum(words[:1].nbytes for words in parts.values()), 1)
+        outs = {part: np.empty((size, words.shape[1]), np.uint64) for part, words in parts.items()}
+        sink.append(f"{name}.counters", state.lock.read(table.counters.copy))
+        for at in in_parts(len(table.keys), size):
+            n = state.lock.read(_copy_entries, table.keys, parts, at, outs)
+            for part, out in outs.items():
+                sink.append(f"{name}.{part}", out[:n])
+    sink.append("latent_factors.levels", state.lock.read(state.history.latent_factors.levels.copy))
+
+
+def _copy_entries(
+    keys: NDArray[np.uint64],
+    parts: Mapping[str, NDArray[np.uint64]],
+    at: slice,
+    outs: Mapping[str, NDArray[np.uint64]],
+) -> int:
+    """Copy what a table holds in some slots, and return how many entries that are."""
+    n = 0
+    for part, words in parts.items():
+        n = copy_held(keys, words, at.start, at.stop, outs[part])
+    return n
+
+
+def _copy_nodes(state: State, sink: Sink) -> None:
+    fleet = state.fleet
+
+    def more(slots: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        columns: dict[str, NDArray[Any]] = {
+            "alive_until": fleet.arrays.alive_until[slots],
+            "quarantined_until": fleet.arrays.quarantined_until[slots],
+        }
+        for name, s in fleet.table.schema.sets.items():
+            counts, keys = _sets_of(state, s, slots)
+            columns[f"set.{name}.count"], columns[f"set.{name}.keys"] = counts, keys
+        return columns
+
+    _copy_rows(state, fleet.table, "nodes", sink, more)
+    sink.append("nodes.time", fleet.arrays.clock[TIME : TIME + 1])
+    names = fleet.categories()
+    _append_ids("categories", list(names.values()), sink)
+    sink.append("categories.key", np.fromiter(names, np.uint64, len(names)))
+
+
+def _sets_of(state: State, s: int, slots: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    heads = state.index.arrays.sets.heads
+    counts = np.zeros(len(slots), np.int64)
+    entered = slots < len(heads)
+    counts[entered] = heads[slots[entered], s, SET_SIZE]
+    keys = np.empty(int(counts.sum()), np.int64)
+    read_sets(state.index.arrays, s, slots, keys)
+    return counts, keys.view(np.uint64)
+
+
+class _Copied:
+    """Which rows of a table were copied: the key that each slot had then, and the number of its row in the snapshot."""
+
+    def __init__(self, table: IdTable) -> None:
+        self._table = table
+        self._keys, self._numbers = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        self.n = 0
+        self.stale: list[NDArray[np.int64]] = []
+
+    def changed(self, at: slice) -> NDArray[np.int64]:
+        """Return the slots whose row is another one by now; the caller holds the lock."""
+        more = len(self._table.columns.keys) - len(self._keys)
+        if more > 0:
+            self._keys = np.concatenate([self._keys, np.full(more, MISSING_KEY, np.uint64)])
+            self._numbers = np.concatenate([self._numbers, np.zeros(more, np.int64)])
+        return at.start + np.flatnonzero(self._table.columns.keys[at, 0] != self._keys[at])
+
+    def add(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Note what slots have now and return those that have a row; the caller holds the lock."""
+        keys = self._table.columns.keys[slots, 0]
+        self.stale.append(self._numbers[slots[self._keys[slots] != MISSING_KEY]])
+        self._keys[slots] = keys
+        held = slots[keys != MISSING_KEY]
+        self._numbers[held] = self.n + np.arange(len(held))
+        self.n += len(held)
+        return held
+
+
+def _copy_rows(state: State, table: IdTable, name: str, sink: Sink, more: More) -> None:
+    """Copy the rows of a table, then those that came meanwhile, and note which rows left."""
+    copied = _Copied(table)
+
+    def copy(slots: NDArray[np.int64]) -> tuple[list[Id], dict[str, NDArray[Any]]]:
+        held = copied.add(slots)
+        columns = {"values": table.columns.values[held], "keys": table.columns.keys[held]}
+        return table.ids_at(held).tolist(), columns | more(held.astype(np.int32))
+
+    def append(slots: NDArray[np.int64]) -> None:
+        ids, columns = state.lock.read(copy, slots)
+        _append_ids(name, ids, sink)
+        for column, rows in columns.items():
+            sink.append(f"{name}.{column}", rows)
+
+    append(np.zeros(0, np.int64))  # names the columns of an empty table too
+    before = -1
+    while copied.n - before > PART or before < 0:
+        before = copied.n
+        for at in in_parts(len(table.columns.keys), LOOK):
+            slots = state.lock.read(copied.changed, at)
+            for some in in_parts(len(slots), PART):
+                append(slots[some])
+    sink.append(f"{name}.stale", np.concatenate([np.zeros(0, np.int64), *copied.stale]))
+
+
+def _append_ids(name: str, ids: list[Id], sink: Sink) -> None:
+    columns = to_columns(ids)
+    for column, rows in columns._asdict().items():
+        sink.append(f"{name}.id.{column}", rows)

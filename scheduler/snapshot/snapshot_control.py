@@ -1,0 +1,155 @@
+"""State that outlives the process: saved while decisions go on, restored, carried over to another model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Self, Unpack
+
+from scheduler.engine.arm import Arm
+from scheduler.engine.arm_control import ArmControl
+from scheduler.engine.request import check_time
+from scheduler.engine.settings import CheckedSettings, Settings, check_settings
+from scheduler.engine.state import State
+from scheduler.errors import InputError, SnapshotError
+from scheduler.model.model import Model
+from scheduler.policy.compile import with_policy
+from scheduler.snapshot.autosave import Autosave
+from scheduler.snapshot.carried import Carried
+from scheduler.snapshot.save import KEEP, Saved, copy_of, fill, read_newest, save
+from scheduler.spec import Spec
+
+
+class SnapshotControl(ArmControl):
+    """Saves and restores a state; `scheduler.Scheduler` is one."""
+
+    def save(self, folder: str | Path, *, keep: int = KEEP) -> Path:
+        """Write a snapshot of the state while others decide and change; none of them waits for more than 5 ms.
+
+        A snapshot has nodes, clients, sets of categories, history, open decisions, reservations, counters and clock. It
+        holds all that was told before the call, and what is told meanwhile in part. It is written beside its place,
+        made durable, and renamed: a process that is killed leaves the earlier ones as they were.
+
+        Parameters
+        ----------
+        folder
+            Of snapshots; made where it is missing. Several processes may share one.
+        keep
+            How many of the newest snapshots stay, 1 or more.
+
+        Returns
+        -------
+        Path
+            The new snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            If the folder cannot be written or has no room. Earlier snapshots stay.
+        """
+        if not isinstance(keep, int) or keep < 1:
+            message = f"keep: expected an integer of 1 or more, found {keep!r}"
+            raise InputError(message)
+        return save(self.state, folder, keep)
+
+    def autosave(self, folder: str | Path, *, every: float, keep: int = KEEP) -> Autosave:
+        """Save every so many seconds in a thread of its own, until the returned `Autosave` is stopped.
+
+        What goes wrong is counted, kept as the status's last error, and tried again at the next turn.
+
+        Parameters
+        ----------
+        folder, keep
+            As of `save`.
+        every
+            Seconds, more than 0.
+        """
+        if not isinstance(every, float | int) or not 0.0 < every < float("inf"):
+            message = f"every: expected seconds, more than 0, found {every!r}"
+            raise InputError(message)
+        return Autosave(partial(self.save, folder, keep=keep), float(every))
+
+    @classmethod
+    def restore(
+        cls,
+        folder: str | Path,
+        model: Model,
+        spec: Spec | None = None,
+        *,
+        now: float | None = None,
+        adapt: bool = False,
+        **settings: Unpack[Settings],
+    ) -> Self:
+        """Return a scheduler that goes on where the newest whole snapshot of a folder was saved.
+
+        Reservations expire as they would have. Outcomes of decisions that were open are taken; ids of new ones begin
+        anew, so that they meet those of no other process.
+
+        Parameters
+        ----------
+        folder
+            Of snapshots.
+        model, spec
+            As of `Scheduler`.
+        now
+            The time in seconds, by default that of the last call before the snapshot.
+        adapt
+            Take a snapshot of another fingerprint too: what both specs define alike is carried over, what is new starts
+            empty; see `carried`.
+        settings
+            As of `Scheduler`; those left out are as they were saved.
+
+        Raises
+        ------
+        SnapshotError
+            If the folder has no whole snapshot, or one of another fingerprint. Where the newest one is damaged and an
+            older one is whole, that is used, with a `SnapshotWarning`.
+        """
+        model = model if spec is None else with_policy(model, spec)
+        saved = read_newest(folder)
+        if not adapt and saved.spec.fingerprint() != model.spec.fingerprint():
+            found = f"{saved.spec.fingerprint()} ({saved.spec.name})"
+            message = f"{saved.path}: expected a snapshot of fingerprint {model.spec.fingerprint()}, found {found}"
+            raise SnapshotError(message)
+        kept: Settings = {**saved.settings, **settings}
+        return cls._from(saved, model, check_settings(kept), None if now is None else check_time(now))
+
+    def adapt(self, model: Model, spec: Spec | None = None, **settings: Unpack[Settings]) -> Self:
+        """Return a scheduler of a model with another fingerprint that knows what this one's state knows.
+
+        What both specs define alike is carried over: columns, history keys with their statistics, latent factors,
+        change points, open decisions. What is new starts empty; see `carried`. This scheduler goes on meanwhile, and
+        what it is told from now on the new one does not know.
+
+        Parameters
+        ----------
+        model, spec
+            As of `Scheduler`.
+        settings
+            As of `Scheduler`; those left out are as they are here.
+        """
+        model = model if spec is None else with_policy(model, spec)
+        kept: Settings = {**self.state.settings, "first_id": None, **settings}  # type: ignore[typeddict-item]
+        return self._from(copy_of(self.state), model, check_settings(kept), None)
+
+    @property
+    def carried(self) -> Carried | None:
+        """What was carried over when the state was restored or adapted, and what started empty; None for a new one."""
+        return self._carried
+
+    _carried: Carried | None = None
+
+    def _begin(self, state: State, model: Model) -> None:
+        """Decide by a model over a state."""
+        self.state = state
+        state.join(Arm(model, state.index, state.lock))
+
+    @classmethod
+    def _from(cls, saved: Saved, model: Model, settings: CheckedSettings, now: float | None) -> Self:
+        state = State(model.spec, model.features, **settings)
+        carried = fill(state, saved, now)
+        state.log.begin_ids(settings["first_id"])
+        scheduler = cls.__new__(cls)
+        scheduler._begin(state, model)  # noqa: SLF001 - of its own class
+        scheduler._carried = carried  # noqa: SLF001
+        return scheduler
