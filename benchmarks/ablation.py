@@ -78,7 +78,7 @@ def judged(spec: Spec, judge: Judge) -> list[Comparison]:
         for seed in range(judge.seeds):
             setting = Setting(spec, before.clients, before.nodes, seed)
             policies = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
-            rounds = measured_requests(
+            batches = measured_requests(
                 judge.telemetry,
                 spec,
                 start=judge.start,
@@ -86,7 +86,7 @@ def judged(spec: Spec, judge: Judge) -> list[Comparison]:
                 candidates=judge.candidates,
                 seed=seed,
             )
-            runs.append(evaluate(rounds, policies, spec, before))
+            runs.append(evaluate(batches, policies, spec, before))
     return runs
 
 

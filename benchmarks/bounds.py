@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from scheduler.model.model import Model
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import RequestRound, measured_requests
+from training.evaluation.measured_requests import RequestBatch, measured_requests
 from training.evaluation.metrics import ORACLE
 from training.evaluation.results import Comparison
 from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
@@ -36,7 +36,7 @@ class Told(Learned):
         super().__init__(setting, model)
         self._telemetry, self._told, self._slice = telemetry, start, start
 
-    def show(self, one: RequestRound) -> None:
+    def show(self, one: RequestBatch) -> None:
         """Note which slice it is."""
         self._slice = one.slice
 
@@ -60,8 +60,8 @@ class Hindsight:
         self._sum = np.bincount(pair, self._of(telemetry.outcomes["cost"]), places)
         self._drawn: NDArray[np.float64] | None = None
 
-    def show(self, one: RequestRound) -> None:
-        """Note what the round drew."""
+    def show(self, one: RequestBatch) -> None:
+        """Note what the batch drew."""
         self._drawn = self._of(one.cost)
 
     def warm(self, telemetry: Telemetry) -> None:
@@ -71,9 +71,9 @@ class Hindsight:
         """Learn nothing: everything is known."""
 
     def pick(self, question: Question) -> NDArray[np.integer]:
-        """Return the columns of the least means of all rows but those that the round drew."""
+        """Return the columns of the least means of all rows but those that the batch drew."""
         if self._drawn is None:
-            raise RuntimeError("expected the round that is asked, found none")
+            raise RuntimeError("expected the batch that is asked, found none")
         pair = self._numbers.find(question.client[:, None], np.maximum(question.candidates, 0))
         n, others = self._n[pair] - 1, self._sum[pair] - self._drawn
         return least(np.where(n > 0, others / np.maximum(n, 1), np.nan), question.candidates)
@@ -82,9 +82,9 @@ class Hindsight:
         return np.log1p(cost.astype(np.float64)) if self._figure == LOG else cost.astype(np.float64)
 
 
-def shown(rounds: Iterable[RequestRound], knowing: Collection[Told | Hindsight]) -> Iterator[RequestRound]:
-    """Give rounds on, each shown first to those who know more."""
-    for one in rounds:
+def shown(batches: Iterable[RequestBatch], knowing: Collection[Told | Hindsight]) -> Iterator[RequestBatch]:
+    """Give batches on, each shown first to those who know more."""
+    for one in batches:
         for policy in knowing:
             policy.show(one)
         yield one
@@ -100,9 +100,9 @@ def compared(
         **{f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)},
     }
     requests, seed = spec.evaluation.requests, setting.seed
-    rounds = measured_requests(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
+    batches = measured_requests(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
     policies = {**all_policies(setting, model, without), **knowing}
-    return evaluate(shown(rounds, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
+    return evaluate(shown(batches, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
 
 
 def regrets(run: Comparison, figure: str) -> dict[str, tuple[float, float]]:

@@ -21,7 +21,7 @@ from training.evaluation.results import Comparison
 from training.policies import Learned, Random, Setting
 from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
-from training.telemetry.cold_start import GROUPS, HoldOut, cold_start
+from training.telemetry.cold_start import COLD_SIDES, ColdShares, cold_start
 
 RULES: dict[str, dict[str, Any]] = {
     "none": {"explore": "none"},
@@ -105,7 +105,7 @@ def compared(
     """
     among = None
     if options.cold:
-        telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), options.cold, options.start)
+        telemetry, among = cold_start(telemetry, ColdShares.of(model.manifest.window), options.cold, options.start)
     before, _ = split_telemetry(telemetry, options.start)
     known: list[HistoryArrays] = []
     explored: dict[str, list[float]] = {name: [] for name in options.only}
@@ -115,7 +115,7 @@ def compared(
         for name in options.only:
             changed = msgspec.structs.replace(spec, policy=Policy(**RULES[name]))
             rule = Warmed(setting._replace(spec=changed), model, known)
-            rounds = measured_requests(
+            batches = measured_requests(
                 telemetry,
                 spec,
                 start=options.start,
@@ -124,7 +124,7 @@ def compared(
                 seed=seed,
                 among=among,
             )
-            seen.append(evaluate(rounds, {RANDOM: Random(setting), name: rule}, spec, before))
+            seen.append(evaluate(batches, {RANDOM: Random(setting), name: rule}, spec, before))
             explored[name].append(rule.explored)
         scores = {name: score for run in seen for name, score in run.policies.items()}
         runs.append(dataclasses.replace(seen[0], policies=scores))
@@ -153,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, help="requests of a client in a slice; default: the spec's")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cold", choices=GROUPS, default="", help="only decisions among what training held out")
+    parser.add_argument("--cold", choices=COLD_SIDES, default="", help="only decisions among what training left out")
     parser.add_argument(
         "--only", nargs="+", choices=RULES, default=list(RULES), help="rules, the first to compare with"
     )

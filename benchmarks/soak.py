@@ -112,11 +112,6 @@ class NumberedLock(ReadWriteLock):
         self._mine.number = self._count
         return function(*args)
 
-    @property
-    def is_reading(self) -> bool:
-        """Whether the calling thread must not write: never, since calls take turns."""
-        return False
-
     def forget_mine(self) -> None:
         self._mine.number = None
 

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.fleet import ISPS
 from benchmarks.soak_twin import Event
 from scheduler import FoglineError
+from scheduler.runtime.parts import PART
 
 if TYPE_CHECKING:
     from benchmarks.soak import Subject
@@ -193,11 +194,12 @@ class Caller:
         self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, alive_until)
 
     def surge(self) -> None:
-        """Thousands join at once and leave in the next removals."""
-        ids = [next(self.subject.fresh) for _ in range(self.rng.randint(SURGE // 2, SURGE))]
-        uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
+        """Thousands join, as many a call as take effect at once, and leave in the next removals."""
         alive_until = self.subject.clock.tick(0.0) + self.rng.uniform(1, 60)
-        self._upsert(ids, self._columns(len(ids)) | {"uplink_kbps": uplink}, alive_until)
+        for _ in range(self.rng.randint(SURGE // 2, SURGE) // PART):
+            ids = [next(self.subject.fresh) for _ in range(PART)]
+            uplink = [float(self.rng.randrange(0, 20_000)) for _ in ids]
+            self._upsert(ids, self._columns(PART) | {"uplink_kbps": uplink}, alive_until)
 
     def update(self) -> None:
         known = list(self.subject.scheduler.fleet.table)
@@ -212,7 +214,7 @@ class Caller:
 
     def remove(self) -> None:
         too_many = len(self.subject.scheduler.fleet) - N_LIVE
-        ids = self.live(self.rng.randint(1, max(too_many, 8)))
+        ids = self.live(self.rng.randint(1, min(max(too_many, 8), PART - 1)))
         self.call("remove", {"ids": ids}, lambda: self.subject.scheduler.fleet.remove(ids))
 
     def hear(self) -> None:

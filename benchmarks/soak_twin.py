@@ -118,7 +118,8 @@ class Twin:
         if expected != event.error:
             raise ViolationError(f"{event.call} {event.told}: expected error {expected}, found {event.error}")
         if expected is None:
-            answer = {} if event.answer is None else {"answer": event.answer}
+            has_answer = event.answer is not None and event.answer != []  # no rows were left out
+            answer = {"answer": event.answer} if has_answer else {}
             getattr(self, f"_{event.call}")(**event.told, **answer)
         else:
             self.refused[expected] = self.refused.get(expected, 0) + 1
@@ -290,26 +291,25 @@ class Twin:
 
     # Outcomes
 
-    def _observe_error(  # noqa: PLR0911 - one for each error, in the scheduler's order
-        self, decisions: list[int], nodes: list[Any] | None, now: float, **_: Any
-    ) -> str | None:
+    def _observe_error(self, decisions: list[int], nodes: list[Any] | None, now: float, **_: Any) -> str | None:
         if not math.isfinite(now):
             return "InputError"
-        if any(id_ not in self.promises for id_ in decisions):
+        seen: set[int] = set()
+        found = (self._row_error(id_, None if nodes is None else nodes[i], seen) for i, id_ in enumerate(decisions))
+        return next((error for error in found if error), None)
+
+    def _row_error(self, decision: int, node: Any, seen: set[int]) -> str | None:
+        promise = self.promises.get(decision)
+        if promise is None or not promise.places:
             return "UnknownDecisionError"
-        slates = [self.promises[id_].places for id_ in decisions]
-        if any(not places for places in slates):
-            return "UnknownDecisionError"
-        if nodes is None and any(len(places) > 1 for places in slates):
+        if node is None and len(promise.places) > 1:
             return "InputError"
-        if nodes is not None and any(
-            node not in [place.node for place in (*places, *self.promises[id_].spares)]
-            for node, places, id_ in zip(nodes, slates, decisions, strict=True)
-        ):
+        if node is not None and node not in [place.node for place in (*promise.places, *promise.spares)]:
             return "UnknownDecisionError"
-        answered = [self._place(id_, None if nodes is None else nodes[i]) for i, id_ in enumerate(decisions)]
-        if any(not place.is_open for place in answered) or len({id(place) for place in answered}) < len(answered):
+        place = self._place(decision, node)
+        if not place.is_open or id(place) in seen:
             return "DuplicateOutcomeError"
+        seen.add(id(place))
         return None
 
     def _place(self, decision: int, node: Any) -> Place:

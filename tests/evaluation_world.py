@@ -1,4 +1,4 @@
-"""A tiny world for evaluations: a spec, telemetry, rounds drawn from it, and a model, all in memory."""
+"""A tiny world for evaluations: a spec, telemetry, batches drawn from it, and a model, all in memory."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.model.manifest import Calibration
 from scheduler.spec import parse_spec
 from training.artifacts.write import write_artifact
-from training.evaluation.measured_requests import RequestRound
+from training.evaluation.measured_requests import RequestBatch
 from training.policies import Setting
 from training.telemetry import Categories, Entities, Telemetry
 
@@ -110,22 +110,22 @@ def telemetry(n: int = 300, *, seed: int = 1, nodes: int = N_NODES, clients: int
     )
 
 
-def rounds(
+def batches(
     n: int = 6, *, seed: int = 2, k: int = 4, fail: float = 0.1, seconds: float = 60.0, start: float = 3600.0
-) -> list[RequestRound]:
-    """Rounds in which every client asks once, with one to k candidates each."""
+) -> list[RequestBatch]:
+    """Batches in which every client asks once, with one to k candidates each."""
     rng = np.random.default_rng(seed)
-    return [_round(rng, start + r * seconds, k, fail) for r in range(n)]
+    return [_batch(rng, start + r * seconds, k, fail) for r in range(n)]
 
 
-def _round(rng: np.random.Generator, time: float, k: int, fail: float) -> RequestRound:
+def _batch(rng: np.random.Generator, time: float, k: int, fail: float) -> RequestBatch:
     candidates = np.array([rng.permutation(N_NODES)[:k] for _ in range(N_CLIENTS)], np.int32)
     candidates[np.arange(k) >= rng.integers(1, k + 1, N_CLIENTS)[:, None]] = -1
     real = candidates >= 0
     ok = (rng.random(candidates.shape) >= fail) & real
     rtt = np.where(ok, 10.0 * (candidates + 1) * rng.uniform(0.5, 1.5, candidates.shape), np.nan)
     cost = np.where(real, np.where(ok, rtt, 1000.0), np.nan)
-    return RequestRound(
+    return RequestBatch(
         time=time,
         slice=int(time // 60),
         client=np.arange(N_CLIENTS, dtype=np.int32),

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from scheduler import Model, Spec
+from scheduler.forest.trees import Trees
 from scheduler.model.manifest import Calibration
 from scheduler.spec import Policy, parse_spec
 from training.artifacts.write import write_artifact
@@ -216,11 +217,13 @@ def boosters(text: str = SPEC, seed: int = 1) -> dict[str, lgb.Booster]:
     }
 
 
-def variances(text: str = SPEC, seed: int = 1) -> dict[str, np.ndarray]:
-    """A variance for each leaf, as training would find one."""
+def trees(text: str = SPEC, seed: int = 1) -> dict[str, Trees]:
+    """The heads' trees with a variance for each leaf, as training would find one."""
     random = np.random.default_rng(5)
-    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters(text, seed).items()}
-    return {head: random.exponential(size=n) for head, n in sizes.items()}
+    heads = {head: trees_from_lightgbm(booster) for head, booster in boosters(text, seed).items()}
+    return {
+        head: one._replace(leaf_variance=random.exponential(size=len(one.leaf_value))) for head, one in heads.items()
+    }
 
 
 def write_small(folder: Path, text: str = SPEC, *, seed: int = 1, vocabulary: dict | None = None) -> Path:
@@ -233,7 +236,7 @@ def write_small(folder: Path, text: str = SPEC, *, seed: int = 1, vocabulary: di
         metrics={},
         window={},
         golden_rows=feature_rows(16, 2, text),
-        variance=variances(text, seed),
+        trees=trees(text, seed),
     )
 
 

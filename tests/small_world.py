@@ -85,7 +85,7 @@ def fogline(capfd, *arguments: object) -> Ran:
 def shrink_demo(monkeypatch) -> None:
     """Let ``fogline demo`` make half a day of telemetry and 1,000 decisions, by the small spec."""
     monkeypatch.setattr(demo_run, "HOURS", 12.0)
-    monkeypatch.setattr(demo_run, "N_ROUNDS", 50)
+    monkeypatch.setattr(demo_run, "N_BATCHES", 50)
     monkeypatch.setattr(demo_run, "N_REQUESTS", 20)
     monkeypatch.setattr(demo_run, "write_telemetry", partial(write_telemetry, requests=20_000))
     monkeypatch.setattr(demo_run, "find_spec", lambda _: parse_spec(spec_text()))

@@ -16,16 +16,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Report: TypeAlias = Callable[[str, int, int], None]
+ProgressCallback: TypeAlias = Callable[[str, int, int], None]
 """Callback that gets the step's name, the work done and the total."""
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Report nothing."""
+    """Show nothing."""
 
 
 @contextmanager
-def bars() -> Iterator[Report]:
+def bars() -> Iterator[ProgressCallback]:
     """Show one bar for each kind of work, as it comes; on no terminal, nothing moves and only ends are printed."""
     console = Console(stderr=True)
     columns = (

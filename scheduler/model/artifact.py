@@ -196,6 +196,9 @@ def _check_spec(path: Path, manifest: Manifest, spec: Spec) -> None:
         calibration = manifest.heads[name]
         if calibration.link != head.link:
             _refuse(f"{path}: heads.{name}.link", f"{head.link} as in {SPEC}", calibration.link)
+    for name, shares in manifest.importance.items():
+        if name not in spec.heads or shares.keys() != spec.features.keys():
+            _refuse(f"{path}: importance", f"a share of each feature for heads of {SPEC}", f"{name}: {sorted(shares)}")
     for name, categories in manifest.vocabulary.items():
         side, _, column = name.partition(".")
         columns = {"request": spec.request, "node": spec.node}.get(side, {})

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scheduler.forest.trees import Trees
 from scheduler.spec import Spec
 
-FORMAT: Final = 3
-"""Formats 1 and 2 are still read. In both the fingerprint depended on capacities, and nothing was said of how full
-history became; 1 knew no variances either: neither of leaves nor in golden rows."""
+FORMAT: Final = 4
+"""Formats 1 to 3 are still read. 3 has no importance of features. In 1 and 2 the fingerprint depended on capacities
+too, and nothing was said of how full history became; 1 knew no variances either: neither of leaves nor in golden
+rows."""
 
 WITH_CAPACITY: Final = 2
 """The last format whose fingerprint depended on capacities."""
@@ -64,7 +65,7 @@ class TableUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @classmethod
     def of(cls, capacity: int, keys: int, counters: NDArray[np.int64]) -> TableUse:
-        """Return the use of a table whose counters, (2,) int64, say what it holds and how often it let go."""
+        """Return the use of a table whose counters, (2,) int64, say what it holds and how often it evicted."""
         entries, evicted = (int(count) for count in counters)
         lost = min(evicted, max(keys - entries, 0))  # keys may have no entry because their outcomes were never shown
         return cls(capacity=capacity, keys=keys, entries=entries, evicted=evicted, share=lost / max(keys, 1))
@@ -75,7 +76,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     ``files`` holds the SHA-256 of every other file, ``vocabulary`` the categories by ``request.COLUMN`` and
     ``node.COLUMN`` in the order of their codes, ``metrics`` null where a figure could not be computed, ``tables`` how
-    full each table of running statistics became in training.
+    full each table of running statistics became in training, ``importance`` for each head the share of the total gain
+    by feature, all 0 for trees without a split.
     """
 
     format: int
@@ -90,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     libraries: dict[str, str]
     files: dict[str, str]
     tables: dict[str, TableUse] = {}
+    importance: dict[str, dict[str, float]] = {}
     digest: str = NO_DIGEST
 
 

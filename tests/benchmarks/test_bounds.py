@@ -16,7 +16,7 @@ TELEMETRY = world.telemetry(2_000)
 START = 40
 
 
-def rounds(start: int = START):
+def batches(start: int = START):
     return measured_requests(TELEMETRY, world.SPEC, start=start, requests=2, candidates=4, seed=0)
 
 
@@ -30,7 +30,7 @@ def mean_of_others(client: int, node: int, drawn: float, figure: str) -> float:
 @pytest.mark.parametrize("figure", [COST, LOG])
 def test_hindsight_picks_by_all_rows_of_a_pair_but_the_one_that_is_drawn(figure):
     policy, n = Hindsight(world.setting(), TELEMETRY, figure), 0
-    for one in shown(rounds(), [policy]):
+    for one in shown(batches(), [policy]):
         columns = policy.pick(question_of(one, 0))
         for i, column in enumerate(columns):
             real = [c for c in range(one.candidates.shape[1]) if one.candidates[i, c] >= 0]
@@ -40,9 +40,9 @@ def test_hindsight_picks_by_all_rows_of_a_pair_but_the_one_that_is_drawn(figure)
     assert n > 50
 
 
-def test_hindsight_without_the_round_says_so():
-    one = next(rounds())
-    with pytest.raises(RuntimeError, match="expected the round"):
+def test_hindsight_without_the_batch_says_so():
+    one = next(batches())
+    with pytest.raises(RuntimeError, match="expected the batch"):
         Hindsight(world.setting(), TELEMETRY, COST).pick(question_of(one, 0))
 
 
@@ -50,7 +50,7 @@ def test_the_model_is_told_all_slices_that_are_over_and_nothing_of_the_present_o
     model = Model.load(world.write_model(tmp_path / "tiny-1"))
     told = Told(world.setting(), model, TELEMETRY, START)
     told.warm(TELEMETRY.where(TELEMETRY.slice < START))
-    for one in shown(rounds(), [told]):
+    for one in shown(batches(), [told]):
         question = question_of(one, 0)
         told.pick(question)
         if one.slice % 7 == 0:

@@ -41,7 +41,7 @@ def test_rules_that_share_a_warm_history_decide_as_if_each_had_its_own(tmp_path)
         "first": Warmed(world.setting(), model, known),
         "second": Warmed(world.setting(), model, known),
     }
-    picks = evaluate(world.rounds(8), policies, world.SPEC, world.telemetry()).picks
+    picks = evaluate(world.batches(8), policies, world.SPEC, world.telemetry()).picks
     for name in ("first", "second"):
         np.testing.assert_array_equal(picks[name].node, picks["own"].node)
     assert len(known) == 1

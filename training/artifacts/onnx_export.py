@@ -9,39 +9,9 @@ from numpy.typing import NDArray
 
 from scheduler.errors import ForestError
 from scheduler.forest.trees import CATEGORICAL, DEFAULT_LEFT, MISSING_NAN, MISSING_SHIFT, MISSING_ZERO, Trees
-from training.heads.lightgbm_trees import trees_from_lightgbm
 
 if TYPE_CHECKING:
-    import lightgbm as lgb
     import onnx
-
-
-def to_onnx(booster: lgb.Booster) -> bytes:
-    """Write a model with one score as ONNX: float32 `features` in, float32 `raw_score` out.
-
-    Parameters
-    ----------
-    booster
-        Trained or loaded; the trees up to its best iteration are taken.
-
-    Returns
-    -------
-    bytes
-        A serialized model of the operator TreeEnsemble (ONNX Runtime 1.20 or later). Every float32 row reaches
-        LightGBM's leaf; sums are float32.
-
-    Raises
-    ------
-    ForestError
-        See `trees_from_lightgbm` and `training.artifacts.onnx_export.trees_to_onnx`.
-
-    Notes
-    -----
-    The common converter treats zeros differently if zero is missing, and rounds thresholds to the nearest float32,
-    which moves rows that lie on a threshold.
-    """
-    return trees_to_onnx(trees_from_lightgbm(booster)).SerializeToString()
-
 
 ZERO = np.float32(1e-35)
 """LightGBM reads every value up to this size as 0."""
@@ -53,8 +23,8 @@ OPSET, ML_OPSET, IR_VERSION = 21, 5, 10
 """The first operator set that has TreeEnsemble, and the versions that go with it."""
 
 
-def trees_to_onnx(trees: Trees) -> onnx.ModelProto:
-    """Build a model with input `features`, float32 (n, n_features), and output `raw_score`, float32 (n, 1).
+def to_onnx(trees: Trees) -> bytes:
+    """Write trees as ONNX: input `features`, float32 (n, n_features), and output `raw_score`, float32 (n, 1).
 
     Thresholds are rounded down to float32, so that every float32 row reaches the same leaf as in LightGBM. Values are
     prepared for what the operator cannot express: values that LightGBM reads as 0 become NaN if zero is missing, and
@@ -67,12 +37,19 @@ def trees_to_onnx(trees: Trees) -> onnx.ModelProto:
 
     Returns
     -------
-    onnx.ModelProto
+    bytes
+        A serialized model of the operator TreeEnsemble (ONNX Runtime 1.20 or later). Every float32 row reaches
+        LightGBM's leaf; sums are float32.
 
     Raises
     ------
     ForestError
         There is no tree, or a feature has splits that need different preparation.
+
+    Notes
+    -----
+    The common converter treats zeros differently if zero is missing, and rounds thresholds to the nearest float32,
+    which moves rows that lie on a threshold.
     """
     from onnx import TensorProto, checker, helper
 
@@ -94,7 +71,7 @@ def trees_to_onnx(trees: Trees) -> onnx.ModelProto:
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="fogline")
     checker.check_model(model)
-    return model
+    return model.SerializeToString()
 
 
 PLAIN, ZERO_IS_MISSING, CATEGORY = range(3)

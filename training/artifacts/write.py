@@ -41,16 +41,13 @@ from scheduler.model.manifest import (
 )
 from scheduler.model.model import Model
 from scheduler.spec import Spec
-from training.heads.lightgbm_trees import trees_from_lightgbm
+from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import score_variances
 
 if TYPE_CHECKING:
     import lightgbm as lgb
 
 __all__ = ["content_version", "golden_rows", "libraries", "write_artifact"]
-
-NONE_KNOWN: Mapping[str, NDArray[np.float64]] = MappingProxyType({})
-"""Leaf variances of heads without known ones."""
 
 NO_TABLES: Mapping[str, TableUse] = MappingProxyType({})
 """How full history became without a replay."""
@@ -83,7 +80,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     metrics: Mapping[str, float],
     window: Mapping[str, float | str],
     golden_rows: ArrayLike,
-    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
+    trees: Mapping[str, Trees] | None = None,
     version: str | None = None,
     tables: Mapping[str, TableUse] = NO_TABLES,
 ) -> Path:
@@ -108,8 +105,10 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     golden_rows
         Some real feature rows, shape (n, n_features), n > 0; rows with missing and extreme values, and on
         thresholds, are made from them.
-    variance
-        Variance of each leaf of a head, see `training.heads.uncertainty.leaf_variances`; unknown for heads left out.
+    trees
+        The trees of each head's booster, with the variances of their leaves; see
+        `training.heads.uncertainty.leaf_variances`. By default they are read from the boosters, and the variances
+        are unknown.
     version
         Name of the version; by default `content_version`.
     tables
@@ -123,19 +122,21 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     Raises
     ------
     ArtifactError
-        The folder exists, a head lacks its model or calibration, or LightGBM and the forest disagree.
+        The folder exists, a head lacks its model, trees or calibration, or LightGBM and the forest disagree.
     ForestError
         A model cannot be represented as a forest.
     """
     from training.artifacts.onnx_export import to_onnx
 
     folder = Path(folder)
-    _check_heads(spec, boosters, calibration)
+    if trees is None:
+        trees = {head: trees_from_lightgbm(booster) for head, booster in boosters.items()}
+    _check_heads(spec, boosters=boosters, trees=trees, calibration=calibration)
     if version is None:
-        version = content_version(spec, boosters, calibration, vocabulary, variance)
+        version = content_version(spec, trees, calibration, vocabulary)
     check_name(version, "version")
     heads = {head: calibration[head] for head in spec.heads}
-    trees = {head: _trees(boosters[head], variance.get(head)) for head in heads}
+    trees = {head: trees[head] for head in heads}
     golden = _golden(compile_features(spec, vocabulary), boosters, trees, heads, golden_rows)
     with _staged(folder) as stage:
         _write(stage / SPEC, spec.to_json())
@@ -143,7 +144,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             forest, text, onnx = head_files(head)
             save_trees(one, stage / forest)
             _write(stage / text, boosters[head].model_to_string().encode())
-            _write(stage / onnx, to_onnx(boosters[head]))
+            _write(stage / onnx, to_onnx(one))
         np.savez(stage / GOLDEN, **golden._asdict())
         manifest = Manifest(
             format=FORMAT,
@@ -158,6 +159,9 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             libraries=libraries(),
             files={name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in file_names(heads)},
             tables=dict(tables),
+            importance={
+                head: dict(zip(spec.features, gain_importance(boosters[head]).tolist(), strict=True)) for head in heads
+            },
         )
         _write(stage / MANIFEST, encode_manifest(manifest))
         Model.load(stage)
@@ -166,10 +170,9 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
 
 def content_version(
     spec: Spec,
-    boosters: Mapping[str, lgb.Booster],
+    trees: Mapping[str, Trees],
     calibration: Mapping[str, Calibration],
     vocabulary: Vocabulary,
-    variance: Mapping[str, NDArray[np.float64]] = NONE_KNOWN,
 ) -> str:
     """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
 
@@ -181,15 +184,10 @@ def content_version(
     """
     digest = hashlib.sha256(spec.to_json())
     for head in spec.heads:
-        for name, array in _trees(boosters[head], variance.get(head))._asdict().items():
+        for name, array in trees[head]._asdict().items():
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
     digest.update(msgspec.json.encode([[calibration[head] for head in spec.heads], vocabulary]))
     return digest.hexdigest()[:12]
-
-
-def _trees(booster: lgb.Booster, variance: NDArray[np.float64] | None) -> Trees:
-    trees = trees_from_lightgbm(booster)
-    return trees if variance is None else trees._replace(leaf_variance=variance)
 
 
 def libraries() -> dict[str, str]:
@@ -261,8 +259,8 @@ def _golden(
     return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values, np.stack(variance, axis=1))
 
 
-def _check_heads(spec: Spec, boosters: Mapping[str, lgb.Booster], calibration: Mapping[str, Calibration]) -> None:
-    for what, given in (("boosters", boosters), ("calibration", calibration)):
+def _check_heads(spec: Spec, **parts: Mapping[str, object]) -> None:
+    for what, given in parts.items():
         if set(given) != set(spec.heads):
             message = f"{what}: expected the heads {sorted(spec.heads)}, found {sorted(given)}"
             raise ArtifactError(message)

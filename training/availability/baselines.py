@@ -49,14 +49,14 @@ class Stream(NamedTuple):
 
 
 def running_means(
-    stream: Stream, groups: Mapping[str, Ints], node: Ints, loss: Loss, start: float = 0.5
+    stream: Stream, categories: Mapping[str, Ints], node: Ints, loss: Loss, start: float = 0.5
 ) -> dict[str, Floats]:
-    """Predict each row by the means of all known rows, of its groups' rows, and of its node's rows.
+    """Predict each row by the means of all known rows, of the rows that share a category, and of its node's rows.
 
     Parameters
     ----------
-    groups
-        (n,) group numbers by name, 0 or more.
+    categories
+        (n,) category numbers by name of the column, 0 or more.
     node
         (n,) node numbers, 0 or more.
     loss
@@ -68,11 +68,11 @@ def running_means(
     Returns
     -------
     dict
-        (n,) predictions as ``global``, under the name of each group, and as ``node``.
+        (n,) predictions as ``global``, under the name of each column, and as ``node``.
     """
     n, total = known(stream, np.zeros(stream.at.size, np.int64))
     found = {"global": np.divide(total, n, out=np.full(total.size, start), where=n > 0)}
-    for name, group in groups.items():
+    for name, group in categories.items():
         found[name] = _drawn(stream, group, [found["global"]], loss)
     found["node"] = _drawn(stream, node, list(found.values()), loss)
     return found
@@ -100,17 +100,6 @@ def known(stream: Stream, key: Ints) -> tuple[Ints, Floats]:
     first = np.searchsorted(codes, key * span, "left")
     stop = np.searchsorted(codes, key * span + np.maximum(stream.at - stream.lag + 1, 0), "right")
     return stop - first, sums[stop] - sums[first]
-
-
-def log_loss(predicted: Floats, outcome: Floats) -> float:
-    """Return the mean negative log likelihood of 0/1 outcomes."""
-    p = np.clip(predicted, 1e-15, 1.0 - 1e-15)
-    return float(-np.mean(np.where(outcome > 0, np.log(p), np.log1p(-p))))
-
-
-def squared_error(predicted: Floats, outcome: Floats) -> float:
-    """Return the mean squared error."""
-    return float(np.mean((predicted - outcome) ** 2))
 
 
 class Gaps(NamedTuple):

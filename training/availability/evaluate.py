@@ -20,7 +20,7 @@ from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import reliability
 from training.heads.summary import HeadSummary
 from training.pipeline.train import train_model
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import data_id, read_telemetry
 from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
@@ -77,7 +77,9 @@ class LifetimeResult(NamedTuple):
         return self._asdict() | {"horizons": found}
 
 
-def judge_lifetimes(data: Path, spec: Spec, options: LifetimeOptions, progress: Report = silent) -> LifetimeResult:
+def judge_lifetimes(
+    data: Path, spec: Spec, options: LifetimeOptions, progress: ProgressCallback = silent
+) -> LifetimeResult:
     """Fit each horizon's model on the past and judge it on the slices from ``options.start`` on.
 
     A sighting is fitted only if its horizon had ended when the judged slices begin.
@@ -126,7 +128,7 @@ class _Work(NamedTuple):
     slices: NDArray[np.int64]
     first: int
     options: LifetimeOptions
-    progress: Report
+    progress: ProgressCallback
 
 
 def _judge(work: _Work, horizon: int) -> Lifetime:
@@ -184,7 +186,5 @@ def _draw(
     _, outcomes = head_targets(judged.telemetry, spec, judged.rows)
     drawn = {}
     for name, head in heads.items():
-        measured = ~np.isnan(outcomes[name])
-        curve = reliability(values[name][measured], outcomes[name][measured].astype(np.float64))
-        drawn[name] = head._replace(reliability=curve)
+        drawn[name] = head._replace(reliability=reliability(values[name], outcomes[name]))
     save_pictures(drawn, folder)

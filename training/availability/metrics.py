@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from scheduler.history.store import new_history
 from scheduler.model.model import Model
-from training.availability.baselines import Gaps, Stream, kaplan_meier, log_loss, running_means, squared_error
+from training.availability.baselines import Gaps, Stream, kaplan_meier, running_means
 from training.availability.sightings import with_gaps
 from training.features.replay import replay
-from training.heads.metrics import head_metrics
+from training.heads.metrics import head_metrics, log_loss, log_odds, squared_error
 from training.telemetry import Categories, Telemetry
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -60,7 +60,7 @@ class Judged(NamedTuple):
         columns = self.telemetry.nodes.columns
         return {n: c.codes.astype(np.int64) + 1 for n, c in columns.items() if isinstance(c, Categories)}
 
-    def groups(self) -> dict[str, NDArray[np.int64]]:
+    def row_categories(self) -> dict[str, NDArray[np.int64]]:
         """Return each row's category by the same columns."""
         return {name: codes[self.telemetry.node] for name, codes in self.categories().items()}
 
@@ -85,7 +85,7 @@ def presence(judged: Judged, gone: Floats, sightings: pl.DataFrame) -> Scores:
     telemetry = judged.telemetry
     seen = telemetry.ok.astype(np.float64)
     stream = Stream(judged.at, seen, judged.horizon, seen, judged.at < judged.fitted)
-    means = running_means(stream, judged.groups(), telemetry.node.astype(np.int64), log_loss)
+    means = running_means(stream, judged.row_categories(), telemetry.node.astype(np.int64), _probability_loss)
     predicted = {MODEL: 1.0 - gone} | {f"frequency:{name}": mean[judged.rows] for name, mean in means.items()}
     predicted |= _kaplan_meier(judged, sightings)
     outcome = seen[judged.rows]
@@ -94,6 +94,10 @@ def presence(judged: Judged, gone: Floats, sightings: pl.DataFrame) -> Scores:
         name: {which: head_metrics("logistic", p[rows], outcome[rows]) for which, rows in slices.items() if rows.any()}
         for name, p in predicted.items()
     }
+
+
+def _probability_loss(probability: Floats, outcome: Floats) -> float:
+    return log_loss(log_odds(probability), outcome)
 
 
 def _kaplan_meier(judged: Judged, sightings: pl.DataFrame) -> dict[str, Floats]:
@@ -134,9 +138,9 @@ def speed(judged: Judged, mean: Floats, log_mean: Floats) -> Scores:
     slices = {"all": measured, "new": measured & judged.new()}
     return {
         name: {
-            which: _speed_figures(plain[name][kept], logs[name][kept], outcome[kept])
-            for which, kept in slices.items()
-            if kept.any()
+            which: _speed_figures(plain[name][some], logs[name][some], outcome[some])
+            for which, some in slices.items()
+            if some.any()
         }
         for name in plain
     }
@@ -144,7 +148,7 @@ def speed(judged: Judged, mean: Floats, log_mean: Floats) -> Scores:
 
 def _speed_baselines(judged: Judged, now: Floats, then: Floats) -> dict[str, Floats]:
     stream = Stream(judged.at, now, 0, then, judged.at < judged.fitted)
-    means = running_means(stream, judged.groups(), judged.telemetry.node.astype(np.int64), squared_error)
+    means = running_means(stream, judged.row_categories(), judged.telemetry.node.astype(np.int64), squared_error)
     last = np.where(np.isnan(now), means["node"], now)
     found = {"last": last} | {f"mean:{name}": mean for name, mean in means.items()}
     return {name: values[judged.rows] for name, values in found.items()}

@@ -48,7 +48,7 @@ def comparison_table(comparison: Comparison) -> FigureTable:
 
 
 def _title(comparison: Comparison) -> str:
-    seeds = f" of {comparison.seeds} seeds (mean, ± standard deviation)" if comparison.spread else ""
+    seeds = f" of {comparison.seeds} seeds (mean, ± standard deviation)" if comparison.standard_deviation else ""
     cold = {"": "", "both": " of cold clients among cold nodes"}.get(comparison.cold, f" with cold {comparison.cold}")
     unit = f"; cost in {comparison.unit}" if comparison.unit else ""
     return f"{comparison.n:,} decisions{cold}{seeds} on {comparison.data}, model {comparison.model}{unit}"
@@ -58,15 +58,15 @@ def _column(comparison: Comparison, names: list[str], figure: _Figure) -> list[C
     scale, unit = (100.0, " %") if figure.percent else (1.0, "")
     values = [scale * getattr(comparison.policies[name], figure.field) for name in names]
     places = decimals(values) if figure.decimals is None else figure.decimals
-    spreads = [scale * getattr(comparison.spread.get(name), figure.field, math.nan) for name in names]
+    deviations = [scale * getattr(comparison.standard_deviation.get(name), figure.field, math.nan) for name in names]
     return [
-        Cell(f"{fixed(value, places)}{unit}" if math.isfinite(value) else "", _spread(spread))
-        for value, spread in zip(values, spreads, strict=True)
+        Cell(f"{fixed(value, places)}{unit}" if math.isfinite(value) else "", _deviation(deviation))
+        for value, deviation in zip(values, deviations, strict=True)
     ]
 
 
-def _spread(value: float) -> str:
-    """Return a spread with one significant digit, which is as well as a few seeds know it."""
+def _deviation(value: float) -> str:
+    """Return a standard deviation with one significant digit, which is as well as a few seeds know it."""
     if not math.isfinite(value):
         return ""
     text = f"{value:.1g}"

@@ -17,9 +17,9 @@ from training.evaluation.results import Comparison
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import TrainingResult, train_and_register
 from training.policies import Setting, all_policies
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.report.page import RULES, write_report
-from training.simulator import World, rounds, write_telemetry
+from training.simulator import World, batches, write_telemetry
 from training.simulator.fleet import START
 from training.simulator.rule_policy import Rules
 from training.specs.builtin import find_spec
@@ -28,7 +28,7 @@ from training.telemetry import read_telemetry
 HOURS = 48.0
 """Two days of telemetry: the second evening is the first that a model can have learned from."""
 
-N_ROUNDS, N_REQUESTS = 1_000, 100
+N_BATCHES, N_REQUESTS = 1_000, 100
 """100,000 decisions."""
 
 PARTS = ("artifacts", "registry", "report.html", "telemetry")
@@ -52,7 +52,7 @@ class DemoResult(NamedTuple):
         return {**self.comparison.to_json(), "training": self.training.to_json(), "report": str(self.report)}
 
 
-def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent) -> DemoResult:
+def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: ProgressCallback = silent) -> DemoResult:
     """Write telemetry of a rule-run fleet, train on it, register, decide 100,000 requests, and report.
 
     Parameters
@@ -100,19 +100,21 @@ def _clear(out: Path) -> None:
     out.mkdir(parents=True)
 
 
-def _compare(world: World, data: Path, spec: Spec, training: TrainingResult, seed: int, progress: Report) -> Comparison:
+def _compare(
+    world: World, data: Path, spec: Spec, training: TrainingResult, seed: int, progress: ProgressCallback
+) -> Comparison:
     """Let all policies decide the day after the telemetry."""
     telemetry = read_telemetry(data, spec)
     begin = START + HOURS * 3600.0
-    times = begin + 24.0 * 3600.0 / N_ROUNDS * np.arange(N_ROUNDS)
+    times = begin + 24.0 * 3600.0 / N_BATCHES * np.arange(N_BATCHES)
     model = training.summary.model
     setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
     policies = {**all_policies(setting, model, without=SLOW), RULES: Rules(world)}
-    asked = rounds(world, spec, times, requests=N_REQUESTS, seed=seed + 1)
-    comparison = evaluate(asked, policies, spec, telemetry, n_rounds=N_ROUNDS, progress=progress)
+    asked = batches(world, spec, times, requests=N_REQUESTS, seed=seed + 1)
+    comparison = evaluate(asked, policies, spec, telemetry, n_batches=N_BATCHES, progress=progress)
     return dataclasses.replace(
         comparison,
         data="the demo fleet",
         model=f"{model.name}-{model.version}",
-        card=model_card(model, training.summary.folder),
+        card=model_card(model),
     )

@@ -52,7 +52,9 @@ Threads = Annotated[int, typer.Option(min=0, metavar="N", help="Threads for Ligh
 Seeds = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="How often all is drawn and decided anew; shows mean and spread of each figure."
+        min=1,
+        metavar="N",
+        help="How often all is drawn and decided anew; shows mean and standard deviation of each figure.",
     ),
 ]
 
@@ -64,7 +66,7 @@ Cold = Annotated[
     str,
     typer.Option(
         metavar="clients|nodes|both",
-        help="Only decisions of clients, among nodes, or both, that the model's training held out.",
+        help="Only decisions of clients, among nodes, or both, that the model's training left out.",
     ),
 ]
 

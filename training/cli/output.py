@@ -14,7 +14,7 @@ from training.progress import bars, silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from training.progress import Report
+    from training.progress import ProgressCallback
 
 
 def print_error(arguments: list[str], kind: str, message: str) -> None:
@@ -24,7 +24,7 @@ def print_error(arguments: list[str], kind: str, message: str) -> None:
 
 
 @contextmanager
-def progress_bar(json: bool) -> Iterator[Report]:  # noqa: FBT001
+def progress_bar(json: bool) -> Iterator[ProgressCallback]:  # noqa: FBT001
     """Show the progress of long work on standard error; with ``--json`` only where that is a terminal."""
     with nullcontext(silent) if json and not sys.stderr.isatty() else bars() as progress:
         yield progress

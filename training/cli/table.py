@@ -39,10 +39,10 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A figure as text, and its spread, which goes below it where room is short."""
+    """A figure as text, and its standard deviation, which goes below it where room is short."""
 
     text: str
-    spread: str = ""
+    deviation: str = ""
 
 
 class Row(NamedTuple):
@@ -135,7 +135,7 @@ def _layout(table: FigureTable, kept: Sequence[int], gap: int, *, limited: bool)
 
 
 def _cell(cell: Cell, between: str) -> str:
-    return f"{cell.text}{between}{cell.spread}" if cell.spread else cell.text
+    return f"{cell.text}{between}{cell.deviation}" if cell.deviation else cell.text
 
 
 def number(value: float | None) -> str:

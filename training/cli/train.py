@@ -62,7 +62,7 @@ def train(
     """Train a model, verify it, register it, and promote it if it beats the champion."""
     from training.pipeline.options import TrainingOptions
     from training.pipeline.pipeline import train_and_register
-    from training.telemetry.cold_start import HoldOut
+    from training.telemetry.cold_start import ColdShares
 
     parsed = find_spec(spec)
     options = TrainingOptions(
@@ -72,7 +72,7 @@ def train(
         seed=seed,
         threads=threads,
         promote=promote,
-        held_out=HoldOut(cold_nodes, cold_clients),
+        cold_shares=ColdShares(cold_nodes, cold_clients),
         cluster=cluster,
         scratch=scratch,
     )

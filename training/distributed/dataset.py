@@ -1,4 +1,4 @@
-"""Run the steps: split windows into shards, replay the shards, join the kept rows as one machine would have them."""
+"""Run the steps: split slices into shards, replay the shards, join the kept rows as one machine would have them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from training.distributed.next_outcomes import AGAIN
 from training.distributed.replay_shard import Replayed, Rows, replay_part
 from training.distributed.sharding import lane_spec, plan_lanes
 from training.distributed.sketch import estimate
-from training.distributed.windows import Dealt, Plan, Slices, Window, deal_window, plan_windows
+from training.distributed.slice_ranges import Dealt, Plan, SliceRange, Slices, deal_range, plan_ranges
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble
 from training.features.split import split_slices
-from training.features.targets import Kept
+from training.features.targets import RowOutcomes
 from training.features.vocabulary import by_frequency, category_counts
-from training.heads.summary import Window as ReadWindow
-from training.progress import Report, silent
+from training.heads.summary import TrainingWindow
+from training.progress import ProgressCallback, silent
 from training.telemetry import Categories
 from training.telemetry.history_size import Memory, needed, sized
 from training.telemetry.read import check_measured, slice_counts, slice_middles
@@ -62,7 +62,7 @@ class ClusterDataset(NamedTuple):
     """
 
     dataset: Dataset
-    read: ReadWindow
+    read: TrainingWindow
     slices: Slices
     evicted: int
     peak_bytes: int
@@ -77,7 +77,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     seed: int = 0,
     n_parts: int | None = None,
     scratch: Path | None = None,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> ClusterDataset:
     """Read and replay telemetry on workers.
 
@@ -106,11 +106,11 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     counts = slice_counts(data, spec, until)
     if not counts:
         check_measured(data, spec, 0, 0)
-    windows = plan_windows(counts, until)
+    ranges = plan_ranges(counts, until)
     with _scratch(scratch) as folder:
         plan = Plan(data.resolve(), spec, plan_lanes(spec, n_parts), folder)
-        middles = _middles(client, plan, windows, progress)
-        asked = [client.submit(deal_window, plan, window, middles, pure=False) for window in windows]
+        middles = _middles(client, plan, ranges, progress)
+        asked = [client.submit(deal_range, plan, one, middles, pure=False) for one in ranges]
         dealt: list[Dealt] = gathered(client, asked, "deal", progress)
         n_read, n_measured = sum(one.n_read for one in dealt), sum(one.n_measured for one in dealt)
         check_measured(data, spec, n_read, n_measured)
@@ -122,8 +122,8 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         rows = _draw(plan, dealt, slices, seed)
         parts = _replay(client, plan, rows, progress)
     features = compile_features(spec, rows.vocabulary)
-    x, kept = _joined(plan, rows, parts)
-    made = assemble(spec, rows.bounds, features, rows.vocabulary, x, kept)
+    x, measured = _joined(plan, rows, parts)
+    made = assemble(spec, rows.bounds, features, rows.vocabulary, x, measured)
     memory = _memory(plan, keys, parts)
     return ClusterDataset(
         dataset=made._replace(memory=memory),
@@ -140,7 +140,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
 
 
 def _count_keys(dealt: Sequence[Dealt]) -> dict[str, int]:
-    """Return about how many distinct values each history key has in all windows together."""
+    """Return about how many distinct values each history key has in all ranges together."""
     names = dealt[0].sketches
     return {name: estimate(np.maximum.reduce([one.sketches[name] for one in dealt])) for name in names}
 
@@ -172,18 +172,21 @@ def _scratch(parent: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _middles(client: Client, plan: Plan, windows: Sequence[Window], progress: Report) -> pl.DataFrame | None:
+def _middles(
+    client: Client, plan: Plan, ranges: Sequence[SliceRange], progress: ProgressCallback
+) -> pl.DataFrame | None:
     if plan.spec.telemetry.time is None:
         return None
     asked = [
-        client.submit(slice_middles, plan.data, plan.spec, start=w.start, until=w.until, pure=False) for w in windows
+        client.submit(slice_middles, plan.data, plan.spec, start=one.start, until=one.until, pure=False)
+        for one in ranges
     ]
     slices = pl.concat(gathered(client, asked, "middle times", progress)).unique("slice").sort("slice")
     check_units(plan.data, plan.spec, slices)
     return slices
 
 
-def _replay(client: Client, plan: Plan, rows: Rows, progress: Report) -> dict[tuple[int, int], Replayed]:
+def _replay(client: Client, plan: Plan, rows: Rows, progress: ProgressCallback) -> dict[tuple[int, int], Replayed]:
     everywhere = client.scatter(rows, broadcast=True, hash=False)
     numbers = [(at, part) for at, lane in enumerate(plan.lanes) for part in range(lane.n_parts)]
     asked = [client.submit(replay_part, plan, plan.lanes[at], part, everywhere, pure=False) for at, part in numbers]
@@ -239,7 +242,7 @@ def _vocabulary(plan: Plan, dealt: Sequence[Dealt]) -> dict[str, tuple[Id, ...]]
     return found
 
 
-def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> tuple[NDArray[np.float32], Kept]:
+def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> tuple[NDArray[np.float32], RowOutcomes]:
     """Put the lanes' columns and the parts' rows into their places."""
     names = list(plan.spec.features)
     x = np.empty((rows.kept.size, len(names)), np.float32)
@@ -251,4 +254,4 @@ def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> t
         {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
         for prefix in ("outcome.", AGAIN)
     )
-    return x, Kept(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)
+    return x, RowOutcomes(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)

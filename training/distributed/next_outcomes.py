@@ -1,6 +1,6 @@
-"""Find the next outcome of the same client and node, from the last window to the first.
+"""Find the next outcome of the same client and node, from the last range of slices to the first.
 
-So no more than a window and one row for each client and node is in memory.
+So no more than a range and one row for each client and node is in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAIR = ["client", "node", "bounded"]
 
 
 class Chunk(NamedTuple):
-    """Rows of a window as telemetry and as a frame with their numbers ``row`` and which are ``kept``."""
+    """Rows of a range as telemetry and as a frame with their numbers ``row`` and which are ``kept``."""
 
     telemetry: Telemetry
     frame: pl.DataFrame

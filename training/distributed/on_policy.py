@@ -1,4 +1,4 @@
-"""Run the rehearsal on one worker, which reads telemetry one window at a time.
+"""Run the rehearsal on one worker, which reads telemetry one range of slices at a time.
 
 What a model sees in service depends on all its earlier picks, so this step cannot be split.
 """
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scheduler.model.model import Model
 from scheduler.spec import Spec
-from training.distributed.windows import Slices, Window, plan_windows
+from training.distributed.slice_ranges import SliceRange, Slices, plan_ranges
 from training.distributed.workers import gathered
 from training.evaluation.on_policy import Parts, first_served, serve_parts
 from training.features.dataset import Dataset
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry
 from training.telemetry.read import read_part
 from training.telemetry.tables import CLIENTS, NODES, read_entities
@@ -42,7 +42,7 @@ def serve_on_cluster(  # noqa: PLR0913 - what a training run knows
     slices: Slices,
     *,
     seed: int = 0,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> Dataset:
     """Do what `training.evaluation.on_policy.serve_on_policy` does on one worker, again on another one if that is lost.
 
@@ -70,11 +70,11 @@ def _rehearse(asked: _Asked) -> Dataset:
     data, spec = asked.data, asked.spec
     counts, until, middles, accepted = asked.slices
     start = first_served(accepted, spec)
-    before = plan_windows({number: n for number, n in counts.items() if number < start}, start)
-    first, *others = plan_windows({number: n for number, n in counts.items() if number >= start}, until)
+    before = plan_ranges({number: n for number, n in counts.items() if number < start}, start)
+    first, *others = plan_ranges({number: n for number, n in counts.items() if number >= start}, until)
 
-    def read(windows: list[Window]) -> Iterator[Telemetry]:
-        for one in windows:
+    def read(ranges: list[SliceRange]) -> Iterator[Telemetry]:
+        for one in ranges:
             part = read_part(data, spec, start=one.start, until=one.until, middles=middles)
             if len(part.telemetry):
                 yield part.telemetry

@@ -1,4 +1,4 @@
-"""Second step: one part of a lane, replayed window by window on some worker."""
+"""Second step: one part of a lane, replayed range by range on some worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scheduler.features.program import compile_features
 from scheduler.history.store import new_history, table_counters
 from training.distributed.next_outcomes import Chunk, next_outcomes
 from training.distributed.sharding import Lane, lane_spec
-from training.distributed.windows import Plan, from_frame, part_file
+from training.distributed.slice_ranges import Plan, from_frame, part_file
 from training.features.replay import replay
 from training.telemetry import Categories
 from training.telemetry.tables import CLIENTS, NODES, read_entities
@@ -32,11 +32,11 @@ class Rows(NamedTuple):
     Attributes
     ----------
     offsets
-        (n_windows,) int64 number of the first row of each window.
+        (n_ranges,) int64 number of the first row of each range of slices.
     n_rows
-        (n_windows,) int64.
+        (n_ranges,) int64.
     ends
-        (n_windows,) float64 seconds: rows before are complete once the window was read.
+        (n_ranges,) float64 seconds: rows before are complete once the range was read.
     kept
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
     bounds
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
     reveal, state
         Share of the outcomes that history sees, and the state of the generator that draws which.
     categories
-        What codes mean, by window and column: the telemetry's own categories.
+        What codes mean, by range and column: the telemetry's own categories.
     vocabulary
         The model's.
     """
@@ -92,8 +92,8 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
     known = pl.concat(kept)
     outcomes = known.select("row")
     if lane == plan.lanes[0]:
-        windows = _backwards(plan, lane, part, rows, meaning)
-        read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in windows)
+        frames = _backwards(plan, lane, part, rows, meaning)
+        read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in frames)
         outcomes = known.join(next_outcomes(read, plan.spec, rows.bounds), on="row", maintain_order="left")
     return Replayed(
         rows=known["row"].to_numpy(),
@@ -120,7 +120,7 @@ def _chunks(
 ) -> Iterator[tuple[pl.DataFrame, float]]:
     """Give the rows in the order of time, each chunk with the time at which the next one begins.
 
-    What the next window may precede waits for it. Rows whose outcome arrives only later come again in the next chunk,
+    What the next range may precede waits for it. Rows whose outcome arrives only later come again in the next chunk,
     not to be kept twice.
     """
     late: pl.DataFrame | None = None
@@ -141,35 +141,37 @@ def _backwards(
         yield _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
 
 
-def _numbered(frame: pl.DataFrame, window: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]) -> pl.DataFrame:
-    """Add the random draws of a window's rows, number the rows globally, and map category codes to common ones."""
+def _numbered(
+    frame: pl.DataFrame, number_of_range: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
+) -> pl.DataFrame:
+    """Add the random draws of a range's rows, number the rows globally, and map category codes to common ones."""
     local = frame["row"].to_numpy()
-    number = local + rows.offsets[window]
+    number = local + rows.offsets[number_of_range]
     place = np.searchsorted(rows.kept, number)
     kept = rows.kept[np.minimum(place, rows.kept.size - 1)] == number
     columns = [
         pl.Series("row", number),
         pl.Series("kept", kept),
-        pl.Series("revealed", _draws(window, rows)[local] < rows.reveal),
+        pl.Series("revealed", _draws(number_of_range, rows)[local] < rows.reveal),
     ]
-    for name, values in rows.categories[window].items():
+    for name, values in rows.categories[number_of_range].items():
         places = {value: code for code, value in enumerate(meaning[name])}
         columns.append(pl.Series(name, Categories(frame[name].to_numpy(), values).recoded(places)))
     return frame.with_columns(columns)
 
 
-def _draws(window: int, rows: Rows) -> NDArray[np.float64]:
-    """Return the uniform numbers of a window's rows, as if those of all rows had been drawn one after the other."""
+def _draws(number_of_range: int, rows: Rows) -> NDArray[np.float64]:
+    """Return the uniform numbers of a range's rows, as if those of all rows had been drawn one after the other."""
     bits = np.random.PCG64()
     bits.state = rows.state
-    bits.advance(int(rows.offsets[window]))
-    return np.random.Generator(bits).random(int(rows.n_rows[window]))
+    bits.advance(int(rows.offsets[number_of_range]))
+    return np.random.Generator(bits).random(int(rows.n_rows[number_of_range]))
 
 
 def _union(categories: list[dict[str, tuple[Id, ...]]]) -> dict[str, tuple[Id, ...]]:
-    """Return all values that occur in any window, by column."""
+    """Return all values that occur in any range, by column."""
     found: dict[str, dict[Id, None]] = {}
-    for window in categories:
-        for name, values in window.items():
+    for of_range in categories:
+        for name, values in of_range.items():
             found.setdefault(name, {}).update(dict.fromkeys(values))
     return {name: tuple(values) for name, values in found.items()}

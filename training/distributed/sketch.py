@@ -1,4 +1,4 @@
-"""Count distinct keys by sketches that can be merged: each window makes one, and no process holds all keys.
+"""Count distinct keys by sketches that can be merged: each range of slices makes one, and no process holds all keys.
 
 HyperLogLog (Flajolet, Fusy, Gandouet, Meunier: HyperLogLog: the analysis of a near-optimal cardinality estimation
 algorithm, AofA 2007): of the hashes that fall on a register only the longest run of leading zeros is kept.

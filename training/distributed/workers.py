@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from scheduler.errors import InputError
-from training.progress import Report
+from training.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -68,7 +68,7 @@ def connect(address: str) -> Iterator[Client]:
         yield client
 
 
-def gathered(client: Client, asked: Sequence[Any], what: str, progress: Report) -> list[Any]:
+def gathered(client: Client, asked: Sequence[Any], what: str, progress: ProgressCallback) -> list[Any]:
     """Wait for tasks, report each one, and return their results."""
     from distributed import as_completed
 

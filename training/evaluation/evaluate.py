@@ -14,7 +14,7 @@ from scheduler.errors import InputError
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
-from training.evaluation.measured_requests import RequestRound, measured_requests
+from training.evaluation.measured_requests import RequestBatch, measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.model_card import model_card
 from training.evaluation.recorder import Log
@@ -23,9 +23,9 @@ from training.evaluation.runner import PolicyRun
 from training.evaluation.seeds import pooled
 from training.policies import Learned, Policy, Setting, all_policies
 from training.policies.protocol import least
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys, data_id, read_telemetry
-from training.telemetry.cold_start import HoldOut, cold_start
+from training.telemetry.cold_start import ColdShares, cold_start
 
 
 def run_evaluation(  # noqa: PLR0913 - what a command line may say
@@ -42,7 +42,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     policies: Callable[[Setting], Mapping[str, Policy]] | None = None,
     without: Collection[str] = (),
     cold: str = "",
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> Comparison:
     """Replay measured data from a slice on; every policy first learns all earlier rows.
 
@@ -65,8 +65,8 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     without
         Names of baselines to leave out.
     cold
-        Only decisions among what the model's training held out, one of `training.telemetry.cold_start.GROUPS`, which no
-        policy knows anything of at the start; empty for all decisions.
+        Only decisions among what the model's training left out, one of `training.telemetry.cold_start.COLD_SIDES`;
+        no policy knows anything of it at the start. Empty for all decisions.
     progress
         Called as it goes.
 
@@ -94,18 +94,18 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
     among = None
     if cold:
-        telemetry, among = cold_start(telemetry, HoldOut.of(model.manifest.window), cold, first)
+        telemetry, among = cold_start(telemetry, ColdShares.of(model.manifest.window), cold, first)
     before, n_slices = split_telemetry(telemetry, first)
     keys = count_keys(telemetry, spec)
 
     def decide(number: int) -> Comparison:
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
         everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
-        rounds = measured_requests(
+        batches = measured_requests(
             telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
         )
         tell = progress if seeds == 1 else _of_seed(progress, number)
-        found = evaluate(rounds, everyone, spec, before, n_rounds=n_slices * requests, progress=tell)
+        found = evaluate(batches, everyone, spec, before, n_batches=n_slices * requests, progress=tell)
         learned = everyone[LEARNED]
         used = learned.tables(keys) if isinstance(learned, Learned) else {}
         return dataclasses.replace(found, tables={"evaluation": used, "training": model.manifest.tables})
@@ -114,12 +114,12 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         pooled([decide(number) for number in range(seed, seed + seeds)]),
         data=f"{Path(data).resolve().name}@{data_id(data)[:12]}",
         model=f"{model.name}-{model.version}",
-        card=model_card(model, folder),
+        card=model_card(model),
         cold=cold,
     )
 
 
-def _of_seed(progress: Report, seed: int) -> Report:
+def _of_seed(progress: ProgressCallback, seed: int) -> ProgressCallback:
     return lambda what, done, of: progress(f"{what}, seed {seed}", done, of)
 
 
@@ -144,32 +144,32 @@ def split_telemetry(telemetry: Telemetry, start: int) -> tuple[Telemetry, int]:
 
 
 def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
-    rounds: Iterable[RequestRound],
+    batches: Iterable[RequestBatch],
     policies: Mapping[str, Policy],
     spec: Spec,
     telemetry: Telemetry,
     *,
-    n_rounds: int = 0,
-    progress: Report = silent,
+    n_batches: int = 0,
+    progress: ProgressCallback = silent,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Ask every policy the same requests.
 
-    Outcomes of picks are learned before the first round that begins after the outcome has arrived, in order of
-    arrival. Telemetry whose outcome arrives only after the first round began is left out, for all alike.
+    Outcomes of picks are learned before the first batch that begins after the outcome has arrived, in order of
+    arrival. Telemetry whose outcome arrives only after the first batch began is left out, for all alike.
 
     Parameters
     ----------
-    rounds
+    batches
         In order of time.
     policies
         By name, one of them ``random``; ``oracle`` is added.
     spec
         Gives the length of a slice.
     telemetry
-        From before the rounds; warms every policy.
-    n_rounds
-        How many rounds there will be, for ``progress``.
+        From before the batches; warms every policy.
+    n_batches
+        How many batches there will be, for ``progress``.
     progress
         Called as it goes.
     clock
@@ -183,13 +183,13 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     Raises
     ------
     InputError
-        If ``random`` is missing, ``oracle`` is given, there is no round, or a policy picks what is no
+        If ``random`` is missing, ``oracle`` is given, there is no batch, or a policy picks what is no
         candidate.
     """
     if RANDOM not in policies or ORACLE in policies:
         found = ", ".join(policies) or "none"
         raise InputError(f"policies: expected {RANDOM} and no {ORACLE}, found {found}")
-    first, following = _first(rounds)
+    first, following = _first(batches)
     known = telemetry.arrival < first.time
     telemetry = telemetry if known.all() else telemetry.where(known)
     for done, policy in enumerate(policies.values()):
@@ -200,13 +200,13 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     log = Log(spec)
     for done, one in enumerate(chain([first], following)):
         question = log.ask(one)
-        for seat in runs.values():
-            seat.play(one, question)
+        for run in runs.values():
+            run.play(one, question)
         log.keep(ORACLE, one, least(one.cost, one.candidates))
-        for name, seat in runs.items():
-            log.keep(name, one, seat.picked)
-        progress("evaluate", done + 1, max(n_rounds, done + 1))
-    comparison = log.comparison(telemetry, {name: seat.seconds for name, seat in runs.items()})
+        for name, run in runs.items():
+            log.keep(name, one, run.picked)
+        progress("evaluate", done + 1, max(n_batches, done + 1))
+    comparison = log.comparison(telemetry, {name: run.seconds for name, run in runs.items()})
     learned = policies.get(LEARNED)
     return (
         comparison
@@ -215,11 +215,11 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     )
 
 
-def _first(rounds: Iterable[RequestRound]) -> tuple[RequestRound, Iterator[RequestRound]]:
-    following = iter(rounds)
+def _first(batches: Iterable[RequestBatch]) -> tuple[RequestBatch, Iterator[RequestBatch]]:
+    following = iter(batches)
     for one in following:
         return one, following
     raise InputError(
-        "rounds: expected at least one, found none; "
+        "requests: expected at least one batch, found none; "
         "a measured request needs a client with outcomes of two nodes in a slice"
     )

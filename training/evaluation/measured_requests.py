@@ -1,4 +1,4 @@
-"""Request rounds for evaluation: the clients that ask, their candidates, and each candidate's outcome."""
+"""Request batches for evaluation: the clients that ask, their candidates, and each candidate's outcome."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ long as to draw so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RequestRound:
+class RequestBatch:
     """Requests made at one moment, with the outcome of every candidate.
 
     A policy may see everything but ``ok``, ``outcomes``, ``cost`` and ``arrival``; of these only the entry
@@ -84,18 +84,18 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     seed: int,
     among: NDArray[np.bool_] | None = None,
     known: Columns | None = None,
-) -> Iterator[RequestRound]:
+) -> Iterator[RequestBatch]:
     """Replay measured rows: in every slice every client asks several times.
 
-    Each slice from ``start`` on has ``requests`` rounds, evenly spread over it. In a round every client with
+    Each slice from ``start`` on has ``requests`` batches, evenly spread over it. In a batch every client with
     at least two measured nodes in the slice asks once. Its candidates are drawn uniformly out of those
     nodes, and the outcome of a candidate is a row of that slice, client and node, drawn uniformly out of
-    them. So a full matrix per slice is replayed as it is, and logged single requests by time windows:
+    them. So a full matrix per slice is replayed as it is, and logged single requests slice by slice:
     whatever was measured of a pair within a slice stands for what a request at any moment of the slice would
     have met.
 
     A request has the request columns of its first candidate's row. A node's state is the last one logged, by
-    whichever client, up to the round. The draws depend on the seed, the slice and the number of the round
+    whichever client, up to the batch. The draws depend on the seed, the slice and the number of the batch
     alone.
 
     Parameters
@@ -107,7 +107,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     start
         The first slice to replay.
     requests
-        Rounds a slice.
+        Batches a slice.
     candidates
         At most so many candidates a request.
     seed
@@ -119,7 +119,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
 
     Yields
     ------
-    Round
+    Batch
         In the order of time.
 
     Raises
@@ -139,7 +139,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
             rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
-            yield _round(telemetry, spec, rows, number, now, state.at(now))
+            yield _batch(telemetry, spec, rows, number, now, state.at(now))
 
 
 def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
@@ -236,9 +236,9 @@ def _keys(n_pairs: NDArray[np.int64], widest: int, rng: np.random.Generator) -> 
     return keys
 
 
-def _round(
+def _batch(
     telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns
-) -> RequestRound:
+) -> RequestBatch:
     blank = rows < 0
 
     def at(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -246,7 +246,7 @@ def _round(
 
     delay = telemetry.arrival[rows] - telemetry.time[rows]
     first = rows[:, 0]  # never blank, because the blank ones come last
-    return RequestRound(
+    return RequestBatch(
         time=now,
         slice=number,
         client=telemetry.client[first],

@@ -2,7 +2,7 @@
 
 A model is fitted on histories that know a random share of all outcomes. In service, history knows the model's own
 picks: much about a few nodes, little and old about the others. So a first model serves the last slices of the training
-window, and the next model is also fitted on what the first one saw when it chose. This is one round of dataset
+window, and the next model is also fitted on what the first one saw when it chose. This is one iteration of dataset
 aggregation (Ross, Gordon, Bagnell: A reduction of imitation learning and structured prediction to no-regret online
 learning, AISTATS 2011), with the measured outcomes of all candidates in the place of an expert.
 """
@@ -21,13 +21,13 @@ from scheduler.errors import DataError
 from scheduler.history.outcomes import outcome_names
 from scheduler.model.model import Model
 from scheduler.spec import COST, FAILED, Spec
-from training.evaluation.measured_requests import RequestRound, measured_requests, node_state, slice_starts
+from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state, slice_starts
 from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
 from training.features.split import split_slices
-from training.features.targets import Kept
+from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Columns, Entities, Telemetry, at_rows
 
 CANDIDATES = 20
@@ -57,7 +57,7 @@ class Parts(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The kept candidates of one round: feature rows, their slice, their outcomes."""
+    """The kept candidates of one batch: feature rows, their slice, their outcomes."""
 
     x: NDArray[np.float32]
     slice: NDArray[np.int32]
@@ -72,13 +72,13 @@ class _Recorder(Learned):
         super().__init__(setting, model)
         self._rng, self._share = np.random.default_rng(setting.seed), share
         self.seen: list[_Seen] = []
-        self.round: RequestRound | None = None
+        self.batch: RequestBatch | None = None
 
     def pick(self, question: Question) -> NDArray[np.integer]:
-        """Keep some rows of the round that is asked, and pick."""
+        """Keep some rows of the batch that is asked, and pick."""
         rows = np.flatnonzero(self._rng.random(len(question.client)) < self._share)
-        if self.round is not None and rows.size:
-            self.seen.append(_seen(self.round, rows, self.features(_part(question, rows))))
+        if self.batch is not None and rows.size:
+            self.seen.append(_seen(self.batch, rows, self.features(_part(question, rows))))
         return super().pick(question)
 
 
@@ -88,7 +88,9 @@ def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
     return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
 
 
-def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+def serve_on_policy(
+    telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: ProgressCallback = silent
+) -> Dataset:
     """Serve the last slices of telemetry with a model, and return what it saw of all candidates.
 
     The measured rows of a slice are its candidates' outcomes, as in an evaluation.
@@ -98,7 +100,7 @@ def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int
     telemetry
         What the model was trained on.
     spec
-        ``training.rehearse`` sets how many slices, ``evaluation.requests`` how many rounds in each.
+        ``training.rehearse`` sets how many slices, ``evaluation.requests`` how many batches in each.
 
     Returns
     -------
@@ -116,15 +118,15 @@ def serve_on_policy(telemetry: Telemetry, spec: Spec, model: Model, *, seed: int
     return serve_parts(parts, spec, model, seed=seed, progress=progress)
 
 
-def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: Report = silent) -> Dataset:
+def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
     """Do what `serve_on_policy` does with telemetry that is read as it is needed.
 
     If slices do not overlap in time, the parts do not change the result, with one exception: late outcomes of a part
     are applied before any outcome of the next.
     """
     start = first_served(parts.slices, spec)
-    n_rounds = int((parts.slices >= start).sum()) * spec.evaluation.requests
-    n_rows = n_rounds * len(parts.clients) * CANDIDATES
+    n_batches = int((parts.slices >= start).sum()) * spec.evaluation.requests
+    n_rows = n_batches * len(parts.clients) * CANDIDATES
     recorder = _Recorder(Setting(spec, parts.clients, parts.nodes, seed), model, spec.training.rows / n_rows)
     served = iter(parts.served)
     first = next(served)
@@ -134,15 +136,15 @@ def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: 
         progress("rehearse: warm up", done, done + 1)
         recorder.warm(telemetry.where(telemetry.arrival < begin))
         known = node_state(telemetry, known)
-    _serve(recorder, _rounds(chain([first], served), spec, start, seed, known), n_rounds, progress)
+    _serve(recorder, _batches(chain([first], served), spec, start, seed, known), n_batches, progress)
     if not recorder.seen:
         raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
     return _dataset(recorder.seen, parts.slices, spec, model)
 
 
-def _rounds(
+def _batches(
     served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None
-) -> Iterator[RequestRound]:
+) -> Iterator[RequestBatch]:
     requests = spec.evaluation.requests
     for telemetry in served:
         yield from measured_requests(
@@ -151,23 +153,23 @@ def _rounds(
         known = node_state(telemetry, known)
 
 
-def _serve(recorder: _Recorder, rounds: Iterable[RequestRound], n_rounds: int, progress: Report) -> None:
-    seat, asked = PolicyRun("rehearsal", recorder, time.perf_counter), 0
-    for done, one in enumerate(rounds):
-        recorder.round = one
-        seat.play(one, question_of(one, asked))
+def _serve(recorder: _Recorder, batches: Iterable[RequestBatch], n_batches: int, progress: ProgressCallback) -> None:
+    run, asked = PolicyRun("rehearsal", recorder, time.perf_counter), 0
+    for done, one in enumerate(batches):
+        recorder.batch = one
+        run.play(one, question_of(one, asked))
         asked += len(one.client)
-        progress("rehearse: serve", done + 1, max(n_rounds, done + 1))
+        progress("rehearse: serve", done + 1, max(n_batches, done + 1))
 
 
 def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Model) -> Dataset:
-    kept = Kept(
+    measured = RowOutcomes(
         np.concatenate([part.slice for part in seen]),
         np.concatenate([part.ok for part in seen]),
         {name: np.concatenate([part.outcomes[name] for part in seen]) for name in outcome_names(spec)},
     )
     x = np.concatenate([part.x for part in seen])
-    return assemble(spec, split_slices(slices, spec)[1:], model.features, dict(model.manifest.vocabulary), x, kept)
+    return assemble(spec, split_slices(slices, spec)[1:], model.features, dict(model.manifest.vocabulary), x, measured)
 
 
 def _part(question: Question, rows: NDArray[np.intp]) -> Question:
@@ -180,7 +182,7 @@ def _part(question: Question, rows: NDArray[np.intp]) -> Question:
     )
 
 
-def _seen(one: RequestRound, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
+def _seen(one: RequestBatch, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
     real = one.candidates[rows] >= 0
     ok = one.ok[rows][real]
     outcomes = {name: values[rows][real] for name, values in one.outcomes.items()}

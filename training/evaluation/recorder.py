@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.spec import COST, FAILED, Head, Spec, Value
-from training.evaluation.measured_requests import RequestRound
+from training.evaluation.measured_requests import RequestBatch
 from training.evaluation.metrics import LEARNED, ORACLE, Picks, scores
 from training.evaluation.results import Comparison, Series
 from training.evaluation.runner import question_of
@@ -28,8 +28,8 @@ class Log:
         self._observed: dict[str, list[NDArray[np.float32]]] = {name: [] for name in spec.heads}
         self._n = 0
 
-    def ask(self, one: RequestRound) -> Question:
-        """Return a round without its outcomes."""
+    def ask(self, one: RequestBatch) -> Question:
+        """Return a batch without its outcomes."""
         question = question_of(one, self._n)
         self._n += len(one.client)
         self._time.append(one.time)
@@ -37,7 +37,7 @@ class Log:
         self._request.append(one.request)
         return question
 
-    def keep(self, name: str, one: RequestRound, picked: NDArray[np.integer]) -> None:
+    def keep(self, name: str, one: RequestBatch, picked: NDArray[np.integer]) -> None:
         """Note what a policy picked."""
         at = np.arange(len(picked)), picked
         self._picks.setdefault(name, []).append(Picks(one.candidates[at], one.ok[at], one.cost[at]))
@@ -74,7 +74,7 @@ class Log:
         )
 
 
-def _observed(head: Head, one: RequestRound, at: tuple[NDArray[np.int64], NDArray[np.integer]]) -> NDArray[np.float32]:
+def _observed(head: Head, one: RequestBatch, at: tuple[NDArray[np.int64], NDArray[np.integer]]) -> NDArray[np.float32]:
     """Return outcomes of picks in the unit of the head's value; NaN if the head predicts nothing for them."""
     target, ok = Value.parse(head.target), one.ok[at]
     if target.outcome == FAILED:

@@ -56,8 +56,8 @@ class Comparison:
     seeds
         How many seeds' draws these are.
     cold
-        Among which held-out nodes and clients the decisions were, where among such only.
-    spread
+        Among which cold nodes and clients the decisions were, where among such only.
+    standard_deviation
         By policy, the standard deviation of each figure over the seeds; empty for one seed.
     tables
         How full the learned model's history became in this ``evaluation`` (of the first seed) and in ``training``, by
@@ -81,7 +81,7 @@ class Comparison:
     card: ModelCard | None = None
     seeds: int = 1
     cold: str = ""
-    spread: dict[str, Score] = field(default_factory=dict)
+    standard_deviation: dict[str, Score] = field(default_factory=dict)
     tables: dict[str, dict[str, TableUse]] = field(default_factory=dict)
 
     def warnings(self) -> list[str]:
@@ -94,8 +94,8 @@ class Comparison:
         if self.cold:
             found["cold"] = self.cold
         found["policies"] = _figures(self.policies)
-        if self.spread:
-            found |= {"seeds": self.seeds, "spread": _figures(self.spread)}
+        if self.standard_deviation:
+            found |= {"seeds": self.seeds, "standard_deviation": _figures(self.standard_deviation)}
         if self.tables:
             found |= {"tables": msgspec.to_builtins(self.tables), "warnings": self.warnings()}
         return found

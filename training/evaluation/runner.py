@@ -1,4 +1,4 @@
-"""Show each policy its rounds and outcomes in time, and record its picks."""
+"""Show each policy its batches and outcomes in time, and record its picks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.errors import InputError
-from training.evaluation.measured_requests import RequestRound
+from training.evaluation.measured_requests import RequestBatch
 from training.policies import Policy, Question, Seen
 
 
-def question_of(one: RequestRound, first: int) -> Question:
-    """Return a round without its outcomes, its requests numbered from ``first`` on."""
+def question_of(one: RequestBatch, first: int) -> Question:
+    """Return a batch without its outcomes, its requests numbered from ``first`` on."""
     number = np.arange(first, first + len(one.client))
     return Question(one.time, number, one.client, one.candidates, one.request, one.node_state)
 
 
 class PolicyRun:
-    """A policy at the table, with the outcomes of its picks that have not arrived yet."""
+    """A policy in an evaluation, with the outcomes of its picks that have not arrived yet."""
 
     def __init__(self, name: str, policy: Policy, clock: Callable[[], float]) -> None:
         self._name, self._policy, self._clock = name, policy, clock
@@ -27,7 +27,7 @@ class PolicyRun:
         self.picked: NDArray[np.integer] = np.empty(0, np.int64)
         self.seconds = 0.0
 
-    def play(self, one: RequestRound, question: Question) -> None:
+    def play(self, one: RequestBatch, question: Question) -> None:
         """Let the policy learn what has arrived, then pick."""
         arrived = self._arrived(one.time) if self._pending else None
         begin = self._clock()
@@ -59,7 +59,7 @@ class PolicyRun:
             raise InputError(f"{self._name}: expected columns of candidates, found {picked[~inside][0]}")
 
 
-def _shown(one: RequestRound, question: Question, picked: NDArray[np.integer]) -> Seen:
+def _shown(one: RequestBatch, question: Question, picked: NDArray[np.integer]) -> Seen:
     """Return the outcomes of the picked columns, and nothing of the others."""
     at = np.arange(len(picked)), picked
     return Seen(

@@ -17,8 +17,8 @@ def pooled(runs: Sequence[Comparison]) -> Comparison:
     """Return comparisons of the same policies on the same data, one a seed, as one.
 
     Every figure is computed seed by seed, then averaged, so ratios such as ``regret`` are paired: both sides
-    of one decided the same requests. The spread is the standard deviation over the seeds (n - 1 in the
-    denominator), which is that of one seed's figure, not of the mean. Picks follow each other, seed by seed.
+    of one decided the same requests. ``standard_deviation`` is over the seeds (n - 1 in the
+    denominator): that of one seed's figure, not of the mean. Picks follow each other, seed by seed.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def pooled(runs: Sequence[Comparison]) -> Comparison:
         first,
         n=sum(run.n for run in runs),
         policies=_over(runs, np.mean),
-        spread=_over(runs, lambda values: np.std(values, ddof=1)),
+        standard_deviation=_over(runs, lambda values: np.std(values, ddof=1)),
         seeds=len(runs),
         picks={
             name: Picks(*map(np.concatenate, zip(*(r.picks[name] for r in runs), strict=True))) for name in first.picks

@@ -13,13 +13,13 @@ from training.evaluation.results import Comparison
 from training.telemetry import Categories
 
 FEWEST = 30
-"""Fewest requests of a listed group; with fewer, chance outweighs the policy."""
+"""Fewest requests of a listed segment; with fewer, chance outweighs the policy."""
 
 SHOWN = 5
-"""Groups listed at either end."""
+"""Segments listed at either end."""
 
 
-class Group(NamedTuple):
+class Segment(NamedTuple):
     """Requests that have something in common.
 
     Attributes
@@ -44,31 +44,31 @@ class Group(NamedTuple):
     weight: float
 
 
-class Grouping(NamedTuple):
-    """All groups of one kind, summed up: how many are won and lost, and the largest of both.
+class Segmentation(NamedTuple):
+    """All segments of one kind, summed up: how many are won and lost, and the largest of both.
 
-    ``wins`` and ``losses`` count groups with at least `FEWEST` requests, of which ``best`` and ``worst`` are
+    ``wins`` and ``losses`` count segments with at least `FEWEST` requests, of which ``best`` and ``worst`` are
     those that add most to the total, largest first.
     """
 
     title: str
     wins: int
     losses: int
-    best: tuple[Group, ...]
-    worst: tuple[Group, ...]
+    best: tuple[Segment, ...]
+    worst: tuple[Segment, ...]
 
 
-def groupings(comparison: Comparison, baseline: str) -> list[Grouping]:
-    """Compare the learned model with a baseline, one grouping after another.
+def segmentations(comparison: Comparison, baseline: str) -> list[Segmentation]:
+    """Compare the learned model with a baseline, one segmentation after another.
 
-    Groupings without a group to list are left out, as are those that repeat another one under another name.
+    Segmentations without a segment to list are left out, as are those that repeat another one under another name.
     """
-    kept: list[tuple[str, Categories]] = []
+    distinct: list[tuple[str, Categories]] = []
     for title, column in _columns(comparison):
-        if not any(_alike(column.codes, other.codes) for _, other in kept):
-            kept.append((title, column))
-    found = [_grouping(title, column, comparison, baseline) for title, column in kept]
-    return [grouping for grouping in found if grouping.best or grouping.worst]
+        if not any(_alike(column.codes, other.codes) for _, other in distinct):
+            distinct.append((title, column))
+    found = [_segmentation(title, column, comparison, baseline) for title, column in distinct]
+    return [segmentation for segmentation in found if segmentation.best or segmentation.worst]
 
 
 def _columns(comparison: Comparison) -> Iterator[tuple[str, Categories]]:
@@ -88,12 +88,12 @@ def _columns(comparison: Comparison) -> Iterator[tuple[str, Categories]]:
 
 
 def _alike(a: NDArray[np.int32], b: NDArray[np.int32]) -> bool:
-    """Return whether two columns group requests in the same way, under whatever names."""
+    """Return whether two columns segment requests in the same way, under whatever names."""
     pairs = np.unique(np.stack([a, b]), axis=1).shape[1]
     return len(np.unique(a)) == len(np.unique(b)) == pairs
 
 
-def _grouping(title: str, column: Categories, comparison: Comparison, baseline: str) -> Grouping:
+def _segmentation(title: str, column: Categories, comparison: Comparison, baseline: str) -> Segmentation:
     learned = comparison.picks[LEARNED].cost.astype(np.float64)
     other = comparison.picks[baseline].cost.astype(np.float64)
     codes = np.where(column.codes < 0, len(column.values), column.codes)
@@ -108,14 +108,14 @@ def _grouping(title: str, column: Categories, comparison: Comparison, baseline: 
     largest = max((abs(gain[at]) for at in best + worst), default=1.0)
     names = [*map(str, column.values), "unknown"]
 
-    def group(at: int) -> Group:
+    def segment(at: int) -> Segment:
         own, others = (costs[:, at] / count[at]).tolist()
-        return Group(names[at], int(count[at]), own, others, float(gain[at]), float(gain[at] / largest))
+        return Segment(names[at], int(count[at]), own, others, float(gain[at]), float(gain[at] / largest))
 
-    return Grouping(
+    return Segmentation(
         title,
         wins=int((total[listed] > 0.0).sum()),
         losses=int((total[listed] < 0.0).sum()),
-        best=tuple(map(group, best)),
-        worst=tuple(map(group, worst)),
+        best=tuple(map(segment, best)),
+        worst=tuple(map(segment, worst)),
     )

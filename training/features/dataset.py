@@ -14,9 +14,9 @@ from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
 from training.features.split import split_slices
-from training.features.targets import Kept, head_targets, kept_rows, targets_of
+from training.features.targets import RowOutcomes, head_targets, row_outcomes, targets_of
 from training.features.vocabulary import find_vocabulary
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys
 from training.telemetry.history_size import Memory, sized
 
@@ -59,7 +59,7 @@ class Dataset(NamedTuple):
     memory: Memory | None = None
 
 
-def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Report = silent) -> Dataset:
+def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
     """Replay telemetry and return the rows to fit.
 
     The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
@@ -86,8 +86,8 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Repo
     spec = sized(spec, keys)
     history = new_history(spec)
     x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
-    kept = kept_rows(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
-    made = assemble(spec, (validation, judged), features, vocabulary, x, kept)
+    measured = row_outcomes(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
+    made = assemble(spec, (validation, judged), features, vocabulary, x, measured)
     return made._replace(memory=Memory.of(spec, keys, table_counters(history)))
 
 
@@ -115,7 +115,7 @@ def assemble(
     features: Features,
     vocabulary: dict[str, tuple[Id, ...]],
     x: NDArray[np.float32],
-    kept: Kept,
+    measured: RowOutcomes,
 ) -> Dataset:
     """Join replayed rows, in time order, with their outcomes, and split them in time.
 
@@ -130,13 +130,13 @@ def assemble(
         If there is no row to fit or to validate on.
     """
     validation, judged = bounds
-    slices = kept.slice
+    slices = measured.slice
     order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
     split, judge = int((slices < validation).sum()), int((slices < judged).sum())
     if not 0 < split < judge < slices.size:
         found = f"{split}, {judge - split} and {slices.size - judge}"
         raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
-    targets, outcomes = targets_of(kept, spec)
+    targets, outcomes = targets_of(measured, spec)
     return Dataset(
         features,
         vocabulary,
@@ -146,7 +146,7 @@ def assemble(
         slices[order],
         split,
         judge,
-        None if kept.again is None else {name: y[order] for name, y in kept.again.items()},
+        None if measured.again is None else {name: y[order] for name, y in measured.again.items()},
     )
 
 

@@ -25,7 +25,7 @@ from scheduler.history.kernels.hash_table import prefetch_bucket, prefetch_entry
 from scheduler.history.outcomes import outcome_names, tracked_values
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.spec import Spec
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Categories, Entities, Telemetry
 
 AHEAD = 64
@@ -113,7 +113,7 @@ def replay(
     keep: NDArray[np.bool_] | None = None,
     revealed: NDArray[np.bool_] | None = None,
     end: float = np.inf,
-    progress: Report = silent,
+    progress: ProgressCallback = silent,
 ) -> NDArray[np.float32]:
     """Push telemetry through history and return the feature rows of its decisions.
 

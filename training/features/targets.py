@@ -12,7 +12,7 @@ from scheduler.spec import Spec
 from training.telemetry import Telemetry
 
 
-class Kept(NamedTuple):
+class RowOutcomes(NamedTuple):
     """Outcomes of the kept rows: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
 
     slice: NDArray[np.int32]
@@ -25,23 +25,25 @@ def head_targets(
     telemetry: Telemetry, spec: Spec, keep: NDArray[np.bool_]
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Return targets and outcomes of the rows to keep for each head, as `Dataset` has them."""
-    return targets_of(kept_rows(telemetry, keep), spec)
+    return targets_of(row_outcomes(telemetry, keep), spec)
 
 
-def kept_rows(telemetry: Telemetry, keep: NDArray[np.bool_]) -> Kept:
+def row_outcomes(telemetry: Telemetry, keep: NDArray[np.bool_]) -> RowOutcomes:
     """Return the outcomes of the rows to keep, from which targets are computed."""
     outcomes = {name: values[keep] for name, values in telemetry.outcomes.items()}
-    return Kept(telemetry.slice[keep], telemetry.ok[keep], outcomes)
+    return RowOutcomes(telemetry.slice[keep], telemetry.ok[keep], outcomes)
 
 
-def targets_of(kept: Kept, spec: Spec) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+def targets_of(
+    measured: RowOutcomes, spec: Spec
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Return targets and outcomes of kept rows by head."""
-    rows = np.column_stack([kept.outcomes[name] for name in outcome_names(spec)])
+    rows = np.column_stack([measured.outcomes[name] for name in outcome_names(spec)])
     targets, outcomes = {}, {}
     for name, head in spec.heads.items():
         y = tracked_values(spec, (head.target,), rows)[:, 0]
         if head.given_ok:
-            y[~kept.ok] = np.nan
+            y[~measured.ok] = np.nan
         targets[name] = y
         # The link `log` predicts the outcome itself; the others predict the target.
         plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target

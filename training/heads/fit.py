@@ -14,11 +14,9 @@ from scheduler.forest.trees import Trees
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
 from training.heads.lightgbm_params import head_params
-from training.heads.lightgbm_trees import trees_from_lightgbm
+from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import Rows, leaf_variances, score_variances
-
-Progress = Callable[[str, int, int], None]
-"""Callback that gets the step's name, the work done and the total."""
+from training.progress import ProgressCallback
 
 
 class FittedHead(NamedTuple):
@@ -47,7 +45,7 @@ class FittedHead(NamedTuple):
 
 
 def fit_heads(
-    dataset: Dataset, spec: Spec, *, seed: int, threads: int, progress: Progress | None = None
+    dataset: Dataset, spec: Spec, *, seed: int, threads: int, progress: ProgressCallback | None = None
 ) -> dict[str, FittedHead]:
     """Fit every head of a spec.
 
@@ -67,7 +65,9 @@ def fit_heads(
     return {name: _fit(name, dataset, spec, seed, threads, progress) for name in spec.heads}
 
 
-def _fit(name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: Progress | None) -> FittedHead:
+def _fit(
+    name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: ProgressCallback | None
+) -> FittedHead:
     rows = head_rows(name, dataset, spec)
     params = {"num_threads": threads, **head_params(name, spec, seed)}
     y = dataset.targets[name]
@@ -112,7 +112,7 @@ def fitted_head(
     name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, spec: Spec, *, threads: int
 ) -> FittedHead:
     """Find the variances of a booster's leaves, and score the rows that it was not fitted on."""
-    gain, logistic = booster.feature_importance("gain"), spec.heads[name].link == "logistic"
+    logistic = spec.heads[name].link == "logistic"
     trees, x, y = trees_from_lightgbm(booster), dataset.x[rows.fit], dataset.targets[name][rows.fit]
     trees = trees._replace(leaf_variance=leaf_variances(booster, trees, x, y, logistic=logistic, threads=threads))
 
@@ -122,5 +122,5 @@ def fitted_head(
         again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
         return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
 
-    share = gain / max(gain.sum(), 1e-300)
-    return FittedHead(booster, trees, scored(rows.stop), scored(rows.judge), rows.fit.size, share)
+    importance = gain_importance(booster)
+    return FittedHead(booster, trees, scored(rows.stop), scored(rows.judge), rows.fit.size, importance)

@@ -48,7 +48,7 @@ DIGITS = 1e-5
 """Relative error of a number in LightGBM's list of parameters, which has six digits."""
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-_INT_MAX = 2**31 - 1  # LightGBM's integers have 32 bits; larger ones wrap round without an error
+_INT_MAX = 2**31 - 1  # LightGBM's integers have 32 bits; larger ones wrap around without an error
 _CONSTRAINTS = re.compile(r"\[\d+(,\d+)*\](,\[\d+(,\d+)*\])*")
 _USED = re.compile(r"^\[(\w+): (.*)\]$", re.MULTILINE)
 _CHECK = re.compile(r"Check failed: \((\w+)\) (\S+) \(([\w.+-]+)\)")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.errors import ForestError
 from scheduler.forest.forest import Forest
@@ -78,6 +79,12 @@ def trees_from_lightgbm(booster: lgb.Booster) -> Trees:
         no leaf or threshold can have.
     """
     return trees_from_text(booster.model_to_string())
+
+
+def gain_importance(booster: lgb.Booster) -> NDArray[np.float64]:
+    """Return (n_features,) shares of the total gain of a booster's splits; all 0 where it has no split."""
+    gain = np.asarray(booster.feature_importance("gain"), np.float64)
+    return gain / max(gain.sum(), np.finfo(np.float64).tiny)
 
 
 def trees_from_text(text: str) -> Trees:

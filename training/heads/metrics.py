@@ -5,32 +5,47 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import (
     brier_score_loss,
-    log_loss,
     mean_absolute_error,
     mean_pinball_loss,
     roc_auc_score,
     root_mean_squared_error,
 )
 
-
-def head_loss(raw: NDArray[np.float64], y: NDArray[np.float32], *, logistic: bool) -> float:
-    """Return the mean loss of raw scores: log loss for a logistic link, else the squared error."""
-    return float((np.logaddexp(0.0, raw) - y * raw).mean() if logistic else ((raw - y) ** 2).mean())
-
+LEAST_PROBABILITY = 1e-15
+"""Probabilities are kept this far from 0 and 1, so that one wrong certainty does not make a mean infinite."""
 
 BINS = 20
-"""Bins of a reliability curve, of equal counts."""
+"""Bins of a reliability curve, of about equal counts."""
 
 
 class Reliability(NamedTuple):
-    """Mean prediction and mean outcome of rows binned by prediction, with their counts."""
+    """A reliability curve: (n_bins,) mean predictions, mean outcomes and counts of rows binned by prediction."""
 
     predicted: NDArray[np.float64]
     observed: NDArray[np.float64]
     counts: NDArray[np.int64]
+
+
+def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
+    """Return the log odds of probabilities, at least `LEAST_PROBABILITY` away from 0 and 1."""
+    p = np.clip(np.asarray(probability, np.float64), LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+    return np.log(p) - np.log1p(-p)
+
+
+def log_loss(raw: NDArray[np.float64], outcome: NDArray[np.floating]) -> float:
+    """Return the mean negative log likelihood of 0/1 outcomes, given log odds (raw scores of a logistic head).
+
+    An outcome between 0 and 1 is a share of ones; predicted as it is, its loss is its entropy.
+    """
+    return float((np.logaddexp(0.0, raw) - outcome * raw).mean())
+
+
+def squared_error(predicted: NDArray[np.float64], outcome: NDArray[np.floating]) -> float:
+    """Return the mean squared error."""
+    return float(((predicted - outcome) ** 2).mean())
 
 
 def quantile_metrics(quantile: float, predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> dict[str, float]:
@@ -43,15 +58,20 @@ def quantile_metrics(quantile: float, predicted: NDArray[np.float64], outcome: N
     }
 
 
-def reliability(predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> Reliability:
-    """Bin rows by prediction into at most `BINS` bins of equal counts."""
-    order = np.argsort(predicted, kind="stable")
-    bins = [b for b in np.array_split(order, BINS) if b.size]
-    return Reliability(
-        np.array([predicted[b].mean() for b in bins]),
-        np.array([outcome[b].mean() for b in bins]),
-        np.array([b.size for b in bins]),
-    )
+def reliability(predicted: NDArray[np.float64], outcome: NDArray[np.floating], *, n_bins: int = BINS) -> Reliability:
+    """Return the reliability curve of rows in at most ``n_bins`` bins of about equal counts.
+
+    Equal predictions stay in one bin, so the order of rows changes nothing. Rows with a NaN are left out.
+    """
+    known = ~(np.isnan(predicted) | np.isnan(outcome))
+    predicted, outcome = predicted[known], outcome[known].astype(np.float64)
+    shares = np.arange(1, n_bins) / n_bins
+    ends = np.unique(np.quantile(predicted, shares, method="lower")) if len(predicted) else np.empty(0)
+    at = np.searchsorted(ends, predicted, side="left")
+    counts = np.bincount(at, minlength=len(ends) + 1)
+    sums = [np.bincount(at, values, len(counts)) for values in (predicted, outcome)]
+    filled = counts > 0
+    return Reliability(sums[0][filled] / counts[filled], sums[1][filled] / counts[filled], counts[filled])
 
 
 def head_metrics(link: str, predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> dict[str, float]:
@@ -66,7 +86,7 @@ def head_metrics(link: str, predicted: NDArray[np.float64], outcome: NDArray[np.
     metrics = {"n": float(outcome.size), "mean": float(outcome.mean()), "calibration_error": gap}
     if link == "logistic":
         labels = [0.0, 1.0]
-        metrics["log_loss"] = float(log_loss(outcome, np.clip(predicted, 1e-15, 1 - 1e-15), labels=labels))
+        metrics["log_loss"] = log_loss(log_odds(predicted), outcome)
         metrics["brier"] = float(brier_score_loss(outcome, predicted, labels=labels))
         if np.unique(outcome).size == len(labels):
             metrics["auc"] = float(roc_auc_score(outcome, predicted))

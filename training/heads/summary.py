@@ -9,7 +9,7 @@ from scheduler.model.manifest import Calibration, TableUse
 from scheduler.model.model import Model
 from training.heads.metrics import Reliability
 
-Window: TypeAlias = dict[str, int | float | str]
+TrainingWindow: TypeAlias = dict[str, int | float | str]
 """What a model was trained on: rows, slices and their split."""
 
 
@@ -56,7 +56,7 @@ class TrainingSummary(NamedTuple):
     folder: Path
     model: Model
     heads: dict[str, HeadSummary]
-    window: Window
+    window: TrainingWindow
 
     def tables(self) -> dict[str, TableUse]:
         """Return how full history became, by table."""

@@ -78,7 +78,7 @@ class Errors(NamedTuple):
     weight: NDArray[np.float64]
 
 
-class Spread(NamedTuple):
+class VarianceScale(NamedTuple):
     """An outcome's squared error is about ``factor * sum ** power``; ``share`` of it is the mean's."""
 
     factor: float
@@ -97,7 +97,7 @@ class Spread(NamedTuple):
 def leaf_variances(
     booster: lgb.Booster, trees: Trees, x: NDArray[np.float32], y: NDArray[np.float32], *, logistic: bool, threads: int
 ) -> NDArray[np.float64]:
-    """Return the variance of each leaf's Newton step, before the learning rate, which `fit_spread` makes up for.
+    """Return the variance of each leaf's Newton step, before the learning rate; `fit_variance_scale` adds that.
 
     That is mean(g^2) / (n mean(h)^2) over the n fitted rows in the leaf, with g and h the first and second derivative
     of the loss at the score before the tree: for squared errors the variance of the mean residual.
@@ -173,7 +173,7 @@ def find_errors(calibration: Calibration, rows: Rows) -> Errors:
     return Errors(own - level, again - level, rows.variance, np.ones(raw.size))
 
 
-def fit_spread(found: Errors) -> Spread:
+def fit_variance_scale(found: Errors) -> VarianceScale:
     """Fit how large errors are by the sums of leaf variances, and which share of their squares is the mean's.
 
     The power is not negative: where rows of larger variance do not have larger errors, all are alike. Where no next
@@ -191,7 +191,7 @@ def fit_spread(found: Errors) -> Spread:
         if np.isfinite(slope) and slope > 0.0:
             power, factor = slope, mean * float(np.exp(fitted.intercept_ - slope * x.mean()))
     known = ~np.isnan(found.again)
-    whole = Spread(factor, power, 1.0)
+    whole = VarianceScale(factor, power, 1.0)
     if not known.any():
         return whole
     weight = found.weight[known] / whole.of(found.variance[known])
@@ -200,20 +200,20 @@ def fit_spread(found: Errors) -> Spread:
     return whole._replace(share=min(max(share, 0.0), 1.0))
 
 
-def spread_metrics(link: str, spread: Spread, found: Errors) -> dict[str, float]:
-    """Return how honest a spread is on other rows.
+def uncertainty_metrics(link: str, scale: VarianceScale, found: Errors) -> dict[str, float]:
+    """Return how well the fitted variances hold on other rows.
 
     ``mean_share`` is the share of the squared error that is the mean's, ``mean_ratio`` the squared error of the mean
     over the expected one: above 1 the model is too sure. ``covered_68`` and ``covered_95`` are the
     shares of outcomes within 1 and 1.96 standard deviations of the prediction; failures have none.
     """
-    expected = spread.of(found.variance)
+    expected = scale.of(found.variance)
     known = ~np.isnan(found.again)
     ratio = float("nan")
-    if known.any() and spread.share > 0.0:
+    if known.any() and scale.share > 0.0:
         products = found.own[known] * found.again[known] / expected[known]
-        ratio = float(np.average(products, weights=found.weight[known])) / spread.share
-    metrics = {"mean_share": spread.share, "mean_ratio": ratio}
+        ratio = float(np.average(products, weights=found.weight[known])) / scale.share
+    metrics = {"mean_share": scale.share, "mean_ratio": ratio}
     if link != "logistic":
         away = np.abs(found.own) / np.sqrt(expected)
         metrics |= {"covered_68": float((away <= ONE_SIGMA).mean()), "covered_95": float((away <= TWO_SIGMA).mean())}

@@ -14,9 +14,9 @@ from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import measured_requests
 from training.heads.summary import TrainingSummary
 from training.pipeline.options import TrainingOptions
-from training.pipeline.promotion import Comparison, Promotion, champion_if_any, decide
+from training.pipeline.promotion import MetricChange, Promotion, champion_if_any, decide
 from training.policies import Learned, Policy, Random, Setting
-from training.progress import Report
+from training.progress import ProgressCallback
 from training.telemetry import Telemetry
 
 CONTEST = 20_000
@@ -33,20 +33,24 @@ class Contest(NamedTuple):
     """
 
     champion: str | None = None
-    better: Comparison | None = None
+    change: MetricChange | None = None
     obstacle: str = ""
 
     def decide(self, current: str | None, *, force: bool) -> Promotion:
         """Return whether the new model takes over from the champion of now, who may be another one meanwhile."""
         if current in (None, self.champion):
-            return decide(current, better=self.better, obstacle=self.obstacle, force=force)
+            return decide(current, change=self.change, obstacle=self.obstacle, force=force)
         before = "there was no champion" if self.champion is None else f"version {self.champion} was champion"
         changed = f"{before} when they were compared, now it is version {current}"
         return decide(current, obstacle=self.obstacle or changed, force=force)
 
 
 def contest(
-    read: Callable[[], Telemetry], spec: Spec, summary: TrainingSummary, options: TrainingOptions, progress: Report
+    read: Callable[[], Telemetry],
+    spec: Spec,
+    summary: TrainingSummary,
+    options: TrainingOptions,
+    progress: ProgressCallback,
 ) -> Contest:
     """Let the new model and the champion decide the same requests of the last slices, under the spec's utility.
 
@@ -86,8 +90,8 @@ def _compare(
     spec: Spec,
     summary: TrainingSummary,
     options: TrainingOptions,
-    progress: Report,
-) -> Comparison:
+    progress: ProgressCallback,
+) -> MetricChange:
     """Replay the last slices; neither model was fitted on them if they were trained on the same data.
 
     A champion trained on later data has an advantage.
@@ -101,9 +105,9 @@ def _compare(
         "champion": Learned(setting, current),
         "challenger": Learned(setting, summary.model),
     }
-    rounds = measured_requests(
+    batches = measured_requests(
         telemetry, spec, start=start, requests=requests, candidates=CONTEST_CANDIDATES, seed=options.seed
     )
-    found = evaluate(rounds, policies, spec, before, n_rounds=n_slices * requests, progress=progress)
+    found = evaluate(batches, policies, spec, before, n_batches=n_slices * requests, progress=progress)
     new, old = (found.policies[name].mean for name in ("challenger", "champion"))
-    return Comparison("mean cost on the last slices", challenger=new, champion=old)
+    return MetricChange("mean cost on the last slices", challenger=new, champion=old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from training.telemetry.cold_start import HoldOut
+from training.telemetry.cold_start import ColdShares
 
 
 class TrainingOptions(NamedTuple):
@@ -25,7 +25,7 @@ class TrainingOptions(NamedTuple):
         For LightGBM; 0 for one a core.
     promote
         Make the new version champion whatever the comparison's result.
-    held_out
+    cold_shares
         Nodes and clients that are left out of everything, tables and all.
     cluster
         Address of a Dask scheduler whose workers read, replay and fit; see `training.distributed.connect`.
@@ -39,6 +39,6 @@ class TrainingOptions(NamedTuple):
     seed: int = 0
     threads: int = 0
     promote: bool = False
-    held_out: HoldOut = HoldOut()
+    cold_shares: ColdShares = ColdShares()
     cluster: str | None = None
     scratch: Path = Path(".fogline/scratch")

@@ -18,9 +18,9 @@ from training.pipeline.champion import Contest, contest
 from training.pipeline.options import TrainingOptions
 from training.pipeline.promotion import Promotion
 from training.pipeline.train import fit_rehearsed, train_model, write_model
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, data_id, read_telemetry
-from training.telemetry.cold_start import HoldOut, hold_out
+from training.telemetry.cold_start import ColdShares, without_cold
 from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
 from training.tracking.runs import DataSet, Registered, track
@@ -70,7 +70,9 @@ class TrainingResult(NamedTuple):
         }
 
 
-def train_and_register(data: Path, spec: Spec, options: TrainingOptions, progress: Report = silent) -> TrainingResult:
+def train_and_register(
+    data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback = silent
+) -> TrainingResult:
     """Train a model on a telemetry directory, compare it with the champion, register it, and promote a better one.
 
     Registering comes last: all that can fail has been done by then. Where the two models cannot be compared, the
@@ -103,20 +105,20 @@ class _Trained(NamedTuple):
     telemetry: Callable[[], Telemetry]
 
 
-def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
     telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
-    telemetry = hold_out(telemetry, options.held_out)
+    telemetry = without_cold(telemetry, options.cold_shares)
     summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
     return _Trained(summary, None, lambda: telemetry)
 
 
-def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: Report) -> _Trained:
+def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
     """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
     from training.distributed import cluster_dataset, connect, peak_memory, serve_on_cluster
     from training.distributed.fit import fit_heads_on_cluster
 
-    if options.held_out != HoldOut():
-        raise InputError(f"cluster: expected no nodes or clients to hold out, found {options.held_out}")
+    if options.cold_shares != ColdShares():
+        raise InputError(f"cluster: expected no nodes or clients to leave out, found {options.cold_shares}")
     with connect(str(options.cluster)) as client:
         n = len(client.scheduler_info(n_workers=-1)["workers"])
         made = cluster_dataset(

@@ -19,10 +19,10 @@ from training.tracking.versions import (
     settle_interrupted,
 )
 
-__all__ = ["CHAMPION", "Comparison", "Promotion", "champion", "champion_if_any", "decide", "promote"]
+__all__ = ["CHAMPION", "MetricChange", "Promotion", "champion", "champion_if_any", "decide", "promote"]
 
 
-class Comparison(NamedTuple):
+class MetricChange(NamedTuple):
     """One figure of the same evaluation for the new version and for the champion.
 
     Attributes
@@ -71,7 +71,7 @@ def promote(
     name: str,
     version: str,
     *,
-    better: Comparison | None = None,
+    change: MetricChange | None = None,
     obstacle: str = "",
     force: bool = False,
     registry: str | None = None,
@@ -82,7 +82,7 @@ def promote(
     ----------
     name, version
         As `track` returned them.
-    better
+    change
         Offline evaluation of this version and of the champion on the same requests.
     obstacle
         Why there is none although there is a champion; becomes part of the reason.
@@ -110,7 +110,7 @@ def promote(
         if current == version:
             promotion = Promotion(KEPT, f"version {version} is the champion already")
         else:
-            promotion = decide(current, better=better, obstacle=obstacle, force=force)
+            promotion = decide(current, change=change, obstacle=obstacle, force=force)
             set_promotion(client, name, version, promotion, current)
     return promotion
 
@@ -137,7 +137,7 @@ def champion_if_any(name: str, registry: str) -> str | None:
 def decide(
     current: str | None,
     *,
-    better: Comparison | None = None,
+    change: MetricChange | None = None,
     obstacle: str = "",
     force: bool = False,
 ) -> Promotion:
@@ -145,21 +145,21 @@ def decide(
 
     Parameters
     ----------
-    better, obstacle, force
+    change, obstacle, force
         As for `promote`.
     """
     if current is None:
         return Promotion(MOVED, "there was no champion")
-    figures = _figures(better) if better is not None else obstacle or "no comparison was made"
+    figures = _figures(change) if change is not None else obstacle or "no comparison was made"
     if force:
         return Promotion(MOVED, f"promotion was asked for; version {current} was champion; {figures}")
-    if better is None or not better.exists:
+    if change is None or not change.exists:
         return Promotion(CANNOT_BE_TOLD, f"{figures}; use --promote")
-    if better.better:
+    if change.better:
         return Promotion(MOVED, f"better than version {current}: {figures}")
     return Promotion(KEPT, f"not better than version {current}: {figures}")
 
 
-def _figures(better: Comparison) -> str:
-    way = "lower" if better.lower_is_better else "higher"
-    return f"{better.metric} {better.challenger:.6g} against {better.champion:.6g}, {way} is better"
+def _figures(change: MetricChange) -> str:
+    way = "lower" if change.lower_is_better else "higher"
+    return f"{change.metric} {change.challenger:.6g} against {change.champion:.6g}, {way} is better"

@@ -20,9 +20,9 @@ from training.heads.calibration import calibrate, calibrate_quantile
 from training.heads.fit import FittedHead, fit_heads
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import head_metrics, quantile_metrics, reliability
-from training.heads.summary import HeadSummary, TrainingSummary, Window
-from training.heads.uncertainty import Rows, find_errors, fit_spread, spread_metrics
-from training.progress import Report, silent
+from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
+from training.heads.uncertainty import Rows, find_errors, fit_variance_scale, uncertainty_metrics
+from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry
 
 GOLDEN_ROWS = 64
@@ -30,7 +30,7 @@ GOLDEN_ROWS = 64
 
 
 def train_model(
-    telemetry: Telemetry, spec: Spec, out: Path, *, seed: int = 0, threads: int = 0, progress: Report = silent
+    telemetry: Telemetry, spec: Spec, out: Path, *, seed: int = 0, threads: int = 0, progress: ProgressCallback = silent
 ) -> TrainingSummary:
     """Replay, fit, calibrate, judge, and write the artifact.
 
@@ -68,7 +68,7 @@ def train_model(
 def fit_rehearsed(
     dataset: Dataset,
     spec: Spec,
-    read: Window,
+    read: TrainingWindow,
     *,
     fit: Callable[[Dataset], dict[str, FittedHead]],
     serve: Callable[[TrainingSummary], Dataset],
@@ -98,19 +98,19 @@ def fit_rehearsed(
     return dataset, fitted
 
 
-def read_window(telemetry: Telemetry) -> Window:
-    """Return how many rows telemetry has, how many were rejected, its first and last slice, and what was held out."""
+def read_window(telemetry: Telemetry) -> TrainingWindow:
+    """Return how many rows telemetry has and how many were rejected, its first and last slice, and the cold shares."""
     return {
         "rows": len(telemetry),
         "rejected": telemetry.n_read - len(telemetry),
         "first_slice": int(telemetry.slice.min()),
         "last_slice": int(telemetry.slice.max()),
-        **telemetry.held_out,
+        **telemetry.cold_shares,
     }
 
 
 def write_model(
-    dataset: Dataset, fitted: Mapping[str, FittedHead], spec: Spec, out: Path, read: Window
+    dataset: Dataset, fitted: Mapping[str, FittedHead], spec: Spec, out: Path, read: TrainingWindow
 ) -> TrainingSummary:
     """Calibrate and judge fitted heads, and write the artifact; its spec has the capacities that history had.
 
@@ -133,7 +133,7 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
         calibration = calibrate(meant.link, rows.raw, rows.outcome)
     else:
         calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
-    spread = fit_spread(find_errors(calibration, rows))
+    scale = fit_variance_scale(find_errors(calibration, rows))
     predicted, outcome = _values(calibration, head.judge), head.judge.outcome
     metrics = (
         head_metrics(meant.link, predicted, outcome)
@@ -141,8 +141,8 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
         else quantile_metrics(meant.quantile, predicted, outcome)
     )
     return HeadSummary(
-        calibration=spread.into(calibration),
-        metrics=metrics | spread_metrics(meant.link, spread, find_errors(calibration, head.judge)),
+        calibration=scale.into(calibration),
+        metrics=metrics | uncertainty_metrics(meant.link, scale, find_errors(calibration, head.judge)),
         reliability=reliability(predicted, outcome),
         importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
         n_rows=head.n_rows,
@@ -154,7 +154,7 @@ def _values(calibration: Calibration, rows: Rows) -> NDArray[np.float64]:
     return head_values(rows.raw[:, None], calibration_table([calibration]))[:, 0]
 
 
-def _fitted_window(dataset: Dataset) -> Window:
+def _fitted_window(dataset: Dataset) -> TrainingWindow:
     return {
         "first_fitted_slice": int(dataset.slices[0]),
         "first_calibrated_slice": int(dataset.slices[dataset.split]),
@@ -168,12 +168,12 @@ def _write(
     dataset: Dataset,
     fitted: Mapping[str, FittedHead],
     heads: Mapping[str, HeadSummary],
-    window: Window,
+    window: TrainingWindow,
 ) -> Path:
     boosters = {name: head.booster for name, head in fitted.items()}
     calibration = {name: head.calibration for name, head in heads.items()}
-    variance = {name: head.trees.leaf_variance for name, head in fitted.items()}
-    version = content_version(spec, boosters, calibration, dataset.vocabulary, variance)
+    trees = {name: head.trees for name, head in fitted.items()}
+    version = content_version(spec, trees, calibration, dataset.vocabulary)
     folder = out / f"{spec.name}-{version}"
     if folder.is_dir():
         Model.load(folder)  # raises if the folder does not hold that model
@@ -188,7 +188,7 @@ def _write(
         metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
         window=window,
         golden_rows=dataset.x[rows],
-        variance=variance,
+        trees=trees,
         version=version,
         tables={} if dataset.memory is None else dataset.memory.tables,
     )

@@ -17,7 +17,7 @@ SHOWN = 0.1
 on `seattle` (gap closed 0.744, next 0.729); on `hbrp` all lie between 0.959 and 0.962."""
 
 UNKNOWN_DISTANCE = 0.5
-"""A sixth of the way round the globe, about the middle of what two places may have."""
+"""A sixth of the way around the globe, about the middle of what two places may have."""
 
 
 class Inputs:

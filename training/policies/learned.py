@@ -20,10 +20,10 @@ from training.telemetry import Categories, Entities, Telemetry, at_rows
 from training.telemetry.history_size import table_uses
 
 REMEMBER = 262_144
-"""Decisions that may wait for their outcome at once, at least: a round of a small fleet asks a few thousand."""
+"""Decisions that may wait for their outcome at once, at least: a batch of a small fleet asks a few thousand."""
 
-ROUNDS = 4
-"""Rounds in which every client asks that may wait for their outcomes at once: most have arrived by the next one."""
+OPEN_BATCHES = 4
+"""Batches in which every client asks that may wait for their outcomes at once: most have arrived by the next one."""
 
 
 class Learned:
@@ -38,7 +38,7 @@ class Learned:
 
     def __init__(self, setting: Setting, model: Model) -> None:
         self._setting = setting
-        remember = max(REMEMBER, ROUNDS * len(setting.clients))
+        remember = max(REMEMBER, OPEN_BATCHES * len(setting.clients))
         self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=remember, first_id=0)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []

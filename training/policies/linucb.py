@@ -58,9 +58,9 @@ class LinUCB:
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return the picked columns, and before them their features, (n, n_features)."""
         x = self.inputs.features(client, np.maximum(candidates, 0))
-        spread = np.sqrt(np.einsum("ncf,fg,ncg->nc", x, inverse, x))
+        deviation = np.sqrt(np.einsum("ncf,fg,ncg->nc", x, inverse, x))
         scale = self.inputs.levels.overall.mean[0]
-        picked = least(x @ (inverse @ self._b) - self._width * scale * spread, candidates)
+        picked = least(x @ (inverse @ self._b) - self._width * scale * deviation, candidates)
         return x[np.arange(len(x)), picked], picked
 
     def learn(self, seen: Seen) -> None:
@@ -68,10 +68,6 @@ class LinUCB:
         if len(seen):
             self._fit(np.array([self._asked.pop(number) for number in seen.number.tolist()]), seen.cost)
             self.inputs.levels.learn(seen)
-
-    def theta(self) -> NDArray[np.floating]:
-        """Return the model's weights as they are now, (n_features,)."""
-        return np.linalg.solve(self._a, self._b)
 
     def _fit(self, x: NDArray[np.float64], cost: NDArray[np.float32]) -> None:
         self._a += x.T @ x

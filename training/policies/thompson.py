@@ -53,8 +53,8 @@ class ThompsonNode:
     def pick(self, question: Question) -> NDArray[np.intp]:
         """Return the columns of the least draws."""
         mean, weight = self.posterior(question.client, np.maximum(question.candidates, 0), question.time)
-        spread = self._width * np.sqrt(self._error.mean[0] / weight)
-        return least(self._rng.normal(mean, spread), question.candidates)
+        deviation = self._width * np.sqrt(self._error.mean[0] / weight)
+        return least(self._rng.normal(mean, deviation), question.candidates)
 
     def learn(self, seen: Seen) -> None:
         """Update the variance with how far the means were off, then the means."""

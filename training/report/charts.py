@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,6 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from training.heads.metrics import Reliability
 
 # Drawn in these colours, then turned into the page's variables, so that light and dark follow the reader.
 _VARIABLES = {
@@ -59,14 +62,6 @@ class Line(NamedTuple):
     name: str
     values: NDArray[np.float64]
     colour: str
-
-
-class Curve(NamedTuple):
-    """A reliability curve: (n,) predicted and observed means and counts of bins."""
-
-    predicted: NDArray[np.float64]
-    observed: NDArray[np.float64]
-    n_rows: NDArray[np.int64]
 
 
 def bars(title: str, values: Mapping[str, float], colours: Mapping[str, str], *, percent: bool) -> str:
@@ -121,7 +116,7 @@ def lines(title: str, x: NDArray[np.float64], drawn: Sequence[Line], labels: tup
         return _svg(figure, title)
 
 
-def reliability(title: str, curves: Mapping[str, Curve], unit: str) -> str:
+def reliability(title: str, curves: Mapping[str, Reliability], unit: str) -> str:
     """Return predicted against observed means on equal axes, with the diagonal; the first curve is filled."""
     with rc_context(_STYLE):
         figure, axes = _figure(4.1)
@@ -133,7 +128,7 @@ def reliability(title: str, curves: Mapping[str, Curve], unit: str) -> str:
         axes.plot([low, high], [low, high], color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)))
         for number, (name, curve) in enumerate(curves.items()):
             colour, filled = (LEARNED, BASELINE)[number % 2], number == 0
-            size = 10.0 + 50.0 * curve.n_rows / max(int(curve.n_rows.max()), 1)
+            size = 10.0 + 50.0 * curve.counts / max(int(curve.counts.max()), 1)
             face = colour if filled else "none"
             axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1.2)
             axes.scatter(curve.predicted, curve.observed, s=size, facecolor=face, edgecolor=colour, linewidth=1.2)

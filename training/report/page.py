@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.results import Comparison
-from training.evaluation.segments import FEWEST, groupings
+from training.evaluation.segments import FEWEST, segmentations
+from training.heads.metrics import reliability
 from training.report import charts
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ RULES = "rules"
 """The name of the policy in charge so far, where a comparison has one."""
 
 TEMPLATES = Path(__file__).parent / "templates"
-BINS = 15
-"""Bins of a reliability curve over picks."""
+PICK_BINS = 15
+"""Bins of a reliability curve over picks, of which there are fewer than rows that judge."""
 
 TOP = 12
 """Features shown of each head."""
@@ -103,7 +104,7 @@ def render(comparison: Comparison, summary: TrainingSummary | None = None) -> st
         calibration=list(_calibration(comparison, summary)),
         held_out=summary is not None,
         importance=list(_importance(comparison)),
-        groupings=groupings(comparison, baseline),
+        segmentations=segmentations(comparison, baseline),
         fewest=FEWEST,
         label=label,
         rules=RULES,
@@ -215,10 +216,12 @@ def _calibration(comparison: Comparison, summary: TrainingSummary | None) -> Ite
     for head in heads:
         curves = {}
         if head in comparison.predicted:
-            curves["its own picks"] = reliability(comparison.predicted[head], comparison.observed[head])
+            curves["its own picks"] = reliability(
+                comparison.predicted[head], comparison.observed[head], n_bins=PICK_BINS
+            )
         if summary is not None:
-            curves["held-out rows"] = charts.Curve(*summary.heads[head].reliability)
-        curves = {name: curve for name, curve in curves.items() if len(curve.n_rows)}
+            curves["held-out rows"] = summary.heads[head].reliability
+        curves = {name: curve for name, curve in curves.items() if len(curve.counts)}
         if curves:
             rows = [
                 (name, figure(float(p)), figure(float(o)), f"{int(n):,}")
@@ -239,21 +242,6 @@ def _honesty(metrics: Mapping[str, float]) -> str:
     if not np.isnan(near):
         note += f"; {near:.0%} of the outcomes lay where 68 % were expected, {far:.0%} where 95 % were"
     return f"{note}."
-
-
-def reliability(predicted: NDArray[np.float64], observed: NDArray[np.floating]) -> charts.Curve:
-    """Return means of predicted and observed over at most `BINS` bins of about equal counts, by prediction.
-
-    Equal predictions stay in one bin. Pairs with a NaN are left out.
-    """
-    known = ~(np.isnan(predicted) | np.isnan(observed))
-    predicted, observed = predicted[known], observed[known].astype(np.float64)
-    edges = np.unique(np.quantile(predicted, np.arange(1, BINS) / BINS)) if len(predicted) else np.empty(0)
-    at = np.searchsorted(edges, predicted, side="left")
-    count = np.bincount(at, minlength=len(edges) + 1)
-    sums = [np.bincount(at, values, len(count)) for values in (predicted, observed)]
-    held = count > 0
-    return charts.Curve(sums[0][held] / count[held], sums[1][held] / count[held], count[held])
 
 
 def _importance(comparison: Comparison) -> Iterator[Picture]:

@@ -219,8 +219,8 @@ class World:
         return ms + peak * peering_ms[left, right], peak * peering_failures[left, right]
 
     def _broken(self, node: NDArray[Any], time: NDArray[np.float64]) -> NDArray[np.bool_]:
-        window = np.floor(time / _BREAK_EVERY + uniform(self.seed, _BREAK, node))
-        return uniform(self.seed, _BREAK, node, window) < self._break_share[node]
+        period = np.floor(time / _BREAK_EVERY + uniform(self.seed, _BREAK, node))
+        return uniform(self.seed, _BREAK, node, period) < self._break_share[node]
 
 
 def evening(time: NDArray[np.float64], hour: NDArray[np.float64] | float) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Rounds of requests to the made-up fleet, of which the outcome of every candidate is known."""
+"""Batches of requests to the made-up fleet, of which the outcome of every candidate is known."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scheduler.spec import Spec
-from training.evaluation.measured_requests import RequestRound
+from training.evaluation.measured_requests import RequestBatch
 from training.simulator.fleet import CANDIDATES, World
 
 
-def rounds(
+def batches(
     world: World,
     spec: Spec,
     times: ArrayLike,
@@ -21,8 +21,8 @@ def rounds(
     requests: int,
     candidates: int = CANDIDATES,
     seed: int = 0,
-) -> Iterator[RequestRound]:
-    """Yield rounds of requests with the outcome of every candidate, one at each time.
+) -> Iterator[RequestBatch]:
+    """Yield batches of requests with the outcome of every candidate, one at each time.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def rounds(
     times
         Seconds, ascending; a world begins at `START`.
     requests
-        How many in each round.
+        How many in each batch.
     candidates
         Holders a request is offered, at most 32.
     seed
@@ -46,7 +46,7 @@ def rounds(
         found = world.outcomes(asked, node)
         ok = found.pop("ok")
         delay_ms = np.where(ok, found["latency_ms"], found["fail_ms"])
-        yield RequestRound(
+        yield RequestBatch(
             time=time,
             slice=int(time // spec.telemetry.slice.seconds),
             client=asked.client,

@@ -13,25 +13,32 @@ from scheduler.columns.ids import id_keys
 from scheduler.errors import DataError, InputError
 from training.telemetry import Entities, Telemetry, at_rows
 
-GROUPS = ("clients", "nodes", "both")
+COLD_SIDES = ("clients", "nodes", "both")
 """Decisions of an evaluation among cold ones: cold clients and all nodes, all clients and cold nodes, both cold."""
 
 _SALTS = {"nodes": 0x6E6F646573, "clients": 0x636C69656E7473}
-"""The letters of the two words: a device that is client and node is held out of each by itself."""
+"""The letters of the two words: a device that is client and node is left out of each by itself."""
 
-_WINDOW = {"nodes": "held_out_nodes", "clients": "held_out_clients"}
+_WINDOW = {"nodes": "cold_nodes", "clients": "cold_clients"}
+_WINDOW_BEFORE_4 = {"nodes": "held_out_nodes", "clients": "held_out_clients"}
+"""What a manifest's window calls the shares, now and in formats 1 to 3."""
 
 
-class HoldOut(NamedTuple):
-    """Shares of the nodes and of the clients that are held out, 0 to below 1."""
+class ColdShares(NamedTuple):
+    """Shares of the nodes and of the clients that training leaves out, 0 to below 1."""
 
     nodes: float = 0.0
     clients: float = 0.0
 
     @classmethod
-    def of(cls, window: Mapping[str, Any]) -> HoldOut:
-        """Return what a manifest's window says was held out."""
-        return cls(*(float(window.get(_WINDOW[side], 0.0)) for side in cls._fields))
+    def of(cls, window: Mapping[str, Any]) -> ColdShares:
+        """Return what a manifest's window says was left out."""
+        shares = ((window.get(_WINDOW[side]), window.get(_WINDOW_BEFORE_4[side])) for side in cls._fields)
+        return cls(*(float(share or old or 0.0) for share, old in shares))
+
+    def __str__(self) -> str:
+        """Return the shares in words, for messages."""
+        return f"cold nodes (share {self.nodes:g}) and cold clients (share {self.clients:g})"
 
     def to_window(self) -> dict[str, float]:
         """Return what a manifest's window says about it: nothing of a side that is there in full."""
@@ -39,7 +46,7 @@ class HoldOut(NamedTuple):
 
 
 def is_cold(ids: NDArray[Any], side: str, share: float) -> NDArray[np.bool_]:
-    """Return which ids of a side, ``nodes`` or ``clients``, are held out.
+    """Return which ids of a side, ``nodes`` or ``clients``, are cold.
 
     By a hash of the id alone, so the answer is the same for every table, now and later. The share of ids
     found is ``share`` only about.
@@ -48,16 +55,16 @@ def is_cold(ids: NDArray[Any], side: str, share: float) -> NDArray[np.bool_]:
     return salted < np.uint64(share * 2.0**64)
 
 
-def cold_rows(telemetry: Telemetry, held: HoldOut) -> dict[str, NDArray[np.bool_]]:
-    """Return by side which rows of telemetry are of a node, or a client, that is held out."""
+def cold_rows(telemetry: Telemetry, shares: ColdShares) -> dict[str, NDArray[np.bool_]]:
+    """Return by side which rows of telemetry are of a cold node, or a cold client."""
     return {
-        "nodes": is_cold(telemetry.nodes.ids, "nodes", held.nodes)[telemetry.node],
-        "clients": is_cold(telemetry.clients.ids, "clients", held.clients)[telemetry.client],
+        "nodes": is_cold(telemetry.nodes.ids, "nodes", shares.nodes)[telemetry.node],
+        "clients": is_cold(telemetry.clients.ids, "clients", shares.clients)[telemetry.client],
     }
 
 
-def hold_out(telemetry: Telemetry, held: HoldOut) -> Telemetry:
-    """Return telemetry and its tables without the nodes and clients that are held out.
+def without_cold(telemetry: Telemetry, shares: ColdShares) -> Telemetry:
+    """Return telemetry and its tables without the cold nodes and clients.
 
     Raises
     ------
@@ -66,17 +73,17 @@ def hold_out(telemetry: Telemetry, held: HoldOut) -> Telemetry:
     DataError
         If nothing is left.
     """
-    for side, share in held._asdict().items():
+    for side, share in shares._asdict().items():
         if not 0.0 <= share < 1.0:
             raise InputError(f"cold {side}: expected a share from 0 to below 1, found {share}")
-    if held == HoldOut():
+    if shares == ColdShares():
         return telemetry
-    cold = cold_rows(telemetry, held)
+    cold = cold_rows(telemetry, shares)
     keep = ~(cold["nodes"] | cold["clients"])
     if not keep.any():
-        raise DataError(f"telemetry: expected rows besides those held out ({held}), found none")
-    clients, client = _without(telemetry.clients, is_cold(telemetry.clients.ids, "clients", held.clients))
-    nodes, node = _without(telemetry.nodes, is_cold(telemetry.nodes.ids, "nodes", held.nodes))
+        raise DataError(f"telemetry: expected rows besides those of {shares}, found none")
+    clients, client = _without(telemetry.clients, is_cold(telemetry.clients.ids, "clients", shares.clients))
+    nodes, node = _without(telemetry.nodes, is_cold(telemetry.nodes.ids, "nodes", shares.nodes))
     rest = telemetry.where(keep)
     return dataclasses.replace(
         rest,
@@ -85,7 +92,7 @@ def hold_out(telemetry: Telemetry, held: HoldOut) -> Telemetry:
         client=client[rest.client],
         node=node[rest.node],
         n_read=telemetry.n_read - int((~keep).sum()),
-        held_out=held.to_window(),
+        cold_shares=shares.to_window(),
     )
 
 
@@ -96,25 +103,25 @@ def _without(table: Entities, cold: NDArray[np.bool_]) -> tuple[Entities, NDArra
     return Entities(ids=table.ids[rows], columns={name: at_rows(c, rows) for name, c in table.columns.items()}), places
 
 
-def cold_start(telemetry: Telemetry, held: HoldOut, group: str, start: int) -> tuple[Telemetry, NDArray[np.bool_]]:
+def cold_start(telemetry: Telemetry, shares: ColdShares, among: str, start: int) -> tuple[Telemetry, NDArray[np.bool_]]:
     """Return telemetry as it is known before decisions among cold ones, and which of its rows these decide on.
 
-    What was held out has no row before slice ``start``.
+    Cold ones have no row before slice ``start``.
 
     Raises
     ------
     InputError
-        If there is no such group, or nothing was held out of it.
+        If ``among`` is none of `COLD_SIDES`, or nothing of it was left out of training.
     """
-    if group not in GROUPS:
-        raise InputError(f"cold: expected one of {', '.join(GROUPS)}, found {group!r}")
-    for side in _WINDOW if group == "both" else (group,):
-        if getattr(held, side) == 0.0:
+    if among not in COLD_SIDES:
+        raise InputError(f"cold: expected one of {', '.join(COLD_SIDES)}, found {among!r}")
+    for side in ColdShares._fields if among == "both" else (among,):
+        if getattr(shares, side) == 0.0:
             raise InputError(
-                f"cold: expected a model that {side} were held out of (fogline train --cold-{side}), "
+                f"cold: expected a model whose training left {side} out (fogline train --cold-{side}), "
                 "found one that was trained on all of them"
             )
-    cold = cold_rows(telemetry, held)
+    cold = cold_rows(telemetry, shares)
     known = (telemetry.slice >= start) | ~(cold["nodes"] | cold["clients"])
-    wanted = cold["nodes"] & cold["clients"] if group == "both" else cold[group]
+    wanted = cold["nodes"] & cold["clients"] if among == "both" else cold[among]
     return telemetry.where(known), wanted[known]

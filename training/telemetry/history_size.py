@@ -121,6 +121,6 @@ def _shortage(name: str, use: TableUse) -> str:
     section = name if name == HISTORY else f"{name}.NAME"
     return (
         f"{name}: {lost:,} of {use.keys:,} keys ({use.share:.0%}) have lost their entry, because there is room for "
-        f"about {use.capacity:,}: entries were let go {use.evicted:,} times. Room for {enough:,} would do: "
+        f"about {use.capacity:,}: entries were evicted {use.evicted:,} times. Room for {enough:,} would do: "
         f'capacity = {enough} under [{section}], or "auto", by which training chooses'
     )

@@ -94,7 +94,7 @@ class Telemetry:
         left out.
     n_read
         How many rows were looked at; ``len`` of the telemetry is how many were accepted.
-    held_out
+    cold_shares
         Shares of nodes and clients that were left out on purpose, as a manifest's window names them.
     """
 
@@ -111,7 +111,7 @@ class Telemetry:
     nodes: Entities
     rejected: dict[str, int]
     n_read: int
-    held_out: dict[str, float] = field(default_factory=dict)
+    cold_shares: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)

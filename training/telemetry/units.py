@@ -56,7 +56,7 @@ def slice_times(rows: pl.LazyFrame) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        By ``slice``: ``time``, the median, null where there is none; ``spread``, from the first tenth of the rows to
+        By ``slice``: ``time``, the median, null where there is none; ``span``, from the first tenth of the rows to
         the last; ``rows``; and of times beyond `FARTHEST`, which the others leave out, ``far``, how many, and
         ``far_time``, their median.
     """
@@ -82,8 +82,8 @@ def _by_slice(known: pl.LazyFrame) -> pl.DataFrame:
         most=time.max(),
         rows=pl.len(),
     )
-    frame = found.with_columns(spread=pl.col("late") - pl.col("early")).collect(engine="streaming")
-    return frame.select("slice", "time", "spread", "rows", "least", "most")
+    frame = found.with_columns(span=pl.col("late") - pl.col("early")).collect(engine="streaming")
+    return frame.select("slice", "time", "span", "rows", "least", "most")
 
 
 def slice_length(slices: pl.DataFrame) -> float:
@@ -136,9 +136,9 @@ def check_units(folder: Path, spec: Spec, slices: pl.DataFrame) -> None:
 def _wrong_length(known: pl.DataFrame, seconds: float) -> float | None:
     """Return how long a slice lasts where that is not what the spec says, and None where it may be."""
     n_rows, step = int(known["rows"].sum()), slice_length(known)
-    wide = known.filter((pl.col("rows") >= _ROWS) & (pl.col("spread") > FACTOR * seconds))
+    wide = known.filter((pl.col("rows") >= _ROWS) & (pl.col("span") > FACTOR * seconds))
     if len(wide) and int(wide["rows"].sum()) >= _SHARE * n_rows:
-        return step if step > FACTOR * seconds else float(np.median(wide["spread"])) / _COVERED
+        return step if step > FACTOR * seconds else float(np.median(wide["span"])) / _COVERED
     dated = _is_dated(known)
     if not dated and any(abs(step / (seconds * unit) - 1) <= _NEAR for unit in _UNITS):
         return step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import chain
@@ -15,10 +14,11 @@ import numpy as np
 
 from scheduler.spec import Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
-from training.evaluation.measured_requests import RequestRound, measured_requests
+from training.evaluation.measured_requests import RequestBatch, measured_requests
 from training.evaluation.metrics import LEARNED, RANDOM
 from training.features.dataset import Dataset, build_dataset
 from training.heads.fit import FittedHead, fit_heads
+from training.heads.metrics import log_loss, log_odds, squared_error
 from training.pipeline.champion import CONTEST, CONTEST_CANDIDATES
 from training.pipeline.train import read_window, write_model
 from training.policies import Learned, Policy, Random, Setting
@@ -28,9 +28,12 @@ from training.tuning.folds import Fold
 
 Objective: TypeAlias = Literal["gap_closed", "gap_closed_log", "loss"]
 
-KEPT_BYTES = 1 << 30
-"""Replayed feature rows kept for further trials: 60 MB a fold and `reveal` on the measured sets. Of the
-folds' rounds as much; what is more is drawn anew in every trial, which gives the same."""
+CACHE_BYTES = 1 << 30
+"""Replayed feature rows cached for further trials: 60 MB a fold and `reveal` on the measured sets. Of the
+folds' batches as much; what is more is drawn anew in every trial, which gives the same."""
+
+LEAST_RATE, LEAST_VARIANCE = 1e-9, 1e-300
+"""Where all judged outcomes are alike, the best constant has no loss; these keep it above 0, so that shares exist."""
 
 
 class Judge:
@@ -48,7 +51,7 @@ class Judge:
         self._telemetry, self._spec, self._objective = telemetry, spec, objective
         self._seed, self._threads = seed, threads
         self._datasets: OrderedDict[tuple[int, float], Dataset] = OrderedDict()
-        self._rounds: dict[int, list[RequestRound]] = {}
+        self._batches: dict[int, list[RequestBatch]] = {}
         self.replays = 0
         self.warnings: list[str] = []
 
@@ -70,7 +73,7 @@ class Judge:
         if dataset.memory is not None:
             self.warnings = shortages(dataset.memory.tables) or self.warnings
         self._datasets[key] = dataset
-        while len(self._datasets) > 1 and sum(one.x.nbytes for one in self._datasets.values()) > KEPT_BYTES:
+        while len(self._datasets) > 1 and sum(one.x.nbytes for one in self._datasets.values()) > CACHE_BYTES:
             self._datasets.popitem(last=False)
         return dataset
 
@@ -93,27 +96,27 @@ class Judge:
             model = write_model(dataset, fitted, spec, Path(folder), read_window(before)).model
         setting = Setting(spec, until.clients, until.nodes, self._seed)
         policies: dict[str, Policy] = {RANDOM: Random(setting), LEARNED: Learned(setting, model)}
-        rounds = self._fold_rounds(fold, until, n_slices)
-        scores = evaluate(rounds, policies, spec, before).policies[LEARNED]
+        batches = self._fold_batches(fold, until, n_slices)
+        scores = evaluate(batches, policies, spec, before).policies[LEARNED]
         return scores.gap_closed_log if self._objective == "gap_closed_log" else scores.gap_closed
 
-    def _fold_rounds(self, fold: Fold, until: Telemetry, n_slices: int) -> Iterable[RequestRound]:
-        """Return a fold's rounds, and keep them for the next trial while they take little memory."""
-        if fold.number in self._rounds:
-            return self._rounds[fold.number]
+    def _fold_batches(self, fold: Fold, until: Telemetry, n_slices: int) -> Iterable[RequestBatch]:
+        """Return a fold's batches, and keep them for the next trial while they take little memory."""
+        if fold.number in self._batches:
+            return self._batches[fold.number]
         requests = min(self._spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
-        rounds = measured_requests(
+        batches = measured_requests(
             until, self._spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
         )
-        kept: list[RequestRound] = []
-        size = sum(one.nbytes for others in self._rounds.values() for one in others)
-        for one in rounds:
-            kept.append(one)
+        cached: list[RequestBatch] = []
+        size = sum(one.nbytes for others in self._batches.values() for one in others)
+        for one in batches:
+            cached.append(one)
             size += one.nbytes
-            if size > KEPT_BYTES:
-                return chain(kept, rounds)
-        self._rounds[fold.number] = kept
-        return kept
+            if size > CACHE_BYTES:
+                return chain(cached, batches)
+        self._batches[fold.number] = cached
+        return cached
 
 
 def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
@@ -128,8 +131,7 @@ def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
 def _relative_loss(link: str, head: FittedHead) -> float:
     raw, outcome = head.judge.raw, head.judge.outcome
     if link == "logistic":
-        rate = float(np.clip(outcome.mean(), 1e-9, 1.0 - 1e-9))
-        constant = -(rate * math.log(rate) + (1.0 - rate) * math.log(1.0 - rate))
-        return float((np.logaddexp(0.0, raw) - outcome * raw).mean()) / constant
+        rate = np.clip(outcome.mean(keepdims=True), LEAST_RATE, 1.0 - LEAST_RATE)
+        return log_loss(raw, outcome) / log_loss(log_odds(rate), rate)
     target = np.log1p(outcome) if link == "log" else outcome
-    return float(((raw - target) ** 2).mean() / max(float(target.var()), 1e-300))
+    return squared_error(raw, target) / max(squared_error(target.mean(keepdims=True), target), LEAST_VARIANCE)

@@ -15,7 +15,7 @@ import msgspec
 from scheduler.errors import DataError, InputError
 from scheduler.spec import Spec
 from training.heads.lightgbm_params import resolve_lightgbm
-from training.progress import Report, silent
+from training.progress import ProgressCallback, silent
 from training.specs.to_toml import fragment, spec_to_toml
 from training.telemetry import data_id, read_telemetry
 from training.tracking.trials import TrialRuns
@@ -134,7 +134,7 @@ class TuningResult(NamedTuple):
         }
 
 
-def tune(data: Path, spec: Spec, options: TuningOptions, progress: Report = silent) -> TuningResult:
+def tune(data: Path, spec: Spec, options: TuningOptions, progress: ProgressCallback = silent) -> TuningResult:
     """Search for the settings that do best on time-ordered folds, and write them as a spec.
 
     The same call continues where an earlier one ended or was killed. What is tried depends only on the seed and the
@@ -234,7 +234,7 @@ def _finished(study: Study) -> list[FrozenTrial]:
     return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def _try_one(search: _Search, done: int, progress: Report) -> None:
+def _try_one(search: _Search, done: int, progress: ProgressCallback) -> None:
     """Draw settings and judge them fold by fold, until they are known or fall behind the others' median."""
     from optuna.trial import TrialState
 

@@ -10,12 +10,12 @@ from scheduler.errors import ForestError
 from tests.scheduler.forest import twin
 from tests.scheduler.forest.models import SPECIAL, booster_of, random_model, random_rows, trained
 from training.artifacts.onnx_export import to_onnx
-from training.heads.lightgbm_trees import forest_from_lightgbm
+from training.heads.lightgbm_trees import forest_from_lightgbm, trees_from_lightgbm
 
 
 def run(booster, x):
     """Raw scores by ONNX Runtime, shape (n,)."""
-    session = onnxruntime.InferenceSession(to_onnx(booster), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(to_onnx(trees_from_lightgbm(booster)), providers=["CPUExecutionProvider"])
     return session.run(["raw_score"], {"features": narrow(x).astype(np.float32)})[0][:, 0]
 
 
@@ -52,7 +52,7 @@ def test_one_leaf_trees_and_special_values():
 def test_what_onnx_cannot_say_is_refused_by_name():
     booster = booster_of(random_model(np.random.default_rng(0), 8, 12, 1))
     with pytest.raises(ForestError, match="ONNX: expected splits of one kind on feature 0"):
-        to_onnx(booster)
+        to_onnx(trees_from_lightgbm(booster))
 
 
 @pytest.mark.slow

@@ -187,8 +187,23 @@ def test_a_large_file_is_refused_unread(folder, monkeypatch):
 
 
 def test_another_format_version_is_named(folder):
-    (folder / MANIFEST).write_text('{"format": 4, "anything": "else"}')
-    refused(folder, MANIFEST, "format 1 to 3", "found 4")
+    (folder / MANIFEST).write_text('{"format": 5, "anything": "else"}')
+    refused(folder, MANIFEST, "format 1 to 4", "found 5")
+
+
+def test_an_artifact_of_format_3_is_read_as_knowing_no_importance(folder):
+    data = msgspec.json.decode((folder / MANIFEST).read_bytes())
+    del data["importance"]
+    data |= {"format": 3, "digest": "0" * 64}
+    data["digest"] = hashlib.sha256(msgspec.json.encode(data)).hexdigest()
+    (folder / MANIFEST).write_bytes(msgspec.json.encode(data))
+    assert Model.load(folder).manifest.importance == {}
+
+
+@pytest.mark.parametrize("importance", [{"failure": {"hour": 1.0}}, {"other": dict.fromkeys(spec().features, 0.0)}])
+def test_importance_of_other_heads_or_features_is_refused(folder, importance):
+    edit_manifest(folder, importance=importance)
+    refused(folder, "importance", "a share of each feature")
 
 
 def test_an_artifact_of_format_2_is_read_by_its_fingerprint_with_capacities(folder):
@@ -224,17 +239,18 @@ def test_errors_of_predictions_are_those_of_leaves_through_calibration_and_link(
         "failure": Calibration(link="logistic", intercept=-0.5, slope=1.5, uncertainty=0.3, power=0.5),
         "latency": Calibration(link="log", intercept=0.25, slope=0.5, uncertainty=2.0, power=1.0),
     }
-    sizes = {head: len(trees_from_lightgbm(booster).leaf_value) for head, booster in boosters().items()}
-    variance = {head: np.random.default_rng(1).random(n) for head, n in sizes.items()}
-    folder = write_tiny(tmp_path / "a", calibration=calibration, variance=variance)
+    plain = {head: trees_from_lightgbm(booster) for head, booster in boosters().items()}
+    variance = {head: np.random.default_rng(1).random(len(one.leaf_value)) for head, one in plain.items()}
+    heads = {head: one._replace(leaf_variance=variance[head]) for head, one in plain.items()}
+    folder = write_tiny(tmp_path / "a", calibration=calibration, trees=heads)
     model, x = Model.load(folder), rows(20, 7)
     found, values = model.predict_error(x), model.predict(x)
     for head, slope in (
         ("failure", 1.5 * values["failure"] * (1 - values["failure"])),
         ("latency", 0.5 * values["latency"]),
     ):
-        trees, one = trees_from_lightgbm(boosters()[head]), calibration[head]
-        leaf = boosters()[head].predict(x, pred_leaf=True).astype(int) + trees.leaf_start[:-1]
+        one = calibration[head]
+        leaf = boosters()[head].predict(x, pred_leaf=True).astype(int) + heads[head].leaf_start[:-1]
         raw = one.uncertainty * variance[head][leaf].sum(axis=1) ** one.power
         np.testing.assert_allclose(found[head], slope * np.sqrt(raw), rtol=1e-12)
     change_golden(folder, variance=read_artifact(folder).golden.variance * 1.001)
@@ -270,7 +286,7 @@ def test_names_that_are_paths_are_refused(folder, name):
             {"vocabulary": {"request.isp": ("red",)}},
             ("failure.forest.npz", "categories of request_isp below 1"),
         ),
-        ({"format": 4}, ("format 1 to 3", "found 4")),
+        ({"format": 5}, ("format 1 to 4", "found 5")),
     ],
 )
 def test_a_manifest_that_disagrees_with_the_files_is_refused(folder, changes, words):

@@ -60,15 +60,47 @@ def test_equal_models_have_equal_files(tmp_path):
     assert check_files(one) == check_files(two)
 
 
+def test_the_manifest_holds_the_share_of_the_gain_by_feature(tmp_path):
+    importance = check_files(write_tiny(tmp_path / "a")).importance
+    assert list(importance) == list(spec().heads)
+    for head, booster in boosters().items():
+        gain = booster.feature_importance("gain")
+        assert list(importance[head]) == list(spec().features)
+        np.testing.assert_allclose(list(importance[head].values()), gain / gain.sum(), rtol=1e-12)
+
+
+def trees_of(heads):
+    return {head: trees_from_lightgbm(booster) for head, booster in heads.items()}
+
+
+def test_the_version_is_the_same_whether_trees_are_given_or_read_from_boosters(tmp_path):
+    given = write_tiny(tmp_path / "given", trees=trees_of(boosters()))
+    assert check_files(given) == check_files(write_tiny(tmp_path / "read"))
+
+
+def test_given_trees_are_not_read_from_the_boosters_again(tmp_path, monkeypatch):
+    trees = trees_of(boosters())
+    monkeypatch.setattr("training.heads.lightgbm_trees.trees_from_text", lambda _: pytest.fail("was read again"))
+    write_tiny(tmp_path / "a", trees=trees)
+
+
+def test_trees_that_are_not_those_of_the_boosters_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match=r"golden\.npz"):
+        write_tiny(tmp_path / "a", trees=trees_of(boosters(5)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_version_names_the_content():
-    parts = {"spec": spec(), "boosters": boosters(), "calibration": CALIBRATION, "vocabulary": VOCABULARY}
+    trees = trees_of(boosters())
+    parts = {"spec": spec(), "trees": trees, "calibration": CALIBRATION, "vocabulary": VOCABULARY}
+    doubtful = trees["latency"]._replace(leaf_variance=np.ones(len(trees["latency"].leaf_value)))
     version = content_version(**parts)
     assert version == content_version(**parts)
     for change in (
-        {"boosters": boosters(5)},
+        {"trees": trees_of(boosters(5))},
         {"vocabulary": {**VOCABULARY, "node.isp": [20, 10, "blue"]}},
         {"calibration": {**CALIBRATION, "latency": Calibration(link="log", intercept=0.3)}},
-        {"variance": {"latency": np.ones(len(trees_from_lightgbm(boosters()["latency"]).leaf_value))}},
+        {"trees": {**trees, "latency": doubtful}},
     ):
         assert content_version(**(parts | change)) != version
 
@@ -101,7 +133,7 @@ def test_a_folder_that_appears_while_writing_is_kept(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("part", ["boosters", "calibration"])
+@pytest.mark.parametrize("part", ["boosters", "trees", "calibration"])
 def test_every_head_needs_its_parts(tmp_path, part):
     with pytest.raises(ArtifactError, match=rf"{part}: expected the heads \['failure', 'latency'\]"):
         write_tiny(tmp_path / "a", **{part: {}})

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.availability.baselines import Gaps, Stream, kaplan_meier, known, log_loss, running_means, squared_error
+from training.availability.baselines import Gaps, Stream, kaplan_meier, known, running_means
+from training.heads.metrics import squared_error
 
 
 def stream(at, value, lag=0, **parts):
@@ -40,7 +41,7 @@ def test_a_group_never_seen_is_predicted_as_all_are_and_one_seen_often_by_its_ow
 
 
 def test_before_anything_is_known_the_start_is_predicted():
-    means = running_means(stream([0, 1], [1.0, 1.0], 1), {}, np.zeros(2, np.int64), log_loss, start=0.25)
+    means = running_means(stream([0, 1], [1.0, 1.0], 1), {}, np.zeros(2, np.int64), squared_error, start=0.25)
     assert means["global"].tolist() == [0.25, 1.0]
 
 
@@ -48,16 +49,11 @@ def test_values_from_after_a_row_do_not_change_what_it_is_predicted():
     rng = np.random.default_rng(0)
     at, value = np.sort(rng.integers(0, 50, 300)), (rng.random(300) < 0.3).astype(float)
     node, past = rng.integers(0, 9, 300), at < 25
-    one = running_means(stream(at, value, 3, past=past), {}, node, log_loss)
+    one = running_means(stream(at, value, 3, past=past), {}, node, squared_error)
     late = stream(at, np.where(at > 40, 1 - value, value), 3, past=past)
-    two = running_means(late, {}, node, log_loss)
+    two = running_means(late, {}, node, squared_error)
     for name, mean in one.items():
         assert mean[at <= 43].tolist() == two[name][at <= 43].tolist()
-
-
-def test_log_loss_punishes_certainty_that_was_wrong_but_stays_finite():
-    assert log_loss(np.array([0.5, 0.5]), np.array([0.0, 1.0])) == pytest.approx(np.log(2))
-    assert 30 < log_loss(np.array([1.0]), np.array([0.0])) < 40
 
 
 def censored_world(n, rng):

@@ -221,16 +221,16 @@ def test_evaluate_shows_a_table_on_standard_output_and_progress_on_standard_erro
 def test_cold_decisions_of_a_model_that_met_all_were_a_wrong_call(judge, trained, capfd):
     ran = fogline(capfd, "evaluate", *judge, "--model", trained.artifact, "--cold", "nodes", "--json")
     assert ran.code == 2
-    assert "nodes were held out of (fogline train --cold-nodes)" in ran.json["error"]["message"]
+    assert "whose training left nodes out (fogline train --cold-nodes)" in ran.json["error"]["message"]
 
 
 @pytest.mark.slow
-def test_what_training_held_out_can_be_decided_by_a_model_that_never_met_it(small_world, tmp_path, capfd):
+def test_what_training_left_out_can_be_decided_by_a_model_that_never_met_it(small_world, tmp_path, capfd):
     registry = new_registry(tmp_path, tmp_path / "registry")
     options = (small_world.data, "--spec", small_world.spec_file, "--registry", registry, "--json")
     shares = ("--cold-nodes", 0.2, "--cold-clients", 0.3)
     made = fogline(capfd, "train", *options, "--until", UNTIL, "--out", tmp_path, "--threads", 1, *shares).json
-    assert (made["window"]["held_out_nodes"], made["window"]["held_out_clients"]) == (0.2, 0.3)
+    assert (made["window"]["cold_nodes"], made["window"]["cold_clients"]) == (0.2, 0.3)
     for group in ("clients", "nodes", "both"):
         ran = fogline(capfd, "evaluate", *options, "--cold", group, "--without", "vowpal_wabbit")
         assert (ran.code, ran.json.get("cold")) == (0, group)

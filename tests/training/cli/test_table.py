@@ -32,7 +32,15 @@ POLICIES = (
 class Found:
     """As much of a comparison as its table reads."""
 
-    data, model, unit, n, seeds, cold, spread = "telemetry@5c1455544999", "demo-d7457f144f97", "ms", 100_000, 1, "", {}
+    data, model, unit, n, seeds, cold, standard_deviation = (
+        "telemetry@5c1455544999",
+        "demo-d7457f144f97",
+        "ms",
+        100_000,
+        1,
+        "",
+        {},
+    )
 
     def __init__(self, policies, **changes):
         self.policies = policies
@@ -92,7 +100,7 @@ def test_the_oracle_stands_before_its_equals_and_what_has_no_mean_stands_last():
 
 
 def test_what_does_not_fit_is_named_and_stands_in_full_without_a_limit():
-    table = comparison_table(Found(scores(), spread={name: score(14.0) for name in POLICIES}))
+    table = comparison_table(Found(scores(), standard_deviation={name: score(14.0) for name in POLICIES}))
     narrow, wide = printed(table, 50), printed(table, UNLIMITED)
     left_out = re.search(r"left out: (.*); --wide shows every figure", " ".join(narrow.split()))
     assert left_out
@@ -101,7 +109,7 @@ def test_what_does_not_fit_is_named_and_stands_in_full_without_a_limit():
     assert all(column.heading in wide for column in table.columns)
     assert (
         len(wide.strip().splitlines()) == len(POLICIES) + 5
-    )  # title, blank line, heading, rule, note; each policy on one line, with its spreads
+    )  # title, blank line, heading, rule, note; each policy on one line, with its standard deviations
 
 
 def test_the_most_important_figures_stay():
@@ -111,8 +119,8 @@ def test_the_most_important_figures_stay():
         assert "416.2" in shown
 
 
-def test_a_spread_of_ten_is_written_as_a_number():
-    found = Found(scores(), spread={name: score(9.7, median=0.02) for name in POLICIES})
+def test_a_standard_deviation_of_ten_is_written_as_a_number():
+    found = Found(scores(), standard_deviation={name: score(9.7, median=0.02) for name in POLICIES})
     shown = printed(comparison_table(found))
     assert "±10" in shown
     assert "e+" not in shown

@@ -14,7 +14,7 @@ from scheduler.errors import DataError
 from tests.small_world import UNTIL
 from tests.training.distributed.test_sharding import with_change_points, with_factors
 from training.distributed import cluster_dataset, connect
-from training.distributed import windows as under_test
+from training.distributed import slice_ranges as under_test
 from training.features.dataset import build_dataset
 from training.pipeline.train import read_window
 from training.telemetry import read_telemetry
@@ -34,8 +34,8 @@ def changed(spec, **training):
 
 
 def both(client, data, spec, monkeypatch, **options):
-    """Build on a cluster, in windows of a few slices, and on one machine."""
-    monkeypatch.setattr(under_test, "WINDOW_ROWS", 3_000)
+    """Build on a cluster, in ranges of a few slices, and on one machine."""
+    monkeypatch.setattr(under_test, "RANGE_ROWS", 3_000)
     rows = read_telemetry(data, spec, until=UNTIL)
     made = cluster_dataset(client, data, spec, until=UNTIL, seed=3, **options)
     assert made.evicted == 0

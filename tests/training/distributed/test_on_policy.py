@@ -1,4 +1,4 @@
-"""A rehearsal on a worker, which reads windows of a few slices, is the one of one machine."""
+"""A rehearsal on a worker, which reads ranges of a few slices, is the one of one machine."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.registries import new_registry
 from tests.small_world import UNTIL
 from tests.training.distributed.test_dataset import assert_same, changed
 from training.distributed import connect, serve_on_cluster
-from training.distributed import windows as under_test
+from training.distributed import slice_ranges as under_test
 from training.evaluation.on_policy import serve_on_policy
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
@@ -48,9 +48,9 @@ def both(client, trained, **options):
     return made, serve_on_policy(rows, spec, Model.load(trained.artifact), seed=3)
 
 
-@pytest.mark.parametrize("window_rows", [2_000_000, 3_000])
-def test_what_the_model_saw_is_what_it_sees_on_one_machine(here, trained, window_rows, monkeypatch):
-    monkeypatch.setattr(under_test, "WINDOW_ROWS", window_rows)
+@pytest.mark.parametrize("range_rows", [2_000_000, 3_000])
+def test_what_the_model_saw_is_what_it_sees_on_one_machine(here, trained, range_rows, monkeypatch):
+    monkeypatch.setattr(under_test, "RANGE_ROWS", range_rows)
     made, expected = both(here, trained)
     assert len(made.x) > 1_000
     assert_same(made, expected)

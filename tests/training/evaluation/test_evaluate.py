@@ -35,8 +35,8 @@ class Recorder:
         return [what for name, what in self.log if name == kind]
 
 
-def one_round(time, cost, *, failed=(), candidates=None):
-    """A round of given costs, (n, k) with NaN as padding; a failure's cost is given like any other."""
+def one_batch(time, cost, *, failed=(), candidates=None):
+    """A batch of given costs, (n, k) with NaN as padding; a failure's cost is given like any other."""
     cost = np.array(cost, np.float32)
     real = ~np.isnan(cost)
     ok = real.copy()
@@ -44,7 +44,7 @@ def one_round(time, cost, *, failed=(), candidates=None):
         ok[at] = False
     n, k = cost.shape
     nodes = np.tile(np.arange(k, dtype=np.int32), (n, 1)) if candidates is None else candidates
-    base = world.rounds(1)[0]
+    base = world.batches(1)[0]
     return replace(
         base,
         time=time,
@@ -60,16 +60,16 @@ def one_round(time, cost, *, failed=(), candidates=None):
 
 NAN = float("nan")
 BY_HAND = [
-    one_round(3600.0, [[40.0, 10.0], [0.5, 20.0]]),
-    one_round(3630.0, [[1000.0, 30.0], [80.0, NAN]], failed=[(0, 0)]),
-    one_round(3660.0, [[2.0, 4.0], [6.0, 6.0]]),
+    one_batch(3600.0, [[40.0, 10.0], [0.5, 20.0]]),
+    one_batch(3630.0, [[1000.0, 30.0], [80.0, NAN]], failed=[(0, 0)]),
+    one_batch(3660.0, [[2.0, 4.0], [6.0, 6.0]]),
 ]
 
 
-def compare(rounds, **policies):
+def compare(batches, **policies):
     """Evaluate with a column for each policy; random is one too, so that its figures are known."""
     policies = {name: Recorder(p) if isinstance(p, int) else p for name, p in policies.items()}
-    return evaluate(rounds, policies, world.SPEC, world.telemetry(), clock=lambda: 0.0)
+    return evaluate(batches, policies, world.SPEC, world.telemetry(), clock=lambda: 0.0)
 
 
 def test_every_figure_is_as_counted_by_hand():
@@ -90,34 +90,34 @@ def test_every_figure_is_as_counted_by_hand():
 
 
 def test_gap_closed_is_the_share_of_the_way_from_random_to_the_oracle():
-    rounds = [one_round(3600.0, [[100.0, 50.0, 20.0]])]
-    score = compare(rounds, random=0, other=1).policies["other"]
+    batches = [one_batch(3600.0, [[100.0, 50.0, 20.0]])]
+    score = compare(batches, random=0, other=1).policies["other"]
     assert score.gap_closed == pytest.approx(50 / 80)
     assert score.gap_closed_log == pytest.approx(np.log(2) / np.log(5))
 
 
 def test_regret_is_what_is_left_above_the_oracle_as_a_multiple_of_the_best_baselines():
-    rounds = [one_round(3600.0, [[100.0, 50.0, 20.0, 30.0]])]
-    scores = compare(rounds, random=0, other=1, learned=3).policies
+    batches = [one_batch(3600.0, [[100.0, 50.0, 20.0, 30.0]])]
+    scores = compare(batches, random=0, other=1, learned=3).policies
     assert [scores[name].regret for name in ("random", "other", "learned", "oracle")] == [80 / 30, 1.0, 10 / 30, 0.0]
     assert scores["learned"].regret_log == pytest.approx(np.log(30 / 20) / np.log(50 / 20))
 
 
 def test_the_best_baseline_of_each_figure_counts():
-    rounds = [one_round(3600.0, [[90.0, 10.0, 10.0], [10.0, 800.0, 10.0]])]
-    scores = compare(rounds, random=0, other=1, learned=2).policies
+    batches = [one_batch(3600.0, [[90.0, 10.0, 10.0], [10.0, 800.0, 10.0]])]
+    scores = compare(batches, random=0, other=1, learned=2).policies
     assert scores["random"].regret == 1.0
     assert scores["random"].regret_log == 1.0
     assert scores["other"].regret == pytest.approx(790 / 80)
 
 
 def test_regret_where_a_baseline_is_perfect_does_not_exist():
-    scores = compare([one_round(3600.0, [[5.0, 9.0]])], random=0, learned=1).policies
+    scores = compare([one_batch(3600.0, [[5.0, 9.0]])], random=0, learned=1).policies
     assert np.isnan(scores["learned"].regret)
 
 
 def test_a_gap_that_does_not_exist_is_null_in_json():
-    comparison = compare([one_round(3600.0, [[5.0]])], random=0)
+    comparison = compare([one_batch(3600.0, [[5.0]])], random=0)
     assert np.isnan(comparison.policies["random"].gap_closed)
     assert comparison.to_json()["policies"]["random"]["gap_closed"] is None
 
@@ -148,27 +148,27 @@ def test_picks_are_kept_for_every_request():
 
 
 def test_no_policy_does_better_than_the_oracle_on_any_request():
-    comparison = evaluate(world.rounds(40), baselines(world.setting()), world.SPEC, world.telemetry())
+    comparison = evaluate(world.batches(40), baselines(world.setting()), world.SPEC, world.telemetry())
     for picks in comparison.picks.values():
         assert (picks.cost >= comparison.picks["oracle"].cost).all()
 
 
 def test_all_policies_are_asked_the_same():
     runs = {name: Recorder() for name in ("random", "a", "b")}
-    evaluate(world.rounds(5), runs, world.SPEC, world.telemetry())
+    evaluate(world.batches(5), runs, world.SPEC, world.telemetry())
     for asked in zip(*(seat.of("pick") for seat in runs.values()), strict=True):
         assert all(question is asked[0] for question in asked)
 
 
 def test_a_question_says_nothing_of_outcomes():
     seat = Recorder()
-    evaluate(world.rounds(2), {"random": seat}, world.SPEC, world.telemetry())
+    evaluate(world.batches(2), {"random": seat}, world.SPEC, world.telemetry())
     assert seat.of("pick")[0]._fields == ("time", "number", "client", "candidates", "request", "node_state")
 
 
 def test_only_the_picked_outcome_is_shown_under_its_request_number():
-    rounds = [one_round(3600.0, [[40.0, 10.0], [0.5, 20.0]]), one_round(3700.0, [[1.0, 2.0]])]
-    compare(rounds, random=0, seat=(seat := Recorder(1)))
+    batches = [one_batch(3600.0, [[40.0, 10.0], [0.5, 20.0]]), one_batch(3700.0, [[1.0, 2.0]])]
+    compare(batches, random=0, seat=(seat := Recorder(1)))
     (seen,) = seat.of("learn")
     assert sorted(zip(seen.number, seen.client, seen.node, seen.cost, strict=True)) == [
         (0, 0, 1, 10.0),
@@ -179,24 +179,24 @@ def test_only_the_picked_outcome_is_shown_under_its_request_number():
 
 
 def test_outcomes_are_learned_once_they_have_arrived_and_in_that_order():
-    rounds = [
-        one_round(0.0 + 3600, [[2500.0], [300.0]]),
-        one_round(1.0 + 3600, [[1000.0], [200.0]]),
-        one_round(2.0 + 3600, [[100.0]]),
-        one_round(3.0 + 3600, [[100.0]]),
-        one_round(9.0 + 3600, [[100.0]]),
+    batches = [
+        one_batch(0.0 + 3600, [[2500.0], [300.0]]),
+        one_batch(1.0 + 3600, [[1000.0], [200.0]]),
+        one_batch(2.0 + 3600, [[100.0]]),
+        one_batch(3.0 + 3600, [[100.0]]),
+        one_batch(9.0 + 3600, [[100.0]]),
     ]
     seat = Recorder()
-    compare(rounds, random=0, seat=seat)
+    compare(batches, random=0, seat=seat)
     story = [what.number.tolist() for name, what in seat.log if name != "warm"]
-    # An outcome that arrives as a round begins (number 2, at second 2) is learned only after it.
+    # An outcome that arrives as a batch begins (number 2, at second 2) is learned only after it.
     assert story == [[0, 1], [1], [2, 3], [3], [4], [2, 4, 0], [5], [5], [6]]
 
 
 def test_telemetry_still_under_way_when_the_first_round_begins_is_left_out_for_all():
     telemetry = world.telemetry()
     seat, begin = Recorder(), float(np.sort(telemetry.arrival)[-10])
-    evaluate(world.rounds(2, start=begin), {"random": seat}, world.SPEC, telemetry)
+    evaluate(world.batches(2, start=begin), {"random": seat}, world.SPEC, telemetry)
     (warm,) = seat.of("warm")
     assert len(warm) == len(telemetry) - 10
     assert (warm.arrival < begin).all()
@@ -205,9 +205,9 @@ def test_telemetry_still_under_way_when_the_first_round_begins_is_left_out_for_a
 
 @pytest.mark.parametrize("column", [-1, 2, 1])
 def test_a_pick_that_is_no_candidate_is_refused_by_the_policys_name(column):
-    rounds = [one_round(3600.0, [[4.0, NAN]])]
+    batches = [one_batch(3600.0, [[4.0, NAN]])]
     with pytest.raises(InputError, match="seat: expected columns of candidates"):
-        compare(rounds, random=0, seat=column)
+        compare(batches, random=0, seat=column)
 
 
 def test_picks_of_a_wrong_shape_or_type_are_refused():
@@ -226,8 +226,8 @@ def test_random_is_needed_and_the_oracle_is_not_a_policy():
         compare(BY_HAND, random=0, oracle=0)
 
 
-def test_no_rounds_are_refused():
-    with pytest.raises(InputError, match="rounds"):
+def test_no_batches_are_refused():
+    with pytest.raises(InputError, match="requests: expected at least one batch"):
         compare([], random=0)
 
 
@@ -300,7 +300,7 @@ def test_the_same_seed_gives_the_same_figures(files):
     assert first == second
 
 
-def test_several_seeds_give_the_mean_and_spread_of_what_each_gives_alone(files):
+def test_several_seeds_give_the_mean_and_standard_deviation_of_what_each_gives_alone(files):
     alone = [run_evaluation(files[0], world.SPEC, files[1], start=65, seed=s) for s in (3, 4)]
     both = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, seeds=2)
     assert both.n == sum(run.n for run in alone)
@@ -308,11 +308,21 @@ def test_several_seeds_give_the_mean_and_spread_of_what_each_gives_alone(files):
         for figure in FIGURES:
             values = [getattr(run.policies[name], figure) for run in alone]
             assert getattr(score, figure) == pytest.approx(np.mean(values), nan_ok=True)
-            assert getattr(both.spread[name], figure) == pytest.approx(np.std(values, ddof=1), nan_ok=True)
+            assert getattr(both.standard_deviation[name], figure) == pytest.approx(np.std(values, ddof=1), nan_ok=True)
     printed = both.to_json()
-    assert list(printed) == ["data", "spec", "model", "n", "policies", "seeds", "spread", "tables", "warnings"]
+    assert list(printed) == [
+        "data",
+        "spec",
+        "model",
+        "n",
+        "policies",
+        "seeds",
+        "standard_deviation",
+        "tables",
+        "warnings",
+    ]
     assert printed["seeds"] == 2
-    assert printed["spread"]["random"].keys() == printed["policies"]["random"].keys()
+    assert printed["standard_deviation"]["random"].keys() == printed["policies"]["random"].keys()
 
 
 def test_several_seeds_keep_the_picks_of_all(files):

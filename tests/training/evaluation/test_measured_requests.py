@@ -1,4 +1,4 @@
-"""Rounds drawn from measured rows: who asks, among which nodes, and that every outcome is real."""
+"""Batches drawn from measured rows: who asks, among which nodes, and that every outcome is real."""
 
 import tracemalloc
 from collections import Counter
@@ -51,12 +51,12 @@ def draw(telemetry, **changed):
     return list(measured_requests(telemetry, SPEC, **settings))
 
 
-def test_rounds_are_evenly_spread_over_each_slice_from_the_start_on(telemetry):
+def test_batches_are_evenly_spread_over_each_slice_from_the_start_on(telemetry):
     times = [r.time for r in draw(telemetry)]
     assert times == [6060, 6075, 6090, 6105, 6120, 6135, 6150, 6165]
 
 
-def test_every_client_with_two_nodes_asks_once_a_round(telemetry):
+def test_every_client_with_two_nodes_asks_once_a_batch(telemetry):
     assert all(r.client.tolist() == [0, 1, 3] for r in draw(telemetry))
 
 
@@ -91,9 +91,9 @@ def test_what_fills_up_has_no_outcome(telemetry):
 
 
 def test_nodes_and_repeats_are_drawn_uniformly(telemetry):
-    rounds = draw(telemetry, requests=4000, candidates=2, start=2)
+    batches = draw(telemetry, requests=4000, candidates=2, start=2)
     nodes, firsts, rows = Counter(), Counter(), Counter()
-    for r in rounds:
+    for r in batches:
         nodes.update(r.candidates[0].tolist())
         firsts[int(r.candidates[0, 0])] += 1
         rows.update(r.outcomes["ms"][0, r.candidates[0] == 6].tolist())
@@ -125,7 +125,7 @@ def test_draws_depend_on_the_seed_and_the_slice_alone(telemetry):
     assert not np.array_equal(late, other, equal_nan=True)
 
 
-def test_a_slice_without_choices_has_no_round(telemetry):
+def test_a_slice_without_choices_has_no_batch(telemetry):
     alone = replace(telemetry, client=np.arange(len(telemetry), dtype=np.int32))
     assert draw(alone) == []
 

@@ -40,7 +40,7 @@ def test_every_candidate_of_a_request_is_a_row_with_what_came_of_it(model):
     failed = made.targets["failure"]
     assert set(np.unique(failed)) == {0.0, 1.0}
     assert (np.isnan(made.targets["latency"]) == (failed == 1.0)).all()
-    # Rows of 60 minutes a slice: the last 36 are served, two rounds each, of 4 clients with at most 6 nodes.
+    # Rows of 60 minutes a slice: the last 36 are served, two batches each, of 4 clients with at most 6 nodes.
     assert made.slices.min() == 24
     assert 36 * 2 * 4 * 2 <= len(made.x) <= 36 * 2 * 4 * 6
 

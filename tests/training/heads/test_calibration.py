@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
 
 from scheduler.model.calibration import calibration_table, head_values
 from training.heads.calibration import calibrate, calibrate_quantile
-from training.heads.metrics import BINS, head_metrics, quantile_metrics, reliability
+from training.heads.metrics import BINS, head_metrics, log_loss, log_odds, quantile_metrics, reliability
 
 N = 20_000
 
@@ -106,6 +109,45 @@ def test_a_reliability_curve_has_bins_of_equal_counts():
     assert (np.diff(curve.predicted) > 0).all()
     assert np.average(curve.observed, weights=curve.counts) == pytest.approx(outcome.mean())
     assert np.abs(curve.predicted - curve.observed).max() < 4 * 0.5 / math.sqrt(50)
+
+
+def test_a_reliability_curve_leaves_out_rows_with_a_nan():
+    rng = np.random.default_rng(0)
+    predicted = rng.random(1_000)
+    outcome = (rng.random(1_000) < predicted).astype(np.float32)
+    outcome[:10], predicted[10:15] = np.nan, np.nan
+    curve = reliability(predicted, outcome, n_bins=15)
+    assert (len(curve.counts), curve.counts.sum()) == (15, 985)
+    assert np.average(curve.observed, weights=curve.counts) == pytest.approx(outcome[15:].mean())
+    assert [len(part) for part in reliability(np.full(3, np.nan), np.ones(3))] == [0, 0, 0]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, np.inf]), st.booleans()), min_size=1), st.randoms())
+def test_a_reliability_curve_does_not_depend_on_the_order_of_rows(rows, random):
+    curve = reliability(*np.array(rows, float).T)
+    random.shuffle(rows)
+    again = reliability(*np.array(rows, float).T)
+    assert curve.counts.sum() == len(rows)
+    assert curve.counts.tolist() == again.counts.tolist()
+    np.testing.assert_allclose(curve.observed, again.observed)
+
+
+def test_equal_predictions_are_one_bin():
+    curve = reliability(np.full(50, 0.2), np.arange(50) % 2)
+    assert (curve.observed.tolist(), curve.counts.tolist()) == ([0.5], [50])
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.sampled_from([0.0, 1.0])), min_size=1))
+def test_log_loss_is_that_of_scikit_learn_and_stays_finite_for_certainty_that_was_wrong(rows):
+    predicted, outcome = np.array(rows).T
+    clipped = np.clip(predicted, 1e-15, 1.0 - 1e-15)
+    expected = metrics.log_loss(outcome, clipped, labels=[0.0, 1.0])
+    assert log_loss(log_odds(predicted), outcome) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_log_loss_of_a_share_of_ones_that_is_predicted_as_it_is_is_its_entropy():
+    rate = np.array([0.2])
+    assert log_loss(log_odds(rate), rate) == pytest.approx(-(0.2 * math.log(0.2) + 0.8 * math.log(0.8)))
 
 
 def test_fewer_rows_than_bins_have_a_bin_each():

@@ -9,6 +9,7 @@ from scheduler.features.program import compile_features
 from tests.evaluation_world import SPEC
 from training.features.dataset import Dataset
 from training.heads.fit import fit_heads
+from training.heads.metrics import log_loss
 
 SPLIT, JUDGE, N = 1_200, 1_800, 2_400
 LIGHTGBM = {"num_leaves": 7, "min_data_in_leaf": 20}
@@ -48,10 +49,6 @@ def fit(data=None, parts=None, *, seed=0, progress=None):
 
 def texts(heads):
     return {name: head.booster.model_to_string() for name, head in heads.items()}
-
-
-def log_loss(raw, y):
-    return np.mean(np.logaddexp(0, raw) - y * raw)
 
 
 def test_a_head_is_cut_at_its_best_round():

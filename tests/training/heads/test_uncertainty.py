@@ -12,12 +12,12 @@ from training.heads.uncertainty import (
     PRIOR,
     Errors,
     Rows,
-    Spread,
+    VarianceScale,
     find_errors,
-    fit_spread,
+    fit_variance_scale,
     leaf_variances,
     score_variances,
-    spread_metrics,
+    uncertainty_metrics,
 )
 
 
@@ -87,38 +87,40 @@ def world(n=20_000, seed=0):
 
 
 def test_factor_power_and_the_share_of_the_mean_are_found():
-    spread = fit_spread(world())
-    assert spread == pytest.approx((0.3, 0.7, 0.25), rel=0.1)
-    assert spread.into(Calibration(link="log")) == Calibration(
-        link="log", uncertainty=spread.factor * spread.share, power=spread.power
+    scale = fit_variance_scale(world())
+    assert scale == pytest.approx((0.3, 0.7, 0.25), rel=0.1)
+    assert scale.into(Calibration(link="log")) == Calibration(
+        link="log", uncertainty=scale.factor * scale.share, power=scale.power
     )
-    metrics = spread_metrics("log", spread, world(seed=1))
+    metrics = uncertainty_metrics("log", scale, world(seed=1))
     assert metrics["covered_68"] == pytest.approx(0.683, abs=0.01)
     assert metrics["covered_95"] == pytest.approx(0.95, abs=0.01)
     assert metrics["mean_ratio"] == pytest.approx(1.0, abs=0.1)
-    assert metrics["mean_share"] == spread.share
-    assert spread_metrics("log", spread._replace(factor=0.15), world(seed=1))["mean_ratio"] == pytest.approx(2, abs=0.2)
+    assert metrics["mean_share"] == scale.share
+    assert uncertainty_metrics("log", scale._replace(factor=0.15), world(seed=1))["mean_ratio"] == pytest.approx(
+        2, abs=0.2
+    )
 
 
 def test_without_next_outcomes_all_of_the_error_is_the_means():
     found = world()._replace(again=np.full(20_000, np.nan))
-    assert fit_spread(found).share == 1.0
-    assert math.isnan(spread_metrics("log", fit_spread(found), found)["mean_ratio"])
+    assert fit_variance_scale(found).share == 1.0
+    assert math.isnan(uncertainty_metrics("log", fit_variance_scale(found), found)["mean_ratio"])
 
 
 @pytest.mark.parametrize("variance", [np.ones(500), np.zeros(500)])
 def test_variances_that_tell_nothing_leave_one_size_for_all(variance):
     own = np.random.default_rng(0).normal(size=500)
-    spread = fit_spread(Errors(own, -own, variance, np.ones(500)))
-    assert spread == (pytest.approx((own**2).mean()), 0.0, 0.0)
-    assert math.isnan(spread_metrics("identity", spread, Errors(own, own, variance, np.ones(500)))["mean_ratio"])
+    scale = fit_variance_scale(Errors(own, -own, variance, np.ones(500)))
+    assert scale == (pytest.approx((own**2).mean()), 0.0, 0.0)
+    assert math.isnan(uncertainty_metrics("identity", scale, Errors(own, own, variance, np.ones(500)))["mean_ratio"])
 
 
 def test_larger_variance_is_never_taken_for_smaller_error():
     rng = np.random.default_rng(0)
     variance = np.exp(rng.normal(size=2_000))
     own = rng.normal(size=2_000) / variance
-    assert fit_spread(Errors(own, own, variance, np.ones(2_000))).power == 0.0
+    assert fit_variance_scale(Errors(own, own, variance, np.ones(2_000))).power == 0.0
 
 
 def test_errors_stand_in_the_space_of_the_raw_score():
@@ -133,4 +135,4 @@ def test_errors_stand_in_the_space_of_the_raw_score():
     found = find_errors(Calibration(link="log"), Rows(raw, np.expm1(np.abs(raw)), raw, np.expm1(np.abs(raw) + 1)))
     np.testing.assert_allclose(found.own - found.own[0], (np.abs(raw) - raw) - (np.abs(raw) - raw)[0], atol=1e-9)
     np.testing.assert_allclose(found.again - found.own, 1.0)
-    assert Spread(2.0, 0.5, 1.0).of(np.array([4.0]))[0] == 4.0
+    assert VarianceScale(2.0, 0.5, 1.0).of(np.array([4.0]))[0] == 4.0

@@ -173,8 +173,8 @@ def test_models_that_no_logged_request_can_compare_leave_the_champion_and_say_so
     first, second = train(GOOD_SPEC, data=logged), train(GOOD_SPEC, data=logged, seed=1)
     assert first.promotion == ("moved", "there was no champion")
     reason = (
-        "rounds: expected at least one, found none; a measured request needs a client with outcomes of two nodes "
-        "in a slice, so they cannot be compared; use --promote"
+        "requests: expected at least one batch, found none; a measured request needs a client with outcomes of two "
+        "nodes in a slice, so they cannot be compared; use --promote"
     )
     assert second.promotion == ("cannot be told", reason)
     assert champion("demo", train.registry) == "1"
@@ -184,7 +184,7 @@ def test_models_that_no_logged_request_can_compare_leave_the_champion_and_say_so
     assert (told["promoted"], told["promotion"], told["reason"]) == (False, "cannot be told", reason)
     asked = train(GOOD_SPEC, data=logged, seed=2, promote=True)
     assert asked.promotion.moved
-    assert asked.promotion.reason.startswith("promotion was asked for; version 1 was champion; rounds: expected")
+    assert asked.promotion.reason.startswith("promotion was asked for; version 1 was champion; requests: expected")
     assert champion("demo", train.registry) == "3"
 
 
@@ -195,7 +195,7 @@ def test_the_command_line_says_what_cannot_be_told(logged, small_world, tmp_path
     first, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
     assert (first.code, shown.code, first.json["promotion"]) == (0, 0, "moved")
     out = " ".join(shown.out.split())
-    assert "Champion: stays, because it cannot be told whether the new version is better: rounds: expected" in out
+    assert "Champion: stays, because it cannot be told whether the new version is better: requests: expected" in out
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from training.policies import (
     protocol,
 )
 from training.policies.moving_averages import HALF_LIFE, Averages
+from training.policies.protocol import least
 from training.telemetry import at_rows
 
 NAMES = [
@@ -63,11 +64,11 @@ def make(request, model):
     return lambda seed=0: baselines(world.setting(seed))[request.param]
 
 
-def run(policy, rounds, warm=None):
+def run(policy, batches, warm=None):
     """Return what a policy picks when everything else is random."""
     telemetry = world.telemetry() if warm is None else warm
     policies = {"random": Random(world.setting()), "judged": policy}
-    return evaluate(rounds, policies, world.SPEC, telemetry).picks["judged"]
+    return evaluate(batches, policies, world.SPEC, telemetry).picks["judged"]
 
 
 # The contract: every policy.
@@ -78,26 +79,26 @@ def test_all_policies_are_under_contract(model):
 
 
 def test_a_pick_is_never_padding(make):
-    picks = run(make(), world.rounds(30))
+    picks = run(make(), world.batches(30))
     assert (picks.node >= 0).all()
     assert np.isfinite(picks.cost).all()
 
 
 def test_the_same_seed_picks_the_same(make):
-    first, second = (run(make(7), world.rounds(20)).node for _ in range(2))
+    first, second = (run(make(7), world.batches(20)).node for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_outcomes_that_were_not_picked_change_nothing(make):
-    rounds = world.rounds(20)
-    before = run(make(), rounds).node.reshape(len(rounds), -1)
+    batches = world.batches(20)
+    before = run(make(), batches).node.reshape(len(batches), -1)
     rng = np.random.default_rng(5)
-    others = [scrambled(one, picked, rng) for one, picked in zip(rounds, before, strict=True)]
+    others = [scrambled(one, picked, rng) for one, picked in zip(batches, before, strict=True)]
     np.testing.assert_array_equal(run(make(), others).node, before.ravel())
 
 
 def scrambled(one, picked, rng):
-    """Return a round in which only the picked nodes have their true outcomes."""
+    """Return a batch in which only the picked nodes have their true outcomes."""
     other = (one.candidates != picked[:, None]) & (one.candidates >= 0)
     ok = np.where(other, rng.random(one.ok.shape) < 0.5, one.ok)
     rtt = np.where(other, np.where(ok, rng.uniform(1, 999, ok.shape), np.nan), one.outcomes["rtt_ms"])
@@ -107,20 +108,20 @@ def scrambled(one, picked, rng):
 
 
 def test_a_single_candidate_is_picked(make):
-    rounds = world.rounds(5, k=1)
-    expected = np.concatenate([one.candidates[:, 0] for one in rounds])
-    np.testing.assert_array_equal(run(make(), rounds).node, expected)
+    batches = world.batches(5, k=1)
+    expected = np.concatenate([one.candidates[:, 0] for one in batches])
+    np.testing.assert_array_equal(run(make(), batches).node, expected)
 
 
 def test_nodes_and_clients_never_seen_are_no_trouble(make):
-    picks = run(make(), world.rounds(20), warm=world.telemetry(clients=1, nodes=2))
+    picks = run(make(), world.batches(20), warm=world.telemetry(clients=1, nodes=2))
     assert (picks.node >= 0).all()
 
 
 def test_nothing_seen_at_all_is_no_trouble(make):
-    rounds = world.rounds(5)
+    batches = world.batches(5)
     policy = make()
-    for one in rounds:
+    for one in batches:
         n = len(one.client)
         asked = Question(one.time, np.arange(n), one.client, one.candidates, one.request, one.node_state)
         columns = policy.pick(asked)
@@ -128,19 +129,19 @@ def test_nothing_seen_at_all_is_no_trouble(make):
 
 
 def test_failures_of_everything_are_no_trouble(make):
-    picks = run(make(), world.rounds(20, fail=1.1))
+    picks = run(make(), world.batches(20, fail=1.1))
     assert not picks.ok.any()
     assert (picks.cost == 1000.0).all()
 
 
 def test_outcomes_late_and_out_of_turn_are_no_trouble(make):
-    rounds = world.rounds(30, seconds=0.02)  # answers take 5 ms to 1 s, so rounds overlap
-    assert (run(make(), rounds).node >= 0).all()
+    batches = world.batches(30, seconds=0.02)  # answers take 5 ms to 1 s, so batches overlap
+    assert (run(make(), batches).node >= 0).all()
 
 
 def test_every_baseline_that_learns_beats_chance():
-    rounds, telemetry = world.rounds(200, fail=0.0), world.telemetry(2_000)
-    scores = evaluate(rounds, baselines(world.setting()), world.SPEC, telemetry).policies
+    batches, telemetry = world.batches(200, fail=0.0), world.telemetry(2_000)
+    scores = evaluate(batches, baselines(world.setting()), world.SPEC, telemetry).policies
     assert all(scores[name].gap_closed > 0.5 for name in scores if name not in ("random", "nearest", "same_carrier"))
 
 
@@ -184,10 +185,13 @@ def test_memory_grows_with_the_pairs_that_were_seen(name):
 
 
 def test_a_question_in_blocks_is_answered_as_in_one(make, monkeypatch):
-    rounds, none = world.rounds(20), world.telemetry().where(np.zeros(300, bool))  # warming up goes block by block too
-    expected = run(make(), rounds, none).node
+    batches, none = (
+        world.batches(20),
+        world.telemetry().where(np.zeros(300, bool)),
+    )  # warming up goes block by block too
+    expected = run(make(), batches, none).node
     monkeypatch.setattr(protocol, "BLOCK", 3)
-    np.testing.assert_array_equal(run(make(), rounds, none).node, expected)
+    np.testing.assert_array_equal(run(make(), batches, none).node, expected)
 
 
 # Averages.
@@ -392,11 +396,12 @@ def test_factors_do_not_hold_a_slow_client_against_the_node_it_asked():
 # LinUCB.
 
 
-def test_linucb_fits_the_ridge_regression_of_its_features():
-    policy, ridge = LinUCB(world.setting(), ridge=2.0), 2.0
-    rounds = world.rounds(10)
+def test_linucb_without_a_bonus_picks_by_the_ridge_regression_of_its_features():
+    ridge = 1000.0  # so large that a wrong one changes picks
+    policy = LinUCB(world.setting(), width=0.0, ridge=ridge)
+    batches = world.batches(10)
     rows, costs = [], []
-    for number, one in enumerate(rounds):
+    for number, one in enumerate(batches):
         n = len(one.client)
         numbers = np.arange(n) + n * number
         asked = Question(one.time, numbers, one.client, one.candidates, one.request, one.node_state)
@@ -409,7 +414,10 @@ def test_linucb_fits_the_ridge_regression_of_its_features():
     x, y = np.concatenate(rows), np.sqrt(np.concatenate(costs), dtype=np.float64)
     stacked = np.vstack([x, np.sqrt(ridge) * np.eye(x.shape[1])])
     expected = np.linalg.lstsq(stacked, np.append(y, np.zeros(x.shape[1])), rcond=None)[0]
-    np.testing.assert_allclose(policy.theta(), expected, rtol=1e-6, atol=1e-6)
+    for one in world.batches(200, seed=3, start=7_200.0):
+        x = policy.inputs.features(one.client, np.maximum(one.candidates, 0))
+        question = Question(one.time, np.arange(len(x)), one.client, one.candidates, one.request, one.node_state)
+        assert policy.pick(question).tolist() == least(x @ expected, one.candidates).tolist()
 
 
 # The learned model.
@@ -417,8 +425,8 @@ def test_linucb_fits_the_ridge_regression_of_its_features():
 
 def test_learned_is_the_scheduler_fed_the_same_way(model):
     """Asking a scheduler one request at a time, warmed by replay, gives the same nodes."""
-    telemetry, rounds = world.telemetry(), world.rounds(15)
-    got = run(Learned(world.setting(), model), rounds, telemetry)
+    telemetry, batches = world.telemetry(), world.batches(15)
+    got = run(Learned(world.setting(), model), batches, telemetry)
     sched = Scheduler(model, seed=0, first_id=0)
     raw = {n: c.raw() if hasattr(c, "raw") else c for n, c in world.NODES.columns.items()}
     sched.fleet.upsert(world.NODES.ids, raw)
@@ -427,7 +435,7 @@ def test_learned_is_the_scheduler_fed_the_same_way(model):
     replay(telemetry, world.SPEC, model.features, sched.history, keep=np.zeros(len(telemetry), bool))
     sched.refresh()
     nodes = []
-    for one in rounds:
+    for one in batches:
         sched.fleet.upsert(world.NODES.ids, {"load": one.node_state["load"]})
         kinds = one.request["kind"].raw()
         answers = []

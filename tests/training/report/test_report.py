@@ -17,10 +17,11 @@ from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
 from training.evaluation.model_card import ModelCard
 from training.evaluation.seeds import pooled
+from training.heads.metrics import Reliability
 from training.policies import all_policies, baselines
-from training.report.charts import Curve, Line, bars, lines
+from training.report.charts import Line, bars, lines
 from training.report.charts import reliability as reliability_plot
-from training.report.page import best_baseline, figure, reliability, render, write_report
+from training.report.page import best_baseline, figure, render, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -30,7 +31,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 def comparison(tmp_path_factory):
     model = Model.load(world.write_model(tmp_path_factory.mktemp("model") / "tiny-1"))
     policies = {**all_policies(world.setting(), model), "rules": baselines(world.setting(9))["random"]}
-    found = evaluate(world.rounds(120), policies, world.SPEC, world.telemetry())
+    found = evaluate(world.batches(120), policies, world.SPEC, world.telemetry())
     card = ModelCard("tiny", "1", {"rows": 1_000, "last_slice": 59}, {"latency": "ms"}, {"latency": {"pair_mean": 1.0}})
     return replace(found, data="world@123", model="tiny-1", card=card)
 
@@ -85,11 +86,11 @@ def test_every_figure_of_the_comparison_is_in_the_table(comparison, page):
             assert value in cells
 
 
-def test_spreads_stand_beside_the_means_where_there_are_several_seeds(comparison):
+def test_standard_deviations_stand_beside_the_means_where_there_are_several_seeds(comparison):
     assert "±" not in render(comparison)
     both = pooled([comparison, comparison])
-    spread = {name: replace(score, mean=1.25, regret=0.034) for name, score in both.spread.items()}
-    cells = Tree(render(replace(both, spread=spread))).cells
+    deviation = {name: replace(score, mean=1.25, regret=0.034) for name, score in both.standard_deviation.items()}
+    cells = Tree(render(replace(both, standard_deviation=deviation))).cells
     own = both.policies["learned"]
     assert f"{figure(own.mean)} ± 1.2" in cells
     assert f"{own.regret:.3f} ± 0.034" in cells
@@ -162,7 +163,7 @@ def test_the_same_comparison_gives_the_same_page(comparison, page):
 
 
 def test_a_training_summary_adds_the_held_out_rows(comparison):
-    curve = Curve(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
+    curve = Reliability(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
     metrics = {"mean_ratio": 5.12, "covered_68": 0.7, "covered_95": 0.94}
     summary = SimpleNamespace(heads={"failure": SimpleNamespace(reliability=curve, metrics=metrics)})
     page = render(replace(comparison, predicted={"failure": comparison.predicted["failure"]}), summary)
@@ -172,7 +173,7 @@ def test_a_training_summary_adds_the_held_out_rows(comparison):
 
 
 def test_a_head_whose_doubt_was_not_judged_has_no_word_on_it(comparison):
-    curve = Curve(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
+    curve = Reliability(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
     comparison = replace(comparison, predicted={"failure": comparison.predicted["failure"]})
     for metrics in ({}, {"mean_ratio": float("nan")}):
         summary = SimpleNamespace(heads={"failure": SimpleNamespace(reliability=curve, metrics=metrics)})
@@ -181,7 +182,7 @@ def test_a_head_whose_doubt_was_not_judged_has_no_word_on_it(comparison):
 
 def test_little_data_leaves_sections_that_say_so():
     one = evaluate(
-        world.rounds(1, k=1),
+        world.batches(1, k=1),
         {**baselines(world.setting()), "learned": baselines(world.setting())["random"]},
         world.SPEC,
         world.telemetry(),
@@ -189,7 +190,7 @@ def test_little_data_leaves_sections_that_say_so():
     page = render(one)
     assert "fewer than three slices" in page
     assert "No predictions were kept" in page
-    assert "No group has that many requests" in page
+    assert "No segment has that many requests" in page
     assert "nan" not in page
 
 
@@ -211,30 +212,12 @@ def test_a_failed_write_keeps_the_old_page(comparison, tmp_path, monkeypatch):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("report.html", "old")]
 
 
-def test_reliability_bins_by_prediction_and_keeps_every_row():
-    rng = np.random.default_rng(0)
-    predicted = rng.random(1_000)
-    observed = (rng.random(1_000) < predicted).astype(np.float32)
-    observed[:10] = np.nan
-    curve = reliability(predicted, observed)
-    assert curve.n_rows.sum() == 990
-    assert (np.diff(curve.predicted) > 0).all()
-    assert np.average(curve.observed, weights=curve.n_rows) == pytest.approx(np.nanmean(observed))
-    np.testing.assert_allclose(curve.predicted, curve.observed, atol=0.2)
-
-
-def test_equal_predictions_are_one_bin():
-    curve = reliability(np.full(50, 0.2), np.arange(50) % 2)
-    assert curve.n_rows.tolist() == [50]
-    assert curve.observed.tolist() == [0.5]
-
-
 @pytest.mark.parametrize(
     "svg",
     [
         bars("t", {"a": 0.5, "b": float("nan"), "c": -0.2}, {}, percent=True),
         lines("t", np.arange(3.0), [Line("a", np.array([0.1, np.nan, 0.2]), "#040404")], ("x", "y")),
-        reliability_plot("t", {"a": Curve(np.zeros(1), np.zeros(1), np.ones(1, int))}, "ms"),
+        reliability_plot("t", {"a": Reliability(np.zeros(1), np.zeros(1), np.ones(1, int))}, "ms"),
     ],
 )
 def test_pictures_of_odd_values_are_drawn(svg):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from scheduler.spec import load_spec
-from training.simulator import RULES, START, Requests, RulePile, World, rounds, write_telemetry
+from training.simulator import RULES, START, Requests, RulePile, World, batches, write_telemetry
 from training.simulator.fleet import evening
 from training.simulator.noise import drift, normal, uniform
 from training.telemetry import read_telemetry
@@ -31,7 +31,7 @@ def demo(world, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluation(world):
     times = START + 24 * HOUR + np.arange(48) * HOUR / 2
-    return list(rounds(world, SPEC, times, requests=100, seed=1))
+    return list(batches(world, SPEC, times, requests=100, seed=1))
 
 
 def test_noise_is_uniform_and_normal_and_does_not_depend_on_company():
@@ -137,15 +137,15 @@ def test_telemetry_is_the_same_for_the_same_seed(demo, world, tmp_path):
         assert pl.read_parquet(tmp_path / f"{name}.parquet").equals(pl.read_parquet(demo / f"{name}.parquet"))
 
 
-def test_rounds_offer_every_policy_the_same(evaluation, world):
+def test_batches_offer_every_policy_the_same(evaluation, world):
     times = [r.time for r in evaluation]
-    again = list(rounds(world, SPEC, times, requests=100, seed=1))
+    again = list(batches(world, SPEC, times, requests=100, seed=1))
     for one, other in zip(evaluation, again, strict=True):
         np.testing.assert_array_equal(one.candidates, other.candidates)
         np.testing.assert_array_equal(one.cost, other.cost)
 
 
-def test_rounds_have_the_shapes_and_types_of_measured_ones(evaluation, world):
+def test_batches_have_the_shapes_and_types_of_measured_ones(evaluation, world):
     for r in evaluation:
         assert r.candidates.shape == r.ok.shape == r.cost.shape == r.arrival.shape == (100, 20)
         assert (r.candidates.dtype, r.client.dtype, r.cost.dtype) == (np.int32, np.int32, np.float32)

@@ -1,4 +1,4 @@
-"""Cold start: who is held out, that training never meets them, and that nobody knows them when decisions begin."""
+"""Cold start: who is shares out, that training never meets them, and that nobody knows them when decisions begin."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from training.evaluation.measured_requests import measured_requests
 from training.features.vocabulary import find_vocabulary
 from training.pipeline.train import read_window
 from training.policies import baselines
-from training.telemetry.cold_start import GROUPS, HoldOut, cold_rows, cold_start, hold_out, is_cold
+from training.telemetry.cold_start import COLD_SIDES, ColdShares, cold_rows, cold_start, is_cold, without_cold
 
-MOST = HoldOut(nodes=0.75, clients=0.4)
+MOST = ColdShares(nodes=0.75, clients=0.4)
 """Three of the six nodes and three of the four clients."""
 
 
@@ -38,14 +38,14 @@ def test_who_is_cold_depends_on_the_id_alone():
     np.testing.assert_array_equal(is_cold(ids, "nodes", 0.5)[2:], is_cold(ids[2:], "nodes", 0.5))
 
 
-def test_a_device_that_is_client_and_node_is_held_out_of_each_by_itself():
+def test_a_device_that_is_client_and_node_is_left_out_of_each_by_itself():
     ids = np.arange(20_000)
     both = is_cold(ids, "nodes", 0.2) & is_cold(ids, "clients", 0.2)
     assert both.mean() == pytest.approx(0.04, abs=0.01)
 
 
-def test_what_is_held_out_is_in_no_row_no_table_and_no_vocabulary(telemetry):
-    rest = hold_out(telemetry, MOST)
+def test_what_is_cold_is_in_no_row_no_table_and_no_vocabulary(telemetry):
+    rest = without_cold(telemetry, MOST)
     for side, table, was in (("nodes", rest.nodes, telemetry.nodes), ("clients", rest.clients, telemetry.clients)):
         assert 0 < len(table) < len(was)
         assert not cold_ids(side, was) & set(table.ids.tolist())
@@ -55,7 +55,7 @@ def test_what_is_held_out_is_in_no_row_no_table_and_no_vocabulary(telemetry):
 
 
 def test_the_rows_that_stay_are_the_same_as_before(telemetry):
-    rest = hold_out(telemetry, MOST)
+    rest = without_cold(telemetry, MOST)
     cold = cold_rows(telemetry, MOST)
     keep = ~(cold["nodes"] | cold["clients"])
     np.testing.assert_array_equal(rest.nodes.ids[rest.node], telemetry.nodes.ids[telemetry.node[keep]])
@@ -64,29 +64,32 @@ def test_the_rows_that_stay_are_the_same_as_before(telemetry):
     assert len(rest.request["kind"].codes) == len(rest.node_state["load"]) == len(rest)
 
 
-def test_the_window_tells_what_was_held_out_and_counts_it_as_no_rejected_row(telemetry):
-    window = read_window(hold_out(telemetry, HoldOut(nodes=0.5)))
-    assert window["held_out_nodes"] == 0.5
-    assert "held_out_clients" not in window
+def test_the_window_tells_what_was_left_out_and_counts_it_as_no_rejected_row(telemetry):
+    window = read_window(without_cold(telemetry, ColdShares(nodes=0.5)))
+    assert window["cold_nodes"] == 0.5
+    assert "cold_clients" not in window
     assert window["rejected"] == 0
-    assert HoldOut.of(window) == HoldOut(nodes=0.5)
-    assert hold_out(telemetry, HoldOut()) is telemetry
+    assert ColdShares.of(window) == ColdShares(nodes=0.5)
+    assert ColdShares.of({"held_out_nodes": 0.5}) == ColdShares(nodes=0.5)  # a manifest of a format before 4
+    assert without_cold(telemetry, ColdShares()) is telemetry
 
 
-@pytest.mark.parametrize("held", [HoldOut(nodes=1.0), HoldOut(clients=-0.1), HoldOut(nodes=float("nan"))])
-def test_a_share_out_of_range_is_refused(telemetry, held):
+@pytest.mark.parametrize("shares", [ColdShares(nodes=1.0), ColdShares(clients=-0.1), ColdShares(nodes=float("nan"))])
+def test_a_share_out_of_range_is_refused(telemetry, shares):
     with pytest.raises(InputError, match="expected a share from 0 to below 1"):
-        hold_out(telemetry, held)
+        without_cold(telemetry, shares)
 
 
-def test_holding_out_everything_is_an_error(telemetry):
-    with pytest.raises(DataError, match="expected rows besides those held out"):
-        hold_out(telemetry, HoldOut(nodes=0.9999))
+def test_leaving_out_everything_is_an_error(telemetry):
+    with pytest.raises(
+        DataError, match=r"expected rows besides those of cold nodes .share 0.9999. and cold clients .share 0.,"
+    ):
+        without_cold(telemetry, ColdShares(nodes=0.9999))
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, group):
-    known, among = cold_start(telemetry, MOST, group, 30)
+@pytest.mark.parametrize("side", COLD_SIDES)
+def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, side):
+    known, among = cold_start(telemetry, MOST, side, 30)
     before = known.where(known.slice < 30)
     cold = {
         "nodes": is_cold(known.nodes.ids, "nodes", MOST.nodes),
@@ -95,29 +98,29 @@ def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, group):
     assert len(before)
     assert not cold["nodes"][before.node].any()
     assert not cold["clients"][before.client].any()
-    rounds = list(measured_requests(known, world.SPEC, start=30, requests=1, candidates=3, seed=0, among=among))
-    clients = np.concatenate([one.client for one in rounds])
-    nodes = np.concatenate([one.candidates[one.candidates >= 0] for one in rounds])
-    assert cold["clients"][clients].all() == (group != "nodes")
-    assert cold["nodes"][nodes].all() == (group != "clients")
+    batches = list(measured_requests(known, world.SPEC, start=30, requests=1, candidates=3, seed=0, among=among))
+    clients = np.concatenate([one.client for one in batches])
+    nodes = np.concatenate([one.candidates[one.candidates >= 0] for one in batches])
+    assert cold["clients"][clients].all() == (side != "nodes")
+    assert cold["nodes"][nodes].all() == (side != "clients")
 
 
 def test_policies_learn_the_cold_from_their_picks(telemetry):
     known, among = cold_start(telemetry.where(telemetry.ok), MOST, "nodes", 10)
-    rounds = measured_requests(known, world.SPEC, start=10, requests=5, candidates=3, seed=0, among=among)
+    batches = measured_requests(known, world.SPEC, start=10, requests=5, candidates=3, seed=0, among=among)
     policies = baselines(world.setting(), without=["vowpal_wabbit"])
-    scores = evaluate(rounds, policies, world.SPEC, known.where(known.slice < 10)).policies
+    scores = evaluate(batches, policies, world.SPEC, known.where(known.slice < 10)).policies
     assert scores["node_average"].gap_closed > 0.3
 
 
 @pytest.mark.parametrize(
-    ("held", "group", "message"),
+    ("shares", "side", "message"),
     [
-        (HoldOut(), "nodes", "cold: expected a model that nodes were held out of .*--cold-nodes.* trained on all"),
-        (HoldOut(nodes=0.5), "both", "expected a model that clients were held out of"),
+        (ColdShares(), "nodes", "cold: expected a model whose training left nodes out .*--cold-nodes.* trained on all"),
+        (ColdShares(nodes=0.5), "both", "expected a model whose training left clients out"),
         (MOST, "all", "cold: expected one of clients, nodes, both, found 'all'"),
     ],
 )
-def test_a_group_that_the_model_has_met_is_refused(telemetry, held, group, message):
+def test_a_side_that_the_model_has_met_is_refused(telemetry, shares, side, message):
     with pytest.raises(InputError, match=message):
-        cold_start(telemetry, held, group, 30)
+        cold_start(telemetry, shares, side, 30)

@@ -127,7 +127,7 @@ def test_a_share_is_of_keys_however_often_one_takes_the_place_of_another(counter
 def test_a_shortage_says_how_many_and_what_would_do_even_where_auto_chose_too_little():
     (line,) = shortages({"history": TableUse.of(4_096, 10_000, np.array([8_000, 12_345]))})
     assert "2,000 of 10,000 keys (20%)" in line
-    assert "entries were let go 12,345 times" in line
+    assert "entries were evicted 12,345 times" in line
     assert "capacity = 16384 under [history]" in line
     (line,) = shortages({"latent_factors": TableUse.of(16_384, 10_000, np.array([8_000, 12_345]))})
     assert "capacity = 32768 under [latent_factors.NAME]" in line

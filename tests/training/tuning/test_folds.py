@@ -84,7 +84,7 @@ def test_features_are_replayed_again_only_where_reveal_changes(rows, objective):
 
 
 def test_what_is_kept_is_bounded_and_a_score_does_not_depend_on_it(rows, monkeypatch):
-    monkeypatch.setattr(under_test, "KEPT_BYTES", 0)
+    monkeypatch.setattr(under_test, "CACHE_BYTES", 0)
     forgetful, folds = judge(rows, "loss"), time_folds(rows, 2)
     first = [forgetful.score(fold, TINY) for fold in folds]
     assert [forgetful.score(fold, TINY) for fold in folds] == first
@@ -92,10 +92,10 @@ def test_what_is_kept_is_bounded_and_a_score_does_not_depend_on_it(rows, monkeyp
 
 
 @pytest.mark.slow
-def test_rounds_too_large_to_keep_are_drawn_again_and_score_the_same(rows, monkeypatch):
+def test_batches_too_large_to_keep_are_drawn_again_and_score_the_same(rows, monkeypatch):
     fold = time_folds(rows, 2)[1]
     expected = judge(rows, "gap_closed").score(fold, TINY)
-    monkeypatch.setattr(under_test, "KEPT_BYTES", 0)
+    monkeypatch.setattr(under_test, "CACHE_BYTES", 0)
     forgetful = judge(rows, "gap_closed")
     assert [forgetful.score(fold, TINY) for _ in range(2)] == [expected] * 2
 

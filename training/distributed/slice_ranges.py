@@ -1,4 +1,4 @@
-"""Read and check each window of slices on a worker, and write its rows to one file per shard."""
+"""Read and check each range of slices on a worker, and write its rows to one file per shard."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from training.telemetry import Categories, Columns, Entities, Telemetry
 from training.telemetry.history_keys import row_keys
 from training.telemetry.read import read_part
 
-WINDOW_ROWS = 2_000_000
-"""Rows of a window: some 0.5 GB while they are checked, and few enough that files stay large. A slice is never cut, so
-one with more rows is a window by itself."""
+RANGE_ROWS = 2_000_000
+"""Rows of a range: some 0.5 GB while they are checked, and few enough that files stay large. A slice is never cut, so
+one with more rows is a range by itself."""
 
 
 class Plan(NamedTuple):
@@ -34,8 +34,8 @@ class Plan(NamedTuple):
     scratch: Path
 
 
-class Window(NamedTuple):
-    """Slices from ``start`` and before ``until``; None is open, so that the first and last window take odd slices."""
+class SliceRange(NamedTuple):
+    """Slices from ``start`` and before ``until``; None is open, so that the first and last range take odd slices."""
 
     number: int
     start: int | None
@@ -43,7 +43,7 @@ class Window(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """Facts about the slices, after all windows were read.
+    """Facts about the slices, after all ranges were read.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Slices(NamedTuple):
 
 
 class Dealt(NamedTuple):
-    """Facts about a window, after it was split.
+    """Facts about a range, after it was split.
 
     Attributes
     ----------
@@ -90,22 +90,22 @@ class Dealt(NamedTuple):
     sketches: dict[str, NDArray[np.uint8]]
 
 
-def plan_windows(counts: Mapping[int, int], until: int | None) -> list[Window]:
-    """Group slices into windows of at least `WINDOW_ROWS` rows each, except the last."""
+def plan_ranges(counts: Mapping[int, int], until: int | None) -> list[SliceRange]:
+    """Group slices into ranges of at least `RANGE_ROWS` rows each, except the last."""
     starts: list[int] = []
     filled = 0
     for number, n in counts.items():
-        if not starts or filled >= WINDOW_ROWS:
+        if not starts or filled >= RANGE_ROWS:
             starts.append(number)
             filled = 0
         filled += n
     bounds: list[int | None] = [None, *starts[1:], until]
-    return [Window(k, bounds[k], bounds[k + 1]) for k in range(len(starts))]
+    return [SliceRange(k, bounds[k], bounds[k + 1]) for k in range(len(starts))]
 
 
-def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dealt:
-    """Read and check a window, and write its rows to one file for each lane and part."""
-    part = read_part(plan.data, plan.spec, start=window.start, until=window.until, middles=middles)
+def deal_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> Dealt:
+    """Read and check a range, and write its rows to one file for each lane and part."""
+    part = read_part(plan.data, plan.spec, start=one.start, until=one.until, middles=middles)
     rows = part.telemetry
     frame = to_frame(rows)
     for lane in plan.lanes:
@@ -114,7 +114,7 @@ def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dea
         ends = np.cumsum(np.bincount(owner, minlength=lane.n_parts))
         dealt = frame[order]
         for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            _write(dealt[int(begin) : int(end)], part_file(plan, window.number, lane, number))
+            _write(dealt[int(begin) : int(end)], part_file(plan, one.number, lane, number))
     changes = np.flatnonzero(np.diff(rows.slice, prepend=-1))
     return Dealt(
         n_read=rows.n_read,
@@ -132,9 +132,9 @@ def deal_window(plan: Plan, window: Window, middles: pl.DataFrame | None) -> Dea
     )
 
 
-def part_file(plan: Plan, window: int, lane: Lane, part: int) -> Path:
-    """Return the places of a window's rows that belong to a shard of a lane."""
-    return plan.scratch / f"{lane.by}-{part}" / f"{window:06d}.arrow"
+def part_file(plan: Plan, range_number: int, lane: Lane, part: int) -> Path:
+    """Return the places of a range's rows that belong to a shard of a lane."""
+    return plan.scratch / f"{lane.by}-{part}" / f"{range_number:06d}.arrow"
 
 
 def _write(frame: pl.DataFrame, file: Path) -> None:

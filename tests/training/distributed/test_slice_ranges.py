@@ -1,4 +1,4 @@
-"""Windows cover all slices once, and rows come back from files as they went."""
+"""Ranges cover all slices once, and rows come back from files as they went."""
 
 from itertools import pairwise
 
@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evaluation_world import telemetry
-from training.distributed import windows as under_test
-from training.distributed.windows import from_frame, plan_windows, to_frame
+from training.distributed import slice_ranges as under_test
+from training.distributed.slice_ranges import from_frame, plan_ranges, to_frame
 from training.telemetry import Categories
 
 COUNTS = st.dictionaries(st.integers(0, 500), st.integers(1, 3_000_000), min_size=1, max_size=40)
@@ -17,22 +17,22 @@ COUNTS = st.dictionaries(st.integers(0, 500), st.integers(1, 3_000_000), min_siz
 @given(COUNTS, st.one_of(st.none(), st.integers(501, 600)))
 def test_windows_cover_all_slices_once_and_in_order(counts, until):
     counts = dict(sorted(counts.items()))
-    windows = plan_windows(counts, until)
-    assert [w.number for w in windows] == list(range(len(windows)))
-    assert (windows[0].start, windows[-1].until) == (None, until)
-    assert all(a.until == b.start for a, b in pairwise(windows))
-    starts = [w.start for w in windows[1:]]
+    ranges = plan_ranges(counts, until)
+    assert [w.number for w in ranges] == list(range(len(ranges)))
+    assert (ranges[0].start, ranges[-1].until) == (None, until)
+    assert all(a.until == b.start for a, b in pairwise(ranges))
+    starts = [w.start for w in ranges[1:]]
     assert starts == sorted(set(starts))
 
 
 @given(COUNTS)
 def test_a_window_is_closed_by_the_slice_that_fills_it(counts):
     counts = dict(sorted(counts.items()))
-    windows = plan_windows(counts, None)
-    for window in windows[:-1]:
-        low = -1 if window.start is None else window.start
-        inside = [n for s, n in counts.items() if low <= s < window.until]
-        assert sum(inside) >= under_test.WINDOW_ROWS > sum(inside[:-1])
+    ranges = plan_ranges(counts, None)
+    for one in ranges[:-1]:
+        low = -1 if one.start is None else one.start
+        inside = [n for s, n in counts.items() if low <= s < one.until]
+        assert sum(inside) >= under_test.RANGE_ROWS > sum(inside[:-1])
 
 
 def test_rows_come_back_as_they_went():
