@@ -12,7 +12,7 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id
 from scheduler.columns.rows import Rows
 from scheduler.columns.schema import Encoded, Schema, Sets
-from scheduler.decisions.arrays import EARLIER_ID, EARLIER_NUMBER, FIRST_ID, FIRST_NUMBER, NEXT, NEXT_HOLD
+from scheduler.decisions.arrays import FIRST_ID, FIRST_NUMBER, NEXT, NEXT_HOLD
 from scheduler.engine.kernels.restored import find_places
 from scheduler.engine.state import State
 from scheduler.features import definitions
@@ -142,8 +142,9 @@ def _fill_log(state: State, columns: Columns, old: Spec) -> None:
     ids, size = columns["log.id"], len(state.log.arrays.id)
     state.log.widen(columns["log.state"].shape[1])
     log = state.log.arrays
-    numbers = ids - np.where(ids >= counters[FIRST_ID], *(counters[[a, b]] @ [1, -1] for a, b in _ERAS))
-    known = (ids >= 0) & (numbers >= max(counters[NEXT] - size, 0)) & (numbers < counters[NEXT])
+    last, next_id = counters[NEXT] - 1, counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
+    numbers = last - (last - np.arange(len(ids))) % len(ids)
+    known = (ids >= 0) & (ids < next_id) & (numbers > last - size)  # later ones were made while it was copied
     rows, at = numbers[known] % size, np.flatnonzero(known)
     places = columns["log.state"].shape[1]
     for name in ("id", "time", "length"):
@@ -153,13 +154,12 @@ def _fill_log(state: State, columns: Columns, old: Spec) -> None:
     log.request_keys[rows] = _keys(columns["log.request_keys"][at], Schema(old.request), state.features.request)
     node_keys = columns["log.node_keys"][at]
     flat = _keys(node_keys.reshape(-1, node_keys.shape[2]), Schema(old.node), state.features.node)
-    log.node_keys.reshape(size, -1, log.node_keys.shape[1])[rows, :places] = flat.reshape(len(at), places, -1)
+    log.node_keys.reshape(size, -1, log.node_keys.shape[1])[rows, :places] = flat.reshape(
+        len(at), places, flat.shape[1]
+    )
     log.counters[:] = counters
     log.counters[NEXT_HOLD] = max(counters[NEXT_HOLD], counters[NEXT] - size, 0)
     find_places(state.fleet.arrays, log)
-
-
-_ERAS = ((FIRST_ID, FIRST_NUMBER), (EARLIER_ID, EARLIER_NUMBER))
 
 
 def _keys(keys: NDArray[np.uint64], old: Schema, new: Schema) -> NDArray[np.uint64]:

@@ -1,0 +1,43 @@
+"""Saving by itself: a thread that goes on whatever happens, and says how it goes."""
+
+import time
+
+import pytest
+
+from scheduler import InputError, Scheduler
+from tests.scheduler.snapshot.conftest import used
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_it_saves_every_so_often_and_a_last_time_when_it_is_stopped(rich, tmp_path):
+    sched = used(rich, n=4)
+    saving = sched.autosave(tmp_path, every=0.05, keep=2)
+    wait_for(lambda: saving.status.saves >= 2)
+    sched.fleet.upsert(["last"], {})
+    status = saving.stop()
+    assert (status.failures, status.last_error) == (0, None)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert "last" in Scheduler.restore(tmp_path, rich).fleet
+
+
+def test_what_goes_wrong_is_counted_told_and_tried_again(rich, tmp_path):
+    folder = tmp_path / "snapshots"
+    folder.touch()
+    saving = used(rich, n=1).autosave(folder, every=0.02)
+    wait_for(lambda: saving.status.failures >= 2)
+    assert "expected a folder that can be written" in saving.status.last_error
+    folder.unlink()
+    wait_for(lambda: saving.status.saves >= 1)
+    assert saving.stop(save=False).last_path.parent == folder
+
+
+@pytest.mark.parametrize("every", [0.0, -1.0, float("nan"), float("inf"), "1"])
+def test_a_wrong_interval_is_refused(rich, tmp_path, every):
+    with pytest.raises(InputError, match="every"):
+        used(rich, n=1).autosave(tmp_path, every=every)
