@@ -225,10 +225,10 @@ def request(**changes):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda s: s.fleet.upsert(["a", "a"], {}), "node ids: expected distinct ids, found 'a' twice"),
+        (lambda s: s.fleet.upsert(["a", "a"], {}), "row 1, id 'a': node ids: expected distinct ids, found 'a' twice"),
         (
             lambda s: s.fleet.upsert(["a"], {"load": [INF]}),
-            "column 'load': expected a finite number from 0 to 1, found inf",
+            "row 0, id 'a': column 'load': expected a finite number from 0 to 1, found inf",
         ),
         (
             lambda s: s.fleet.upsert(["a"], {"speed": [1]}),
@@ -265,7 +265,7 @@ def test_a_broken_call_is_named_and_changes_nothing(call, message, sched):
         ({"ok": True, "latency_ms": NAN}, "outcome: expected 'latency_ms' where ok is true, found none"),
         (
             {"ok": True, "latency_ms": INF},
-            "outcome 'latency_ms': expected a finite number from 0 to 120000, found inf",
+            "outcome 'latency_ms': expected a finite 32-bit number from 0 to 120000, found inf",
         ),
         ({"latency_ms": 3.0}, "outcome: expected ok, found only latency_ms"),
     ],
