@@ -15,6 +15,7 @@ from scheduler.decisions.decision import Decision, Decisions
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.counters import read_counters
+from scheduler.engine.elsewhere import learn_batch, observe_token, token_of
 from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.settings import Settings, check_settings
@@ -57,6 +58,9 @@ class Scheduler(SnapshotControl):
     forget_after
         Seconds after which a silent node is removed, as if by `Fleet.remove`; by default never. Calls that decide do
         so, a bounded number each. It is no part of the spec: how long nodes stay away is a matter of the deployment.
+    token_key
+        Signs tokens of decisions, 16 bytes or more, the same in all processes that exchange them; by default they are
+        not signed. It is not saved with a snapshot.
 
     Attributes
     ----------
@@ -197,13 +201,33 @@ class Scheduler(SnapshotControl):
             model_version=by.model.version,
         )
 
-    def observe(self, decision: int, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
+    def token(self, decision: Decision | int) -> str:
+        """Return a short text that the outcome of a decision may travel with, to whichever process takes it in.
+
+        It has the decision's id, who decided, the keys of client and nodes, and what was reserved, signed where the
+        scheduler has a ``token_key``. `observe` takes it in place of the id: here, after a restart, under another model
+        of the same fingerprint, or in another process, which learns from the outcome while the reservation here ends
+        with ``ledger.hold``.
+
+        Parameters
+        ----------
+        decision
+            One that still waits for its outcome, or its id.
+
+        Raises
+        ------
+        UnknownDecisionError
+            If it is not remembered, or went to the origin.
+        """
+        return self.state.lock.read(token_of, self.state, decision)
+
+    def observe(self, decision: int | str, outcome: Mapping[str, Any], *, now: float, node: Id | None = None) -> None:
         """Report what came of a decision; history learns from it and its uplink is free again.
 
         Parameters
         ----------
         decision
-            The decision's id.
+            The decision's id, or its `token`.
         outcome
             ``ok`` and the outcomes measured.
         now
@@ -225,7 +249,10 @@ class Scheduler(SnapshotControl):
         A node removed since the decision still teaches: history goes by id, and an id that comes back finds
         its past. Its reservation went with it.
         """
-        engine.observe(self.state, decision, outcome, check_time(now), node)
+        if isinstance(decision, str):
+            observe_token(self.state, decision, outcome, check_time(now), node)
+        else:
+            engine.observe(self.state, decision, outcome, check_time(now), node)
 
     def observe_batch(
         self,
@@ -262,6 +289,49 @@ class Scheduler(SnapshotControl):
             As `observe`; the message names the row and its decision. Nothing changed.
         """
         return observe_batch(self.state, decisions, outcomes, now, nodes, errors)
+
+    def learn(self, request: Mapping[str, Any], node: Id, outcome: Mapping[str, Any], *, now: float) -> None:
+        """Learn from what was measured elsewhere: by a probe, by another scheduler, or by what ran before this one.
+
+        Parameters
+        ----------
+        request
+            As for `decide`.
+        node
+            Which node served; the fleet need not hold it.
+        outcome, now
+            As for `observe`.
+
+        Raises
+        ------
+        InputError
+            If a value is not what the spec says. Nothing changed.
+        """
+        one = column_of_one(outcome, "outcome")
+        learn_batch(self.state, column_of_one(request, "request"), [node], one, check_time(now))
+
+    def learn_batch(
+        self,
+        requests: Mapping[str, Any],
+        nodes: Sequence[Id] | NDArray[Any],
+        outcomes: Mapping[str, Any],
+        *,
+        now: float | NDArray[np.float64],
+    ) -> None:
+        """Learn from many outcomes measured elsewhere, in order of arrival; see `learn`.
+
+        A new scheduler is warm after the outcomes of the past hours: history then is what it would have seen.
+
+        Parameters
+        ----------
+        requests
+            As for `decide_batch`, (n,).
+        nodes
+            (n,) which node served each.
+        outcomes, now
+            As for `observe_batch`.
+        """
+        learn_batch(self.state, requests, nodes, outcomes, now)
 
     def score(
         self,

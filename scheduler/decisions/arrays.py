@@ -29,10 +29,12 @@ not want it; the first that holds counts. Or it would have followed in the slate
     FIRST_NUMBER,
     EARLIER_ID,
     EARLIER_NUMBER,
-) = range(10)
+    N_LEARNED,
+) = range(11)
 """Counters of a decision log: number of the next decision, first number whose hold was not checked, outcomes seen,
 reservations that expired, decisions overwritten before all their outcomes came, decisions for another than the best;
-then an id and the number that it belongs to, from which on ids are counted, and the same of the ids before those."""
+then an id and the number that it belongs to, from which on ids are counted, and the same of the ids before those; and
+outcomes of decisions that were made elsewhere."""
 
 OPEN, ANSWERED, SPARE = 1, 2, 3
 """State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
@@ -58,7 +60,7 @@ class DecisionLog(NamedTuple):
     slot, generation, state, held
         (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
-        (10,) int64, see `NEXT`.
+        (11,) int64, see `NEXT`.
     """
 
     id: NDArray[np.int64]

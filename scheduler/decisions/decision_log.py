@@ -19,6 +19,7 @@ from scheduler.decisions.arrays import (
     FIRST_ID,
     FIRST_NUMBER,
     FROM_ORIGIN,
+    N_LEARNED,
     NEXT,
     NO_NODE,
     NOT_CHOSEN,
@@ -56,7 +57,7 @@ class DecisionRing:
     """
 
     def __init__(self, size: int, places: int, features: Features, first_id: int) -> None:
-        counters = np.zeros(EARLIER_NUMBER + 1, np.int64)
+        counters = np.zeros(N_LEARNED + 1, np.int64)
         counters[FIRST_ID] = first_id
         self.arrays = DecisionLog(
             id=np.full(size, -1, np.int64),
@@ -133,6 +134,14 @@ class DecisionRing:
             again = self.arrays.id[pairs[1:][twice][0] // self.arrays.slot.shape[1]]
             raise self.refusal(ANSWERED_BEFORE, int(again), None)
         return rows, places
+
+    def row(self, decision: int) -> int:
+        """Return the row of a decision, -1 where it is not remembered."""
+        counters, ids = self.arrays.counters, self.arrays.id
+        id_, number = (FIRST_ID, FIRST_NUMBER) if decision >= counters[FIRST_ID] else (EARLIER_ID, EARLIER_NUMBER)
+        number = decision - int(counters[id_]) + int(counters[number])
+        row = number % ids.size
+        return row if number >= 0 and ids[row] == decision else -1
 
     def next_id(self) -> int:
         """Return the id of the next decision."""

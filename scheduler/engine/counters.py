@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_OUTCOMES, NEXT
+from scheduler.decisions.arrays import N_EXPIRED, N_EXPLORED, N_FORGOTTEN, N_LEARNED, N_OUTCOMES, NEXT
 from scheduler.engine.state import State
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS, table_counters
 
@@ -14,6 +14,7 @@ def read_counters(state: State) -> dict[str, int]:
         "decisions": int(counters[NEXT]),
         "explored": int(counters[N_EXPLORED]),
         "outcomes": int(counters[N_OUTCOMES]),
+        "learned": int(counters[N_LEARNED]),
         "expired": int(counters[N_EXPIRED]),
         "forgotten": int(counters[N_FORGOTTEN]),
         "history_capacity": state.history_capacity,

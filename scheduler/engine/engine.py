@@ -107,21 +107,22 @@ def blocklist_of(state: State, exclude: object, block: object, n: int) -> NDArra
 
 def observe(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
     """Take in one outcome; raises as `Scheduler.observe`."""
-    state.lock.write(_observe_one, state, decision, outcome, now, node)
+    state.lock.write(observe_here, state, decision, outcome, now, node)
 
 
-def _observe_one(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
+def observe_here(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
+    """Take in one outcome; the caller holds the lock as a writer."""
     one, arm = state.outcome, state.arms[0]
     state.outcome_codec.write(outcome, one)
     id_, one.node[0] = state.log.check_id(decision), id_key(node)
     if not state.clock.is_near(now):
         state.log.find([id_], [node])  # an outcome that is refused moves no clock
         state.clock.check(now)
-    changed = _room_for_changed(state, 1)
+    changed = room_for_changed(state, 1)
     refusal = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
     if refusal:
         raise state.log.refusal(refusal, id_, node)
-    _refresh_others(state, changed)
+    refresh_others(state, changed)
 
 
 def observe_many(
@@ -137,9 +138,9 @@ def observe_many(
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
-    changed = _room_for_changed(state, rows.size)
+    changed = room_for_changed(state, rows.size)
     observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
-    _refresh_others(state, changed)
+    refresh_others(state, changed)
 
 
 def score(
@@ -183,12 +184,12 @@ def _chunks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, n)
 
 
-def _room_for_changed(state: State, n: int) -> NDArray[np.int32]:
+def room_for_changed(state: State, n: int) -> NDArray[np.int32]:
     """Return room for the nodes that ``n`` outcomes change, where other arms have to follow them."""
     return NO_OTHER_ARMS if len(state.arms) == 1 else np.zeros(1 + n * state.history.evicted.size, np.int32)
 
 
-def _refresh_others(state: State, changed: NDArray[np.int32]) -> None:
+def refresh_others(state: State, changed: NDArray[np.int32]) -> None:
     """Make the rows of changed nodes anew in the other arms, after which the state is not stale any more."""
     if changed.size > 1:
         state.refresh(np.unique(changed[1 : 1 + changed[0]]))

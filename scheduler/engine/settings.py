@@ -25,6 +25,7 @@ class Settings(TypedDict):
     history_capacity: NotRequired[int | None]
     max_nodes: NotRequired[int]
     forget_after: NotRequired[float]
+    token_key: NotRequired[bytes | None]
 
 
 class CheckedSettings(TypedDict):
@@ -36,6 +37,7 @@ class CheckedSettings(TypedDict):
     history_capacity: int | None
     max_nodes: int
     forget_after: float
+    token_key: bytes | None
 
 
 def check_settings(settings: Settings) -> CheckedSettings:
@@ -58,11 +60,24 @@ def check_settings(settings: Settings) -> CheckedSettings:
         history_capacity=None if capacity is None else checked_capacity(capacity, "history_capacity"),
         max_nodes=_integer("max_nodes", settings.get("max_nodes", MOST_ROWS), 1, MOST_ROWS),
         forget_after=float(forget_after),
+        token_key=_key(settings.get("token_key")),
     )
 
 
 MOST_REMEMBERED = 1 << 28
 """Decisions that a log may hold: some 60 GB. More are a slip."""
+
+
+LEAST_KEY_BYTES = 16
+"""Of a key: 128 bits cannot be guessed."""
+
+
+def _key(key: object) -> bytes | None:
+    if key is not None and (not isinstance(key, bytes) or len(key) < LEAST_KEY_BYTES):
+        found = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
+        message = f"token_key: expected at least {LEAST_KEY_BYTES} bytes, found {found}"
+        raise InputError(message)
+    return key
 
 
 def _integer(name: str, value: object, low: int, high: int) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns.id_table import IdTable
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.first_id import LAST_ID, new_first_id
+from scheduler.decisions.seen_outcomes import SeenOutcomes
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays
 from scheduler.engine.clock import Clock
@@ -55,15 +56,21 @@ class State:
         How many nodes there may be.
     forget_after
         Seconds after which a silent node is removed.
+    token_key
+        Signs tokens of decisions; by default they are not signed.
 
     Attributes
     ----------
     lock
         Held by whoever reads or changes the state.
     settings
-        All but the first id, as a snapshot keeps them.
+        All but the first id and the key of tokens, as a snapshot keeps them.
     request_codec, outcome_codec
         Read what callers pass in.
+    token_key
+        Signs tokens of decisions.
+    seen
+        Outcomes of decisions made elsewhere that were taken in.
     outcome
         Memory for the outcome that is taken in; only a writer uses it.
     arms
@@ -81,6 +88,7 @@ class State:
         history_capacity: int | None = None,
         max_nodes: int = MOST_ROWS,
         forget_after: float = math.inf,
+        token_key: bytes | None = None,
     ) -> None:
         self.spec, self.features = spec, features
         self.settings: dict[str, int | float | None] = {
@@ -103,6 +111,7 @@ class State:
         self.request_codec = RequestCodec(features.request, spec.telemetry.client)
         self.outcome_codec = OutcomeCodec(spec)
         self.outcome = OutcomeBuffer(spec)
+        self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
         self._packed: PackedArrays[StateArrays] | None = None
         self.clients = IdTable(features.request, "client ids", self.lock)

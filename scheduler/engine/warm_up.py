@@ -12,8 +12,10 @@ from scheduler.columns.ids import Id
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
+from scheduler.engine.elsewhere import learn_batch
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.outcome_batch import observe_batch
+from scheduler.engine.settings import check_settings
 from scheduler.engine.state import State
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
@@ -47,8 +49,8 @@ def warm_arm(state: State, arm: Arm) -> None:
 def _call_everything(arm: Arm, history_capacity: int) -> None:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
-    sizes = {"remember": 8, "first_id": 0, "history_capacity": history_capacity}
-    state = State(spec, model.features, seed=0, forget_after=FORGET_AFTER, **sizes)
+    settings = check_settings({"remember": 8, "history_capacity": history_capacity, "forget_after": FORGET_AFTER})
+    state = State(spec, model.features, **settings)
     other = Arm(model, state.index, state.lock)
     state.join(other)
     ids, client = list(range(WARM_NODES)), spec.telemetry.client
@@ -62,6 +64,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, candidates, None, None, 0.0)
         if nodes[0, 0] is not None:
             observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
+    learn_batch(state, {client: [0]}, ids[:1], {"ok": [False]}, 0.0)
     for call in (engine.score, engine.features):
         state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)
     state.refresh_in_parts()

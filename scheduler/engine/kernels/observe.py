@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.decisions.arrays import ANSWERED, N_OUTCOMES
+from scheduler.decisions.arrays import ANSWERED, N_LEARNED, N_OUTCOMES
 from scheduler.decisions.kernels.numbering import row_of
 from scheduler.decisions.kernels.open_places import find_open
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
@@ -56,6 +56,38 @@ def mark_changed(changed: np.ndarray, slot: int) -> None:
 
 
 @kernel
+def refresh_key(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    key: np.uint64,
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
+    """Refresh the rows of the nodes whose id has a key."""
+    fleet = unpack_arrays(packed).fleet
+    slot = first_slot(fleet.slot_table, fleet.columns.keys, key)
+    while slot >= 0:
+        refresh_node(packed, arm, slot, workspace)
+        mark_changed(changed, slot)
+        slot = next_slot(fleet.slot_table, fleet.columns.keys, slot)
+
+
+@inlined
+def refresh_evicted(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
+    """Refresh the rows that tell of what history evicted for an outcome."""
+    history = unpack_arrays(packed).history
+    for i in range(history.evicted[0]):
+        refresh_node(packed, arm, history.evicted[1 + i], workspace)
+        mark_changed(changed, history.evicted[1 + i])
+    history.evicted[0] = 0
+
+
+@kernel
 def observe(
     packed: PackedArrays[StateArrays],
     arm: PackedArrays[ArmArrays],
@@ -86,7 +118,7 @@ def observe(
     fleet, log = state.fleet, state.log
     request = ColumnArrays(fleet.columns.values, log.request_keys)
     node = ColumnArrays(fleet.columns.values, log.node_keys)
-    x, keys = work.x_outcome, fleet.columns.keys
+    x = work.x_outcome
     changed[0] = 0
     for i in range(row.size):
         prefetch_outcomes(state, rows, request, node, row, place, i)
@@ -105,16 +137,8 @@ def observe(
             refresh_node(packed, arm, slot, workspace)
             mark_changed(changed, slot)
         else:
-            slot = first_slot(fleet.slot_table, keys, log.node_keys[at, 0])
-            while slot >= 0:
-                refresh_node(packed, arm, slot, workspace)
-                mark_changed(changed, slot)
-                slot = next_slot(fleet.slot_table, keys, slot)
-        # What history evicted for this outcome, other nodes' rows may still tell of.
-        for other in range(state.history.evicted[0]):
-            refresh_node(packed, arm, state.history.evicted[1 + other], workspace)
-            mark_changed(changed, state.history.evicted[1 + other])
-        state.history.evicted[0] = 0
+            refresh_key(packed, arm, log.node_keys[at, 0], changed, workspace)
+        refresh_evicted(packed, arm, changed, workspace)
     if changed.size > 1:
         atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
 
@@ -138,3 +162,38 @@ def observe_one(
     one.time[0] = now
     observe(packed, arm, one.row, one.place, one.values, one.time, changed, workspace)
     return 0
+
+
+@kernel
+def learn_rows(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    request_keys: np.ndarray,
+    node_keys: np.ndarray,
+    values: np.ndarray,
+    now: np.ndarray,
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
+    """Fold outcomes of decisions that this state does not know into history; see `observe`.
+
+    Parameters
+    ----------
+    request_keys, node_keys
+        (n, n_keys) uint64, the columns of requests and nodes that history keys are made of.
+    """
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
+    request = ColumnArrays(state.fleet.columns.values, request_keys)
+    node = ColumnArrays(state.fleet.columns.values, node_keys)
+    x = work.x_outcome
+    changed[0] = 0
+    for i in range(now.size):
+        state.clock[0] = max(state.clock[0], now[i])
+        for v in range(x.size):
+            x[v] = values[i, v]
+        learn(state.program, request, i, node, i, state.history, x, now[i])
+        state.log.counters[N_LEARNED] += 1
+        refresh_key(packed, arm, node_keys[i, 0], changed, workspace)
+        refresh_evicted(packed, arm, changed, workspace)
+    if changed.size > 1:
+        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)

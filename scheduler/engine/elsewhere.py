@@ -1,0 +1,134 @@
+"""Outcomes of what was decided or measured elsewhere: they teach, and end no reservation here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.id_table import OWN_ID
+from scheduler.columns.ids import Id, id_key, plain_list, present_keys
+from scheduler.decisions.arrays import FIRST_ID, FROM_ORIGIN, UNKNOWN
+from scheduler.decisions.decision import Decision
+from scheduler.decisions.token import Token, layout_of, read_token, write_token
+from scheduler.engine import engine
+from scheduler.engine.kernels import observe as kernels
+from scheduler.engine.request import check_times
+from scheduler.engine.state import State
+from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
+from scheduler.history.outcomes import values_at
+
+
+def token_of(state: State, decision: Decision | int) -> str:
+    """Return a decision's token; the caller holds the lock as a reader."""
+    log, id_ = state.log.arrays, state.log.check_id(decision.id if isinstance(decision, Decision) else decision)
+    row = state.log.row(id_)
+    if row < 0 or log.length[row] == 0:
+        raise state.log.refusal(UNKNOWN if row < 0 else FROM_ORIGIN, id_, None)
+    held = np.flatnonzero(log.state[row])
+    node_keys = log.node_keys.reshape(len(log.id), -1, log.node_keys.shape[1])[row]
+    token = Token(
+        layout=layout_of(state.spec.fingerprint()),
+        id=id_,
+        scheduler=int(log.counters[FIRST_ID]),
+        time=float(log.time[row]),
+        length=int(log.length[row]),
+        request_keys=log.request_keys[row],
+        node_keys=node_keys[held],
+        held=log.held[row, held],
+    )
+    return write_token(token, state.token_key)
+
+
+def observe_token(state: State, text: str, outcome: object, now: float, node: Id | None) -> None:
+    """Take in the outcome of a decision by its token; raises as `Scheduler.observe`."""
+    token = read_token(text, state.token_key)
+    if token.layout != layout_of(state.spec.fingerprint()):
+        message = "token: expected one of a scheduler of the same fingerprint, found another"
+        raise InputError(message)
+    state.lock.write(_observe_token, state, token, outcome, now, node)
+
+
+def _observe_token(state: State, token: Token, outcome: object, now: float, node: Id | None) -> None:
+    if state.log.row(token.id) >= 0:
+        engine.observe_here(state, token.id, outcome, now, node)
+        return
+    place = _place(token, node)
+    told = token.id, int(token.node_keys[place, 0])
+    if told in state.seen:
+        message = f"decision {token.id}: expected one outcome for each node, found another"
+        raise DuplicateOutcomeError(message)
+    state.outcome_codec.write(outcome, state.outcome)
+    values = values_at(state.tracked, state.outcome.arrays.outcomes)
+    _learn(state, token.request_keys[None], token.node_keys[place][None], values, np.array([now]))
+    state.seen.add(told)
+
+
+def _place(token: Token, node: Id | None) -> int:
+    keys = token.node_keys[:, 0]
+    if node is None:
+        if token.length != 1:
+            message = f"decision {token.id}: expected which node of its slate the outcome is of, found none"
+            raise InputError(message)
+        return 0
+    at = np.flatnonzero(keys == np.uint64(id_key(node)))
+    if not at.size:
+        message = f"decision {token.id}: expected a node of its slate, found {node!r}"
+        raise UnknownDecisionError(message)
+    return int(at[0])
+
+
+def learn_batch(
+    state: State,
+    requests: Mapping[str, Any],
+    nodes: Sequence[Id] | NDArray[Any],
+    outcomes: Mapping[str, Any],
+    now: object,
+) -> None:
+    """Learn from what was measured elsewhere; raises as `Scheduler.learn_batch`."""
+    names = plain_list(nodes, "nodes")
+    times = check_times(now, len(names))
+    values = values_at(state.tracked, state.outcome_codec.rows(outcomes, len(names)))
+    state.lock.write(_learn_from, state, requests, names, values, times)
+
+
+def _learn_from(
+    state: State, requests: Mapping[str, Any], names: list[Id], values: NDArray[np.float32], times: NDArray[np.float64]
+) -> None:
+    rows = state.request_codec.rows(requests, state.clients)
+    if len(rows.keys) != len(names):
+        message = f"nodes: expected {len(rows.keys)}, one for each request, found {len(names)}"
+        raise InputError(message)
+    _learn(state, rows.keys, _node_keys(state, names), values, times)
+
+
+def _node_keys(state: State, names: list[Id]) -> NDArray[np.uint64]:
+    """Return the key columns of nodes; of one that the fleet does not hold its id is known, and nothing else."""
+    table, keys = state.fleet.table, present_keys(names, "nodes", "ids")
+    slots = table.find(names)
+    rows = table.columns.keys[slots]  # copies
+    rows[slots < 0] = MISSING_KEY
+    rows[:, 0] = keys
+    if table.knows_own_id:
+        rows[slots < 0, table.schema.key_columns[OWN_ID]] = keys[slots < 0]
+    return rows
+
+
+def _learn(
+    state: State,
+    request_keys: NDArray[np.uint64],
+    node_keys: NDArray[np.uint64],
+    values: NDArray[np.float32],
+    times: NDArray[np.float64],
+) -> None:
+    """Fold outcomes into history; the caller holds the lock as a writer."""
+    arm = state.arms[0]
+    if times.size:
+        state.clock.check(times.min())
+        state.clock.check(times.max())
+    changed = engine.room_for_changed(state, times.size)
+    kernels.learn_rows(state.arrays, arm.arrays, request_keys, node_keys, values, times, changed, arm.thread.workspace)
+    engine.refresh_others(state, changed)
