@@ -26,11 +26,11 @@ from scheduler.fleet.fleet import Fleet
 from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
 from scheduler.policy.compile import with_policy
-from scheduler.snapshot.snapshot_control import SnapshotControl
+from scheduler.rollout.rollout_control import RolloutControl
 from scheduler.spec import Spec
 
 
-class Scheduler(SnapshotControl):
+class Scheduler(RolloutControl):
     """Decides which nodes serve a request, and learns from what came of it.
 
     All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
-from scheduler.decisions.decision_log import DecisionRing
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.elsewhere import learn_batch
@@ -17,8 +15,8 @@ from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.settings import check_settings
 from scheduler.engine.state import State
+from scheduler.engine.trial import dry_run
 from scheduler.retrieval.arrays import NO_BLOCKLIST
-from scheduler.runtime.packed_arrays import PackedArrays
 
 WARM_NODES = 2_048
 """Nodes of a warm-up: enough for every table and index to grow."""
@@ -28,9 +26,6 @@ WARM_CALLS = 32
 
 FORGET_AFTER = 10.0
 """Seconds after which a warm-up's silent nodes are forgotten."""
-
-DRY_RUNS = 256
-"""Dry-run decisions over the real state; the branch predictor needs hundreds."""
 
 
 def warm_up(state: State, arm: Arm) -> None:
@@ -43,7 +38,7 @@ def warm_up(state: State, arm: Arm) -> None:
 def warm_arm(state: State, arm: Arm) -> None:
     """Score all nodes and dry-run decisions over the real state, in steps between which other calls go on."""
     _read_nodes(state, arm)
-    _dry_run(state, arm)
+    dry_run(state, arm)
 
 
 def _call_everything(arm: Arm, history_capacity: int) -> None:
@@ -99,20 +94,3 @@ def _read_nodes(state: State, arm: Arm) -> None:
     slots = state.lock.read(state.fleet.slots)
     for first in range(0, slots.size, limit):
         state.lock.read(read, slots[first : first + limit])
-
-
-def _dry_run(state: State, arm: Arm) -> None:
-    """Decide for some clients over the real state, into a log that is thrown away, and reserve nothing."""
-    ids = list(islice(state.clients, DRY_RUNS)) or [0]
-    ring = DecisionRing(DRY_RUNS, state.log.arrays.slot.shape[1], state.features, 0)
-    now = state.clock.latest.item() if np.isfinite(state.clock.latest) else 0.0
-    clock = np.full(1, now)
-
-    def decide(request: dict[str, Id]) -> None:
-        held = arm.arrays.content
-        over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock))
-        by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
-        engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
-
-    for i in range(DRY_RUNS):
-        state.lock.read(decide, {state.spec.telemetry.client: ids[i % len(ids)]})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scheduler.errors import FoglineError
+from scheduler.runtime.background import Background
 
 
 class AutosaveStatus(NamedTuple):
@@ -41,35 +42,32 @@ class Autosave:
         Saves once and returns the path.
     every
         Seconds between the begins of two saves.
+
+    Attributes
+    ----------
+    status
+        How it goes.
     """
 
     def __init__(self, save: Callable[[], Path], every: float) -> None:
-        self._save, self._every = save, every
-        self._stopped = threading.Event()
+        self._save, self._lock = save, threading.Lock()
         self.status = AutosaveStatus()
-        self._thread = threading.Thread(target=self._run, name="fogline-autosave", daemon=True)
-        self._thread.start()
+        self._background = Background("fogline-autosave", self._save_once, every, at_once=False)
 
     def stop(self, *, save: bool = True) -> AutosaveStatus:
         """End the thread, by default with a last save, and return how it went; a save under way is finished."""
-        self._stopped.set()
-        self._thread.join()
+        self._background.stop()
         if save:
             self._save_once()
         return self.status
 
-    def _run(self) -> None:
-        begun = time.monotonic()
-        while not self._stopped.wait(max(begun + self._every - time.monotonic(), 0.0)):
-            begun = time.monotonic()
-            self._save_once()
-
     def _save_once(self) -> None:
-        try:
-            path = self._save()
-        except (FoglineError, OSError, MemoryError) as error:
-            failures = self.status.failures + 1
-            self.status = self.status._replace(failures=failures, last_error=str(error), last_failed=time.time())
-        else:
-            saves = self.status.saves + 1
-            self.status = self.status._replace(saves=saves, last_path=path, last_saved=time.time())
+        with self._lock:
+            try:
+                path = self._save()
+            except (FoglineError, OSError, MemoryError) as error:
+                failures = self.status.failures + 1
+                self.status = self.status._replace(failures=failures, last_error=str(error), last_failed=time.time())
+            else:
+                saves = self.status.saves + 1
+                self.status = self.status._replace(saves=saves, last_path=path, last_saved=time.time())

@@ -148,8 +148,7 @@ def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_snapshot(tmp_pa
         assert process.stdout.readline() == "0\n"
         time.sleep(0.011 * n)
         process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read()
-        process.wait()
+        rest = process.communicate()[0]
         acknowledged = int(rest.split()[-1]) if rest.split() else 0
         twin = Scheduler.restore(folder, model)
         assert twin.counters()["decisions"] >= 50 * (acknowledged + 1)

@@ -1,0 +1,1 @@
+"""Brings new model versions from a registry into a running scheduler."""

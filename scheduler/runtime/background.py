@@ -1,0 +1,43 @@
+"""A thread that does one thing every so often until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Background:
+    """Calls a function every so many seconds in a thread of its own.
+
+    Parameters
+    ----------
+    name
+        Of the thread.
+    work
+        Raises nothing: whoever calls it by turns has nobody to tell.
+    every
+        Seconds between the begins of two calls.
+    at_once
+        Whether the first call comes at once or after ``every``.
+    """
+
+    def __init__(self, name: str, work: Callable[[], object], every: float, *, at_once: bool) -> None:
+        self._work, self._every, self._at_once = work, every, at_once
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; a call under way is finished."""
+        self._stopped.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        if self._at_once:
+            self._work()
+        while not self._stopped.wait(max(begun + self._every - time.monotonic(), 0.0)):
+            begun = time.monotonic()
+            self._work()
