@@ -1,1 +1,1 @@
-"""Brings new model versions from a registry into a running scheduler."""
+"""Brings new versions of the model into a running scheduler."""

@@ -1,1 +1,1 @@
-"""Keeps a scheduler's state on disk: whole, verified, written while decisions go on."""
+"""Keeps the state on disk."""
