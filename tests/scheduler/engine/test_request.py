@@ -131,7 +131,7 @@ def without_row(answered):
     return (answered[0], re.sub(r"^row \d+, id .*?: ", "", answered[1])) if isinstance(answered, tuple) else None
 
 
-DECISIONS = st.integers(-1, 7) | st.sampled_from([2**70, True, "0", 1.0, np.int64(2), None])
+DECISIONS = st.integers(-1, 7) | st.sampled_from([2**70, True, b"0", 1.0, np.int64(2), None])
 NODES = st.sampled_from([None, *IDS, 99, True, 1.5, np.int64(3)])
 CALLS = st.tuples(DECISIONS, NODES, OUTCOMES, st.floats(0, 20))
 
