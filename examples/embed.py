@@ -10,12 +10,13 @@ The boxes are made up. A fifth of them are bad, which no column tells: only outc
 from __future__ import annotations
 
 import sys
+import tempfile
 
 import numpy as np
 
 from scheduler import Model, Scheduler
 
-N_BOXES, N_REQUESTS = 200, 4_000
+N_BOXES, N_REQUESTS, N_LOGGED = 200, 4_000, 2_000
 START = 1_704_300_000.0  # any clock in seconds will do, as long as it goes forward
 
 
@@ -41,6 +42,16 @@ def main(folder: str) -> None:
     sched.clients.upsert([17, 18], {"isp": ["north", "cable"], "region": ["east", "south"]})
     bad = set(rng.choice(boxes, N_BOXES // 5, replace=False).tolist())
 
+    # A warm start: what was logged in the hours before, by whatever served then.
+    logged = rng.choice(boxes, N_LOGGED).tolist()
+    worked = rng.random(N_LOGGED) > np.where([box in bad for box in logged], 0.5, 0.01)
+    sched.learn_batch(
+        {"client_id": rng.choice([17, 18], N_LOGGED), "workload": ["live"] * N_LOGGED},
+        logged,
+        {"ok": worked, "latency_ms": np.where(worked, rng.lognormal(3.5, 0.2, N_LOGGED), np.nan)},
+        now=np.sort(rng.uniform(START - 3_600.0, START, N_LOGGED)),
+    )
+
     to_bad = np.zeros(N_REQUESTS, np.bool_)
     for i in range(N_REQUESTS):
         now = START + 0.1 * i
@@ -61,6 +72,12 @@ def main(folder: str) -> None:
     print(f"last decision: {d}")
     print(f"bad boxes: {len(bad) / N_BOXES:.0%} of the fleet, {to_bad.mean():.1%} of the decisions")
     print(sched.counters())
+
+    # A restart that forgets nothing.
+    with tempfile.TemporaryDirectory() as state:
+        sched.save(state)
+        sched = Scheduler.restore(state, model)
+    print(f"restored: {sched.counters()['history_entries']} entries of history, {len(sched.fleet)} boxes")
 
 
 if __name__ == "__main__":

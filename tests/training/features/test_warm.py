@@ -18,7 +18,10 @@ def test_a_warm_scheduler_sees_what_replay_saw(trained):
     assert n == telemetry.time.size == warm(second, telemetry)
     assert cold.counters()["history_entries"] == 0
     assert first.counters()["history_entries"] == second.counters()["history_entries"] > 0
-    ids, now = [str(id_) if isinstance(id_, str) else int(id_) for id_ in telemetry.nodes.ids[:20]], telemetry.time.max()
+    ids, now = (
+        [str(id_) if isinstance(id_, str) else int(id_) for id_ in telemetry.nodes.ids[:20]],
+        telemetry.time.max(),
+    )
     for sched in (cold, first, second):
         sched.fleet.upsert(ids)
     request = {model.spec.telemetry.client: [telemetry.clients.ids[0]]}
