@@ -245,6 +245,11 @@ class Group:
             self.weigh(seen, changed=abs(x - last) > self.kind.get("tolerance", 0.0))
 
 
+def seed(text: str) -> int:
+    """The number with which the keys of what a text defines begin."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
 class History:
     """Entries by key: a name and the raw ids and categories it is made of."""
 
@@ -267,17 +272,19 @@ class History:
         return None if any(part is None for part in parts) else (name, *map(repr, parts))
 
     def entity(self, name: str, side: str, request: Mapping, node: Mapping) -> int | None:
-        """The hash under which a factor model knows one side."""
-        keys = list(self.keys)
-        key = self.latent_factors[name].model.get(side, side)
-        total = keys.index(key) + 1
+        """The hash under which a factor model knows one side: of its key's definition, the parts, and the model's."""
+        model = self.latent_factors[name].model
+        made_of = {side: "|".join(self.keys[model.get(side, side)]) for side in ("client", "node")}
+        key = model.get(side, side)
+        total = seed(made_of[side])
         for part in self.keys[key]:
             where, _, column = part.partition(".")
             raw = (request if where in ("client", "request") else node).get(column or "id")
             if raw is None:
                 return None
             total = mixed(total, word(raw))
-        return mixed(total, list(self.latent_factors).index(name) + 1)
+        settings = (model["rank"], model.get("half_life", "1h"), model.get("memory", "4d"))
+        return mixed(total, seed(" ".join((*made_of.values(), model["value"], *map(str, settings)))))
 
     def expected(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         """A part of a factor model."""

@@ -199,7 +199,7 @@ def test_an_unknown_decision_is_refused_and_changes_nothing(sched, decision):
     assert same(before, state(sched))
 
 
-@pytest.mark.parametrize("decision", ["0", None, 0.0, NAN, [0], True])
+@pytest.mark.parametrize("decision", [b"0", None, 0.0, NAN, [0], True])
 def test_a_decision_id_is_an_integer(sched, decision):
     sched.decide({"client_id": 17}, IDS, now=50.0)
     before = state(sched)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from scheduler import InputError
+from scheduler import InputError, Scheduler
 from scheduler.fleet.arrays import FORGETS, LEAVES, NEXT_LEAVE, QUEUE, RETURNS
 from scheduler.fleet.fleet import Fleet
 from scheduler.fleet.hooks import Hooks
@@ -127,4 +127,4 @@ def test_the_end_of_a_life_waits_for_others_and_the_end_of_a_quarantine_does_not
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, "1h", None])
 def test_a_time_to_be_forgotten_after_is_checked(model, seconds):
     with pytest.raises(InputError, match="forget_after: expected seconds, more than 0"):
-        Fleet(model.features.node, forget_after=seconds)
+        Scheduler(model, forget_after=seconds)
