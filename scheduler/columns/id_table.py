@@ -207,19 +207,28 @@ class IdTable:
         """
         slots = self.find(rows.names)
         new = slots < 0
-        n_new, n_free = int(new.sum()), len(self._free)
-        self._check_bound(n_new)
-        reused = self._free[n_free - min(n_new, n_free) :][::-1]
-        top = self._count + n_free
-        slots[new] = [*reused, *range(top, top + n_new - len(reused))]
-        while top + n_new - len(reused) > len(self.columns.keys):
-            self.columns = self._grown(next_size(len(self.columns.keys)))
+        n_new, n_free = int(np.count_nonzero(new)), len(self._free)
+        if n_new:
+            self._check_bound(n_new)
+            reused = self._free[n_free - min(n_new, n_free) :][::-1]
+            top = self._count + n_free
+            n_free -= len(reused)
+            slots[new] = [*reused, *range(top, top + n_new - len(reused))]
+            while top + n_new - len(reused) > len(self.columns.keys):
+                self.columns = self._grown(next_size(len(self.columns.keys)))
         before = ColumnArrays(self.columns.values[slots], self.columns.keys[slots])
-        return Placement(rows, slots, new, n_free - len(reused), self._count + n_new, before)
+        return Placement(rows, slots, new, n_free, self._count + n_new, before)
 
     def put(self, placed: Placement) -> None:
         """Write rows where `place` found room; the caller holds the lock as a writer."""
-        (names, keys, columns, _), slots, new = placed[:3]
+        if np.count_nonzero(placed.new):
+            self._enter(placed)
+        for name, column in placed.rows.columns.items():
+            self.schema.write(self.columns, name, column, placed.slots)
+
+    def _enter(self, placed: Placement) -> None:
+        """Write the ids of new rows, and the column that equals the id."""
+        names, keys, slots, new = placed.rows.names, placed.rows.keys, placed.slots, placed.new
         for i in np.flatnonzero(new).tolist():
             slot = int(slots[i])
             self._slots[names[i]] = slot
@@ -229,8 +238,6 @@ class IdTable:
         self.columns.keys[slots[new], 0] = keys[new]
         if self.knows_own_id:
             self.schema.write(self.columns, OWN_ID, keys[new], slots[new])
-        for name, column in columns.items():
-            self.schema.write(self.columns, name, column, slots)
 
     def take_back(self, placed: Placement) -> None:
         """Undo a `put`; the caller holds the lock as a writer."""
@@ -282,6 +289,13 @@ class IdTable:
     def _remove(self, names: list[Id]) -> None:
         removal = self.removal(names)
         self._lock.commit(lambda: self.erase(removal))
+
+    def holds_all(self, names: list[Id]) -> bool:
+        """Return whether the table holds all of some ids, which may be anything."""
+        try:
+            return -1 not in self._slots.take_or(names, -1)
+        except TypeError:  # not even hashable
+            return False
 
     def holds(self, id_: object) -> bool:
         """Return whether the table holds an id, which may be anything."""

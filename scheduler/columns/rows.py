@@ -144,7 +144,7 @@ class RowReader:
             parts = in_parts(n, LIGHT_PART)
             joined = _joined([self._part(names[at], _part(ids, at, n), raw, at, n) for at in parts])
         keys = joined.keys
-        if n_distinct(keys) != len(keys) and len(set(names)) != len(names):
+        if n > 1 and n_distinct(keys) != n and len(set(names)) != len(names):
             raise InputError(self._twice(Counter(names).most_common(1)[0][0]))
         return joined
 

@@ -165,6 +165,8 @@ class DecisionRing:
         UnknownDecisionError
             If it is negative or has more than 63 bits.
         """
+        if type(decision) is int and 0 <= decision <= LAST_ID:
+            return decision
         decision = plain(decision)
         if not isinstance(decision, int) or isinstance(decision, bool):
             message = f"decision: expected an integer id, found {reprlib.repr(decision)}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.columns.ids import Id, id_key
+from scheduler.columns.ids import Id, id_key, remembered_key
 from scheduler.decisions.arrays import DecisionArrays
 from scheduler.decisions.decision import Decision
 from scheduler.engine.arm import Arm
@@ -114,7 +114,8 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
     """Take in one outcome; the caller holds the lock as a writer."""
     one, arm = state.outcome, state.arms[0]
     state.outcome_codec.write(outcome, one)
-    id_, one.node[0] = state.log.check_id(decision), id_key(node)
+    is_plain = type(node) is int or type(node) is str
+    id_, one.node[0] = state.log.check_id(decision), remembered_key(node) if is_plain else id_key(node)
     if not state.clock.is_near(now):
         state.log.find([id_], [node])  # an outcome that is refused moves no clock
         state.clock.check(now)

@@ -65,7 +65,11 @@ class NodeWriter:
 
     def _known(self, names: list[Id], errors: Errors) -> tuple[list[Id], list[Skipped]]:
         """Return ids that are held, and which were left out."""
-        if all(all(map(self._table.holds, names[at])) for at in in_parts(len(names), LIGHT_PART)):
+        if len(names) <= LIGHT_PART:
+            held = self._table.holds_all(names)
+        else:
+            held = all(self._table.holds_all(names[at]) for at in in_parts(len(names), LIGHT_PART))
+        if held:
             return names, []
         bad: dict[int, InputError] = {}
         check_known(names, self._table, bad)

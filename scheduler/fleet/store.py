@@ -230,12 +230,14 @@ class NodeStore:
         """Return the slots of the first of some nodes, without those not held, and how many of them that were."""
         slots = self.table.find(names)
         n = self._fitting(slots)
-        return slots[:n][slots[:n] >= 0], n
+        some = slots[:n]
+        return some[some >= 0], n
 
     def _set_capacity(self, slots: NDArray[np.int32]) -> None:
         if self._capacity is not None and slots.size:
             uplink = self.arrays.columns.values[slots, self.table.schema.offsets[self._capacity]]
-            self.arrays.capacity[slots] = np.nan_to_num(uplink, nan=0.0)
+            uplink[np.isnan(uplink)] = 0.0
+            self.arrays.capacity[slots] = uplink
 
     def _list(self, turned: NDArray[np.int32]) -> None:
         if turned.size:
