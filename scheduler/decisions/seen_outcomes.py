@@ -21,6 +21,10 @@ class SeenOutcomes:
     def __contains__(self, outcome: tuple[int, int]) -> bool:
         return outcome in self._seen
 
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return all that are remembered, the oldest first; others may add meanwhile."""
+        return list(self._seen.copy())
+
     def add(self, outcome: tuple[int, int]) -> None:
         """Remember a decision's id and the key of its node, and forget the oldest where there are too many."""
         self._seen[outcome] = None

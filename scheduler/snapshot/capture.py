@@ -58,6 +58,9 @@ def _copy_log(state: State, sink: Sink) -> None:
     sink.append("log.counters", counters[0])
     sink.append("clock", counters[1])
     sink.append("clock.counters", steps)
+    seen = state.lock.read(state.seen.pairs)
+    sink.append("seen.id", np.array([id_ for id_, _ in seen], np.int64))
+    sink.append("seen.node", np.array([key for _, key in seen], np.uint64))
     size = len(state.log.arrays.id)
     per_row = sum(array.nbytes for array in state.log.arrays) // size
     for at in in_parts(size, max(HOLD_BYTES // max(per_row, 1), 1)):

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ MAX_MANIFEST_BYTES: Final = 1 << 24
 
 _NAME = re.compile(r"snapshot-(\d{8,})")
 
-_TEMPORARY = "unfinished-"
+TEMPORARY = f"unfinished-{re.sub(r'[^A-Za-z0-9.]', '_', socket.gethostname())}-"
+"""Begins the name of what this machine has not finished; a folder may be shared with other machines."""
 
 _TYPES = {name: np.dtype(name) for name in ("<f8", "<f4", "<i8", "<i4", "<u8", "|u1", "|i1", "|b1")}
 
@@ -82,7 +84,7 @@ class SnapshotWriter:
     def __enter__(self) -> Self:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._temporary = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY}{os.getpid()}-", dir=self._folder))
+            self._temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{os.getpid()}-", dir=self._folder))
         except OSError as error:
             message = f"{self._folder}: expected a folder that can be written, found {error.strerror}"
             raise SnapshotError(message) from error
@@ -165,8 +167,8 @@ def remove_old(folder: Path, keep: int) -> None:
     """Remove all but the newest snapshots, and what processes that are no more left unfinished."""
     for _, path in snapshots(folder)[keep:]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        pid = path.name.removeprefix(_TEMPORARY).partition("-")[0]
+    for path in folder.glob(f"{TEMPORARY}*"):
+        pid = path.name.removeprefix(TEMPORARY).partition("-")[0]
         if pid.isdigit() and not _is_alive(int(pid)):
             shutil.rmtree(path, ignore_errors=True)
 

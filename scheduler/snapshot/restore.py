@@ -50,6 +50,8 @@ def restore(state: State, columns: Columns, old: Spec, now: float | None) -> Non
     latest = float(columns["clock"][0]) if now is None else now
     state.clock.latest[0], state.clock.steps_back = latest, int(columns["clock.counters"][0])
     state.fleet.n_forgotten = int(columns["clock.counters"][1])
+    for told in zip(columns["seen.id"].tolist(), columns["seen.node"].tolist(), strict=True):
+        state.seen.add(told)
     _fill_clients(state, columns, Schema(old.request))
     _fill_nodes(state, columns, Schema(old.node), float(columns["nodes.time"][0]) if now is None else now)
     _fill_history(state, columns, old, latest)

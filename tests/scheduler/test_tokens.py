@@ -85,6 +85,16 @@ def test_a_token_outlives_the_restart_of_who_made_it(model, tmp_path):
     assert twin.counters()["learned"] == 1
 
 
+def test_a_restart_does_not_learn_twice_from_the_same_token(model, tmp_path):
+    decider, other = new(model), new(model)
+    other.state.log.begin_ids(10**6)
+    token = decider.token(decided(decider))
+    other.observe(token, OK, now=2.0)
+    other.save(tmp_path)
+    with pytest.raises(DuplicateOutcomeError):
+        Scheduler.restore(tmp_path, model).observe(token, OK, now=3.0)
+
+
 def test_what_is_no_token_of_this_fingerprint_is_refused_and_changes_nothing(model):
     sched = new(model, ledger=LEDGER, token_key=KEY)
     token = sched.token(decided(sched))

@@ -91,13 +91,14 @@ def test_a_snapshot_of_another_fingerprint_is_refused(model, saved):
 
 
 def test_as_many_as_asked_for_stay_and_what_was_left_unfinished_goes(rich, tmp_path):
-    gone = tmp_path / "unfinished-999999999-abc"
-    gone.mkdir()
-    alive = tmp_path / f"unfinished-{os.getpid()}-abc"
-    alive.mkdir()
+    alive, elsewhere = tmp_path / f"{folders.TEMPORARY}{os.getpid()}-abc", tmp_path / "unfinished-elsewhere-999999999-x"
+    for path in (tmp_path / f"{folders.TEMPORARY}999999999-abc", alive, elsewhere):
+        path.mkdir()
     sched = used(rich, n=2)
     paths = [sched.save(tmp_path, keep=2) for _ in range(4)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [*sorted(p.name for p in paths[2:]), alive.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        path.name for path in (*paths[2:], alive, elsewhere)
+    )
 
 
 def test_a_full_disk_leaves_the_earlier_snapshot_and_nothing_else(rich, tmp_path, monkeypatch):
