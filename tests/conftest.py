@@ -1,5 +1,6 @@
-"""What tests of all rooms share."""
+"""What tests of all packages share."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,13 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the measured replay data is not at hand: no folder {SHARED_DATA}")
     return SHARED_DATA
+
+
+def pytest_collection_finish():
+    """Leave modules and tests out of garbage collection.
+
+    A scheduler refers to itself, and Python looks for such cycles the less often the more objects live: hundreds of
+    schedulers would wait for it.
+    """
+    gc.collect()
+    gc.freeze()
