@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from scheduler.decisions.arrays import DROPS, REASONS
-from scheduler.spec import features, parse_spec, policy, types
+from scheduler.spec import features, parse_spec, policy, raw, types
 from scheduler.spec.section import Section
 from tests.pages import PAGES, ROOT, page_name, resolve, section_of
 from training.cli.app import app
@@ -21,12 +21,21 @@ MOST_README_LINES = 149
 MOST_STEPS = 10
 
 COMMANDS = typer.main.get_command(app).commands
-OPTIONS = {name: {"--help", *(o for p in command.params for o in p.opts)} for name, command in COMMANDS.items()}
+
+
+def options_of(command):
+    """Return the options of a command, of a group those of all its commands."""
+    own = {"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
+OPTIONS = {name: options_of(command) for name, command in COMMANDS.items()}
 
 HEADINGS = {
     types.Spec: "Top level",
     types.Telemetry: "`[telemetry]`",
     types.Slice: "`slice`",
+    raw.RawColumn: "`[raw]`",
     types.Outcome: "`[outcomes]`",
     types.Cost: "`[cost]`",
     types.Column: "`[request]` and `[node]`",
@@ -86,7 +95,7 @@ def as_toml(value):
 
 def test_the_probes_find_something():
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/formats.md"} <= set(map(page_name, PAGES))
-    assert ["train", ".fogline/demo/telemetry", "--spec", "mine.toml", "--until", "144"] in commands(
+    assert ["train", ".fogline/demo/telemetry", "--spec", "mine.toml", "--until", "all"] in commands(
         ROOT / "docs/how-to.md"
     )
     assert "--until" in OPTIONS["train"]
@@ -122,7 +131,7 @@ def test_every_make_target_mentioned_exists():
 def test_every_part_of_a_spec_has_its_heading():
     parts = {
         kind
-        for module in (features, policy, types)
+        for module in (features, policy, raw, types)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Section) and kind is not Section
     }

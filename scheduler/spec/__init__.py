@@ -21,6 +21,7 @@ from scheduler.spec.features import (
     Statistic,
 )
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
+from scheduler.spec.raw import RawColumn
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
 from scheduler.spec.types import (
     CLIENT,
@@ -72,6 +73,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Profile",
+    "RawColumn",
     "RequestColumn",
     "ShrunkMean",
     "Slice",

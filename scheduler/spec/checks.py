@@ -6,6 +6,7 @@ import math
 import re
 
 from scheduler.errors import SpecError
+from scheduler.spec.check_raw import check_raw
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -42,6 +43,7 @@ def seconds(duration: str) -> float:
 def check_spec(spec: Spec) -> None:
     """Raise `SpecError`, which names the key, unless all references and ranges of the spec are valid."""
     for check in (
+        check_raw,
         _check_columns,
         _check_outcomes,
         _check_history,

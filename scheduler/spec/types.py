@@ -11,6 +11,7 @@ import msgspec
 from scheduler.errors import SpecError
 from scheduler.spec.features import Feature
 from scheduler.spec.policy import Candidates, Ledger, Policy, Utility
+from scheduler.spec.raw import RawColumn
 from scheduler.spec.section import Section
 
 Params: TypeAlias = dict[str, bool | int | float | str]
@@ -27,11 +28,15 @@ FAILED, COST = "failed", "cost"
 """Outcomes that every spec has: 1 if the request failed, else 0; and its cost (see `Cost`)."""
 
 
-class Slice(Section, frozen=True):
-    """The integer column that numbers time slices, and how long a slice lasts in seconds."""
+class Slice(Section, frozen=True, kw_only=True):
+    """The integer column that numbers time slices, and how long a slice lasts in seconds.
 
-    column: str
+    Without a column a row's slice follows from its time: slice 0 begins at ``origin``, in the seconds of ``time``.
+    """
+
+    column: str | None = None
     seconds: float
+    origin: float = 0.0
 
 
 class Telemetry(Section, frozen=True):
@@ -179,7 +184,7 @@ class Training(Section, frozen=True):
     history. ``validation`` is the share of the slices, the last, for early stopping, calibration and metrics. At most
     ``rows`` rows of the slices after the burn-in are kept, fitted and validation rows together. ``rehearse`` is the
     share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
-    With 0 there is no rehearsal.
+    With 0 there is no rehearsal. ``tuned`` says on what these settings were chosen, for the reader.
     """
 
     reveal: float = 1.0
@@ -190,6 +195,7 @@ class Training(Section, frozen=True):
     rounds: int = 300
     patience: int = 30
     lightgbm: Params = {}
+    tuned: str = ""
 
 
 class Evaluation(Section, frozen=True):
@@ -207,6 +213,7 @@ class Spec(Section, frozen=True, kw_only=True):
     name: str
     about: str = ""
     telemetry: Telemetry
+    raw: dict[str, RawColumn] = {}
     outcomes: dict[str, Outcome]
     cost: Cost
     request: dict[str, Column] = {}
@@ -230,8 +237,8 @@ class Spec(Section, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
-        Weights, tiers, policy, sets of categories, capacities and training settings may change without changing the
-        fingerprint.
+        Weights, tiers, policy, sets of categories, capacities, training settings and what raw columns are called may
+        change without changing the fingerprint.
         """
         latent_factors = {name: _without_capacity(model) for name, model in self.latent_factors.items()}
         change_points = {name: _without_capacity(kind) for name, kind in self.change_points.items()}
@@ -244,6 +251,7 @@ class Spec(Section, frozen=True, kw_only=True):
     def _fingerprint(self, history: object, latent_factors: object, change_points: object) -> str:
         names = ("telemetry", "outcomes", "cost", "request", "node", "history", "features")
         parts = {name: getattr(self, name) for name in names}
+        parts["telemetry"] = _without_default_origin(self.telemetry)
         parts["node"] = {name: column for name, column in self.node.items() if column.type != "categories"}
         parts["history"] = history
         if self.latent_factors:
@@ -268,3 +276,13 @@ class Spec(Section, frozen=True, kw_only=True):
 
 def _without_capacity(table: History | LatentFactors | ChangePoints) -> dict[str, object]:
     return {name: value for name, value in msgspec.structs.asdict(table).items() if name != "capacity"}
+
+
+def _without_default_origin(telemetry: Telemetry) -> dict[str, object]:
+    """Return the roles as fingerprints have them: a column that numbers slices has no origin beside it."""
+    parts: dict[str, object] = msgspec.structs.asdict(telemetry)
+    number = telemetry.slice
+    parts["slice"] = {"column": number.column, "seconds": number.seconds}
+    if number.column is None:
+        parts["slice"] = msgspec.structs.asdict(number)
+    return parts

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import InputError, SpecError
 from scheduler.spec import FAILED, Spec
-from training.availability.metrics import NEXT, SPEED, Floats, Judged, Scores, predict, presence, speed
+from training.availability.metrics import MODEL, NEXT, SPEED, Floats, Judged, Scores, predict, presence, speed
 from training.availability.sightings import read_sightings, snapshots, write_lifetimes
 from training.features.targets import head_targets
 from training.heads.lightgbm_params import resolve_lightgbm
@@ -24,6 +24,7 @@ from training.progress import ProgressCallback, silent
 from training.telemetry import data_id, read_telemetry
 from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
+from training.tracking.runs import DataSet, track
 
 JUDGED = 0.2
 """Share of the snapshots, the last, that are judged where the caller names no start."""
@@ -34,7 +35,8 @@ class LifetimeOptions:
     """How lifetimes are judged.
 
     ``horizons`` are numbers of snapshots, ``start`` is the first slice that is judged (None: the last fifth of the
-    snapshots), ``out`` receives a folder for each horizon, ``threads`` are LightGBM's, 0 for one a core.
+    snapshots), ``out`` receives a folder for each horizon, ``threads`` are LightGBM's, 0 for one a core. ``registry``
+    is the MLflow URI in which each horizon's model is registered as NAME-hHORIZON; None registers none.
     """
 
     horizons: tuple[int, ...] = (1, 4, 28)
@@ -42,12 +44,14 @@ class LifetimeOptions:
     out: Path = Path(".fogline/lifetime")
     seed: int = 0
     threads: int = 0
+    registry: str | None = None
 
 
 class Lifetime(NamedTuple):
     """Result for one horizon: the artifact, the number of fitted sightings, the figures.
 
-    ``warnings`` says what made the model worse than it need be, a line each.
+    ``warnings`` says what made the model worse than it need be, a line each. ``model`` is the URI of the registered
+    version; empty if none was registered.
     """
 
     horizon: int
@@ -57,6 +61,7 @@ class Lifetime(NamedTuple):
     presence: Scores
     speed: Scores
     warnings: tuple[str, ...] = ()
+    model: str = ""
 
 
 class LifetimeResult(NamedTuple):
@@ -154,9 +159,31 @@ def _judge(work: _Work, horizon: int) -> Lifetime:
         _speed(judged, spec, values),
         tuple(shortages(summary.tables())),
     )
-    _draw(summary.heads, values, judged, spec, folder / "plots")
+    plots = _draw(summary.heads, values, judged, spec, folder / "plots")
+    if options.registry is not None:
+        found = found._replace(model=_register(work, found, len(past), plots))
     work.progress(f"horizon {horizon}", 3, 3)
     return found
+
+
+def _register(work: _Work, found: Lifetime, n_rows: int, plots: list[Path]) -> str:
+    """Register a horizon's model under the spec's name and the horizon, with its figures; return its URI."""
+    telemetry = work.options.out / f"h{found.horizon}" / "telemetry"
+    figures = {
+        f"{what}.{which}.{figure}": float(value)
+        for what, scores in (("presence", found.presence), ("speed", found.speed))
+        for which, values in scores.get(MODEL, {}).items()
+        for figure, value in values.items()
+    }
+    return track(
+        found.artifact,
+        name=f"{work.spec.name}-h{found.horizon}",
+        params={"horizon": found.horizon, "hours": found.hours, "seed": work.options.seed},
+        data=DataSet(work.data.resolve().name, str(work.data), data_id(telemetry), n_rows),
+        plots=plots,
+        metrics=figures,
+        registry=work.options.registry,
+    ).uri
 
 
 def _head(spec: Spec, target: str, link: str) -> str:
@@ -180,11 +207,11 @@ def _hours(work: _Work, horizon: int) -> float:
 
 def _draw(
     heads: Mapping[str, HeadSummary], values: Mapping[str, Floats], judged: Judged, spec: Spec, folder: Path
-) -> None:
+) -> list[Path]:
     """Draw importance and calibration of each head, the latter over the judged sightings."""
     folder.mkdir(parents=True, exist_ok=True)
     _, outcomes = head_targets(judged.telemetry, spec, judged.rows)
     drawn = {}
     for name, head in heads.items():
         drawn[name] = head._replace(reliability=reliability(values[name], outcomes[name]))
-    save_pictures(drawn, folder)
+    return save_pictures(drawn, folder)

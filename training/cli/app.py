@@ -16,6 +16,8 @@ from training.cli.data import check
 from training.cli.demo import demo
 from training.cli.evaluate import evaluate, report
 from training.cli.examples import EXAMPLES, epilog
+from training.cli.init import init
+from training.cli.models import models
 from training.cli.output import print_error
 from training.cli.table import print_text
 from training.cli.train import train, tune
@@ -33,9 +35,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (check, train, tune, evaluate, report, lifetime, demo):
+for command in (init, check, train, tune, evaluate, report, lifetime, demo):
     app.command(epilog=epilog(EXAMPLES[command.__name__]))(command)
 app.command("compile", epilog=epilog(EXAMPLES["compile"]))(compile_kernels)
+
+
+app.add_typer(models)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - how typer hands an option over

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from scheduler.model.mlflow_client import registry_uri
 from training.cli.lifetime_tables import lifetime_tables
-from training.cli.options import Json, Seed, SpecName, Threads, Wide
+from training.cli.options import Json, Registry, Seed, SpecName, Threads, Wide
 from training.cli.output import print_json, print_warnings, progress_bar
 from training.cli.table import print_table, print_text
 from training.specs.builtin import find_spec
@@ -34,6 +36,7 @@ def lifetime(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Receives telemetry, artifact and pictures of each horizon.")
     ] = Path(".fogline/lifetime"),
+    registry: Registry = None,
     seed: Seed = 0,
     threads: Threads = 0,
     wide: Wide = False,
@@ -43,7 +46,12 @@ def lifetime(
     from training.availability import LifetimeOptions, judge_lifetimes
 
     options = LifetimeOptions(
-        horizons=tuple(horizon or LifetimeOptions.horizons), start=start, out=out, seed=seed, threads=threads
+        horizons=tuple(horizon or LifetimeOptions.horizons),
+        start=start,
+        out=out,
+        seed=seed,
+        threads=threads,
+        registry=registry_uri(registry, os.environ),
     )
     with progress_bar(json) as progress:
         result = judge_lifetimes(data, find_spec(spec), options, progress)
@@ -53,4 +61,4 @@ def lifetime(
         return
     for table in lifetime_tables(result):
         print_table(table, wide=wide)
-    print_text(f"Models and pictures: {out}")
+    print_text(f"Models and pictures: {out}\nRegistered: {', '.join(one.model for one in result.horizons)}")

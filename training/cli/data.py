@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,27 +31,50 @@ def check(
 ) -> None:
     """Check a telemetry directory against a spec and say what is in it."""
     from training.heads.lightgbm_params import resolve_lightgbm
-    from training.telemetry import check_telemetry
+    from training.telemetry import check_telemetry, data_of
 
     parsed = resolve_lightgbm(find_spec(spec))
     with progress_bar(json) as progress:
         report = check_telemetry(
-            data, parsed, rejected_to=rejected, progress=lambda done, of: progress("read", done, of)
+            data_of(data), parsed, rejected_to=rejected, progress=lambda done, of: progress("read", done, of)
         )
     if json:
-        print_json(asdict(report))
+        print_json(plain(report))
         return
-    print_sentence(
+    first, *others = sentences(report)
+    print_sentence(first + "\n")
+    for table in tables_of(report):
+        print_table(table, wide=wide)
+    for line in others:
+        print_sentence(line)
+
+
+def sentences(report: CheckReport) -> list[str]:
+    """Return what a check found in words: first rows, times and density, then whether tables fit, then advice."""
+    rows = (
         f"{report.accepted:,} of {report.rows:,} rows accepted: slices {report.first_slice} to {report.last_slice}, "
-        f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}.\n"
+        f"{report.clients:,} clients, {report.nodes:,} nodes. Data set {report.data_id[:12]}."
     )
-    print_sentence(_times(report) + "\n")
-    if report.rejected:
-        print_table(_rejected(report), wide=wide)
-    print_table(_outcomes(report), wide=wide)
-    print_table(_keys(report), wide=wide)
-    for name, table in report.tables.items():
-        print_sentence(_room(name, table))
+    first = f"{rows}\n\n{_times(report)}\n{_density(report)}"
+    room = [_room(name, table) for name, table in report.tables.items()]
+    return [first, *room, *(f"Advice: {line}." for line in report.advice)]
+
+
+def tables_of(report: CheckReport) -> list[FigureTable]:
+    """Return the figures of a check as tables."""
+    found = [_rejected(report)] if report.rejected else []
+    found.append(_outcomes(report))
+    if report.categories:
+        found.append(_categories(report))
+    return [*found, _keys(report)]
+
+
+def plain(report: CheckReport) -> dict[str, Any]:
+    """Return a report as JSON has it; categories are pairs, as integers are no keys there."""
+    found = asdict(report)
+    for one in found["categories"].values():
+        one["common"] = [[value, count] for value, count in one["common"].items()]
+    return found
 
 
 def _rejected(report: CheckReport) -> FigureTable:
@@ -62,12 +85,40 @@ def _rejected(report: CheckReport) -> FigureTable:
 
 
 def _outcomes(report: CheckReport) -> FigureTable:
-    columns = (Column("null", 3), Column("min", 2), Column("median", 0), Column("max", 1))
+    columns = (Column("null", 3), Column("min", 2), Column("median", 0), Column("mean", 1), Column("max", 1))
     rows = tuple(
-        Row(name, (Cell(f"{o.nulls:,}"), *(Cell(number(value)) for value in (o.min, o.median, o.max))))
+        Row(name, (Cell(f"{o.nulls:,}"), *(Cell(number(value)) for value in (o.min, o.median, o.mean, o.max))))
         for name, o in report.outcomes.items()
     )
     return FigureTable("Outcomes", "outcome", columns, rows)
+
+
+def _density(report: CheckReport) -> str:
+    """Return how many rows a slice has, how many nodes a client meets in one, and how many requests fail."""
+    rows, met = report.rows_a_slice, report.nodes_a_client_and_slice
+    return (
+        f"Rows a slice: {rows.min:,.0f} to {rows.max:,.0f}, median {rows.median:,.0f}. "
+        f"Nodes a client and slice: {met.min:,.0f} to {met.max:,.0f}, median {met.median:,.0f}. "
+        f"{report.failed:.2%} of the requests failed; the mean cost is {number(report.cost)}."
+    )
+
+
+def _categories(report: CheckReport) -> FigureTable:
+    """Return how many values each category has, and the most frequent with their counts."""
+    rows = tuple(
+        Row(
+            name,
+            (
+                Cell(f"{one.values:,}"),
+                Cell(f"{one.nulls:,}"),
+                Cell(", ".join(f"{value} ({count:,})" for value, count in [*one.common.items()][:4])),
+            ),
+        )
+        for name, one in report.categories.items()
+    )
+    return FigureTable(
+        "Categories", "column", (Column("values", 0), Column("null", 2), Column("most frequent", 1)), rows
+    )
 
 
 def _keys(report: CheckReport) -> FigureTable:

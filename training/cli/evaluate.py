@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scheduler.errors import RegistryError
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.comparison_table import comparison_table
 from training.cli.options import (
     Cold,
     Data,
     Json,
+    Log,
     ModelName,
     NCandidates,
     NRequests,
@@ -45,12 +47,14 @@ def evaluate(
     without: Without = None,
     cold: Cold = "",
     registry: Registry = None,
+    log: Log = True,
     wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
-    print_warnings(comparison.warnings(), json)
+    problems = _log(comparison, spec, model, registry) if log else []
+    print_warnings([*comparison.warnings(), *problems], json)
     if json:
         print_json(comparison.to_json())
     else:
@@ -70,6 +74,7 @@ def report(
     without: Without = None,
     cold: Cold = "",
     registry: Registry = None,
+    log: Log = True,
     wide: Wide = False,
     json: Json = False,
 ) -> None:
@@ -78,7 +83,8 @@ def report(
 
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
     page = write_report(comparison, out)
-    print_warnings(comparison.warnings(), json)
+    problems = _log(comparison, spec, model, registry, page) if log else []
+    print_warnings([*comparison.warnings(), *problems], json)
     if json:
         print_json({**comparison.to_json(), "report": str(page)})
     else:
@@ -86,8 +92,22 @@ def report(
         print_text(f"Report: {page}")
 
 
+def _log(
+    comparison: Comparison, spec: str, model: str | None, registry: str | None, page: Path | None = None
+) -> list[str]:
+    """Log an evaluation to the version; return why that could not be, as the figures stand all the same."""
+    from training.evaluation.logged import log_comparison
+
+    source = model or f"models:/{find_spec(spec).name}@champion"
+    try:
+        log_comparison(comparison, source, registry=registry_uri(registry, os.environ), page=page)
+    except RegistryError as error:
+        return [f"the evaluation was not logged: {error}"]
+    return []
+
+
 def _compare(
-    data: Path,
+    data: list[Path],
     spec: str,
     model: str | None,
     start: int | None,
@@ -101,11 +121,12 @@ def _compare(
     json: bool,  # noqa: FBT001
 ) -> Comparison:
     from training.evaluation.evaluate import run_evaluation
+    from training.telemetry import data_of
 
     parsed = find_spec(spec)
     with progress_bar(json) as progress:
         return run_evaluation(
-            data,
+            data_of(data),
             parsed,
             model or f"models:/{parsed.name}@champion",
             start=start,

@@ -28,6 +28,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("Leave everything in .fogline/demo", "fogline demo"),
         Example("Another fleet, in another folder", "fogline demo --seed 7 --out .fogline/seventh"),
     ),
+    "init": (
+        Example("Draft a spec from files of your own", f"fogline init {DEMO} --out mine.toml"),
+        Example("And train with it", f"fogline train {DEMO} --spec mine.toml"),
+    ),
     "check": (
         Example("What is in the telemetry that fogline demo left", f"fogline check {DEMO} --spec demo"),
         Example("Keep rejected rows, with the reasons", f"fogline check {DEMO} --spec demo --rejected rejected"),
@@ -58,6 +62,16 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "fogline compile --cpu x86-64-v3 --model models:/demo@champion --out kernels",
         ),
     ),
+    "models": (
+        Example("Every version of every model", "fogline models list"),
+        Example("The champion: its window, its figures, and why it was promoted", "fogline models show demo@champion"),
+    ),
+    "models list": (Example("Every version of every model", "fogline models list"),),
+    "models show": (
+        Example("The newest version of a model", "fogline models show demo"),
+        Example("The champion", "fogline models show demo@champion"),
+    ),
+    "models compare": (Example("The first version and the champion", "fogline models compare demo/1 demo@champion"),),
     "lifetime": (
         Example(
             "A folder of sightings, one and four snapshots ahead", "fogline lifetime sightings --horizon 1 --horizon 4"

@@ -17,9 +17,11 @@ ALL = 2**31
 """What ``--until all`` is read as: no slice has this number, and all come before it."""
 
 Data = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="DATA", help="Telemetry directory: telemetry.parquet (or telemetry/**), nodes.parquet, clients.parquet."
+        metavar="DATA...",
+        help="Telemetry directory (telemetry.parquet or telemetry/**, nodes.parquet, clients.parquet), or Parquet and "
+        "CSV files of any layout that the spec reads.",
     ),
 ]
 
@@ -40,6 +42,8 @@ Registry = Annotated[
         help=f"MLflow URI. Default: MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI, or SQLite in {DEFAULT.removeprefix('sqlite:///')}.",
     ),
 ]
+
+Log = Annotated[bool, typer.Option("--log/--no-log", help="Keep the figures in the run of the model's version.")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
 

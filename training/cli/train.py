@@ -13,7 +13,7 @@ from training.cli.options import Data, Json, Registry, Seed, SpecName, Threads, 
 from training.cli.output import print_json, print_warnings, progress_bar
 from training.cli.table import print_sentence, print_table, print_text
 from training.cli.training_tables import head_tables, tuning_table
-from training.specs.builtin import find_spec
+from training.specs.builtin import find_spec, spec_file
 
 _FATES = {
     "moved": "moved to the new version, because",
@@ -62,6 +62,7 @@ def train(
     """Train a model, verify it, register it, and promote it if it beats the champion."""
     from training.pipeline.options import TrainingOptions
     from training.pipeline.pipeline import train_and_register
+    from training.telemetry import data_of
     from training.telemetry.cold_start import ColdShares
 
     parsed = find_spec(spec)
@@ -77,7 +78,7 @@ def train(
         scratch=scratch,
     )
     with progress_bar(json) as progress:
-        result = train_and_register(data, parsed, options, progress)
+        result = train_and_register(data_of(data), parsed, options, progress)
     print_warnings(result.warnings(), json)
     if json:
         print_json(result.to_json())
@@ -86,6 +87,8 @@ def train(
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
         print_table(table, wide=wide)
     print_text(f"Artifact: {result.summary.folder}")
+    if result.registered.known:
+        print_sentence(f"Registry: {result.uri} is this very model already; nothing was registered.")
     print_sentence(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
 
 
@@ -121,9 +124,11 @@ def tune(
     json: Json = False,
 ) -> None:
     """Search for better training settings on time-ordered folds; a killed search goes on with the same call."""
+    from training.telemetry import data_of
     from training.tuning.tune import TuningOptions
     from training.tuning.tune import tune as search
 
+    parsed = find_spec(spec)
     options = TuningOptions(
         registry=registry_uri(registry, os.environ),
         until=until,
@@ -135,12 +140,15 @@ def tune(
         storage=storage,
         seed=seed,
         threads=threads,
+        text=spec_file(spec).read_text(encoding="utf-8"),
     )
     with progress_bar(json) as progress:
-        result = search(data, find_spec(spec), options, progress)
+        result = search(data_of(data), parsed, options, progress)
     print_warnings(result.warnings, json)
     if json:
         print_json(result.to_json())
         return
     print_table(tuning_table(result), wide=wide)
-    print_text(f"Tuned spec: {out}\nTrain with it: fogline train {data} --spec {out}")
+    if not result.gain.told:
+        print_sentence("The folds differ more than the settings: the best may be no better than the spec's own.\n")
+    print_text(f"Tuned spec: {out}\nTrain with it: fogline train {' '.join(map(str, data))} --spec {out}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,9 @@ def tuning_table(result: TuningResult) -> FigureTable:
         Row(f"{result.objective}, fold {fold}", (Cell(f"{before:.4f}"), Cell(f"{after:.4f}")))
         for fold, (before, after) in enumerate(zip(first.folds, best.folds, strict=True))
     ]
+    gain = result.gain
+    spread = "" if math.isnan(gain.error) else f"±{gain.error:.1g}"
+    folds.append(Row("best less before, mean of the folds", (Cell(""), Cell(f"{gain.mean:+.4f}", spread))))
     title = f"{result.n_trials} trials, {result.n_pruned} pruned"
     return FigureTable(title, "setting", (Column("before"), Column("best")), (*settings, mean, *folds))
 

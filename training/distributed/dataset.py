@@ -36,7 +36,7 @@ from training.progress import ProgressCallback, silent
 from training.telemetry import Categories
 from training.telemetry.history_size import Memory, needed, sized
 from training.telemetry.read import check_measured, slice_counts, slice_middles
-from training.telemetry.tables import CLIENTS, NODES, read_entities
+from training.telemetry.source import read_clients, read_nodes
 from training.telemetry.units import check_units
 
 if TYPE_CHECKING:
@@ -224,11 +224,10 @@ def _vocabulary(plan: Plan, dealt: Sequence[Dealt]) -> dict[str, tuple[Id, ...]]
     """Return what `training.features.dataset.find_vocabulary` would find in all rows."""
     spec = plan.spec
     found: dict[str, tuple[Id, ...]] = {}
-    for side, columns, source, file in (
-        ("request", spec.request, "clients", CLIENTS),
-        ("node", spec.node, "nodes", NODES),
+    for side, columns, table in (
+        ("request", spec.request, read_clients(plan.data, spec)),
+        ("node", spec.node, read_nodes(plan.data, spec)),
     ):
-        table = read_entities(plan.data / file, {n: c for n, c in columns.items() if c.source == source})
         for name in columns:
             counts: Counter[Id] = Counter()
             for one in dealt:

@@ -18,7 +18,7 @@ from training.features.dataset import Dataset
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry
 from training.telemetry.read import read_part
-from training.telemetry.tables import CLIENTS, NODES, read_entities
+from training.telemetry.source import read_clients, read_nodes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -79,7 +79,7 @@ def _rehearse(asked: _Asked) -> Dataset:
             if len(part.telemetry):
                 yield part.telemetry
 
-    clients = read_entities(data / CLIENTS, spec.request_columns("clients"))
-    nodes = read_entities(data / NODES, spec.node_columns("nodes"))
+    clients = read_clients(data, spec)
+    nodes = read_nodes(data, spec)
     parts = Parts(accepted, clients, nodes, read(before), read([first._replace(start=start), *others]))
     return serve_parts(parts, spec, Model.load(asked.model), seed=asked.seed)

@@ -18,7 +18,7 @@ from training.distributed.sharding import Lane, lane_spec
 from training.distributed.slice_ranges import Plan, from_frame, part_file
 from training.features.replay import replay
 from training.telemetry import Categories
-from training.telemetry.tables import CLIENTS, NODES, read_entities
+from training.telemetry.source import read_clients, read_nodes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -79,8 +79,8 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
     spec = lane_spec(plan.spec, lane)
     features = compile_features(spec, rows.vocabulary)
     history = new_history(spec)
-    clients = read_entities(plan.data / CLIENTS, spec.request_columns("clients"))
-    nodes = read_entities(plan.data / NODES, spec.node_columns("nodes"))
+    clients = read_clients(plan.data, spec)
+    nodes = read_nodes(plan.data, spec)
     meaning = _union(rows.categories)
     found: list[NDArray[np.float32]] = []
     kept: list[pl.DataFrame] = []

@@ -24,12 +24,12 @@ from training.evaluation.seeds import pooled
 from training.policies import Learned, Policy, Setting, all_policies
 from training.policies.protocol import least
 from training.progress import ProgressCallback, silent
-from training.telemetry import Telemetry, count_keys, data_id, read_telemetry
+from training.telemetry import Data, Telemetry, count_keys, data_id, data_name, read_telemetry
 from training.telemetry.cold_start import ColdShares, cold_start
 
 
 def run_evaluation(  # noqa: PLR0913 - what a command line may say
-    data: str | Path,
+    data: Data,
     spec: Spec,
     model_source: str | Path,
     *,
@@ -49,7 +49,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     Parameters
     ----------
     data
-        A telemetry directory.
+        A telemetry directory, or other files or frames that the spec reads.
     spec
         What the data's columns mean; the model must have been trained for the same.
     model_source, registry
@@ -112,7 +112,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
 
     return dataclasses.replace(
         pooled([decide(number) for number in range(seed, seed + seeds)]),
-        data=f"{Path(data).resolve().name}@{data_id(data)[:12]}",
+        data=f"{data_name(data)}@{data_id(data)[:12]}",
         model=f"{model.name}-{model.version}",
         card=model_card(model),
         cold=cold,

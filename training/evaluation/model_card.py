@@ -20,6 +20,8 @@ class ModelCard(NamedTuple):
         Of each head's value.
     importance
         By head, the share of the total gain by feature; empty for a model of a format before 4.
+    tuned
+        On what its settings were chosen; empty if that is not known.
     """
 
     name: str
@@ -27,10 +29,12 @@ class ModelCard(NamedTuple):
     window: dict[str, int | float | str]
     units: dict[str, str]
     importance: dict[str, dict[str, float]]
+    tuned: str = ""
 
 
 def model_card(model: Model) -> ModelCard:
     """Return a model's identity and the importance of its features, from its manifest."""
     manifest = model.manifest
     units = {head: model.spec.heads[head].unit for head in model.heads}
-    return ModelCard(model.name, model.version, manifest.window, units, manifest.importance)
+    tuned = model.spec.training.tuned
+    return ModelCard(model.name, model.version, manifest.window, units, manifest.importance, tuned)

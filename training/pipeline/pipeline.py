@@ -19,7 +19,7 @@ from training.pipeline.options import TrainingOptions
 from training.pipeline.promotion import Promotion
 from training.pipeline.train import fit_rehearsed, train_model, write_model
 from training.progress import ProgressCallback, silent
-from training.telemetry import Telemetry, data_id, read_telemetry
+from training.telemetry import Data, Telemetry, data_id, data_name, read_telemetry
 from training.telemetry.cold_start import ColdShares, without_cold
 from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
@@ -59,6 +59,7 @@ class TrainingResult(NamedTuple):
             "artifact": str(self.summary.folder),
             "version": model.version,
             "run_id": self.registered.run_id,
+            "registered": not self.registered.known,
             "window": self.summary.window,
             "metrics": self.summary.metrics(),
             "tables": msgspec.to_builtins(self.summary.tables()),
@@ -71,7 +72,7 @@ class TrainingResult(NamedTuple):
 
 
 def train_and_register(
-    data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback = silent
+    data: Data, spec: Spec, options: TrainingOptions, progress: ProgressCallback = silent
 ) -> TrainingResult:
     """Train a model on a telemetry directory, compare it with the champion, register it, and promote a better one.
 
@@ -105,25 +106,27 @@ class _Trained(NamedTuple):
     telemetry: Callable[[], Telemetry]
 
 
-def _train_here(data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
+def _train_here(data: Data, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
     telemetry = read_telemetry(data, spec, until=options.until, progress=lambda done, of: progress("read", done, of))
     telemetry = without_cold(telemetry, options.cold_shares)
     summary = train_model(telemetry, spec, options.out, seed=options.seed, threads=options.threads, progress=progress)
     return _Trained(summary, None, lambda: telemetry)
 
 
-def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
+def _train_on_cluster(data: Data, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
     """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
     from training.distributed import cluster_dataset, connect, peak_memory, serve_on_cluster
     from training.distributed.fit import fit_heads_on_cluster
 
+    if not isinstance(data, str | Path):
+        raise InputError(f"cluster: expected a folder or file that workers can read, found {data}")
     if options.cold_shares != ColdShares():
         raise InputError(f"cluster: expected no nodes or clients to leave out, found {options.cold_shares}")
     with connect(str(options.cluster)) as client:
         n = len(client.scheduler_info(n_workers=-1)["workers"])
         made = cluster_dataset(
             client,
-            data,
+            Path(data),
             spec,
             until=options.until,
             seed=options.seed,
@@ -138,7 +141,7 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
                 client, rows, spec, seed=options.seed, threads=options.threads, progress=progress
             ),
             serve=lambda first: serve_on_cluster(
-                client, data, spec, first.folder, made.slices, seed=options.seed, progress=progress
+                client, Path(data), spec, first.folder, made.slices, seed=options.seed, progress=progress
             ),
             scratch=options.scratch,
         )
@@ -149,7 +152,7 @@ def _train_on_cluster(data: Path, spec: Spec, options: TrainingOptions, progress
 
 
 def _register(
-    data: Path,
+    data: Data,
     spec: Spec,
     summary: TrainingSummary,
     workers: Workers | None,
@@ -168,8 +171,7 @@ def _register(
         **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
         **({} if workers is None else {"workers": workers.n}),
     }
-    folder = data.resolve()
-    source = DataSet(folder.name, str(data), data_id(data), int(summary.window["rows"]))
+    source = DataSet(data_name(data), str(data), data_id(data), int(summary.window["rows"]))
     with TemporaryDirectory() as pictures:
         return track(
             summary.folder,

@@ -13,10 +13,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from training.evaluation.intervals import intervals
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.evaluation.segments import FEWEST, segmentations
 from training.heads.metrics import reliability
+from training.policies.about import ABOUT
 from training.report import charts
 
 if TYPE_CHECKING:
@@ -106,9 +108,18 @@ def render(comparison: Comparison, summary: TrainingSummary | None = None) -> st
         importance=list(_importance(comparison)),
         segmentations=segmentations(comparison, baseline),
         fewest=FEWEST,
+        sure=intervals(comparison),
+        about=ABOUT,
+        evicted=_evicted(comparison),
         label=label,
         rules=RULES,
     )
+
+
+def _evicted(comparison: Comparison) -> float | None:
+    """Return the largest share of keys that any table of the evaluation had no room for; None where it is not known."""
+    shares = [use.share for use in comparison.tables.get("evaluation", {}).values()]
+    return max(shares, default=None)
 
 
 def _picture(svg: str) -> Markup:

@@ -20,11 +20,16 @@ def find_spec(name: str) -> Spec:
     SpecError
         If there is no such spec, or it is wrong.
     """
+    return load_spec(spec_file(name))
+
+
+def spec_file(name: str) -> Path:
+    """Return the file of a spec; raise `SpecError` as `find_spec` does where a name means none."""
     if name.endswith(".toml"):
-        return load_spec(name)
+        return Path(name)
     for folder in _FOLDERS:
         if (folder / f"{name}.toml").is_file():
-            return load_spec(folder / f"{name}.toml")
+            return folder / f"{name}.toml"
     raise SpecError(f"spec: expected a path to a TOML file or one of {', '.join(shipped())}, found {name!r}")
 
 

@@ -35,11 +35,6 @@ def spec_to_toml(spec: Spec, comment: str = "") -> str:
     return text
 
 
-def fragment(section: str, values: Mapping[str, Any]) -> str:
-    """Return one section as text, each key on a line of its own."""
-    return "\n".join([f"[{_key(section)}]", *_entries(values)])
-
-
 def _entries(table: Mapping[str, Any]) -> list[str]:
     return [f"{_key(key)} = {_value(value)}" for key, value in table.items()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,27 +9,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from scheduler.errors import DataError
 from scheduler.history.store import capacities
 from scheduler.spec import Spec
-from training.telemetry.files.scan import telemetry_files
+from training.telemetry.data import Data
+from training.telemetry.data_id import data_id
+from training.telemetry.describe import CategorySummary, Spread, describe
 from training.telemetry.history_keys import count_keys
 from training.telemetry.history_size import auto_capacity, automatic, needed, sized
 from training.telemetry.read import Progress, read_telemetry
-from training.telemetry.tables import CLIENTS, NODES
 from training.telemetry.telemetry import Telemetry
 from training.telemetry.units import date_text, slice_length
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutcomeSummary:
-    """An outcome over the accepted rows; min, median and max are NaN where it was never measured."""
+    """An outcome over the accepted rows; min, median, mean and max are NaN where it was never measured."""
 
     nulls: int
     min: float
     median: float
+    mean: float
     max: float
 
 
@@ -59,6 +57,8 @@ class CheckReport:
     same in UTC (None where the spec has no time column, so that times only count slices). ``slice_seconds`` is how long
     a slice lasts by the times (NaN where they do not tell), ``slice_seconds_spec`` by the spec. ``clients`` and
     ``nodes`` are the sizes of the tables. ``rejected`` counts per rule, so its sum may exceed ``rows - accepted``.
+    ``advice`` says what the spec should say by the figures; for the others see
+    `training.telemetry.describe.Description`.
     """
 
     rows: int
@@ -77,12 +77,18 @@ class CheckReport:
     clients: int
     nodes: int
     outcomes: dict[str, OutcomeSummary]
+    rows_a_slice: Spread
+    nodes_a_client_and_slice: Spread
+    failed: float
+    cost: float
+    categories: dict[str, CategorySummary]
+    advice: list[str]
     tables: dict[str, TableSummary]
     data_id: str
 
 
 def check_telemetry(
-    folder: str | Path, spec: Spec, *, rejected_to: Path | None = None, progress: Progress | None = None
+    folder: Data, spec: Spec, *, rejected_to: Path | None = None, progress: Progress | None = None
 ) -> CheckReport:
     """Read a telemetry directory and say what is in it.
 
@@ -92,6 +98,7 @@ def check_telemetry(
     slices = np.unique(telemetry.slice)
     first, last = float(telemetry.time[0]), float(telemetry.time[-1])
     timed = spec.telemetry.time is not None
+    seen = describe(telemetry, spec)
     return CheckReport(
         rows=telemetry.n_read,
         accepted=len(telemetry),
@@ -109,6 +116,12 @@ def check_telemetry(
         clients=len(telemetry.clients),
         nodes=len(telemetry.nodes),
         outcomes=_summaries(telemetry),
+        rows_a_slice=seen.rows_a_slice,
+        nodes_a_client_and_slice=seen.nodes_a_client_and_slice,
+        failed=seen.failed,
+        cost=seen.cost,
+        categories=seen.categories,
+        advice=seen.advice(spec),
         tables=_tables(count_keys(telemetry, spec), spec),
         data_id=data_id(folder),
     )
@@ -140,35 +153,9 @@ def _summaries(telemetry: Telemetry) -> dict[str, OutcomeSummary]:
 
 def _summary(values: NDArray[np.float32]) -> OutcomeSummary:
     measured = values[~np.isnan(values)]
-    figures = (measured.min(), np.median(measured), measured.max()) if len(measured) else (np.nan,) * 3
-    low, median, high = map(float, figures)
-    return OutcomeSummary(nulls=len(values) - len(measured), min=low, median=median, max=high)
-
-
-def data_id(folder: str | Path) -> str:
-    """Return the identity of a data set: a SHA-256 over the names, sizes and contents of its files.
-
-    It does not change when the directory is moved or copied, nor with files that are no part of the data.
-
-    Raises
-    ------
-    DataError
-        If a file of the data set is missing or cannot be read.
-    """
-    folder = Path(folder)
-    total = hashlib.sha256()
-    for file in sorted([*telemetry_files(folder), folder / CLIENTS, folder / NODES]):
-        try:
-            size, digest = file.stat().st_size, _digest(file)
-        except OSError as error:
-            raise DataError(f"{file}: expected a readable file, found {error.strerror}") from error
-        total.update(f"{file.relative_to(folder).as_posix()}\0{size}\0{digest}\n".encode())
-    return total.hexdigest()
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    nulls = len(values) - len(measured)
+    if not len(measured):
+        return OutcomeSummary(nulls=nulls, min=np.nan, median=np.nan, mean=np.nan, max=np.nan)
+    low, median, high = (float(figure) for figure in (measured.min(), np.median(measured), measured.max()))
+    mean = float(measured.mean(dtype=np.float64))
+    return OutcomeSummary(nulls=nulls, min=low, median=median, mean=mean, max=high)

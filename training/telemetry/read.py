@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import COST, FAILED, Column, Spec
-from training.telemetry.files.scan import NUMBER_OF_FILE, scan_telemetry
+from training.telemetry.data import Data
+from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
+from training.telemetry.files.scan import NUMBER_OF_FILE
 from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, Facts, any_of, derive, reasons, rules
-from training.telemetry.tables import CLIENTS, NODES, categories, naming, read_entities
+from training.telemetry.source import clients_of, nodes_of, open_data
+from training.telemetry.tables import categories, naming
 from training.telemetry.telemetry import Columns, Entities, Telemetry
 from training.telemetry.units import check_arrival, check_units, slice_times
 
@@ -27,7 +30,7 @@ _CATEGORY = "@category "
 
 
 def read_telemetry(
-    folder: str | Path,
+    folder: Data,
     spec: Spec,
     *,
     until: int | None = None,
@@ -40,7 +43,8 @@ def read_telemetry(
     Parameters
     ----------
     folder
-        Holds ``telemetry.parquet`` or ``telemetry/**/*.parquet``, ``nodes.parquet`` and ``clients.parquet``.
+        A telemetry directory: ``telemetry.parquet`` or ``telemetry/**/*.parquet``, ``nodes.parquet`` and
+        ``clients.parquet``. Or Parquet and CSV files of any layout, or frames, by the spec's ``[raw]``.
     spec
         Says which columns play which role.
     until
@@ -63,10 +67,10 @@ def read_telemetry(
         If a file, a column or a type is not what the spec says, the outcome that makes up the cost is null
         everywhere, or no row is left after the checks.
     """
-    folder, tell = Path(folder), progress or (lambda _done, _of: None)
-    clients = read_entities(folder / CLIENTS, spec.request_columns("clients"))
-    nodes = read_entities(folder / NODES, spec.node_columns("nodes"))
-    source = scan_telemetry(folder, spec, start, until)
+    tell = progress or (lambda _done, _of: None)
+    opened = open_data(folder, spec)
+    clients, nodes = clients_of(opened, spec), nodes_of(opened, spec)
+    source = opened.rows(start, until)
     tell(1, _STEPS)
     with naming(*source.files):
         survey = _survey(folder, source.frame, Facts(spec, _keys(clients), _keys(nodes)))
@@ -99,7 +103,7 @@ class Part(NamedTuple):
     n_measured: int
 
 
-def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None, middles: pl.DataFrame | None) -> Part:
+def read_part(folder: Data, spec: Spec, *, start: int | None, until: int | None, middles: pl.DataFrame | None) -> Part:
     """Read some slices of a telemetry directory as `read_telemetry` would in reading all.
 
     Parameters
@@ -114,12 +118,12 @@ def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None,
     DataError
         If a file, a column or a type is not what the spec says.
     """
-    clients = read_entities(folder / CLIENTS, spec.request_columns("clients"))
-    nodes = read_entities(folder / NODES, spec.node_columns("nodes"))
-    source = scan_telemetry(folder, spec, start, until)
+    opened = open_data(folder, spec)
+    clients, nodes = clients_of(opened, spec), nodes_of(opened, spec)
+    source = opened.rows(start, until)
     frame = source.frame
     if start is not None:
-        frame = frame.filter(pl.col(spec.telemetry.slice.column).is_not_null())
+        frame = frame.filter(pl.col(slice_column(spec)).is_not_null())
     with naming(*source.files):
         survey = _survey(folder, frame, Facts(spec, _keys(clients), _keys(nodes), middles))
         accepted = _accepted(survey)
@@ -129,29 +133,29 @@ def read_part(folder: Path, spec: Spec, *, start: int | None, until: int | None,
     return Part(telemetry, survey.n_measured)
 
 
-def slice_middles(folder: Path, spec: Spec, *, start: int | None, until: int | None) -> pl.DataFrame | None:
+def slice_middles(folder: Data, spec: Spec, *, start: int | None, until: int | None) -> pl.DataFrame | None:
     """Return `training.telemetry.units.slice_times` of some slices; None where the spec has no time."""
     if spec.telemetry.time is None:
         return None
-    clients = read_entities(folder / CLIENTS, {})
-    nodes = read_entities(folder / NODES, {})
-    source = scan_telemetry(folder, spec, start, until)
+    opened = open_data(folder, spec)
+    clients, nodes = opened.table("clients", {}), opened.table("nodes", {})
+    source = opened.rows(start, until)
     with naming(*source.files):
         facts = Facts(spec, _keys(clients), _keys(nodes))
         return slice_times(derive(source.frame, facts, source.frame.collect_schema()))
 
 
-def slice_counts(folder: Path, spec: Spec, until: int | None) -> dict[int, int]:
+def slice_counts(folder: Data, spec: Spec, until: int | None) -> dict[int, int]:
     """Return how many rows each slice has, rejected ones included, in the order of slices."""
-    source = scan_telemetry(folder, spec, None, until)
-    slices = pl.col(spec.telemetry.slice.column).cast(pl.Int64, strict=False)
+    source = open_data(folder, spec).rows(None, until)
+    slices = pl.col(slice_column(spec)).cast(pl.Int64, strict=False)
     with naming(*source.files):
         known = source.frame.select(slice=slices).filter(pl.col("slice").is_between(0, MAX_SLICE))
         counts = known.group_by("slice").len().collect(engine="streaming").sort("slice")
     return dict(zip(counts["slice"].to_list(), counts["len"].to_list(), strict=True))
 
 
-def check_measured(folder: Path, spec: Spec, n_rows: int, n_measured: int) -> None:
+def check_measured(folder: Data, spec: Spec, n_rows: int, n_measured: int) -> None:
     """Raise `DataError` where there is no row, or none with the outcome that the cost is made of."""
     if n_rows == 0:
         raise DataError(f"{folder}: expected telemetry rows, found none in the slices asked for")
@@ -171,7 +175,7 @@ class _Survey(NamedTuple):
     n_measured: int
 
 
-def _survey(folder: Path, raw: pl.LazyFrame, facts: Facts) -> _Survey:
+def _survey(folder: Data, raw: pl.LazyFrame, facts: Facts) -> _Survey:
     schema = raw.collect_schema()
     spec, roles = facts.spec, facts.spec.telemetry
     rows = derive(raw, facts, schema)
@@ -236,7 +240,9 @@ def _rejected(survey: _Survey, n_bad: int, folder: Path | None) -> dict[str, int
     """Count the rejected rows per rule and set them aside; only then a second look at the files is needed."""
     if folder is not None:
         bad = survey.rows.filter(any_of(survey.rules)).with_columns(reasons(survey.rules))
-        kept = dict.fromkeys(name for name in [*survey.raw_columns, "reasons"] if name != NUMBER_OF_FILE)
+        kept = dict.fromkeys(
+            name for name in [*survey.raw_columns, "reasons"] if name not in (NUMBER_OF_FILE, SLICE_OF_TIME)
+        )
         _write(bad.select(*kept), folder / "rejected.parquet")
     if n_bad == 0:
         return {}

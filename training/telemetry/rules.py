@@ -13,7 +13,7 @@ from typing import NamedTuple
 import polars as pl
 
 from scheduler.spec import Column, Outcome, Spec
-from training.telemetry.files.kinds import seconds
+from training.telemetry.files.kinds import seconds, slice_column
 from training.telemetry.units import FACTOR
 
 OUTCOME, COLUMN = "@outcome ", "@column "
@@ -36,7 +36,7 @@ class Facts(NamedTuple):
 def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame:
     """Add the columns that rules and arrays are made from, in the types of the arrays."""
     spec, roles = facts.spec, facts.spec.telemetry
-    slices = pl.col(roles.slice.column).cast(pl.Int64, strict=False)
+    slices = pl.col(slice_column(spec)).cast(pl.Int64, strict=False)
     columns = [
         pl.when(slices.is_between(0, MAX_SLICE)).then(slices).cast(pl.Int32).alias("@slice"),
         _positions(roles.client, facts.clients).alias("@client"),
@@ -73,11 +73,11 @@ def reasons(broken: dict[str, pl.Expr]) -> pl.Expr:
 
 
 def _null_slice(facts: Facts) -> pl.Expr:
-    return pl.col(facts.spec.telemetry.slice.column).is_null()
+    return pl.col(slice_column(facts.spec)).is_null()
 
 
 def _slice_out_of_range(facts: Facts) -> pl.Expr:
-    return pl.col(facts.spec.telemetry.slice.column).is_not_null() & pl.col("@slice").is_null()
+    return pl.col(slice_column(facts.spec)).is_not_null() & pl.col("@slice").is_null()
 
 
 def _null_time(facts: Facts) -> pl.Expr | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from training.telemetry.telemetry import Categories, Entities
 
 CLIENTS, NODES = "clients.parquet", "nodes.parquet"
 
-_UNREADABLE = (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_UNREADABLE = (OSError, EOFError, zlib.error, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 @contextmanager
@@ -51,7 +52,8 @@ def naming(*files: Path) -> Iterator[None]:
         if is_shortage(error):
             raise MemoryError(f"{error}, in reading {', '.join(map(str, files[:3]))}") from error
         where = files[0] if len(files) == 1 else _first_unreadable(files)
-        raise DataError(f"{where}: expected readable parquet, found: {error}") from error
+        kind = "readable parquet" if where.suffix in (".parquet", ".pq", "") else "a readable file"
+        raise DataError(f"{where}: expected {kind}, found: {error}") from error
 
 
 def _first_unreadable(files: Sequence[Path]) -> Path:
@@ -100,17 +102,23 @@ def read_entities(file: Path, columns: Mapping[str, Column]) -> Entities:
         If the file is missing, unreadable or empty, a column is missing or of a wrong type, an id is null or
         there twice, a set has a null, or a number is not finite or out of the spec's range.
     """
+    table_schema(file)
+    return entities_of(file, scan(file), columns)
+
+
+def entities_of(file: Path, table: pl.LazyFrame, columns: Mapping[str, Column]) -> Entities:
+    """Return a table of clients or nodes as `read_entities` does; ``file`` is what messages call it."""
     kinds = {"category": ID, "number": NUMBER, "vector": VECTOR}
     sets = [name for name, column in columns.items() if column.type == "categories"]
     columns = {name: column for name, column in columns.items() if name not in sets}
-    schema = table_schema(file)
     with naming(file):
-        check_types(file, schema, {name: kinds[column.type] for name, column in columns.items()})
-        _check_sets(file, schema, [name for name in sets if name in schema])
+        schema = table.collect_schema()
+        check_types(file, schema, {"id": ID, **{name: kinds[column.type] for name, column in columns.items()}})
+        _check_sets(file, table, [name for name in sets if name in schema])
         codes = ["id", *(name for name, column in columns.items() if column.type == "category")]
         types = {name: widest(ID, [schema[name]]) for name in codes}
-        check_whole(file, scan(file), schema, types)
-        wanted = scan(file).select("id", *(name for name in columns if name != "id"))
+        check_whole(file, table, schema, types)
+        wanted = table.select("id", *(name for name in columns if name != "id"))
         frame = wanted.with_columns(widened(name, schema[name], target) for name, target in types.items()).collect()
     return Entities(
         ids=_ids(file, frame["id"]),
@@ -118,12 +126,13 @@ def read_entities(file: Path, columns: Mapping[str, Column]) -> Entities:
     )
 
 
-def _check_sets(file: Path, schema: Schema, names: Sequence[str]) -> None:
+def _check_sets(file: Path, table: pl.LazyFrame, names: Sequence[str]) -> None:
+    schema = table.collect_schema()
     check_types(file, schema, dict.fromkeys(names, SET))
     for name in names:
         if schema[name] == pl.Null:
             continue
-        sets = scan(file).select(name).collect()[name]
+        sets = table.select(name).collect()[name]
         sets = sets.arr.to_list() if isinstance(sets.dtype, pl.Array) else sets
         if sets.list.eval(pl.element().null_count()).list.sum().sum():
             refuse(file, name, f"{SET}, none of them null", "a null in a list")

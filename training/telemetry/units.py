@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Spec
+from training.telemetry.data import Data
 
 FARTHEST = 1e11
 """Seconds before or after 1970: the year 5138. Milliseconds since 1970 are past it from 1973 on."""
@@ -105,7 +105,7 @@ def _slope(known: pl.DataFrame) -> float:
     return float(np.median(time[lag:] - time[:-lag])) / lag
 
 
-def check_units(folder: Path, spec: Spec, slices: pl.DataFrame) -> None:
+def check_units(folder: Data, spec: Spec, slices: pl.DataFrame) -> None:
     """Raise `DataError` where times are not in seconds, by the length that the spec says of a slice.
 
     Parameters
@@ -183,7 +183,7 @@ def _within(ratio: float, factor: float, margin: float) -> bool:
     return factor / margin <= ratio <= factor * margin
 
 
-def check_arrival(folder: Path, spec: Spec, time: NDArray[np.float64], arrival: NDArray[np.float64]) -> None:
+def check_arrival(folder: Data, spec: Spec, time: NDArray[np.float64], arrival: NDArray[np.float64]) -> None:
     """Raise `DataError` where outcomes arrive so late that their column is no delay in milliseconds."""
     if not spec.telemetry.arrival or len(time) == 0:
         return

@@ -12,6 +12,9 @@ from scheduler.model.mlflow_client import load_mlflow, sqlite_file
 from scheduler.model.registry_lock import exclusive
 from scheduler.model.sqlite_registry import prepare_database
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tells MLflow's pages that the experiment trains models, and is none of language models."""
+
 _URIS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
@@ -75,7 +78,7 @@ def experiment(mlflow: ModuleType, name: str, registry: str) -> str:
     file = sqlite_file(registry)
     location = None if file is None else file.with_name("artifacts").as_uri()
     try:
-        return mlflow.create_experiment(name, artifact_location=location)
+        return mlflow.create_experiment(name, artifact_location=location, tags=_KIND)
     except mlflow.MlflowException as error:  # of a server, where another process was faster
         found = mlflow.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:

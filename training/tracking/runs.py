@@ -8,19 +8,16 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from scheduler.model.artifact import check_files
-from scheduler.model.manifest import Manifest
-from scheduler.model.mlflow_client import registry_call, resolve_uri
+from scheduler.model.artifact import check_files, read_artifact
+from scheduler.model.manifest import Contents, Manifest
+from scheduler.model.mlflow_client import load_mlflow, registry_call, resolve_uri
 from training.tracking.mlflow_store import experiment, store
-from training.tracking.versions import UNDECIDED, Promotion, create_version
-
-if TYPE_CHECKING:
-    from mlflow.models import ModelSignature
-
+from training.tracking.signature import example, signature
+from training.tracking.versions import UNDECIDED, Promotion, create_version, find_version, keep_version
 
 REQUIREMENTS = ("fogline", "msgspec", "numba", "numpy")
 """What a logged model needs; stated, because mlflow takes tens of seconds to find it out."""
@@ -56,12 +53,15 @@ class Registered(NamedTuple):
         The tracked run.
     promotion
         What was decided about the champion as it was registered.
+    known
+        Whether this very model, of the same data, had been registered before.
     """
 
     name: str
     version: str
     run_id: str
     promotion: Promotion = UNDECIDED
+    known: bool = False
 
     @property
     def uri(self) -> str:
@@ -78,12 +78,14 @@ def track(  # noqa: PLR0913 - the parts of a run
     tags: Mapping[str, str] | None = None,
     metrics: Mapping[str, float] | None = None,
     registry: str | None = None,
+    name: str | None = None,
     decide: Callable[[str | None], Promotion] = lambda _: UNDECIDED,
 ) -> Registered:
     """Log a run with an artifact as its model, and register the model under the artifact's name.
 
     The registry's version is its next number; the artifact's own stands in the tag ``artifact_version``. The version is
     registered last, with all its tags, and gets the alias champion if that was decided; if that fails it is taken back.
+    An artifact that was registered before, trained on the same data, stays the version that it is: nothing is made.
 
     Parameters
     ----------
@@ -102,6 +104,8 @@ def track(  # noqa: PLR0913 - the parts of a run
     registry
         MLflow URI, for tracking and registry alike; by default a SQLite file and a folder under ``.fogline``
         in the working directory.
+    name
+        The registered model's name; by default the artifact's.
     decide
         Called with the champion's version, None where there is none; says whether the new version becomes champion.
         By default that is left to `training.pipeline.promotion.promote`.
@@ -119,6 +123,8 @@ def track(  # noqa: PLR0913 - the parts of a run
     """
     artifact, registry = Path(artifact), resolve_uri(registry)
     manifest = check_files(artifact)
+    load_mlflow()  # before it is told to be quiet, as it sets its own logging up when it is imported
+    contents, name = read_artifact(artifact), name or manifest.name
     figures = {name: value for name, value in {**manifest.metrics, **(metrics or {})}.items() if _is_finite(value)}
     labels = {
         "artifact_version": manifest.version,
@@ -128,7 +134,16 @@ def track(  # noqa: PLR0913 - the parts of a run
         **(tags or {}),
     }
     with registry_call(registry, "an MLflow server that takes a run"), store(registry) as mlflow:
-        with mlflow.start_run(experiment_id=experiment(mlflow, manifest.name, registry), tags=labels) as run:
+        before = find_version(mlflow.MlflowClient(), name, labels)
+        if before is not None:
+            promotion = keep_version(mlflow.MlflowClient(), name, str(before.version), decide)
+            return Registered(name, str(before.version), str(before.run_id), promotion, known=True)
+        with mlflow.start_run(
+            experiment_id=experiment(mlflow, name, registry),
+            run_name=f"{name}-{manifest.version}",
+            description=describe(contents, data),
+            tags=labels,
+        ) as run:
             mlflow.log_params({**_flat("window", manifest.window), **_room(manifest), **params})
             mlflow.log_metrics(figures)
             _log_data(mlflow, run.info.run_id, data, manifest)
@@ -139,10 +154,12 @@ def track(  # noqa: PLR0913 - the parts of a run
                 loader_module="scheduler.model.pyfunc",
                 data_path=str(artifact),
                 pip_requirements=_requirements(),
-                signature=_signature(manifest),
+                signature=signature(contents),
+                input_example=example(contents),
             )
-        version, promotion = create_version(mlflow.MlflowClient(), manifest.name, info, labels, decide)
-    return Registered(manifest.name, version, run.info.run_id, promotion)
+        text = describe(contents, data)
+        version, promotion = create_version(mlflow.MlflowClient(), name, info, labels, decide, text)
+    return Registered(name, version, run.info.run_id, promotion)
 
 
 def _log_data(mlflow: ModuleType, run_id: str, data: DataSet, manifest: Manifest) -> None:
@@ -160,17 +177,18 @@ def _log_data(mlflow: ModuleType, run_id: str, data: DataSet, manifest: Manifest
     mlflow.MlflowClient().log_inputs(run_id, [DatasetInput(entity, [tag])])
 
 
-def _signature(manifest: Manifest) -> ModelSignature:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType
-
-    # Declared as double, a column of int64 would be refused; `scheduler.model.pyfunc` checks for numbers itself.
-    any_number = AnyType()  # type: ignore[no-untyped-call]
-    return ModelSignature(
-        inputs=Schema([ColSpec(any_number, name) for name in manifest.features]),
-        outputs=Schema([ColSpec(DataType.double, name) for name in manifest.heads]),
-    )
+def describe(contents: Contents, data: DataSet) -> str:
+    """Return what a run and a version are, in Markdown: what the spec is about, the data, the window, the heads."""
+    manifest, spec = contents.manifest, contents.spec
+    window = manifest.window
+    slices = f"slices {window['first_slice']} to {window['last_slice']}" if "last_slice" in window else "all slices"
+    lines = [
+        f"**{manifest.name}-{manifest.version}**{f': {spec.about}' if spec.about else ''}",
+        f"Trained on {data.rows:,} rows of `{data.name}` ({data.digest[:12]}), {slices}.",
+        f"{len(spec.features)} features; heads: {', '.join(manifest.heads)}.",
+        *([f"Settings: {spec.training.tuned}."] if spec.training.tuned else []),
+    ]
+    return "\n\n".join(lines)
 
 
 def _requirements() -> list[str]:

@@ -7,10 +7,12 @@ final tags: whatever fails on the way is undone, and what a killed process left 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models.model import ModelInfo
 
 CHAMPION: Final = "champion"
@@ -22,7 +24,7 @@ PENDING: Final = "pending"
 """What became of the alias, the tag ``promotion`` of a version: it moved to the version; the champion kept it because
 it is as good or better; the champion kept it because the two could not be compared; that is not decided yet."""
 
-_TAG, _REASON = "promotion", "promotion_reason"
+_TAG, _REASON, _TIME = "promotion", "promotion_reason", "promotion_time"
 _INTERRUPTED = "the process that registered it ended before it was decided"
 
 
@@ -38,8 +40,9 @@ class Promotion(NamedTuple):
         return self.outcome == MOVED
 
     def tags(self) -> dict[str, str]:
-        """Return what a version says of it."""
-        return {_TAG: self.outcome, _REASON: self.reason}
+        """Return what a version says of it, and when that was."""
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return {_TAG: self.outcome, _REASON: self.reason, _TIME: now}
 
 
 UNDECIDED: Final = Promotion(PENDING, "registered; nobody has decided on it yet")
@@ -51,6 +54,7 @@ def create_version(
     info: ModelInfo,
     labels: Mapping[str, str],
     decide: Callable[[str | None], Promotion],
+    description: str = "",
 ) -> tuple[str, Promotion]:
     """Make a logged model the next version of its name, which is made on first use, and move the alias if so decided.
 
@@ -60,6 +64,8 @@ def create_version(
         Tags of the version, besides those of its promotion.
     decide
         Called with the champion's version, None where there is none, before anything changes; may answer `UNDECIDED`.
+    description
+        Of the version, in Markdown.
 
     Returns
     -------
@@ -78,7 +84,12 @@ def create_version(
     made_name = _make_name(client, name)
     try:
         version = client.create_model_version(
-            name, info.model_uri, run_id=info.run_id, tags={**labels, **first.tags()}, model_id=info.model_id
+            name,
+            info.model_uri,
+            run_id=info.run_id,
+            tags={**labels, **first.tags()},
+            description=description,
+            model_id=info.model_id,
         )
         if promotion.moved:
             client.set_registered_model_alias(name, CHAMPION, version.version)
@@ -107,6 +118,39 @@ def find_champion(client: MlflowClient, name: str) -> str | None:
         found = model.aliases.get(CHAMPION)
         return None if found is None else str(found)
     return None
+
+
+def find_version(client: MlflowClient, name: str, labels: Mapping[str, str]) -> ModelVersion | None:
+    """Return the version that is this very artifact of the same data, with its files; None if there is none."""
+    digest = labels["artifact_digest"]
+    for found in client.search_model_versions(f"name = '{name}' and tags.artifact_digest = '{digest}'"):
+        if found.tags.get("data_digest") == labels["data_digest"] and _has_files(found):
+            return found
+    return None
+
+
+def _has_files(version: ModelVersion) -> bool:
+    """Tell whether a version's files are still in the registry; one that lost them is registered anew."""
+    from mlflow.artifacts import list_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(list_artifacts(version.source))
+    except (MlflowException, OSError):
+        return False
+
+
+def keep_version(client: MlflowClient, name: str, version: str, decide: Callable[[str | None], Promotion]) -> Promotion:
+    """Decide on a version that is registered already; its tags change only where it becomes champion."""
+    settle_interrupted(client, name)
+    current = find_champion(client, name)
+    if current == version:
+        return Promotion(KEPT, f"version {version} is this very model and the champion already")
+    promotion = decide(current)
+    if promotion.moved:
+        set_promotion(client, name, version, promotion, current)
+        return promotion
+    return promotion._replace(reason=f"version {version} is this very model already; {promotion.reason}")
 
 
 def settle_interrupted(client: MlflowClient, name: str) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from scheduler.errors import DataError, InputError
-from scheduler.spec import Spec
+from scheduler.spec import Spec, parse_spec
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.progress import ProgressCallback, silent
-from training.specs.to_toml import fragment, spec_to_toml
-from training.telemetry import data_id, read_telemetry
+from training.specs.edit import with_training
+from training.specs.to_toml import spec_to_toml
+from training.telemetry import Data, data_id, read_telemetry
 from training.tracking.trials import TrialRuns
 from training.tuning.folds import Fold, time_folds
 from training.tuning.objective import Judge, Objective
@@ -55,6 +57,8 @@ class TuningOptions(NamedTuple):
         Names to vary; all by default.
     out
         The tuned spec's file.
+    text
+        The spec's text, whose comments the tuned one keeps; without it the tuned one is written anew.
     storage
         SQLite file of the trials.
     seed
@@ -73,6 +77,7 @@ class TuningOptions(NamedTuple):
     storage: Path = STORAGE
     seed: int = 0
     threads: int = 0
+    text: str | None = None
 
 
 class TrialResult(NamedTuple):
@@ -82,6 +87,31 @@ class TrialResult(NamedTuple):
     value: float
     folds: tuple[float, ...]
     params: Values
+
+
+class Gain(NamedTuple):
+    """A difference over the folds: its mean, the standard deviation of one fold, and the standard error of the mean.
+
+    Both are NaN of a single fold.
+    """
+
+    mean: float
+    spread: float
+    error: float
+
+    @classmethod
+    def of(cls, before: Sequence[float], after: Sequence[float]) -> Gain:
+        """Return the difference of figures of the same folds."""
+        differences = [b - a for a, b in zip(before, after, strict=True)]
+        if len(differences) == 1:
+            return cls(differences[0], math.nan, math.nan)
+        spread = stdev(differences)
+        return cls(_mean(differences), spread, spread / math.sqrt(len(differences)))
+
+    @property
+    def told(self) -> bool:
+        """Whether it is more than chance would make of it: above twice its standard error."""
+        return math.isnan(self.error) or abs(self.mean) > 2.0 * self.error
 
 
 class TuningResult(NamedTuple):
@@ -118,6 +148,11 @@ class TuningResult(NamedTuple):
     replays: int
     warnings: tuple[str, ...] = ()
 
+    @property
+    def gain(self) -> Gain:
+        """By how much the best settings were above the spec's own, fold by fold, and how sure that is."""
+        return Gain.of(self.first.folds, self.best.folds)
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline tune --json`` prints."""
         return {
@@ -129,12 +164,13 @@ class TuningResult(NamedTuple):
             "resumed": self.n_resumed,
             "first": self.first._asdict(),
             "best": self.best._asdict(),
+            "gain": {name: None if math.isnan(value) else value for name, value in self.gain._asdict().items()},
             "spec": str(self.out),
             "warnings": list(self.warnings),
         }
 
 
-def tune(data: Path, spec: Spec, options: TuningOptions, progress: ProgressCallback = silent) -> TuningResult:
+def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallback = silent) -> TuningResult:
     """Search for the settings that do best on time-ordered folds, and write them as a spec.
 
     The same call continues where an earlier one ended or was killed. What is tried depends only on the seed and the
@@ -173,7 +209,7 @@ def tune(data: Path, spec: Spec, options: TuningOptions, progress: ProgressCallb
         result = _result(search, resumed)
     runs.close(result.best.params, {"best": result.best.value, "first": result.first.value})
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(spec_to_toml(result.spec, _comment(result)), encoding="utf-8")
+    options.out.write_text(_text(result, options.text), encoding="utf-8")
     return result
 
 
@@ -300,7 +336,7 @@ def _result(search: _Search, resumed: int) -> TuningResult:
         n_resumed=resumed,
         first=_outcome(first),
         best=_outcome(best),
-        spec=with_values(search.spec, best.params),
+        spec=_said(with_values(search.spec, best.params), search, best),
         out=search.options.out,
         replays=search.judge.replays,
         warnings=tuple(search.judge.warnings),
@@ -312,13 +348,33 @@ def _outcome(trial: FrozenTrial) -> TrialResult:
     return TrialResult(trial.number, _mean(list(folds)), folds, dict(trial.params))
 
 
+def _said(spec: Spec, search: _Search, best: FrozenTrial) -> Spec:
+    """Return the tuned spec with a note on what it was tuned on, which goes with the model to its report."""
+    folds = search.folds
+    slices = f"slices {folds[0].start} to {folds[-1].stop - 1}"
+    value = _outcome(best).value
+    note = f"best of {len(_finished(search.study))} trials by {search.options.objective} ({value:.4f}) on {slices}"
+    tuned = f"{note} in {len(folds)} folds, study {search.study.study_name}"
+    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, tuned=tuned))
+
+
+def _text(result: TuningResult, text: str | None) -> str:
+    """Return the tuned spec as text: that of the spec with other settings, comments and all, where it is known."""
+    training = result.spec.training
+    settings = {"reveal": training.reveal, "rounds": training.rounds, "tuned": training.tuned}
+    if text is not None:
+        made = with_training(text, {**settings, "lightgbm": training.lightgbm}, _comment(result).splitlines())
+        if parse_spec(made) == result.spec:
+            return made
+    return spec_to_toml(result.spec, _comment(result))
+
+
 def _comment(result: TuningResult) -> str:
-    """Return the comment at the head of the tuned spec: its origin, and its tuned section."""
-    best, first, training = result.best, result.first, result.spec.training
-    settings = {name: getattr(training, name) for name in ("reveal", "rounds")}
-    section = fragment("training", {**settings, "lightgbm": training.lightgbm})
+    """Return the comment at the head of the tuned spec: its origin, and how sure it is to be better."""
+    best, first = result.best, result.first
     return (
         f"Tuned: {result.objective} {best.value:.4f} on the folds, where the settings it came from had "
         f"{first.value:.4f}.\nThe best of {result.n_trials} trials of study {result.study}, so it flatters itself a "
-        f"little. What was tuned:\n\n{section}"
+        f"little.\nBest less first, fold by fold: {result.gain.mean:+.4f}"
+        f"{'' if math.isnan(result.gain.error) else f' ± {result.gain.error:.4f}'}."
     )

@@ -17,7 +17,7 @@ from training.cli import main
 from training.policies import BASELINES
 from training.telemetry.history_size import auto_capacity
 
-COMMANDS = ["check", "train", "tune", "evaluate", "report", "demo"]
+COMMANDS = ["init", "check", "train", "tune", "evaluate", "report", "demo"]
 FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
 POLICIES = {*BASELINES, "learned", "oracle"}
 
@@ -90,7 +90,7 @@ def test_data_that_is_not_there_is_a_failure(command, judge, tmp_path, capfd):
     words = judge[1:-2] if command in ("evaluate", "report") else judge[1:3]
     ran = fogline(capfd, command, tmp_path / "nothing", *words, "--json")
     assert ran.code == 1
-    message = f"{tmp_path / 'nothing' / 'clients.parquet'}: expected a table with a column 'id', found no such file"
+    message = f"{tmp_path / 'nothing'}: expected a file or folder of telemetry, found none"
     assert ran.json == {"error": {"type": "DataError", "message": message}}
     assert ran.err == f"fogline: {message}\n"
 

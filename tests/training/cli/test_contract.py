@@ -19,16 +19,24 @@ from training.cli.app import app, run
 from training.cli.examples import EXAMPLES
 from training.specs.builtin import find_spec
 
-COMMANDS = typer.main.get_command(app).commands
+GROUPS = {name: one for name, one in typer.main.get_command(app).commands.items() if hasattr(one, "commands")}
+COMMANDS = {name: one for name, one in typer.main.get_command(app).commands.items() if name not in GROUPS} | {
+    f"{group} {name}": one for group, many in GROUPS.items() for name, one in many.commands.items()
+}
 WIDTH = 80
 
 ABSENT = ("nothing", "--spec", "demo")
+NOWHERE = ("--registry", "sqlite:///nothing.db")
 UNKNOWN = ("nothing", "--spec", "nobody")
 FAILING = {
     **dict.fromkeys(("check", "train", "tune", "evaluate", "report"), ABSENT),
     "lifetime": ("nothing",),
     "demo": ("--out", "file/below"),
     "compile": ("--model", "nothing"),
+    "init": ("nothing",),
+    "models list": NOWHERE,
+    "models show": ("demo", *NOWHERE),
+    "models compare": ("demo/1", "demo/2", *NOWHERE),
 }
 """Words with which a subcommand fails, in a folder with a file ``file`` and a registry that has a model ``demo``."""
 
@@ -36,6 +44,10 @@ MISUSED = {
     **dict.fromkeys(("check", "train", "tune", "evaluate", "report", "lifetime"), UNKNOWN),
     "demo": ("--out", "."),
     "compile": ("--cpu", "z80"),
+    "init": ("nothing", "--out", "file"),
+    "models list": ("demo",),
+    "models show": (),
+    "models compare": ("demo",),
 }
 """Words that each command takes for a wrong call, in the same folder."""
 
@@ -66,7 +78,7 @@ def small(folder, small_world, monkeypatch):
 
 
 def test_the_cases_cover_every_subcommand():
-    assert FAILING.keys() == MISUSED.keys() == COMMANDS.keys() == EXAMPLES.keys() - {""}
+    assert FAILING.keys() == MISUSED.keys() == COMMANDS.keys() == EXAMPLES.keys() - {"", *GROUPS}
 
 
 @pytest.mark.usefixtures("folder")
@@ -75,7 +87,7 @@ def test_failed_work_is_exit_code_1_and_one_json_object(command, trained, capfd)
     words = FAILING[command]
     if command in ("evaluate", "report"):
         words = ["nothing", "--spec", trained.world.spec_file, "--model", trained.artifact]
-    plain, asked = fogline(capfd, command, *words), fogline(capfd, command, *words, "--json")
+    plain, asked = fogline(capfd, *command.split(), *words), fogline(capfd, *command.split(), *words, "--json")
     assert (plain.code, plain.out, asked.code) == (1, "", 1)
     assert asked.json.keys() == {"error"}
     assert asked.json["error"].keys() == {"type", "message"}
@@ -85,7 +97,7 @@ def test_failed_work_is_exit_code_1_and_one_json_object(command, trained, capfd)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_wrong_call_is_exit_code_2_and_one_json_object(command, folder, capfd):
     for words in (MISUSED[command], ["--wings"]):
-        plain, asked = fogline(capfd, command, *words), fogline(capfd, command, *words, "--json")
+        plain, asked = fogline(capfd, *command.split(), *words), fogline(capfd, *command.split(), *words, "--json")
         assert (plain.code, plain.out, asked.code) == (2, "", 2)
         assert plain.err
         assert asked.json.keys() == {"error"}
@@ -112,10 +124,14 @@ def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
         "report": [*data, *quick],
         "lifetime": ["sightings", "--horizon", 1, "--threads", 1],
         "compile": ["--out", "kernels"],
+        "init": [".fogline/demo/telemetry"],
+        "models list": [],
+        "models show": ["demo"],
+        "models compare": ["demo/1", "demo@champion"],
     }
     assert words.keys() == COMMANDS.keys()
     for command, given in words.items():
-        ran = fogline(capfd, command, *given, "--json")
+        ran = fogline(capfd, *command.split(), *given, "--json")
         assert (ran.code, ran.err) == (0, ""), command
         assert "error" not in ran.json
     assert (small / "fogline-report.html").is_file()
@@ -125,10 +141,10 @@ def plain(text):
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *GROUPS, *COMMANDS])
 def test_help_fits_80_columns_cuts_nothing_and_ends_with_its_examples(command, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", str(WIDTH))
-    ran = fogline(capfd, *([command] if command else []), "--help")
+    ran = fogline(capfd, *command.split(), "--help")
     lines = [line.rstrip() for line in plain(ran.out).splitlines()]
     assert (ran.code, ran.err) == (0, "")
     assert max(map(len, lines)) <= WIDTH
@@ -137,14 +153,16 @@ def test_help_fits_80_columns_cuts_nothing_and_ends_with_its_examples(command, m
     assert shown == list(chain.from_iterable((f"# {example.does}", example.command) for example in EXAMPLES[command]))
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *GROUPS, *COMMANDS])
 def test_every_example_is_a_right_call_of_its_subcommand(command):
     assert EXAMPLES[command]
     for example in EXAMPLES[command]:
         program, name, *words = shlex.split(example.command)
         assert program == "fogline"
+        if name in GROUPS:
+            name = f"{name} {words.pop(0)}"
         COMMANDS[name].make_context(name, words)
-    assert not command or shlex.split(EXAMPLES[command][0].command)[1] == command
+    assert EXAMPLES[command][0].command.startswith(f"fogline {command}".rstrip())
 
 
 def test_the_version_is_that_of_the_package(capfd):
@@ -190,7 +208,8 @@ def tables(text):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_the_examples_run_one_after_the_other_and_their_tables_fit_a_terminal(monkeypatch):
-    order = ["demo", "check", "train", "tune", "evaluate", "report", "lifetime"]
+    models = ["models list", "models show", "models compare"]
+    order = ["demo", "init", "check", "train", "tune", "evaluate", "report", *models, "lifetime"]
     assert sorted(order) == sorted(COMMANDS)
     for example in chain.from_iterable(EXAMPLES[command] for command in order):
         words = shlex.split(example.command)[1:]

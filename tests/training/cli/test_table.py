@@ -15,6 +15,7 @@ from training.cli.lifetime_tables import lifetime_tables
 from training.cli.table import UNLIMITED, Cell, Column, FigureTable, Row, console, decimals, fixed, number, show
 from training.cli.training_tables import head_tables, tuning_table
 from training.evaluation.metrics import FIGURES, Score
+from training.tuning.tune import Gain
 
 WIDTH = 80
 POLICIES = (
@@ -191,11 +192,13 @@ def test_predictors_stand_by_their_first_figure_and_the_model_is_marked():
 def test_a_search_shows_settings_and_the_objective_fold_by_fold():
     trial = type("Trial", (), {"value": 0.5, "folds": (0.4, 0.6), "params": {"rounds": 200.0}})
     result = type("R", (), {"n_trials": 3, "n_pruned": 1, "objective": "loss", "first": trial, "best": trial})
+    result.gain = Gain.of(trial.folds, trial.folds)
     assert [row.name for row in tuning_table(result).rows] == [
         "rounds",
         "loss, mean of the folds",
         "loss, fold 0",
         "loss, fold 1",
+        "best less before, mean of the folds",
     ]
 
 

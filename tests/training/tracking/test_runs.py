@@ -16,7 +16,7 @@ from scheduler.errors import ArtifactError, InputError, RegistryError
 from scheduler.model.artifact import check_files
 from scheduler.model.model import Model
 from scheduler.model.pyfunc import FrameModel
-from tests.artifacts import rows, write_tiny
+from tests.artifacts import VOCABULARY, rows, write_tiny
 from tests.registries import DATA, new_registry, register
 from training.pipeline.promotion import CHAMPION, MetricChange, Promotion, champion, promote
 from training.tracking.runs import track
@@ -63,8 +63,18 @@ def model(served) -> Model:
 
 
 @pytest.fixture
-def frame(model) -> pd.DataFrame:
-    return pd.DataFrame(rows(50), columns=model.features.names, index=range(100, 150))
+def coded() -> np.ndarray:
+    """Rows as the model reads them: categories as codes."""
+    return rows(50)
+
+
+@pytest.fixture
+def frame(model, coded) -> pd.DataFrame:
+    """The same rows as a caller has them: raw categories."""
+    made = pd.DataFrame(coded.astype(np.float64), columns=model.features.names, index=range(100, 150))
+    for name, values in (("request_isp", VOCABULARY["request.isp"]), ("node_isp", VOCABULARY["node.isp"])):
+        made[name] = pd.Series([None if np.isnan(c) else values[int(c)] for c in made[name]], made.index, dtype=object)
+    return made
 
 
 def test_a_run_holds_parameters_metrics_tags_and_plots(served):
@@ -162,11 +172,11 @@ def test_a_registry_that_is_down_is_named(tmp_path):
         register("http://127.0.0.1:9", tmp_path / "a")
 
 
-def test_mlflow_serves_what_the_model_predicts(loaded, model, frame):
+def test_mlflow_serves_what_the_model_predicts(loaded, model, frame, coded):
     out = loaded.predict(frame)
     assert list(out.columns) == ["failure", "latency"]
     assert list(out.index) == list(frame.index)
-    for head, values in model.predict(frame.to_numpy()).items():
+    for head, values in model.predict(coded).items():
         np.testing.assert_array_equal(out[head], values)
 
 
@@ -176,10 +186,66 @@ def test_columns_may_come_in_any_order_and_with_others(loaded, frame):
     pd.testing.assert_frame_equal(loaded.predict(shuffled), expected)
 
 
-def test_whole_numbers_are_numbers(loaded, frame):
-    whole = frame.assign(node_isp=1, hour=3)
-    as_float = whole.astype({"node_isp": np.float32, "hour": np.float64})
-    pd.testing.assert_frame_equal(loaded.predict(whole), loaded.predict(as_float))
+def test_an_integer_category_is_its_raw_value_and_no_code(model, frame, coded):
+    out = FrameModel(model).predict(frame.assign(node_isp=20))
+    coded[:, 2] = 1  # the place of 20 in the vocabulary
+    np.testing.assert_array_equal(out["latency"], model.predict(coded)["latency"])
+    as_float = FrameModel(model).predict(frame.assign(node_isp=20.0))  # as pandas has integers with nulls
+    pd.testing.assert_frame_equal(out, as_float)
+
+
+@pytest.mark.parametrize("unknown", ["violet", None, np.nan])
+def test_an_unknown_category_is_missing(model, frame, coded, unknown):
+    out = FrameModel(model).predict(frame.assign(request_isp=unknown))
+    coded[:, 0] = np.nan
+    np.testing.assert_array_equal(out["failure"], model.predict(coded)["failure"])
+
+
+def test_texts_where_categories_are_integers_are_refused(model, frame):
+    with pytest.raises(InputError, match=r"expected strings in column 'request_isp'.*found integers"):
+        FrameModel(model).predict(frame.assign(request_isp=1))
+
+
+def test_the_signature_is_typed_and_has_an_example_that_predicts(loaded):
+    types = {column.name: str(column.type) for column in loaded.metadata.signature.inputs}
+    assert types["request_isp"] == "DataType.string"
+    assert {types[name] for name in types if name not in ("request_isp", "node_isp")} == {"DataType.double"}
+    example = loaded.input_example
+    assert set(example["request_isp"]) <= set(VOCABULARY["request.isp"])
+    assert loaded.predict(example).notna().all(axis=None)
+    with pytest.raises(mlflow.MlflowException, match="Failed to convert column hour"):
+        loaded.predict(example.assign(hour="noon"))
+
+
+def test_a_run_is_named_after_its_artifact_and_described(served):
+    folder, registry, registered = served
+    manifest, client = check_files(folder / "artifact"), MlflowClient(tracking_uri=registry, registry_uri=registry)
+    run = client.get_run(registered.run_id)
+    assert run.info.run_name == f"tiny-{manifest.version}"
+    version = client.get_model_version("tiny", registered.version)
+    assert version.description == run.data.tags["mlflow.note.content"]
+    assert "2,000 rows of `tiny`" in version.description
+    assert "failure, latency" in version.description
+
+
+def test_the_same_artifact_of_the_same_data_is_registered_once(registry, tmp_path):
+    first = register(registry, tmp_path / "a")
+    again = register(registry, tmp_path / "b")
+    assert (again.version, again.run_id, again.known, first.known) == ("1", first.run_id, True, False)
+    client = MlflowClient(tracking_uri=registry, registry_uri=registry)
+    assert len(client.search_model_versions("name = 'tiny'")) == 1
+    assert len(client.search_runs([client.get_experiment_by_name("tiny").experiment_id])) == 1
+    other = register(registry, tmp_path / "c", data=DATA._replace(digest="e" * 64))
+    assert (other.version, other.known) == ("2", False)
+
+
+def test_a_known_version_still_becomes_champion_where_that_is_decided(registry, tmp_path):
+    register(registry, tmp_path / "a")
+    again = register(registry, tmp_path / "b", decide=lambda _: Promotion(MOVED, "it was asked for"))
+    assert again.promotion.moved
+    assert champion("tiny", registry) == "1"
+    third = register(registry, tmp_path / "c", decide=lambda _: Promotion(MOVED, "again"))
+    assert third.promotion == Promotion(KEPT, "version 1 is this very model and the champion already")
 
 
 def test_a_missing_column_is_named_by_mlflow(loaded, frame):
@@ -187,12 +253,15 @@ def test_a_missing_column_is_named_by_mlflow(loaded, frame):
         loaded.predict(frame.drop(columns="hour"))
 
 
-def test_frames_of_every_kind_come_back_as_they_came(model, frame):
+def test_frames_of_every_kind_come_back_as_they_came(model, frame, coded):
     direct = FrameModel(model)
-    expected = model.predict(frame.to_numpy())
+    coded[:, 2] = 0  # Polars has no column of integers and texts
+    frame = frame.assign(node_isp=10)
+    expected = model.predict(coded)
     columns = {name: frame[name].to_numpy() for name in reversed(frame.columns)}
-    assert isinstance(direct.predict(pl.DataFrame(columns)), pl.DataFrame)
-    for out in (direct.predict(columns), direct.predict(pl.DataFrame(columns)), direct.predict(frame)):
+    polars = pl.DataFrame({name: frame[name].to_list() for name in frame}, nan_to_null=False)
+    assert isinstance(direct.predict(polars), pl.DataFrame)
+    for out in (direct.predict(columns), direct.predict(polars), direct.predict(frame)):
         for head, values in expected.items():
             np.testing.assert_array_equal(out[head], values)
 

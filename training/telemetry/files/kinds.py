@@ -25,6 +25,9 @@ INTEGER, NUMBER, ID, VECTOR, SET, TIME, BOOLEAN = (
     "a boolean",
 )
 
+SLICE_OF_TIME = "@slice of time"
+"""Column with the number of a row's slice where that follows from its time."""
+
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 _FIT = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
@@ -36,6 +39,11 @@ _EXACT = 2.0**53
 _UTC = pl.Datetime("us", "UTC")
 
 
+def slice_column(spec: Spec) -> str:
+    """Return the column that numbers slices, which reading makes where the telemetry has none."""
+    return spec.telemetry.slice.column or SLICE_OF_TIME
+
+
 def telemetry_types(spec: Spec) -> dict[str, str]:
     """Return the telemetry columns that a spec reads, with what each must be."""
     roles = spec.telemetry
@@ -43,7 +51,7 @@ def telemetry_types(spec: Spec) -> dict[str, str]:
     for columns in (spec.request_columns("telemetry"), spec.node_columns("telemetry")):
         types |= {name: ID if column.type == "category" else NUMBER for name, column in columns.items()}
     types |= dict.fromkeys(spec.outcomes, NUMBER)
-    types |= {roles.client: ID, roles.node: ID, roles.slice.column: INTEGER}
+    types |= {roles.client: ID, roles.node: ID, slice_column(spec): INTEGER}
     if roles.time is not None:
         types[roles.time] = TIME
     if roles.ok is not None:

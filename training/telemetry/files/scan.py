@@ -19,6 +19,7 @@ from training.telemetry.files.kinds import (
     check_types,
     check_whole,
     refuse,
+    slice_column,
     telemetry_types,
     widened,
     widest,
@@ -47,6 +48,13 @@ class _File(NamedTuple):
     schema: Schema
     said: dict[str, Value]
     said_types: Schema
+
+
+def has_telemetry(folder: Path) -> bool:
+    """Tell whether a folder is laid out as a telemetry directory, or holds nothing that could be telemetry."""
+    return (folder / "telemetry.parquet").is_file() or next(
+        iter((folder / "telemetry").glob("**/*.parquet")), None
+    ) is not None
 
 
 def telemetry_files(folder: Path) -> list[Path]:
@@ -78,7 +86,7 @@ def scan_telemetry(folder: Path, spec: Spec, start: int | None, until: int | Non
         If a file is missing or unreadable, lacks a column, holds it with a wrong type, or holds something else than its
         folder's name says.
     """
-    column = spec.telemetry.slice.column
+    column = slice_column(spec)
     found = {file: _folders(file, folder) for file in telemetry_files(folder)}
     paths = [file for file, folders in found.items() if _within(file, column, folders, start, until)]
     if not paths:
@@ -86,12 +94,16 @@ def scan_telemetry(folder: Path, spec: Spec, start: int | None, until: int | Non
     files = _opened(folder, spec, {path: found[path] for path in paths})
     with naming(*paths):
         frame = _joined(files, telemetry_types(spec))
-    # A row without a slice is kept, to be counted as rejected.
+    return Source(within(frame, column, start, until), paths)
+
+
+def within(frame: pl.LazyFrame, column: str, start: int | None, until: int | None) -> pl.LazyFrame:
+    """Return the rows of slices from ``start`` and before ``until``; those without a slice stay, to be counted."""
     if start is not None:
         frame = frame.filter((pl.col(column) >= start).fill_null(value=True))
     if until is not None:
         frame = frame.filter((pl.col(column) < until).fill_null(value=True))
-    return Source(frame, paths)
+    return frame
 
 
 def _folders(file: Path, folder: Path) -> dict[str, str | None]:
@@ -112,7 +124,8 @@ def _opened(folder: Path, spec: Spec, found: Mapping[Path, dict[str, str | None]
             schema = pl.read_parquet_schema(path)
         check_types(path, schema, {n: kind for n, kind in kinds.items() if n in schema or n not in folders})
         holders.append(Holder(path, schema))
-    clients, nodes = (Holder(folder / table, table_schema(folder / table)) for table in (CLIENTS, NODES))
+    ids = ((CLIENTS, spec.telemetry.client), (NODES, spec.telemetry.node))
+    clients, nodes = (_table(folder / table, column, holders) for table, column in ids)
     check_ids(holders, spec, clients, nodes)
     codes = code_types(holders, spec, clients, nodes)
     files = []
@@ -126,6 +139,14 @@ def _opened(folder: Path, spec: Spec, found: Mapping[Path, dict[str, str | None]
         types = {name: _said_type(kinds[name], texts=codes.get(name) != INTEGERS) for name in said}
         files.append(_File(number, path, holder.schema, said, types))
     return files
+
+
+def _table(file: Path, column: str, holders: Sequence[Holder]) -> Holder:
+    """Return what a table holds; one without a file has the ids of telemetry."""
+    if file.is_file():
+        return Holder(file, table_schema(file))
+    kinds = (holder.schema[column] for holder in holders if column in holder.schema)
+    return Holder(file, {"id": next(kinds, pl.Null())})
 
 
 def _said_type(kind: str, *, texts: bool) -> pl.DataType:

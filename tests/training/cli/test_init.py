@@ -1,0 +1,112 @@
+"""`fogline init` on the command line: what it shows, asks, writes and refuses."""
+
+import pytest
+
+from scheduler.spec import load_spec
+from tests.raw_world import iso, pings
+from tests.small_world import fogline
+from training.cli import init as command
+
+FRAME = pings().select(When=iso(pings()["seconds"]), place="asker", resolver="answerer", rtt="ms", kind="kind")
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    FRAME.write_csv("asked.csv", separator=";")
+    return "asked.csv"
+
+
+def test_it_shows_every_column_with_what_it_is_taken_for_and_says_what_comes_next(file, capfd):
+    ran = fogline(capfd, "init", file)
+    assert (ran.code, ran.err) == (0, "")
+    shown = {line.split()[0]: line for line in ran.out.splitlines() if line.strip()}
+    for column, use in {"When": "time", "place": "client", "resolver": "node", "kind": "request category"}.items():
+        assert use in shown[column]
+    assert "udp (" in shown["kind"]
+    assert "slices: " in ran.out
+    assert "half-lives: " in ran.out
+    assert ran.out.endswith(
+        "Spec: mine.toml\nCheck it: fogline check asked.csv --spec mine.toml\n"
+        "Train: fogline train asked.csv --spec mine.toml\n"
+    )
+    assert load_spec("mine.toml").name == "mine"
+
+
+def test_what_it_wrote_is_checked_without_a_rejected_row(file, capfd):
+    assert fogline(capfd, "init", file, "--out", "a.toml").code == 0
+    ran = fogline(capfd, "check", file, "--spec", "a.toml", "--json")
+    assert (ran.code, ran.json["accepted"], ran.json["rejected"]) == (0, len(FRAME), {})
+    assert ran.json["failed"] == pytest.approx(FRAME["rtt"].is_null().mean())
+    assert ran.json["nodes_a_client_and_slice"]["median"] >= 2
+    assert ran.json["categories"]["request.kind"]["values"] == 2
+    assert dict(ran.json["categories"]["request.kind"]["common"]).keys() == {"udp", "tcp"}
+    assert ran.json["advice"] == []
+
+
+def test_a_spec_that_is_there_is_written_over_only_on_demand(file, tmp_path, capfd):
+    (tmp_path / "mine.toml").write_text("mine")
+    ran = fogline(capfd, "init", file, "--json")
+    assert (ran.code, ran.json["error"]["type"]) == (2, "InputError")
+    assert "mine.toml: expected no file there yet (--force writes over it), found one" in ran.err
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+    assert fogline(capfd, "init", file, "--force").code == 0
+
+
+def test_options_say_what_columns_are(file, capfd):
+    words = [
+        "--client",
+        "resolver",
+        "--node",
+        "place",
+        "--better",
+        "high",
+        "--slice-seconds",
+        1_800,
+        "--failure-cost",
+        9,
+    ]
+    ran = fogline(capfd, "init", file, *words, "--name", "turned", "--json")
+    assert ran.code == 0
+    assert ran.json["client"].startswith("resolver")
+    spec = load_spec("mine.toml")
+    assert (spec.name, spec.telemetry.client, spec.telemetry.node) == ("turned", "resolver", "place")
+    assert (spec.telemetry.slice.seconds, spec.cost.failure) == (1_800.0, 9.0)
+    assert spec.raw[spec.cost.success].inverse is not None
+
+
+def test_bad_data_is_a_failure_and_a_bad_option_a_wrong_call(file, tmp_path, capfd):
+    (tmp_path / "numbers.csv").write_text("a,b\n1.5,2.5\n3.5,4.5\n")
+    for words, code, message in (
+        (["numbers.csv"], 1, "telemetry: expected a column of times, or of numbers of rounds (--time COLUMN), found a"),
+        (["nothing.csv"], 1, "nothing.csv: expected a file or folder of telemetry, found none"),
+        ([file, "--node", "wings"], 2, "--node: expected one of the columns When, place, resolver, rtt, kind"),
+    ):
+        ran = fogline(capfd, "init", *words)
+        assert (ran.code, ran.out) == (code, "")
+        assert message in ran.err
+        assert ran.err.count("\n") == 1
+    assert not (tmp_path / "mine.toml").exists()
+
+
+def test_a_person_at_the_terminal_is_asked(file, monkeypatch, capfd):
+    asked = []
+
+    def answer(question, answers, default):
+        assert default in answers
+        asked.append((question, default))
+        return "resolver" if "client" in question else "place" if "node" in question else default
+
+    monkeypatch.setattr(command, "_ask", answer)
+    monkeypatch.setattr(command, "_at_terminal", lambda: True)
+    assert fogline(capfd, "init", file).code == 0
+    assert asked[0] == ("Which column names the client, who asks", "place")
+    assert load_spec("mine.toml").telemetry.client == "resolver"
+    asked.clear()
+    assert fogline(capfd, "init", file, "--yes", "--force").code == 0
+    assert asked == []
+
+
+def test_enter_takes_what_is_likely(monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "")
+    assert command._ask("Which", ["a", "b"], "b") == "b"  # noqa: SLF001 - what stands at the terminal

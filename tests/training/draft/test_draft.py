@@ -1,0 +1,301 @@
+"""What `fogline init` finds in files of layouts that nobody foresaw."""
+
+import gzip
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scheduler.errors import DataError, InputError
+from scheduler.spec import RawColumn, parse_spec
+from tests.raw_world import START, iso, pings
+from training.draft.draft import Wishes, draft
+from training.draft.spec_text import spec_text
+from training.telemetry import Frames, read_telemetry
+
+P = pings()
+
+
+def sensors():
+    """Sensors that ping one another by channel: epoch milliseconds, integer ids, 0 and 1, microseconds."""
+    rng = np.random.default_rng(1)
+    return pl.DataFrame(
+        {
+            "t": (P["seconds"] * 1e3).cast(pl.Int64),
+            "from": P["asker"] + 100,
+            "to": P["answerer"] + 100,
+            "channel": rng.integers(11, 27, len(P)),
+            "acked": P["ok"].cast(pl.Int8),
+            "delay_us": P["ms"] * 1e3,
+        }
+    )
+
+
+def resolvers():
+    """Resolvers asked from a few places: texts, words of success, names that are no identifiers."""
+    return pl.DataFrame(
+        {
+            "When": iso(P["seconds"]),
+            "place": "place " + P["asker"].cast(pl.String),
+            "resolver": "10.0." + P["answerer"].cast(pl.String) + ".53",
+            "operator": "op" + (P["answerer"] % 4).cast(pl.String),
+            "qtype": P["kind"],
+            "rcode": P["ok"].replace_strict({True: "NOERROR", False: "SERVFAIL"}),
+            "RTT (ms)": P["ms"],
+        }
+    )
+
+
+def links():
+    """Links between viewers: HTTP codes, a rate that is 0 where it failed, bytes that are known only afterwards."""
+    rng = np.random.default_rng(2)
+    return pl.DataFrame(
+        {
+            "created_at": P["seconds"],
+            "viewer": "v" + P["asker"].cast(pl.String),
+            "peer": "v" + (P["answerer"]).cast(pl.String),
+            "peer_isp": "isp" + (P["answerer"] % 3).cast(pl.String),
+            "viewer_isp": "isp" + (P["asker"] % 3).cast(pl.String),
+            "mbps": (1e3 / P["ms"]).fill_null(0.0),
+            "http_status": P["ok"].replace_strict({True: 200, False: 503}),
+            "bytes": rng.integers(1_000, 1_000_000, len(P)),
+        }
+    )
+
+
+def lines():
+    """Lines measured by nobody in particular: no client, seconds from a start, no failures."""
+    return P.filter(pl.col("ok")).select(
+        trace="answerer", source=pl.concat_str(pl.lit("s"), pl.col("answerer") % 3), seconds=pl.col("seconds") - START,
+        mbit_s=1e3 / pl.col("ms"),
+    )  # fmt: skip
+
+
+FOUND = {
+    sensors: ("from", "to", "t", "delay_us", "acked", {"channel"}),
+    resolvers: ("place", "resolver", "When", "RTT (ms)", "rcode", {"operator", "qtype"}),
+    links: ("viewer", "peer", "created_at", "mbps", "http_status", {"peer_isp", "viewer_isp"}),
+    lines: (None, "trace", "seconds", "mbit_s", None, {"source"}),
+}
+
+
+@pytest.mark.parametrize("make", FOUND, ids=lambda make: make.__name__)
+def test_the_columns_of_a_layout_are_found(make):
+    made = draft(Frames(make()))
+    roles, attributes = made.roles, {one.column for one in made.attributes}
+    assert (roles.client, roles.node, roles.time, made.cost.column, made.success.column, attributes) == FOUND[make]
+
+
+@pytest.mark.parametrize("make", FOUND, ids=lambda make: make.__name__)
+def test_a_draft_is_a_spec_that_reads_every_row_of_its_data(make):
+    frames = Frames(make())
+    spec = parse_spec(spec_text(draft(frames), "mine"))
+    telemetry = read_telemetry(frames, spec)
+    assert (telemetry.n_read, telemetry.rejected) == (frames.telemetry.height, {})
+    failed = 1.0 - P["ok"].mean() if make is not lines else 0.0
+    assert 1.0 - telemetry.ok.mean() == pytest.approx(failed)
+    assert telemetry.slice.min() == 0
+    assert 20 <= telemetry.slice.max() + 1 <= 201
+
+
+@pytest.mark.parametrize("make", [sensors, resolvers, lines], ids=lambda make: make.__name__)
+def test_the_cost_is_in_the_unit_that_it_says(make):
+    frames = Frames(make())
+    spec = parse_spec(spec_text(draft(frames), "mine"))
+    telemetry = read_telemetry(frames, spec)
+    known = np.sort(telemetry.outcomes["cost"][telemetry.ok])
+    np.testing.assert_allclose(known, np.sort(P["ms"].drop_nulls().to_numpy()), rtol=1e-5)
+    assert spec.outcomes[spec.cost.success].unit in ("ms", "ms for a Mbit")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "csv.gz", "parts"])
+def test_frames_and_files_of_every_kind_make_one_draft(tmp_path, suffix):
+    frame = resolvers()
+    if suffix == "parts":
+        data = tmp_path / "parts"
+        data.mkdir()
+        frame[:2_000].write_csv(data / "a.csv", separator=";")
+        frame[2_000:4_000].write_parquet(data / "b.parquet")
+        (data / "c.csv.gz").write_bytes(gzip.compress(frame[4_000:].write_csv().encode()))
+    else:
+        data = tmp_path / f"raw.{suffix}"
+        if suffix == "parquet":
+            frame.write_parquet(data)
+        else:
+            text = frame.write_csv().encode()
+            data.write_bytes(gzip.compress(text) if suffix == "csv.gz" else text)
+    of_file, of_frame = (spec_text(draft(one), "mine").partition("# Every")[2] for one in (data, Frames(frame)))
+    assert of_file == of_frame
+
+
+def test_what_is_known_only_afterwards_is_no_feature():
+    frame = links().with_columns(
+        verdict=pl.col("http_status").replace_strict({200: "A", 503: "B"}), cached=pl.Series(P["kind"] == "udp")
+    )
+    made = draft(Frames(frame))
+    assert {"bytes", "verdict", "cached"} <= made.left_out.keys()
+    assert "known only afterwards" in made.left_out["verdict"]
+    text = spec_text(made, "mine")
+    assert "#   bytes: " in text
+    assert not {"bytes", "verdict", "cached"} & {*parse_spec(text).request, *parse_spec(text).node}
+
+
+def test_what_clients_and_nodes_have_alike_is_compared():
+    spec = parse_spec(spec_text(draft(Frames(links())), "mine"))
+    (same,) = (feature for name, feature in spec.features.items() if name.startswith("same_"))
+    assert (same.request, same.node) == ("viewer_isp", "peer_isp")
+
+
+def test_a_bitrate_that_is_asked_for_is_no_outcome():
+    rng = np.random.default_rng(3)
+    frame = links().with_columns(bitrate_kbps=rng.choice([1_000.0, 3_000.0], len(P)), load=rng.random(len(P)))
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    assert "bitrate_kbps" in spec.request
+    assert "load" in spec.node
+    assert not {"bitrate_kbps", "load"} & spec.outcomes.keys()
+
+
+def test_tables_beside_telemetry_are_used():
+    frame = P.select(ts="seconds", client_id="asker", node_id="answerer", rtt_ms="ms", ok="ok")
+    nodes = pl.DataFrame(
+        {"id": range(20), "country": ["SE", "NO"] * 10, "lat": np.arange(20.0), "lon": np.arange(20.0)}
+    )
+    clients = pl.DataFrame({"id": range(8), "country": ["SE", "FI"] * 4, "lat": np.arange(8.0), "lon": np.arange(8.0)})
+    frames = Frames(frame, clients, nodes)
+    spec = parse_spec(spec_text(draft(frames), "mine"))
+    assert (spec.request["country"].source, spec.node["lat"].source) == ("clients", "nodes")
+    assert {"same_country", "distance"} <= spec.features.keys()
+    assert len(read_telemetry(frames, spec)) == len(P)
+
+
+def test_keys_go_from_fine_to_coarse_and_half_lives_rise():
+    spec = parse_spec(spec_text(draft(Frames(sensors())), "mine"))
+    sizes = [len(parts) for parts in spec.history.keys.values()]
+    assert list(spec.history.keys)[:3] == ["pair_channel", "pair", "channel_node"]
+    assert (sizes[0], sizes[-1]) == (3, 1)
+    assert len(spec.history.half_lives) in (2, 3)
+
+
+def test_several_nodes_a_slice_are_rehearsed_and_one_is_not():
+    many = parse_spec(spec_text(draft(Frames(sensors())), "mine"))
+    assert (many.training.rehearse, many.training.reveal) == (0.6, 0.3)
+    one = Frames(sensors().gather_every(40))
+    few = parse_spec(spec_text(draft(one, Wishes(slice_seconds=60.0)), "mine"))
+    assert (few.training.rehearse, few.training.reveal) == (0.0, 1.0)
+
+
+def test_what_somebody_says_is_done():
+    wishes = Wishes(client="peer", node="viewer", success="", outcome="bytes", slice_seconds=1_800.0, failure_cost=7.0)
+    made = draft(Frames(links()), wishes)
+    spec = parse_spec(spec_text(made, "mine"))
+    assert (spec.telemetry.client, spec.telemetry.node, spec.telemetry.ok) == ("peer", "viewer", None)
+    assert (spec.cost.success, spec.cost.failure, spec.telemetry.slice.seconds) == ("bytes", 7.0, 1_800.0)
+
+
+def test_a_person_is_asked_and_may_answer_otherwise():
+    asked = {}
+
+    def ask(question, answers, default):
+        assert default in answers
+        asked[question] = default
+        return "low" if question.startswith("Is mbps") else default
+
+    made = draft(Frames(links()), Wishes(), ask)
+    assert asked["Which column names the client, who asks"] == "viewer"
+    assert asked["Is mbps better low or high"] == "high"
+    assert made.cost.raw.inverse is None
+    assert len(asked) == 6
+
+
+OKS = {
+    "bool": (P["ok"], RawColumn(column="ok")),
+    "int": (P["ok"].cast(pl.Int64), RawColumn(column="ok", type="boolean", good=(1,))),
+    "words": (
+        P["ok"].replace_strict({True: "Delivered", False: "lost"}),
+        RawColumn(column="ok", type="boolean", good=("Delivered",)),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", OKS)
+def test_success_is_read_however_it_is_written(how):
+    column, raw = OKS[how]
+    frame = P.select("seconds", "asker", "answerer", "ms", ok=column).rename({"seconds": "timestamp"})
+    made = draft(Frames(frame))
+    assert made.success.raw == raw
+    spec = parse_spec(spec_text(made, "mine"))
+    np.testing.assert_array_equal(read_telemetry(Frames(frame), spec).ok.sum(), P["ok"].sum())
+
+
+@pytest.mark.parametrize(("name", "good"), [("failed", False), ("timeout", False), ("answered", True)])
+def test_a_column_named_after_failures_is_read_the_other_way(name, good):
+    frame = P.select("asker", "answerer", ts="seconds", latency="ms").with_columns(
+        (P["ok"] if good else ~P["ok"]).alias(name)
+    )
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    assert read_telemetry(Frames(frame), spec).ok.sum() == P["ok"].sum()
+
+
+@pytest.mark.parametrize("missing", [None, -1.0, float("nan")])
+def test_without_a_column_of_success_a_missing_or_negative_outcome_is_a_failure(missing):
+    frame = P.select("asker", "answerer", ts="seconds", rtt_ms=pl.col("ms").fill_null(missing) if missing else "ms")
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    telemetry = read_telemetry(Frames(frame), spec)
+    assert (len(telemetry), telemetry.ok.sum()) == (len(P), P["ok"].sum())
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1e3), ("us", 1e6), ("ns", 1e9)])
+def test_the_unit_of_epoch_times_is_found(unit, factor):
+    frame = P.select("asker", "answerer", "ms", time=(pl.col("seconds") * factor).cast(pl.Int64))
+    made = draft(Frames(frame))
+    assert made.facts["time"].unit == unit
+    spec = parse_spec(spec_text(made, "mine"))
+    assert read_telemetry(Frames(frame), spec).time[0] == pytest.approx(P["seconds"][0], abs=1.0)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S"])
+def test_texts_of_times_are_read(form):
+    dates = (P["seconds"].cast(pl.Int64) * 1_000_000).cast(pl.Datetime("us"))
+    frame = P.select("asker", "answerer", "ms").with_columns(date=dates.dt.strftime(form))
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    assert read_telemetry(Frames(frame), spec).time[0] == pytest.approx(P["seconds"][0], abs=1.0)
+
+
+def test_rounds_without_times_are_slices():
+    frame = P.select("asker", "answerer", "ms", round=(pl.col("seconds") - START).floordiv(1_800).cast(pl.Int64))
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    assert (spec.telemetry.slice.column, spec.telemetry.time) == ("round", None)
+    assert len(read_telemetry(Frames(frame), spec)) == len(P)
+
+
+def test_slices_that_the_data_numbers_stay_its_slices():
+    number = ((pl.col("seconds") - START) // 1_800).cast(pl.Int64)
+    frame = P.select("asker", "answerer", "ms", "kind", ts="seconds", slice=number + 100)
+    made = draft(Frames(frame))
+    spec = parse_spec(spec_text(made, "mine"))
+    assert (spec.telemetry.slice.column, spec.telemetry.slice.seconds) == ("slice", 1_800.0)
+    assert 100 + 0.65 * 48 <= spec.evaluation.start <= 100 + 0.75 * 48
+    assert made.slices.span == 86_400.0
+    telemetry = read_telemetry(Frames(frame), spec)
+    assert (len(telemetry), telemetry.slice.min()) == (len(P), 100)
+    asked = parse_spec(spec_text(draft(Frames(frame), Wishes(slice_seconds=600.0)), "mine"))
+    assert (asked.telemetry.slice.column, asked.telemetry.slice.seconds) == (None, 600.0)
+
+
+def test_a_column_called_slice_that_does_not_follow_time_is_none():
+    frame = P.select("asker", "answerer", "ms", ts="seconds", slice=pl.col("answerer") % 12)
+    assert draft(Frames(frame)).roles.slice is None
+
+
+def test_what_cannot_be_found_is_named():
+    with pytest.raises(DataError, match=r"expected telemetry rows, found none"):
+        draft(Frames(P.clear()))
+    with pytest.raises(DataError, match=r"expected a column of times, .*--time COLUMN.*found asker"):
+        draft(Frames(P.select("asker", "answerer", "ms")))
+    with pytest.raises(DataError, match=r"expected a column of node ids \(--node COLUMN\), found seconds"):
+        draft(Frames(P.select("seconds", "ms")))
+    with pytest.raises(DataError, match=r"expected a column with a measured number \(--outcome COLUMN\)"):
+        draft(Frames(P.select("seconds", "asker", "answerer")))
+    for wish in ("client", "node", "time", "outcome", "success"):
+        with pytest.raises(InputError, match=f"--{wish}: expected one of the columns .*, found 'wings'"):
+            draft(Frames(P), Wishes(**{wish: "wings"}))

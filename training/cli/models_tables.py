@@ -1,0 +1,74 @@
+"""Versions of registered models as tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.cli.table import Cell, Column, FigureTable, Row, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from training.tracking.listing import VersionInfo
+
+EVALUATION = "evaluation."
+"""What metrics of an evaluation begin with; `training.evaluation.logged` writes them."""
+
+
+def versions(found: Sequence[VersionInfo]) -> FigureTable:
+    """Return a row for each version."""
+    columns = (
+        Column("aliases", 0),
+        Column("slices", 3),
+        Column("mean cost", 2),
+        Column("gap closed", 1),
+        Column("regret", 1),
+        Column("champion", 4),
+        Column("registered", 5),
+        Column("artifact", 6),
+    )
+    rows = tuple(
+        Row(
+            f"{one.name}/{one.version}",
+            (
+                Cell(", ".join(one.aliases)),
+                Cell(_slices(one)),
+                *(
+                    Cell(number(one.metrics.get(f"{EVALUATION}{figure}")))
+                    for figure in ("mean", "gap_closed", "regret")
+                ),
+                Cell(one.promotion),
+                Cell(one.created),
+                Cell(one.artifact),
+            ),
+        )
+        for one in found
+    )
+    return FigureTable(f"{len(found)} versions", "version", columns, rows)
+
+
+def _slices(one: VersionInfo) -> str:
+    first, last = one.window.get("first_slice"), one.window.get("last_slice")
+    return "" if first is None or last is None else f"{first} to {last}"
+
+
+def figures(one: VersionInfo) -> FigureTable:
+    """Return a row for each figure of a version, those of its evaluation first."""
+    rows = tuple(Row(name, (Cell(number(one.metrics[name])),)) for name in _names(one))
+    return FigureTable("Figures", "figure", (Column("value"),), rows)
+
+
+def comparison(a: VersionInfo, b: VersionInfo) -> FigureTable:
+    """Return a row for each figure of either version, and the difference of those of both."""
+    names = dict.fromkeys([*_names(a), *_names(b)])
+    rows = []
+    for name in names:
+        left, right = a.metrics.get(name), b.metrics.get(name)
+        difference = None if left is None or right is None else right - left
+        rows.append(Row(name, (Cell(number(left)), Cell(number(right)), Cell(number(difference)))))
+    columns = (Column(f"{a.name}/{a.version}"), Column(f"{b.name}/{b.version}"), Column("difference", 1))
+    return FigureTable(f"{a.uri} and {b.uri}", "figure", columns, tuple(rows))
+
+
+def _names(one: VersionInfo) -> list[str]:
+    return sorted(one.metrics, key=lambda name: (not name.startswith(EVALUATION), name))

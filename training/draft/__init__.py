@@ -1,0 +1,1 @@
+"""Drafts a spec from raw telemetry."""
