@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 
 from scheduler.errors import RegistryError
 from tests.registries import new_registry, register
-from training.pipeline.promotion import Comparison, promote
+from training.pipeline.promotion import MetricChange, promote
 from training.tracking.evaluations import log_evaluation
 from training.tracking.listing import list_versions, one_version
 
@@ -20,7 +20,7 @@ def world(tmp_path_factory):
     for seed in (1, 2):
         register(registry, folder / f"a{seed}", seed=seed)
     promote("tiny", "1", registry=registry)
-    promote("tiny", "2", better=Comparison("mean cost", 1.0, 2.0), registry=registry)
+    promote("tiny", "2", change=MetricChange("mean cost", 1.0, 2.0), registry=registry)
     page = folder / "page.html"
     page.write_text("<html>")
     said = log_evaluation(
