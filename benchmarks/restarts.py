@@ -3,7 +3,7 @@
 The demo's fleet is decided for from the morning after its telemetry. At noon four schedulers part: one goes on, one is
 saved and restored, one swaps to a model trained on the same telemetry with another seed, and one begins with an empty
 history. A fifth has decided with that other model all along: a swap can be no better. All see the same requests. The
-figures are means over the hour that follows.
+figures are means over the hour that follows, on several days.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.scheduler import machine
 from scheduler import Model, Scheduler
+from scheduler.spec import Spec
 from training.evaluation.evaluate import evaluate
 from training.evaluation.measured_requests import RequestBatch
 from training.pipeline.options import TrainingOptions
@@ -29,13 +30,18 @@ from training.policies.learned import Learned
 from training.simulator import World, batches, write_telemetry
 from training.simulator.fleet import START
 from training.specs.builtin import find_spec
-from training.telemetry import read_telemetry
+from training.telemetry import Telemetry, read_telemetry
 
 HOURS, BEFORE, AFTER = 48.0, 12.0, 1.0
 """Hours of telemetry, hours decided before the restart, and the hour that is judged after it."""
 
 A_HOUR, REQUESTS = 42, 100
 """Batches an hour, and requests of a batch, as in the demo."""
+
+REPEATS = 8
+"""Days with other requests: failures are rare and dear, so one hour says little."""
+
+NEVER, ALL_ALONG = "never stopped", "the new model all along"
 
 
 class Interrupted(Learned):
@@ -56,10 +62,10 @@ class Interrupted(Learned):
 
 
 def restarted(scheduler: Scheduler) -> Scheduler:
-    """Return the scheduler that a new process would restore."""
+    """Return the scheduler that a new process would restore; its draws go on, so that they make no difference."""
     with tempfile.TemporaryDirectory() as folder:
         scheduler.save(folder)
-        return Scheduler.restore(folder, scheduler.model)
+        return Scheduler.restore(folder, scheduler.model, first_id=scheduler.counters()["decisions"])
 
 
 def forgetful(setting: Setting, model: Model) -> Callable[[Scheduler], Scheduler]:
@@ -93,39 +99,46 @@ def run(seed: int = 0) -> dict[str, Any]:
             registry = f"sqlite:///{out / f'registry-{number}' / 'mlflow.db'}"
             options = TrainingOptions(registry=registry, out=out / f"artifacts-{number}", seed=number, threads=0)
             models.append(train_and_register(out / "telemetry", spec, options).summary.model)
-        setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
-        ways: dict[str, Callable[[Scheduler], Scheduler]] = {
-            "never stopped": lambda scheduler: scheduler,
-            "saved and restored": restarted,
-            "swapped to a new model": swapped(models[1], setting),
-            "restarted with an empty history": forgetful(setting, models[0]),
-        }
-        policies = {name: Interrupted(setting, models[0], replace) for name, replace in ways.items()}
-        policies["the new model all along"] = Interrupted(setting, models[1], lambda scheduler: scheduler)
-        others = {"random": baselines(setting)["random"]}
-        n = int((BEFORE + AFTER) * A_HOUR)
-        times = START + HOURS * 3600.0 + 3600.0 / A_HOUR * np.arange(n)
-        asked: list[RequestBatch] = list(batches(world, spec, times, requests=REQUESTS, seed=seed + 1))
-        evaluate(asked, {**policies, **others}, spec, telemetry)
-    judged = asked[int(BEFORE * A_HOUR) :]
-    return {"machine": machine(), "decisions": len(judged) * REQUESTS, **_figures(policies, judged)}
+        seen = [_judge(world, telemetry, spec, models, seed + number) for number in range(1, REPEATS + 1)]
+    return {"machine": machine(), "decisions": REPEATS * int(AFTER * A_HOUR) * REQUESTS, **_figures(seen)}
 
 
-def _figures(policies: dict[str, Interrupted], judged: list[RequestBatch]) -> dict[str, Any]:
-    rows = np.arange(REQUESTS)
+def _judge(
+    world: World, telemetry: Telemetry, spec: Spec, models: list[Model], seed: int
+) -> dict[str, tuple[float, float]]:
+    """Return mean cost and share of failures by way, for requests of one seed."""
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, seed)
+    ways: dict[str, Callable[[Scheduler], Scheduler]] = {
+        NEVER: lambda scheduler: scheduler,
+        "saved and restored": restarted,
+        "swapped to a new model": swapped(models[1], setting),
+        "restarted with an empty history": forgetful(setting, models[0]),
+    }
+    policies = {name: Interrupted(setting, models[0], replace) for name, replace in ways.items()}
+    policies[ALL_ALONG] = Interrupted(setting, models[1], ways[NEVER])
+    times = START + HOURS * 3600.0 + 3600.0 / A_HOUR * np.arange(int((BEFORE + AFTER) * A_HOUR))
+    asked: list[RequestBatch] = list(batches(world, spec, times, requests=REQUESTS, seed=seed))
+    evaluate(asked, {**policies, "random": baselines(setting)["random"]}, spec, telemetry)
+    judged, rows = asked[int(BEFORE * A_HOUR) :], np.arange(REQUESTS)
+    found = {}
+    for name, policy in policies.items():
+        pairs = list(zip(judged, policy.picks[-len(judged) :], strict=True))
+        cost = np.mean([batch.cost[rows, pick] for batch, pick in pairs])
+        found[name] = float(cost), float(np.mean([~batch.ok[rows, pick] for batch, pick in pairs]))
+    return found
+
+
+def _figures(seen: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:
+    cost = {name: np.array([one[name][0] for one in seen]) for name in seen[0]}
+    measures = {name: ALL_ALONG if name.startswith("swapped") else NEVER for name in cost}
     found: dict[str, Any] = {}
-    costs = {}
-    for name, policy in policies.items():
-        picks = policy.picks[-len(judged) :]
-        costs[name] = np.mean([batch.cost[rows, pick].mean() for batch, pick in zip(judged, picks, strict=True)])
-    for name, policy in policies.items():
-        picks = policy.picks[-len(judged) :]
-        failed = np.mean([~batch.ok[rows, pick] for batch, pick in zip(judged, picks, strict=True)])
+    for name, measure in measures.items():
+        more = 100 * (cost[name] - cost[measure]) / cost[measure].mean()
+        error = more.std(ddof=1) / np.sqrt(len(more))
         found[name] = {
-            "mean cost": round(float(costs[name]), 2),
-            "against the new model all along": f"{100 * (costs[name] / costs['the new model all along'] - 1):+.2f} %",
-            "against never stopped": f"{100 * (costs[name] / costs['never stopped'] - 1):+.2f} %",
-            "failures": f"{100 * failed:.2f} %",
+            "mean cost": round(float(cost[name].mean()), 2),
+            f"against {measure}": f"{more.mean():+.2f} +- {error:.2f} %",
+            "failures": f"{100 * np.mean([one[name][1] for one in seen]):.2f} %",
         }
     return found
 
