@@ -78,6 +78,7 @@ SECTIONS = {
     "policy": spec.Policy,
     "training": spec.Training,
     "evaluation": spec.Evaluation,
+    "promotion": spec.PromotionRules,
 }
 """Sections of a spec whose keys have names of their own."""
 

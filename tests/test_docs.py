@@ -51,6 +51,7 @@ HEADINGS = {
     policy.Policy: "`[policy]`",
     types.Training: "`[training]`",
     types.Evaluation: "`[evaluation]`",
+    types.PromotionRules: "`[promotion]`",
 }
 OPERATIONS = features.Feature.__args__
 PLAIN = (bool, int, float, str, type(None))

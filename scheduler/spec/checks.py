@@ -316,6 +316,18 @@ def _check_rest(spec: Spec) -> None:
     _in_range("training.rows", training.rows, 100, 1e10)
     _in_range("training.rounds", training.rounds, 1, 1e6)
     _in_range("training.patience", training.patience, 1, 1e6)
+    _in_range("training.embargo", training.embargo, 0, 1e6)
+    if training.tuned_until is not None:
+        _in_range("training.tuned_until", training.tuned_until, 0, 2**31)
+    _check_promotion(spec)
+
+
+def _check_promotion(spec: Spec) -> None:
+    promotion = spec.promotion
+    _in_range("promotion.margin", promotion.margin, 0, 0.9)
+    _in_range("promotion.confidence", promotion.confidence, 0.5, 0.9999)
+    _in_range("promotion.failures", promotion.failures, 0, 1)
+    _in_range("promotion.tail", promotion.tail, 0, 1)
 
 
 def _check_tier(where: str, tier: Tier, spec: Spec) -> None:
@@ -347,6 +359,7 @@ def _check_exploration(spec: Spec) -> None:
 
 def _check_evaluation(spec: Spec) -> None:
     _in_range("evaluation.requests", spec.evaluation.requests, 1, 1e6)
+    _in_range("evaluation.candidates", spec.evaluation.candidates, 2, 65_536)
     if spec.evaluation.place is not None:
         for column in spec.evaluation.place:
             _typed("evaluation.place", column, spec.request, ("number",))

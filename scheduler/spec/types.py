@@ -44,6 +44,8 @@ class Telemetry(Section, frozen=True):
 
     Without ``time`` a row was decided at the start of its slice. The first of the ``arrival`` columns that is not null
     says how many milliseconds after the decision its outcome arrived; without such a column it arrived at once.
+    ``propensity`` is the probability with which the scheduler that logged the row drew its node; it is read to compare
+    models on logs, and is no part of the fingerprint.
     """
 
     client: str
@@ -52,6 +54,7 @@ class Telemetry(Section, frozen=True):
     time: str | None = None
     ok: str | None = None
     arrival: tuple[str, ...] = ()
+    propensity: str | None = None
 
 
 class Outcome(Section, frozen=True):
@@ -181,10 +184,13 @@ class Training(Section, frozen=True):
 
     ``reveal`` is the share of telemetry outcomes that history sees during replay. A share below 1 imitates serving,
     which sees the outcome of the chosen node alone. ``burn_in`` is the share of the slices, the first, that only fill
-    history. ``validation`` is the share of the slices, the last, for early stopping, calibration and metrics. At most
+    history. ``validation`` is the share of the slices, the last, for early stopping, calibration and metrics, each on
+    slices of its own. At most
     ``rows`` rows of the slices after the burn-in are kept, fitted and validation rows together. ``rehearse`` is the
     share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
-    With 0 there is no rehearsal. ``tuned`` says on what these settings were chosen, for the reader.
+    With 0 there is no rehearsal. ``embargo`` is how many slices are left out between the parts of the data, where an
+    outcome is known only so many slices later. ``tuned_until`` says that tuning has seen all slices before this one.
+    ``tuned`` says on what these settings were chosen, for the reader.
     """
 
     reveal: float = 1.0
@@ -194,17 +200,37 @@ class Training(Section, frozen=True):
     rows: int = 2_000_000
     rounds: int = 300
     patience: int = 30
+    embargo: int = 0
+    tuned_until: int | None = None
     lightgbm: Params = {}
     tuned: str = ""
 
 
 class Evaluation(Section, frozen=True):
-    """What an evaluation needs: columns for the baselines by place and carrier, its first slice, its request rounds."""
+    """What an evaluation needs: columns for the baselines by place and carrier, its first slice, its requests.
+
+    In each slice every client asks ``requests`` times, among ``candidates`` nodes at most.
+    """
 
     place: tuple[str, str] | None = None
     carrier: str | None = None
     start: int | None = None
     requests: int = 5
+    candidates: int = 20
+
+
+class PromotionRules(Section, frozen=True):
+    """What a new version must show to become champion.
+
+    Its mean cost must be lower than the champion's by more than the share ``margin``, with ``confidence``. Two
+    guardrails must hold: the share of failures may be higher by ``failures`` at most, and the share of requests that
+    cost more than the champion's 95th percentile by ``tail`` at most; neither may be higher by more than chance.
+    """
+
+    margin: float = 0.01
+    confidence: float = 0.95
+    failures: float = 0.001
+    tail: float = 0.005
 
 
 class Spec(Section, frozen=True, kw_only=True):
@@ -229,6 +255,7 @@ class Spec(Section, frozen=True, kw_only=True):
     policy: Policy = Policy()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    promotion: PromotionRules = PromotionRules()
 
     def to_json(self) -> bytes:
         """Return the spec as JSON, features and heads in their order, the same bytes for the same spec."""
@@ -237,8 +264,8 @@ class Spec(Section, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
-        Weights, tiers, policy, sets of categories, capacities, training settings and what raw columns are called may
-        change without changing the fingerprint.
+        Weights, tiers, policy, sets of categories, capacities, the column of propensities, the settings of training,
+        evaluation and promotion, and what raw columns are called may change without changing the fingerprint.
         """
         latent_factors = {name: _without_capacity(model) for name, model in self.latent_factors.items()}
         change_points = {name: _without_capacity(kind) for name, kind in self.change_points.items()}
@@ -275,12 +302,16 @@ class Spec(Section, frozen=True, kw_only=True):
 
 
 def _without_capacity(table: History | LatentFactors | ChangePoints) -> dict[str, object]:
-    return {name: value for name, value in msgspec.structs.asdict(table).items() if name != "capacity"}
+    return _without(table, "capacity")
+
+
+def _without(table: Section, key: str) -> dict[str, object]:
+    return {name: value for name, value in msgspec.structs.asdict(table).items() if name != key}
 
 
 def _without_default_origin(telemetry: Telemetry) -> dict[str, object]:
     """Return the roles as fingerprints have them: a column that numbers slices has no origin beside it."""
-    parts: dict[str, object] = msgspec.structs.asdict(telemetry)
+    parts = _without(telemetry, "propensity")
     number = telemetry.slice
     parts["slice"] = {"column": number.column, "seconds": number.seconds}
     if number.column is None:

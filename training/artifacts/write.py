@@ -41,6 +41,7 @@ from scheduler.model.manifest import (
 )
 from scheduler.model.model import Model
 from scheduler.spec import Spec
+from training.artifacts.check_onnx import check_onnx
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import score_variances
 
@@ -122,7 +123,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     Raises
     ------
     ArtifactError
-        The folder exists, a head lacks its model, trees or calibration, or LightGBM and the forest disagree.
+        The folder exists, a head lacks its model, trees or calibration, or LightGBM disagrees with the
+        forest or with ONNX Runtime.
     ForestError
         A model cannot be represented as a forest.
     """
@@ -165,6 +167,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
         )
         _write(stage / MANIFEST, encode_manifest(manifest))
         Model.load(stage)
+        for at, (head, one) in enumerate(trees.items()):
+            check_onnx(head, (stage / head_files(head)[2]).read_bytes(), one, golden.rows, golden.raw[:, at])
     return folder
 
 

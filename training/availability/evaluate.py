@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -87,7 +88,8 @@ def judge_lifetimes(
 ) -> LifetimeResult:
     """Fit each horizon's model on the past and judge it on the slices from ``options.start`` on.
 
-    A sighting is fitted only if its horizon had ended when the judged slices begin.
+    A sighting is fitted only if its horizon had ended when the judged slices begin; within the training, an embargo of
+    the horizon lies between its parts.
 
     Parameters
     ----------
@@ -143,7 +145,8 @@ def _judge(work: _Work, horizon: int) -> Lifetime:
     write_lifetimes(work.data, folder / "telemetry", horizon)
     end = work.first - horizon
     past = read_telemetry(folder / "telemetry", spec, until=int(work.slices[end]))
-    summary = train_model(past, spec, folder, seed=options.seed, threads=options.threads)
+    fitted = msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, embargo=horizon))
+    summary = train_model(past, fitted, folder, seed=options.seed, threads=options.threads)
     work.progress(f"horizon {horizon}", 1, 3)
     telemetry = read_telemetry(folder / "telemetry", spec)
     at = np.searchsorted(work.slices, telemetry.slice).astype(np.int64)

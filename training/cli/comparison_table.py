@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from training.cli.table import Cell, Column, FigureTable, Row, decimals, fixed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from training.evaluation.results import Comparison
+    from training.pipeline.retrain import Age
 
 MODEL, ORACLE = "learned", "oracle"
 """Names of policies; `training.evaluation.metrics`, which has them too, is slow to load."""
@@ -45,6 +48,16 @@ def comparison_table(comparison: Comparison) -> FigureTable:
         Row(name, tuple(column[place] for column in columns), name == MODEL) for place, name in enumerate(best_first)
     )
     return FigureTable(_title(comparison), "policy", tuple(figure.column for figure in _FIGURES), rows)
+
+
+def ageing_table(ages: Sequence[Age]) -> FigureTable:
+    """Return the regret of the model and of the one that is trained anew, by the slices since the first training."""
+    columns = (Column("requests"), Column("learned"), Column("retrained"))
+    rows = tuple(
+        Row(str(age.first_slice), (Cell(f"{age.n:,}"), Cell(f"{age.learned:.3f}"), Cell(f"{age.retrained:.3f}")))
+        for age in ages
+    )
+    return FigureTable("Regret by slices since training", "slices from", columns, rows)
 
 
 def _title(comparison: Comparison) -> str:

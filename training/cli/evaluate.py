@@ -10,7 +10,7 @@ import typer
 
 from scheduler.errors import RegistryError
 from scheduler.model.mlflow_client import registry_uri
-from training.cli.comparison_table import comparison_table
+from training.cli.comparison_table import ageing_table, comparison_table
 from training.cli.options import (
     Cold,
     Data,
@@ -27,12 +27,13 @@ from training.cli.options import (
     Wide,
     Without,
 )
-from training.cli.output import print_json, print_warnings, progress_bar
+from training.cli.output import command_line, print_json, print_warnings, progress_bar
 from training.cli.table import print_table, print_text
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
     from training.evaluation.results import Comparison
+    from training.pipeline.retrain import Age
 
 
 def evaluate(
@@ -40,25 +41,42 @@ def evaluate(
     spec: SpecName,
     model: ModelName = None,
     start: Start = None,
-    candidates: NCandidates = 20,
+    candidates: NCandidates = None,
     requests: NRequests = None,
     seed: Seed = 0,
     seeds: Seeds = 1,
     without: Without = None,
     cold: Cold = "",
+    retrain: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="EVERY", help="Also train a model anew every so many slices, to see what ageing costs."
+        ),
+    ] = None,
     registry: Registry = None,
     log: Log = True,
     wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
-    comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
+    comparison = _compare(
+        data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json, retrain
+    )
+    ages = [] if retrain is None else _ages(comparison, retrain)
     problems = _log(comparison, spec, model, registry) if log else []
     print_warnings([*comparison.warnings(), *problems], json)
     if json:
-        print_json(comparison.to_json())
+        print_json({**comparison.to_json(), **({"ageing": [age._asdict() for age in ages]} if ages else {})})
     else:
-        print_table(comparison_table(comparison), wide=wide)
+        _print(comparison, wide=wide)
+        if ages:
+            print_table(ageing_table(ages), wide=wide)
+
+
+def _ages(comparison: Comparison, every: int) -> list[Age]:
+    from training.pipeline.retrain import ageing
+
+    return ageing(comparison, every)
 
 
 def report(
@@ -67,7 +85,7 @@ def report(
     model: ModelName = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("fogline-report.html"),
     start: Start = None,
-    candidates: NCandidates = 20,
+    candidates: NCandidates = None,
     requests: NRequests = None,
     seed: Seed = 0,
     seeds: Seeds = 1,
@@ -88,8 +106,14 @@ def report(
     if json:
         print_json({**comparison.to_json(), "report": str(page)})
     else:
-        print_table(comparison_table(comparison), wide=wide)
+        _print(comparison, wide=wide)
         print_text(f"Report: {page}")
+
+
+def _print(comparison: Comparison, *, wide: bool) -> None:
+    print_table(comparison_table(comparison), wide=wide)
+    if comparison.conditions is not None:
+        print_text(comparison.conditions.in_words())
 
 
 def _log(
@@ -111,7 +135,7 @@ def _compare(
     spec: str,
     model: str | None,
     start: int | None,
-    candidates: int,
+    candidates: int | None,
     requests: int | None,
     seed: int,
     seeds: int,
@@ -119,16 +143,23 @@ def _compare(
     cold: str,
     registry: str | None,
     json: bool,  # noqa: FBT001
+    retrain: int | None = None,
 ) -> Comparison:
     from training.evaluation.evaluate import run_evaluation
     from training.telemetry import data_of
 
     parsed = find_spec(spec)
+    source, place = model or f"models:/{parsed.name}@champion", registry_uri(registry, os.environ)
+    further = None
+    if retrain is not None:
+        from training.pipeline.retrain import retrained
+
+        further = retrained(data_of(data), parsed, source, place, start=start, every=retrain)
     with progress_bar(json) as progress:
-        return run_evaluation(
+        found = run_evaluation(
             data_of(data),
             parsed,
-            model or f"models:/{parsed.name}@champion",
+            source,
             start=start,
             candidates=candidates,
             requests=requests,
@@ -136,6 +167,8 @@ def _compare(
             seeds=seeds,
             without=without or (),
             cold=cold,
-            registry=registry_uri(registry, os.environ),
+            registry=place,
+            policies=further,
             progress=progress,
         )
+    return found.by_command(command_line())

@@ -94,7 +94,14 @@ Start = Annotated[
 ]
 
 NCandidates = Annotated[
-    int, typer.Option("--candidates", "-k", min=2, metavar="N", help="Candidates drawn for each request.")
+    int | None,
+    typer.Option(
+        "--candidates",
+        "-k",
+        min=2,
+        metavar="N",
+        help="Candidates drawn for each request. Default: evaluation.candidates of the spec.",
+    ),
 ]
 
 NRequests = Annotated[

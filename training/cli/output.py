@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from training.progress import ProgressCallback
+
+
+def command_line() -> str:
+    """Return the command line that runs, as a shell would take it."""
+    return shlex.join(["fogline", *sys.argv[1:]])
+
+
+def made_by(seed: int) -> dict[str, object]:
+    """Return what stands in every JSON, so that it can be made again: seed, command line, versions of the libraries."""
+    from training.artifacts.write import libraries
+
+    return {"seed": seed, "command": command_line(), "versions": libraries()}
+
+
+def made_by_in_words(seed: int) -> str:
+    """Return the same in one line, for below a table."""
+    from training.artifacts.write import libraries
+
+    versions = ", ".join(f"{name} {version}" for name, version in libraries().items())
+    return f"Seed {seed}; {versions}; {command_line()}"
 
 
 def print_error(arguments: list[str], kind: str, message: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.options import Data, Json, Registry, Seed, SpecName, Threads, Until, Wide, end_of_rows
-from training.cli.output import print_json, print_warnings, progress_bar
+from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
 from training.cli.table import print_sentence, print_table, print_text
 from training.cli.training_tables import head_tables, tuning_table
 from training.specs.builtin import find_spec, spec_file
@@ -81,12 +81,13 @@ def train(
         result = train_and_register(data_of(data), parsed, options, progress)
     print_warnings(result.warnings(), json)
     if json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), **made_by(seed)})
         return
     heads = {name: head.metrics for name, head in result.summary.heads.items()}
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
         print_table(table, wide=wide)
     print_text(f"Artifact: {result.summary.folder}")
+    print_text(made_by_in_words(seed))
     if result.registered.known:
         print_sentence(f"Registry: {result.uri} is this very model already; nothing was registered.")
     print_sentence(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
@@ -146,9 +147,12 @@ def tune(
         result = search(data_of(data), parsed, options, progress)
     print_warnings(result.warnings, json)
     if json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), **made_by(seed)})
         return
-    print_table(tuning_table(result), wide=wide)
+    if result.best is None:
+        return
+    print_table(tuning_table(result, result.best), wide=wide)
+    print_text(made_by_in_words(seed))
     if not result.gain.told:
         print_sentence("The folds differ more than the settings: the best may be no better than the spec's own.\n")
     print_text(f"Tuned spec: {out}\nTrain with it: fogline train {' '.join(map(str, data))} --spec {out}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from training.cli.table import Cell, Column, FigureTable, Row, number
 
 if TYPE_CHECKING:
-    from training.tuning.tune import TuningResult
+    from training.tuning.tune import TrialResult, TuningResult
 
 KINDS = {"log_loss": "probabilities", "pinball": "quantiles", "mae": "expected values", "": "other values"}
 """What a head predicts, by the figure that tells it and judges it first; any other head goes by the last."""
@@ -37,9 +37,9 @@ def _kind(metrics: Mapping[str, float]) -> str:
     return next((figure for figure in KINDS if figure in metrics), "")
 
 
-def tuning_table(result: TuningResult) -> FigureTable:
+def tuning_table(result: TuningResult, best: TrialResult) -> FigureTable:
     """Return the settings before and after a search, and below them the objective, in the mean and fold by fold."""
-    first, best = result.first, result.best
+    first = result.first
     settings = [_row(name, first.params[name], value) for name, value in best.params.items()]
     mean = Row(f"{result.objective}, mean of the folds", (Cell(f"{first.value:.4f}"), Cell(f"{best.value:.4f}")))
     folds = [

@@ -28,7 +28,7 @@ from training.distributed.sketch import estimate
 from training.distributed.slice_ranges import Dealt, Plan, SliceRange, Slices, deal_range, plan_ranges
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble
-from training.features.split import split_slices
+from training.features.split import split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.features.vocabulary import by_frequency, category_counts
 from training.heads.summary import TrainingWindow
@@ -198,8 +198,7 @@ def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: i
     spec = plan.spec
     lengths = np.concatenate([one.lengths for one in dealt])
     starts = np.cumsum(lengths) - lengths
-    first, *bounds = split_slices(slices, spec)
-    wanted = slices >= first
+    wanted = without_embargo(slices, slices, spec)
     candidates = np.cumsum(lengths[wanted])
     n = int(candidates[-1]) if candidates.size else 0
     rng = np.random.default_rng(seed)
@@ -212,7 +211,7 @@ def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: i
         n_rows=n_rows,
         ends=np.minimum.accumulate(first_times[::-1])[::-1][1:],
         kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
-        bounds=(bounds[0], bounds[1]),
+        bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,
         categories=[{name: values for name, (values, _) in one.categories.items()} for one in dealt],

@@ -21,7 +21,7 @@ from scheduler.spec import Spec
 from training.features.dataset import Dataset
 from training.heads.fit import FittedHead, HeadRows, fitted_head, head_rows
 from training.heads.lightgbm_params import head_params, quiet
-from training.heads.metrics import log_loss, squared_error
+from training.heads.metrics import head_loss
 from training.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -168,12 +168,11 @@ def best_round(booster: lgb.Booster, x: NDArray[np.float32], y: NDArray[np.float
     x, y
         (n, n_features) and (n,) rows to stop on, with the head's target.
     """
-    loss_of = log_loss if spec.heads[name].link == "logistic" else squared_error
     raw = np.zeros(len(y))
     best, least = 1, np.inf
     for n in range(1, booster.num_trees() + 1):
         raw += np.asarray(booster.predict(x, raw_score=True, start_iteration=n - 1, num_iteration=1))
-        loss = loss_of(raw, y)
+        loss = head_loss(spec.heads[name], raw, y)
         if loss < least:
             best, least = n, loss
         elif n - best >= spec.training.patience:

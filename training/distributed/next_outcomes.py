@@ -36,7 +36,7 @@ def next_outcomes(chunks: Iterable[Chunk], spec: Spec, bounds: tuple[int, int]) 
     chunks
         The last one first, with all rows of their clients and nodes, in the order of time.
     bounds
-        First slices that stop and calibrate, and that only judge; a next outcome counts only before the next bound.
+        First slices that are not fitted, and that only judge; a next outcome counts only before the next bound.
 
     Returns
     -------

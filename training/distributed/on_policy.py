@@ -5,7 +5,7 @@ What a model sees in service depends on all its earlier picks, so this step cann
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class _Asked(NamedTuple):
-    """What the worker is told: the data and its slices, the first model's artifact, and the seed."""
+    """What the worker is told: the data and its slices, the models' artifacts, and the seed."""
 
     data: Path
     spec: Spec
     slices: Slices
-    model: Path
+    models: tuple[tuple[int, Path], ...]
     seed: int
 
 
@@ -38,7 +38,7 @@ def serve_on_cluster(  # noqa: PLR0913 - what a training run knows
     client: Client,
     data: Path,
     spec: Spec,
-    model: Path,
+    models: Sequence[tuple[int, Path]],
     slices: Slices,
     *,
     seed: int = 0,
@@ -50,8 +50,9 @@ def serve_on_cluster(  # noqa: PLR0913 - what a training run knows
     ----------
     client, data
         As for `training.distributed.cluster_dataset`.
-    model
-        Artifact of the model that serves, in a folder that all workers see under this path.
+    models
+        Artifacts of the models that serve, each with its first slice, in folders that all workers see under these
+        paths.
     slices
         As `training.distributed.cluster_dataset` found them.
 
@@ -60,7 +61,7 @@ def serve_on_cluster(  # noqa: PLR0913 - what a training run knows
     DataError
         As `training.evaluation.on_policy.serve_on_policy`.
     """
-    asked = _Asked(data.resolve(), spec, slices, model.resolve(), seed)
+    asked = _Asked(data.resolve(), spec, slices, tuple((start, model.resolve()) for start, model in models), seed)
     task = client.submit(_rehearse, asked, pure=False)
     made: Dataset = gathered(client, [task], "rehearse on a worker", progress)[0]
     return made
@@ -82,4 +83,4 @@ def _rehearse(asked: _Asked) -> Dataset:
     clients = read_clients(data, spec)
     nodes = read_nodes(data, spec)
     parts = Parts(accepted, clients, nodes, read(before), read([first._replace(start=start), *others]))
-    return serve_parts(parts, spec, Model.load(asked.model), seed=asked.seed)
+    return serve_parts(parts, spec, [(start, Model.load(model)) for start, model in asked.models], seed=asked.seed)

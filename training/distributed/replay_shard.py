@@ -40,7 +40,7 @@ class Rows(NamedTuple):
     kept
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
     bounds
-        First slices that stop and calibrate, and that only judge.
+        First slices that stop training, that calibrate, and that only judge.
     reveal, state
         Share of the outcomes that history sees, and the state of the generator that draws which.
     categories
@@ -53,7 +53,7 @@ class Rows(NamedTuple):
     n_rows: NDArray[np.int64]
     ends: NDArray[np.float64]
     kept: NDArray[np.int64]
-    bounds: tuple[int, int]
+    bounds: tuple[int, int, int]
     reveal: float
     state: Any
     categories: list[dict[str, tuple[Id, ...]]]
@@ -94,7 +94,9 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
     if lane == plan.lanes[0]:
         frames = _backwards(plan, lane, part, rows, meaning)
         read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in frames)
-        outcomes = known.join(next_outcomes(read, plan.spec, rows.bounds), on="row", maintain_order="left")
+        outcomes = known.join(
+            next_outcomes(read, plan.spec, (rows.bounds[0], rows.bounds[2])), on="row", maintain_order="left"
+        )
     return Replayed(
         rows=known["row"].to_numpy(),
         x=np.concatenate(found),

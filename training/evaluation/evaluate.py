@@ -10,18 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from scheduler.errors import InputError
+from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
+from training.artifacts.write import libraries
+from training.evaluation.greedy import GREEDY, fit_greedy
 from training.evaluation.measured_requests import RequestBatch, measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.model_card import model_card
 from training.evaluation.recorder import Log
-from training.evaluation.results import Comparison
+from training.evaluation.results import Comparison, Conditions
 from training.evaluation.runner import PolicyRun
 from training.evaluation.seeds import pooled
-from training.policies import Learned, Policy, Setting, all_policies
+from training.policies import KeyAverage, Learned, Policy, Setting, all_policies
 from training.policies.protocol import least
 from training.progress import ProgressCallback, silent
 from training.telemetry import Data, Telemetry, count_keys, data_id, data_name, read_telemetry
@@ -34,7 +36,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     model_source: str | Path,
     *,
     start: int | None = None,
-    candidates: int = 20,
+    candidates: int | None = None,
     requests: int | None = None,
     seed: int = 0,
     seeds: int = 1,
@@ -57,7 +59,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     start
         First slice to decide; by default the spec's.
     candidates, requests, seed
-        As for `training.evaluation.measured_requests.measured_requests`; ``requests`` by default the spec's.
+        As for `training.evaluation.measured_requests.measured_requests`; the first two by default the spec's.
     seeds
         Number of repetitions with new draws, with ``seed``, ``seed`` + 1 and so on.
     policies
@@ -91,16 +93,22 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         raise InputError(f"start: expected a slice, as the spec {spec.name} names none, found none")
     _check_model(model, spec, first)
     requests = spec.evaluation.requests if requests is None else requests
+    candidates = spec.evaluation.candidates if candidates is None else candidates
     telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
     among = None
     if cold:
         telemetry, among = cold_start(telemetry, ColdShares.of(model.manifest.window), cold, first)
     before, n_slices = split_telemetry(telemetry, first)
     keys = count_keys(telemetry, spec)
+    greedy, notes = _greedy(before, spec, without, progress)
+    others = [name for name in without if name != GREEDY]
 
     def decide(number: int) -> Comparison:
         setting = Setting(spec, telemetry.clients, telemetry.nodes, number)
-        everyone = {**all_policies(setting, model, without), **(policies(setting) if policies else {})}
+        everyone: dict[str, Policy] = {**all_policies(setting, model, others)}
+        if greedy is not None:
+            everyone[GREEDY] = Learned(setting._replace(spec=greedy.spec), greedy)
+        everyone |= policies(setting) if policies else {}
         batches = measured_requests(
             telemetry, spec, start=first, requests=requests, candidates=candidates, seed=number, among=among
         )
@@ -108,7 +116,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         found = evaluate(batches, everyone, spec, before, n_batches=n_slices * requests, progress=tell)
         learned = everyone[LEARNED]
         used = learned.tables(keys) if isinstance(learned, Learned) else {}
-        return dataclasses.replace(found, tables={"evaluation": used, "training": model.manifest.tables})
+        return dataclasses.replace(found, notes=notes, tables={"evaluation": used, "training": model.manifest.tables})
 
     return dataclasses.replace(
         pooled([decide(number) for number in range(seed, seed + seeds)]),
@@ -116,7 +124,23 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         model=f"{model.name}-{model.version}",
         card=model_card(model),
         cold=cold,
+        conditions=Conditions(candidates, requests, seed, libraries()),
     )
+
+
+def _greedy(
+    before: Telemetry, spec: Spec, without: Collection[str], progress: ProgressCallback
+) -> tuple[Model | None, tuple[str, ...]]:
+    """Fit the greedy baseline, or say why it is left out."""
+    if GREEDY in without:
+        return None, ()
+    progress(f"fit {GREEDY}", 0, 1)
+    try:
+        return fit_greedy(before, spec), ()
+    except DataError as error:
+        return None, (f"{GREEDY} is left out: {error}",)
+    finally:
+        progress(f"fit {GREEDY}", 1, 1)
 
 
 def _of_seed(progress: ProgressCallback, seed: int) -> ProgressCallback:
@@ -207,6 +231,8 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
             log.keep(name, one, run.picked)
         progress("evaluate", done + 1, max(n_batches, done + 1))
     comparison = log.comparison(telemetry, {name: run.seconds for name, run in runs.items()})
+    averages = {name: policy for name, policy in policies.items() if isinstance(policy, KeyAverage)}
+    comparison = dataclasses.replace(comparison, chosen={n: ", ".join(p.chosen) for n, p in averages.items()})
     learned = policies.get(LEARNED)
     return (
         comparison

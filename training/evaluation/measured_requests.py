@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import InputError
 from scheduler.spec import Spec
+from training.evaluation.nearest_rows import Options, RequestColumns, nearest_rows
 from training.telemetry import Categories, Columns, Telemetry, at_rows
 
 DRAWN = 1 << 22
@@ -52,6 +53,8 @@ class RequestBatch:
         (n, k) float32, by the spec.
     arrival
         (n, k) float64 seconds.
+    agrees
+        (n, k) bool, which outcomes were measured for a request with just these columns; None for all.
     """
 
     time: float
@@ -64,6 +67,7 @@ class RequestBatch:
     outcomes: dict[str, NDArray[np.float32]]
     cost: NDArray[np.float32]
     arrival: NDArray[np.float64]
+    agrees: NDArray[np.bool_] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -89,12 +93,13 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
 
     Each slice from ``start`` on has ``requests`` batches, evenly spread over it. In a batch every client with
     at least two measured nodes in the slice asks once. Its candidates are drawn uniformly out of those
-    nodes, and the outcome of a candidate is a row of that slice, client and node, drawn uniformly out of
-    them. So a full matrix per slice is replayed as it is, and logged single requests slice by slice:
-    whatever was measured of a pair within a slice stands for what a request at any moment of the slice would
-    have met.
+    nodes. The first candidate's outcome is a row of that slice, client and node, drawn uniformly; the request has
+    that row's request columns. The outcome of any other candidate is drawn from those of its rows in the slice
+    whose request columns agree, or else come nearest; see `nearest_rows`. So a full matrix per slice is replayed as
+    it is, and logged single requests slice by slice: whatever was measured of a pair within a slice stands for what
+    such a request at any moment of the slice would have met.
 
-    A request has the request columns of its first candidate's row. A node's state is the last one logged, by
+    A node's state is the last one logged, by
     whichever client, up to the batch. The draws depend on the seed, the slice and the number of the batch
     alone.
 
@@ -132,14 +137,15 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     seconds = spec.telemetry.slice.seconds
     state = _NodeState(telemetry, known)
     starts = slice_starts(telemetry, seconds)
+    request = RequestColumns.of(telemetry)
     for (number, begin), of_slice in zip(starts.items(), _rows_by_slice(telemetry), strict=True):
         if number < start:
             continue
         pairs = _pairs(telemetry, of_slice if among is None else of_slice[among[of_slice]])
         for r in range(requests if len(pairs.client) else 0):
             now = begin + r * seconds / requests
-            rows = _draw(pairs, candidates, np.random.default_rng([seed, number, r]))
-            yield _batch(telemetry, spec, rows, number, now, state.at(now))
+            drawn = _draw(pairs, candidates, np.random.default_rng([seed, number, r]), request)
+            yield _batch(telemetry, spec, drawn, number, now, state.at(now))
 
 
 def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
@@ -194,13 +200,30 @@ def _pairs(telemetry: Telemetry, rows: NDArray[np.int64]) -> _Pairs:
     return _Pairs(rows, first, count, client[asks].astype(np.int32), first_pair[asks], n_pairs[asks])
 
 
-def _draw(pairs: _Pairs, k: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw candidates for every asking client: (n, k) row numbers, -1 where there are fewer nodes than k."""
+class _Drawn(NamedTuple):
+    """Drawn outcomes: (n, k) row numbers, -1 where a client has no further node, and which agree with the request."""
+
+    rows: NDArray[np.int64]
+    agrees: NDArray[np.bool_] | None
+
+
+def _draw(pairs: _Pairs, k: int, rng: np.random.Generator, request: RequestColumns) -> _Drawn:
+    """Draw candidates for every asking client, and a row for each."""
     picked = _columns(pairs.n_pairs, min(k, int(pairs.n_pairs.max())), rng)
     real = picked >= 0
     pair = np.where(real, pairs.first_pair[:, None] + picked, 0)
-    repeat = (rng.random(pair.shape) * pairs.n_rows[pair]).astype(np.int64)
-    return np.where(real, pairs.rows[pairs.first[pair] + repeat], -1)
+    chance = rng.random(pair.shape)
+    first, count = pairs.first[pair], np.where(real, pairs.n_rows[pair], 0)
+    rows = np.where(real, pairs.rows[first + (chance * pairs.n_rows[pair]).astype(np.int64)], -1)
+    if request.empty:
+        return _Drawn(rows, None)
+    some = max(1, DRAWN // max(int(count.sum(axis=1).max()), 1))
+    agrees = np.zeros(rows.shape, np.bool_)
+    for at in range(0, len(rows), some):
+        block = slice(at, at + some)
+        options = Options(pairs.rows, first[block], count[block])
+        rows[block], agrees[block] = nearest_rows(request, options, rows[block, 0], chance[block])
+    return _Drawn(rows, agrees)
 
 
 def _columns(n_pairs: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -236,9 +259,8 @@ def _keys(n_pairs: NDArray[np.int64], widest: int, rng: np.random.Generator) -> 
     return keys
 
 
-def _batch(
-    telemetry: Telemetry, spec: Spec, rows: NDArray[np.int64], number: int, now: float, state: Columns
-) -> RequestBatch:
+def _batch(telemetry: Telemetry, spec: Spec, drawn: _Drawn, number: int, now: float, state: Columns) -> RequestBatch:
+    rows = drawn.rows
     blank = rows < 0
 
     def at(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -257,6 +279,7 @@ def _batch(
         outcomes={name: at(telemetry.outcomes[name]) for name in spec.outcomes},
         cost=at(telemetry.outcomes["cost"]),
         arrival=np.where(blank, np.nan, now + delay),
+        agrees=drawn.agrees,
     )
 
 

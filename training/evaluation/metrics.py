@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-RANDOM, ORACLE, LEARNED = "random", "oracle", "learned"
+RANDOM, ORACLE, LEARNED, RETRAINED = "random", "oracle", "learned", "retrained"
+
+NO_BASELINES = (LEARNED, RETRAINED, ORACLE)
 
 FIGURES = ("mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log")
 
@@ -31,7 +33,7 @@ class Score:
         NaN where random and oracle are equal.
     regret, regret_log
         (policy - oracle) / (best - oracle) of ``mean`` and ``mean_log``, where the best is the least of all
-        policies but the oracle and the learned one: below 1 beats every baseline; NaN where the best is the
+        policies but the oracle and the learned ones: below 1 beats every baseline; NaN where the best is the
         oracle's equal. Each figure has its own best.
     seconds
         Spent picking and learning, warming up left out.
@@ -47,6 +49,10 @@ class Score:
     regret: float
     regret_log: float
     seconds: float
+
+
+SATURATED = 0.99
+"""Gap closed by the best baseline from which on there is nothing to win: what is left is a hundredth of the gap."""
 
 
 class Picks(NamedTuple):
@@ -85,6 +91,12 @@ def _gap_closed(figures: Mapping[str, float], name: str) -> float:
 
 
 def _regret(figures: Mapping[str, float], name: str) -> float:
-    best = min((value for policy, value in figures.items() if policy not in (LEARNED, ORACLE)), default=float("nan"))
+    best = min((value for policy, value in figures.items() if policy not in NO_BASELINES), default=float("nan"))
     rest = best - figures[ORACLE]
     return (figures[name] - figures[ORACLE]) / rest if rest else float("nan")
+
+
+def saturated_by(figures: Mapping[str, Score]) -> str | None:
+    """Return the best baseline where it closes so much of the gap that there is nothing to win, else None."""
+    names = [name for name in figures if name not in NO_BASELINES and figures[name].gap_closed >= SATURATED]
+    return min(names, key=lambda name: figures[name].mean, default=None)

@@ -1,5 +1,8 @@
 """Rehearsal: a model serves the end of the training window, and history sees only the outcomes of its picks.
 
+The rehearsal is cross-fitted: no slice is served by a model that was fitted on it, which would know its outcomes by
+heart and pick as no model in service can. So two models serve in turn, each what it was not fitted on.
+
 A model is fitted on histories that know a random share of all outcomes. In service, history knows the model's own
 picks: much about a few nodes, little and old about the others. So a first model serves the last slices of the training
 window, and the next model is also fitted on what the first one saw when it chose. This is one iteration of dataset
@@ -10,9 +13,9 @@ learning, AISTATS 2011), with the measured outcomes of all candidates in the pla
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +27,17 @@ from scheduler.spec import COST, FAILED, Spec
 from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state, slice_starts
 from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
-from training.features.split import split_slices
+from training.features.split import split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
 from training.progress import ProgressCallback, silent
 from training.telemetry import Columns, Entities, Telemetry, at_rows
 
-CANDIDATES = 20
-"""Candidates of a rehearsed request, as many as in an evaluation."""
+BLOCKS = 2
+"""Models that serve in turn: with two, each is fitted on half of what is served and all that is not."""
+
+Serving: TypeAlias = "Sequence[tuple[int, Model]]"
+"""Models in the order in which they serve, each with its first slice."""
 
 
 class Parts(NamedTuple):
@@ -66,30 +72,59 @@ class _Seen(NamedTuple):
 
 
 class _Recorder(Learned):
-    """The learned policy, which keeps what the model sees of the candidates of a random share of its requests."""
+    """The learned policy, which keeps what the model sees of the candidates of a random share of its requests.
 
-    def __init__(self, setting: Setting, model: Model, share: float) -> None:
+    Other models take over from their slices on; history goes on.
+    """
+
+    def __init__(self, setting: Setting, model: Model, share: float, later: Serving) -> None:
         super().__init__(setting, model)
+        self._later = list(later)
         self._rng, self._share = np.random.default_rng(setting.seed), share
         self.seen: list[_Seen] = []
         self.batch: RequestBatch | None = None
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Keep some rows of the batch that is asked, and pick."""
+        while self.batch is not None and self._later and self.batch.slice >= self._later[0][0]:
+            self.scheduler.release(self.scheduler.swap(self._later.pop(0)[1], self._setting.spec))
         rows = np.flatnonzero(self._rng.random(len(question.client)) < self._share)
         if self.batch is not None and rows.size:
             self.seen.append(_seen(self.batch, rows, self.features(_part(question, rows))))
         return super().pick(question)
 
 
+class Block(NamedTuple):
+    """Slices that one model serves: the first of them, and those that it may not have been fitted on.
+
+    The last model goes on through the slices that no model is fitted on.
+    """
+
+    start: int
+    held_out: NDArray[np.int32]
+
+
+def blocks(slices: NDArray[np.int32], spec: Spec) -> list[Block]:
+    """Return the blocks of a rehearsal in order; ``slices`` are distinct and sorted.
+
+    There are `BLOCKS`, or one where so few fitted slices are served, or where nothing would be left to fit.
+    """
+    start, split = first_served(slices, spec), split_slices(slices, spec)
+    served = slices[(slices >= start) & (slices < split.stop)]
+    fitted = slices[(slices >= split.fit) & (slices < split.stop)]
+    if served.size < BLOCKS:
+        return [Block(start, served if served.size < fitted.size else served[:0])]
+    return [Block(int(part[0]), part) for part in np.array_split(served, BLOCKS)]
+
+
 def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
     """Return the first slice that a rehearsal serves; ``slices`` are distinct and sorted."""
     last = max(1, round(spec.training.rehearse * slices.size))
-    return max(split_slices(slices, spec)[0], int(slices[slices.size - last]))
+    return max(split_slices(slices, spec).fit, int(slices[slices.size - last]))
 
 
 def serve_on_policy(
-    telemetry: Telemetry, spec: Spec, model: Model, *, seed: int, progress: ProgressCallback = silent
+    telemetry: Telemetry, spec: Spec, models: Serving, *, seed: int, progress: ProgressCallback = silent
 ) -> Dataset:
     """Serve the last slices of telemetry with a model, and return what it saw of all candidates.
 
@@ -98,9 +133,12 @@ def serve_on_policy(
     Parameters
     ----------
     telemetry
-        What the model was trained on.
+        What the models were trained on.
+    models
+        Those that serve, each from a slice on, in order; see `blocks`.
     spec
-        ``training.rehearse`` sets how many slices, ``evaluation.requests`` how many batches in each.
+        ``training.rehearse`` sets how many slices, ``evaluation.requests`` how many batches in each, and
+        ``evaluation.candidates`` among how many nodes.
 
     Returns
     -------
@@ -115,10 +153,12 @@ def serve_on_policy(
     slices = np.unique(telemetry.slice)
     before = telemetry.where(telemetry.slice < first_served(slices, spec))
     parts = Parts(slices, telemetry.clients, telemetry.nodes, [before], [telemetry])
-    return serve_parts(parts, spec, model, seed=seed, progress=progress)
+    return serve_parts(parts, spec, models, seed=seed, progress=progress)
 
 
-def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
+def serve_parts(
+    parts: Parts, spec: Spec, models: Serving, *, seed: int, progress: ProgressCallback = silent
+) -> Dataset:
     """Do what `serve_on_policy` does with telemetry that is read as it is needed.
 
     If slices do not overlap in time, the parts do not change the result, with one exception: late outcomes of a part
@@ -126,8 +166,9 @@ def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: 
     """
     start = first_served(parts.slices, spec)
     n_batches = int((parts.slices >= start).sum()) * spec.evaluation.requests
-    n_rows = n_batches * len(parts.clients) * CANDIDATES
-    recorder = _Recorder(Setting(spec, parts.clients, parts.nodes, seed), model, spec.training.rows / n_rows)
+    n_rows = n_batches * len(parts.clients) * spec.evaluation.candidates
+    setting, (_, model) = Setting(spec, parts.clients, parts.nodes, seed), models[0]
+    recorder = _Recorder(setting, model, spec.training.rows / n_rows, models[1:])
     served = iter(parts.served)
     first = next(served)
     begin = slice_starts(first, spec.telemetry.slice.seconds)[start]
@@ -145,10 +186,10 @@ def serve_parts(parts: Parts, spec: Spec, model: Model, *, seed: int, progress: 
 def _batches(
     served: Iterable[Telemetry], spec: Spec, start: int, seed: int, known: Columns | None
 ) -> Iterator[RequestBatch]:
-    requests = spec.evaluation.requests
+    requests, candidates = spec.evaluation.requests, spec.evaluation.candidates
     for telemetry in served:
         yield from measured_requests(
-            telemetry, spec, start=start, requests=requests, candidates=CANDIDATES, seed=seed, known=known
+            telemetry, spec, start=start, requests=requests, candidates=candidates, seed=seed, known=known
         )
         known = node_state(telemetry, known)
 
@@ -168,8 +209,10 @@ def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Mo
         np.concatenate([part.ok for part in seen]),
         {name: np.concatenate([part.outcomes[name] for part in seen]) for name in outcome_names(spec)},
     )
-    x = np.concatenate([part.x for part in seen])
-    return assemble(spec, split_slices(slices, spec)[1:], model.features, dict(model.manifest.vocabulary), x, measured)
+    keep = without_embargo(measured.slice, slices, spec)
+    measured = RowOutcomes(measured.slice[keep], measured.ok[keep], {n: y[keep] for n, y in measured.outcomes.items()})
+    x, bounds = np.concatenate([part.x for part in seen])[keep], split_slices(slices, spec).bounds
+    return assemble(spec, bounds, model.features, dict(model.manifest.vocabulary), x, measured)
 
 
 def _part(question: Question, rows: NDArray[np.intp]) -> Question:

@@ -22,6 +22,8 @@ class Log:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._time: list[float] = []
+        self._slice: list[int] = []
+        self._n_outcomes, self._n_agreeing = 0, 0
         self._client: list[NDArray[np.int32]] = []
         self._request: list[Columns] = []
         self._picks: dict[str, list[Picks]] = {}
@@ -33,6 +35,10 @@ class Log:
         question = question_of(one, self._n)
         self._n += len(one.client)
         self._time.append(one.time)
+        self._slice.append(one.slice)
+        real = one.candidates >= 0
+        self._n_outcomes += int(real.sum())
+        self._n_agreeing += int((real if one.agrees is None else one.agrees & real).sum())
         self._client.append(one.client)
         self._request.append(one.request)
         return question
@@ -50,7 +56,8 @@ class Log:
         spec, names = self._spec, [*seconds, ORACLE]
         picks = {name: Picks(*map(np.concatenate, zip(*self._picks[name], strict=True))) for name in names}
         slices = np.floor(np.array(self._time) / spec.telemetry.slice.seconds)
-        of_request = np.repeat(slices, [len(client) for client in self._client])
+        n_asked = [len(client) for client in self._client]
+        of_request = np.repeat(slices, n_asked)
         starts, at = np.unique(of_request, return_inverse=True)
         return Comparison(
             data="",
@@ -60,6 +67,8 @@ class Log:
             policies=scores(picks, seconds),
             picks=picks,
             client=np.concatenate(self._client),
+            slice=np.repeat(np.array(self._slice, np.int32), n_asked),
+            agreeing=self._n_agreeing / max(self._n_outcomes, 1),
             request=concatenated(self._request),
             series=Series(
                 start=starts * spec.telemetry.slice.seconds,

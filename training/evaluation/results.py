@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,10 +11,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.model.manifest import TableUse
-from training.evaluation.metrics import FIGURES, Picks, Score
+from training.evaluation.metrics import FIGURES, Picks, Score, saturated_by
 from training.evaluation.model_card import ModelCard
 from training.telemetry import Columns, Entities
 from training.telemetry.history_size import shortages
+
+
+class Conditions(NamedTuple):
+    """How a comparison was made, so that it can be made again.
+
+    Attributes
+    ----------
+    candidates, requests
+        Candidates of a request at most, and request batches a slice.
+    seed
+        The first one.
+    versions
+        Of the libraries, by name.
+    command
+        The command line, if there was one.
+    """
+
+    candidates: int
+    requests: int
+    seed: int
+    versions: dict[str, str]
+    command: str = ""
+
+    def in_words(self) -> str:
+        """Return it in one line."""
+        made = f"{self.candidates} candidates, requests = {self.requests}, seed {self.seed}"
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return "; ".join(part for part in (made, versions, self.command) if part)
 
 
 class Series(NamedTuple):
@@ -38,8 +66,8 @@ class Comparison:
     policies
         By name, the oracle among them; with several seeds the mean of each figure.
     picks
-        By name, one entry a request, as are ``client`` (int32 rows of ``clients``) and ``request`` (its
-        columns).
+        By name, one entry a request, as are ``client`` (int32 rows of ``clients``), ``slice`` (int32 numbers) and
+        ``request`` (its columns).
     series
         Costs by slice.
     unit
@@ -62,6 +90,14 @@ class Comparison:
     tables
         How full the learned model's history became in this ``evaluation`` (of the first seed) and in ``training``, by
         table; where it is known.
+    chosen
+        By policy that chose something before the comparison, what.
+    agreeing
+        Share of the outcomes that were measured for just the request's columns; the others were nearest to them.
+    conditions
+        How it was made, where that is known.
+    notes
+        What else to know of it, a line each.
     """
 
     data: str
@@ -71,6 +107,7 @@ class Comparison:
     policies: dict[str, Score]
     picks: dict[str, Picks]
     client: NDArray[np.int32]
+    slice: NDArray[np.int32]
     request: Columns
     series: Series
     unit: str
@@ -83,22 +120,47 @@ class Comparison:
     cold: str = ""
     standard_deviation: dict[str, Score] = field(default_factory=dict)
     tables: dict[str, dict[str, TableUse]] = field(default_factory=dict)
+    chosen: dict[str, str] = field(default_factory=dict)
+    agreeing: float = 1.0
+    conditions: Conditions | None = None
+    notes: tuple[str, ...] = ()
+
+    def by_command(self, line: str) -> Comparison:
+        """Return the same with the command line that made it."""
+        known = self.conditions
+        return self if known is None else replace(self, conditions=known._replace(command=line))
 
     def warnings(self) -> list[str]:
-        """Return what makes the learned model worse than it need be, a line each."""
-        return [f"{when}: {line}" for when, tables in self.tables.items() for line in shortages(tables)]
+        """Return what the figures do not say by themselves, a line each: nothing to win, and tables that were full."""
+        lines = list(self.notes)
+        lines += [f"{when}: {line}" for when, tables in self.tables.items() for line in shortages(tables)]
+        best = saturated_by(self.policies)
+        return lines if best is None else [saturated(best, self.policies[best].gap_closed), *lines]
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as they are printed in JSON; a figure that does not exist is None."""
         found: dict[str, Any] = {"data": self.data, "spec": self.spec, "model": self.model, "n": self.n}
         if self.cold:
             found["cold"] = self.cold
+        if self.conditions is not None:
+            found |= self.conditions._asdict()
         found["policies"] = _figures(self.policies)
         if self.standard_deviation:
             found |= {"seeds": self.seeds, "standard_deviation": _figures(self.standard_deviation)}
         if self.tables:
-            found |= {"tables": msgspec.to_builtins(self.tables), "warnings": self.warnings()}
-        return found
+            found["tables"] = msgspec.to_builtins(self.tables)
+        if self.chosen:
+            found["chosen"] = self.chosen
+        saturated = saturated_by(self.policies) is not None
+        return found | {"agreeing": self.agreeing, "saturated": saturated, "warnings": self.warnings()}
+
+
+def saturated(baseline: str, gap_closed: float) -> str:
+    """Return in words that a baseline leaves nothing to win."""
+    return (
+        f"saturated: {baseline} closes {gap_closed:.3f} of the gap, so there is nothing left to win; "
+        "compare with fewer candidates or by another cost"
+    )
 
 
 def _figures(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:

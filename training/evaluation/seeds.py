@@ -40,6 +40,8 @@ def pooled(runs: Sequence[Comparison]) -> Comparison:
             name: Picks(*map(np.concatenate, zip(*(r.picks[name] for r in runs), strict=True))) for name in first.picks
         },
         client=np.concatenate([run.client for run in runs]),
+        slice=np.concatenate([run.slice for run in runs]),
+        agreeing=float(np.mean([run.agreeing for run in runs])),
         request=concatenated([run.request for run in runs]),
         series=_series([run.series for run in runs]),
         predicted={h: np.concatenate([run.predicted[h] for run in runs]) for h in first.predicted},

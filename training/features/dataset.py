@@ -13,7 +13,7 @@ from scheduler.features.program import Features, compile_features
 from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
-from training.features.split import split_slices
+from training.features.split import split_slices, without_embargo
 from training.features.targets import RowOutcomes, head_targets, row_outcomes, targets_of
 from training.features.vocabulary import find_vocabulary
 from training.progress import ProgressCallback, silent
@@ -22,7 +22,7 @@ from training.telemetry.history_size import Memory, sized
 
 
 class Dataset(NamedTuple):
-    """Feature rows with their targets: those to fit, those that stop and calibrate, those that judge.
+    """Feature rows with their targets: those to fit, that stop training, that calibrate, and that judge.
 
     Attributes
     ----------
@@ -38,11 +38,12 @@ class Dataset(NamedTuple):
         (n,) float32 for each head: the outcome in its own unit, as calibration and metrics need it.
     slices
         (n,) int32.
-    split, judge
-        Rows from ``split`` on are for early stopping and calibration, those from ``judge`` on for metrics alone.
+    split, calibrate, judge
+        Rows from ``split`` on are for early stopping, those from ``calibrate`` on for calibration, those from ``judge``
+        on for metrics alone.
     again
-        (n,) float32 for each head: the next outcome of the same client and node, within the same of these three parts;
-        NaN if there is none. None if they were not looked for.
+        (n,) float32 for each head: the next outcome of the same client and node, among the fitted rows, those that stop
+        or calibrate, and those that judge alike; NaN if there is none. None if they were not looked for.
     memory
         The running statistics that the rows were replayed through, where it is known.
     """
@@ -54,6 +55,7 @@ class Dataset(NamedTuple):
     outcomes: dict[str, NDArray[np.float32]]
     slices: NDArray[np.int32]
     split: int
+    calibrate: int
     judge: int
     again: dict[str, NDArray[np.float32]] | None = None
     memory: Memory | None = None
@@ -72,9 +74,9 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     DataError
         If there are too few slices to split, or no row is left to fit or to validate on.
     """
-    first, validation, judged = split_slices(telemetry.slice, spec)
+    bounds = split_slices(telemetry.slice, spec).bounds
     rng = np.random.default_rng(seed)
-    candidates = np.flatnonzero(telemetry.slice >= first)
+    candidates = np.flatnonzero(without_embargo(telemetry.slice, telemetry.slice, spec))
     if candidates.size > spec.training.rows:
         candidates = rng.choice(candidates, spec.training.rows, replace=False)
     keep = np.zeros(telemetry.time.size, np.bool_)
@@ -86,15 +88,20 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     spec = sized(spec, keys)
     history = new_history(spec)
     x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
-    measured = row_outcomes(telemetry, keep)._replace(again=_next_outcomes(telemetry, spec, (validation, judged), keep))
-    made = assemble(spec, (validation, judged), features, vocabulary, x, measured)
+    measured = row_outcomes(telemetry, keep)._replace(
+        again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), keep)
+    )
+    made = assemble(spec, bounds, features, vocabulary, x, measured)
     return made._replace(memory=Memory.of(spec, keys, table_counters(history)))
 
 
 def _next_outcomes(
     telemetry: Telemetry, spec: Spec, bounds: tuple[int, int], keep: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return for each head the kept rows' next outcomes of the same client and node before the next bound."""
+    """Return for each head the kept rows' next outcomes of the same client and node before the next bound.
+
+    ``bounds`` are the first slices that are not fitted, and that only judge.
+    """
     part = np.searchsorted(bounds, telemetry.slice, side="right")
     pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
     order = np.argsort(pair, kind="stable")
@@ -111,7 +118,7 @@ def _next_outcomes(
 
 def assemble(
     spec: Spec,
-    bounds: tuple[int, int],
+    bounds: tuple[int, int, int],
     features: Features,
     vocabulary: dict[str, tuple[Id, ...]],
     x: NDArray[np.float32],
@@ -122,20 +129,20 @@ def assemble(
     Parameters
     ----------
     bounds
-        First slices that stop and calibrate, and that only judge.
+        First slices that stop training, that calibrate, and that only judge.
 
     Raises
     ------
     DataError
         If there is no row to fit or to validate on.
     """
-    validation, judged = bounds
     slices = measured.slice
-    order = np.argsort(np.searchsorted((validation, judged), slices, side="right"), kind="stable")
-    split, judge = int((slices < validation).sum()), int((slices < judged).sum())
-    if not 0 < split < judge < slices.size:
-        found = f"{split}, {judge - split} and {slices.size - judge}"
-        raise DataError(f"training: expected rows before slice {validation}, before {judged} and after, found {found}")
+    order = np.argsort(np.searchsorted(bounds, slices, side="right"), kind="stable")
+    split, calibrate, judge = (int((slices < bound).sum()) for bound in bounds)
+    if not 0 < split < calibrate < judge < slices.size:
+        found = f"{split}, {calibrate - split}, {judge - calibrate} and {slices.size - judge}"
+        where = f"before slice {', before '.join(map(str, bounds))} and after"
+        raise DataError(f"training: expected rows {where}, found {found}")
     targets, outcomes = targets_of(measured, spec)
     return Dataset(
         features,
@@ -145,6 +152,7 @@ def assemble(
         {name: y[order] for name, y in outcomes.items()},
         slices[order],
         split,
+        calibrate,
         judge,
         None if measured.again is None else {name: y[order] for name, y in measured.again.items()},
     )
@@ -152,7 +160,7 @@ def assemble(
 
 def joined(first: Dataset, second: Dataset) -> Dataset:
     """Return the rows of two datasets of the same features that are split at the same slices."""
-    cuts = [np.split(np.arange(len(d.x)), (d.split, d.judge)) for d in (first, second)]
+    cuts = [np.split(np.arange(len(d.x)), (d.split, d.calibrate, d.judge)) for d in (first, second)]
     order = np.concatenate([np.concatenate([a, len(first.x) + b]) for a, b in zip(*cuts, strict=True)])
 
     def both(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
@@ -164,8 +172,25 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
         outcomes={name: both(y, second.outcomes[name]) for name, y in first.outcomes.items()},
         slices=both(first.slices, second.slices),
         split=first.split + second.split,
+        calibrate=first.calibrate + second.calibrate,
         judge=first.judge + second.judge,
         again=None if first.again is None else {name: both(y, _again(second, name)) for name, y in first.again.items()},
+    )
+
+
+def without_slices(dataset: Dataset, slices: NDArray[np.integer]) -> Dataset:
+    """Return a dataset without the rows of some slices."""
+    keep = ~np.isin(dataset.slices, slices)
+    split, calibrate, judge = (int(keep[:at].sum()) for at in (dataset.split, dataset.calibrate, dataset.judge))
+    return dataset._replace(
+        x=dataset.x[keep],
+        targets={name: y[keep] for name, y in dataset.targets.items()},
+        outcomes={name: y[keep] for name, y in dataset.outcomes.items()},
+        slices=dataset.slices[keep],
+        split=split,
+        calibrate=calibrate,
+        judge=judge,
+        again=None if dataset.again is None else {name: y[keep] for name, y in dataset.again.items()},
     )
 
 

@@ -1,6 +1,8 @@
-"""Split slices in time into training, validation and judged ones."""
+"""Split slices in time into those that are fitted, that stop training, that calibrate, and that judge."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,18 +10,59 @@ from numpy.typing import NDArray
 from scheduler.errors import DataError
 from scheduler.spec import Spec
 
+FEWEST = 5
+"""One slice each for history, fitting, early stopping, calibration and metrics."""
 
-def split_slices(slices: NDArray[np.int32], spec: Spec) -> tuple[int, int, int]:
-    """Return the first slice that is fitted, the first that stops and calibrates, the first that only judges.
+
+class Split(NamedTuple):
+    """The first slice that is fitted, that stops training early, that calibrates, and that only judges."""
+
+    fit: int
+    stop: int
+    calibrate: int
+    judge: int
+
+    @property
+    def bounds(self) -> tuple[int, int, int]:
+        """Return where the parts after the fitted one begin."""
+        return self.stop, self.calibrate, self.judge
+
+
+def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
+    """Return where each part of the slices begins.
+
+    The last half of ``training.validation`` judges, the first half stops and calibrates, each on slices of its own.
 
     Raises
     ------
     DataError
-        If there are fewer than four slices.
+        If there are fewer than five slices.
     """
     present = np.unique(slices)
-    if present.size < 4:  # noqa: PLR2004 - one each for history, fit, calibration and metrics
-        raise DataError(f"training: expected at least 4 slices, found {present.size}")
-    last = min(max(2, round(spec.training.validation * present.size)), present.size - 2)
+    if present.size < FEWEST:
+        raise DataError(f"training: expected at least {FEWEST} slices, found {present.size}")
+    last = min(max(3, round(spec.training.validation * present.size)), present.size - 2)
     burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - 1)
-    return int(present[burn]), int(present[present.size - last]), int(present[present.size - last // 2])
+    judge = last // 2
+    calibrate = judge + (last - judge + 1) // 2
+    at = present.size - np.array([last, calibrate, judge])
+    return Split(int(present[burn]), *map(int, present[at]))
+
+
+def without_embargo(slices: NDArray[np.int32], present: NDArray[np.int32], spec: Spec) -> NDArray[np.bool_]:
+    """Return which rows may be fitted, stop, calibrate or judge: those that no embargo leaves out.
+
+    The last ``training.embargo`` slices before each part are left out, because outcomes of theirs are known only when
+    the next part has begun.
+
+    Parameters
+    ----------
+    slices
+        (n,) slices of rows.
+    present
+        All slices that there are.
+    """
+    split, distinct = split_slices(present, spec), np.unique(present)
+    at = np.searchsorted(distinct, split.bounds)
+    left_out = np.concatenate([distinct[max(i - spec.training.embargo, 0) : i] for i in at])
+    return (slices >= split.fit) & ~np.isin(slices, left_out)

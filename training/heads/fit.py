@@ -29,11 +29,14 @@ class FittedHead(NamedTuple):
     trees
         The same with the variances of its leaves.
     calibration, judge
-        Rows to calibrate it on, and later ones to judge it by.
+        Rows to calibrate it on, which did not stop training, and later ones to judge it by.
     n_rows
         How many rows it was fitted on.
     importance
         (n_features,) float64 share of the total gain.
+    repeated
+        Rows that stopped training and rows to calibrate on: outcomes that follow each other are sought in both, because
+        a few slices alone may hold no client and node twice.
     """
 
     booster: lgb.Booster
@@ -42,6 +45,7 @@ class FittedHead(NamedTuple):
     judge: Rows
     n_rows: int
     importance: NDArray[np.float64]
+    repeated: Rows | None = None
 
 
 def fit_heads(
@@ -85,10 +89,11 @@ def _fit(
 
 
 class HeadRows(NamedTuple):
-    """Rows of a dataset where a head's target was measured: to fit, to stop and calibrate on, to judge by."""
+    """Rows of a dataset where a head's target was measured: to fit, to stop on, to calibrate on, to judge by."""
 
     fit: NDArray[np.int64]
     stop: NDArray[np.int64]
+    calibrate: NDArray[np.int64]
     judge: NDArray[np.int64]
 
 
@@ -96,8 +101,8 @@ def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
     """Return a head's rows; raises `DataError` as `fit_heads` does."""
     head, y = spec.heads[name], dataset.targets[name]
     usable = np.flatnonzero(~np.isnan(y))
-    rows = HeadRows(*np.split(usable, np.searchsorted(usable, (dataset.split, dataset.judge))))
-    for what, some in (("fit", rows.fit), ("calibrate", rows.stop), ("judge", rows.judge)):
+    rows = HeadRows(*np.split(usable, np.searchsorted(usable, (dataset.split, dataset.calibrate, dataset.judge))))
+    for what, some in zip(("fit", "stop", "calibrate", "judge"), rows, strict=True):
         if not some.size:
             raise DataError(f"head {name}: expected rows with {head.target} to {what} on, found none")
     if head.link == "logistic" and np.unique(y[rows.fit]).size < 2:  # noqa: PLR2004
@@ -123,4 +128,5 @@ def fitted_head(
         return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
 
     importance = gain_importance(booster)
-    return FittedHead(booster, trees, scored(rows.stop), scored(rows.judge), rows.fit.size, importance)
+    repeated = scored(np.concatenate([rows.stop, rows.calibrate]))
+    return FittedHead(booster, trees, scored(rows.calibrate), scored(rows.judge), rows.fit.size, importance, repeated)

@@ -14,8 +14,13 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from scheduler.spec import Head
+
 LEAST_PROBABILITY = 1e-15
 """Probabilities are kept this far from 0 and 1, so that one wrong certainty does not make a mean infinite."""
+
+LEAST_RATE = 1e-9
+"""Least share of ones that a constant is fitted to: it keeps the loss of outcomes that are all alike above 0."""
 
 BINS = 20
 """Bins of a reliability curve, of about equal counts."""
@@ -48,13 +53,36 @@ def squared_error(predicted: NDArray[np.float64], outcome: NDArray[np.floating])
     return float(((predicted - outcome) ** 2).mean())
 
 
+def pinball_loss(predicted: NDArray[np.float64], outcome: NDArray[np.floating], quantile: float) -> float:
+    """Return the mean pinball loss, which the quantile itself makes least."""
+    return float(mean_pinball_loss(outcome, predicted, alpha=quantile))
+
+
+def head_loss(head: Head, raw: NDArray[np.float64], target: NDArray[np.floating]) -> float:
+    """Return the loss that a head is fitted by, of raw scores for targets: pinball, log loss or squared error."""
+    if head.quantile is not None:
+        return pinball_loss(raw, target, head.quantile)
+    return log_loss(raw, target) if head.link == "logistic" else squared_error(raw, target)
+
+
+def constant_loss(head: Head, target: NDArray[np.floating]) -> float:
+    """Return the least loss that one raw score for all targets can have."""
+    if head.quantile is not None:
+        return head_loss(head, np.full(target.shape, np.quantile(target, head.quantile)), target)
+    mean = target.mean(keepdims=True)
+    if head.link != "logistic":
+        return squared_error(mean, target)
+    rate = np.clip(mean, LEAST_RATE, 1.0 - LEAST_RATE)
+    return log_loss(log_odds(rate), rate)
+
+
 def quantile_metrics(quantile: float, predicted: NDArray[np.float64], outcome: NDArray[np.float64]) -> dict[str, float]:
     """Return how good quantiles are: the share of outcomes they cover, and their proper score, the pinball loss."""
     return {
         "n": float(outcome.size),
         "mean": float(outcome.mean()),
         "coverage": float((outcome <= predicted).mean()),
-        "pinball": float(mean_pinball_loss(outcome, predicted, alpha=quantile)),
+        "pinball": pinball_loss(predicted, outcome, quantile),
     }
 
 

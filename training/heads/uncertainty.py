@@ -156,11 +156,26 @@ def _leaves(
         yield some, leaf.reshape(-1, trees.n_trees) + trees.leaf_start[:-1]
 
 
-def find_errors(calibration: Calibration, rows: Rows) -> Errors:
-    """Return the errors of rows, the mean error taken off.
+def error_level(calibration: Calibration, rows: Rows) -> float:
+    """Return the mean error of rows in the space of the raw score, which the link leaves to the calibration.
 
-    For failures they are the working residuals, (outcome - p) / (p (1 - p)), over the slope of the calibration, and
-    rows weigh p (1 - p).
+    For failures it is 0: their calibration works in that space.
+    """
+    if calibration.link == "logistic":
+        return 0.0
+    return float((_in_raw_space(calibration, rows.outcome) - rows.raw).mean())
+
+
+def _in_raw_space(calibration: Calibration, outcome: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.log1p(outcome) if calibration.link == "log" else outcome
+
+
+def find_errors(calibration: Calibration, rows: Rows, level: float) -> Errors:
+    """Return the errors of rows, a level taken off.
+
+    The level is that of the rows that calibrated, for these rows and for later ones alike: one of the judged rows' own
+    would hide a drift of any size. For failures the errors are the working residuals, (outcome - p) / (p (1 - p)), over
+    the slope of the calibration, and rows weigh p (1 - p).
     """
     raw, outcomes = rows.raw, (rows.outcome, rows.again)
     if calibration.link == "logistic":
@@ -168,13 +183,14 @@ def find_errors(calibration: Calibration, rows: Rows) -> Errors:
         weight = np.maximum(p * (1.0 - p), 1e-9)
         own, again = ((one - p) / (weight * max(calibration.slope, LEAST)) for one in outcomes)
         return Errors(own, again, rows.variance, weight)
-    own, again = ((np.log1p(one) if calibration.link == "log" else one) - raw for one in outcomes)
-    level = own.mean()
+    own, again = (_in_raw_space(calibration, one) - raw for one in outcomes)
     return Errors(own - level, again - level, rows.variance, np.ones(raw.size))
 
 
-def fit_variance_scale(found: Errors) -> VarianceScale:
+def fit_variance_scale(found: Errors, repeated: Errors | None = None) -> VarianceScale:
     """Fit how large errors are by the sums of leaf variances, and which share of their squares is the mean's.
+
+    The share comes from ``repeated``, rows with next outcomes; by default from the same rows.
 
     The power is not negative: where rows of larger variance do not have larger errors, all are alike. Where no next
     outcome is known the share is 1, so that no pair counts as better known than it is.
@@ -190,13 +206,14 @@ def fit_variance_scale(found: Errors) -> VarianceScale:
         slope = float(fitted.coef_[0])
         if np.isfinite(slope) and slope > 0.0:
             power, factor = slope, mean * float(np.exp(fitted.intercept_ - slope * x.mean()))
-    known = ~np.isnan(found.again)
+    twice = found if repeated is None else repeated
+    known = ~np.isnan(twice.again)
     whole = VarianceScale(factor, power, 1.0)
     if not known.any():
         return whole
-    weight = found.weight[known] / whole.of(found.variance[known])
-    own = found.own[known]
-    share = float((own * found.again[known] * weight).sum() / max((own**2 * weight).sum(), LEAST))
+    weight = twice.weight[known] / whole.of(twice.variance[known])
+    own = twice.own[known]
+    share = float((own * twice.again[known] * weight).sum() / max((own**2 * weight).sum(), LEAST))
     return whole._replace(share=min(max(share, 0.0), 1.0))
 
 

@@ -35,12 +35,13 @@ class Workers(NamedTuple):
 
 
 class TrainingResult(NamedTuple):
-    """Result of a run: the training, the registered version, its promotion, and the cluster's resources."""
+    """Result of a run: the training, the version, its promotion, the cluster's resources, and the contest behind it."""
 
     summary: TrainingSummary
     registered: Registered
     promotion: Promotion
     workers: Workers | None = None
+    contest: Contest = Contest()
 
     @property
     def uri(self) -> str:
@@ -48,8 +49,8 @@ class TrainingResult(NamedTuple):
         return self.registered.uri
 
     def warnings(self) -> list[str]:
-        """Return what makes the model worse than it need be, a line each."""
-        return shortages(self.summary.tables())
+        """Return what speaks against the model, a line each: first a simple statistic that is better."""
+        return [line for line in (self.contest.simple,) if line] + shortages(self.summary.tables())
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline train --json`` prints."""
@@ -67,6 +68,7 @@ class TrainingResult(NamedTuple):
             "promoted": self.promotion.moved,
             "promotion": self.promotion.outcome,
             "reason": self.promotion.reason,
+            "more_decisions": None if self.contest.verdict is None else self.contest.verdict.more,
             **({} if self.workers is None else {"workers": self.workers._asdict()}),
         }
 
@@ -95,7 +97,7 @@ def train_and_register(
     summary, workers, telemetry = trained(data, spec, options, progress)
     found = contest(telemetry, spec, summary, options, progress)
     registered = _register(data, spec, summary, workers, options, found)
-    return TrainingResult(summary, registered, registered.promotion, workers)
+    return TrainingResult(summary, registered, registered.promotion, workers, found)
 
 
 class _Trained(NamedTuple):
@@ -137,17 +139,24 @@ def _train_on_cluster(data: Data, spec: Spec, options: TrainingOptions, progress
             made.dataset,
             spec,
             made.read,
+            slices=made.slices.accepted,
             fit=lambda rows: fit_heads_on_cluster(
                 client, rows, spec, seed=options.seed, threads=options.threads, progress=progress
             ),
             serve=lambda first: serve_on_cluster(
-                client, Path(data), spec, first.folder, made.slices, seed=options.seed, progress=progress
+                client,
+                Path(data),
+                spec,
+                [(start, one.folder) for start, one in first],
+                made.slices,
+                seed=options.seed,
+                progress=progress,
             ),
             scratch=options.scratch,
         )
         workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
     summary = write_model(dataset, fitted, spec, options.out, made.read)
-    start = int(summary.window["first_calibrated_slice"])
+    start = int(summary.window["first_stopping_slice"])
     return _Trained(summary, workers, lambda: read_telemetry(data, spec, start=start, until=options.until))
 
 
@@ -178,6 +187,7 @@ def _register(
             params=params,
             data=source,
             plots=save_pictures(summary.heads, Path(pictures)),
+            tags=found.tags(),
             registry=options.registry,
             decide=lambda current: found.decide(current, force=options.promote),
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 from scheduler.errors import RegistryDownError, RegistryError
 from scheduler.model.mlflow_client import connect, registry_call, resolve_uri, sqlite_file
+from training.evaluation.verdict import BETTER, UNTOLD, Verdict
 from training.tracking.mlflow_store import exclusive_registry
 from training.tracking.versions import (
     CANNOT_BE_TOLD,
@@ -19,37 +17,7 @@ from training.tracking.versions import (
     settle_interrupted,
 )
 
-__all__ = ["CHAMPION", "MetricChange", "Promotion", "champion", "champion_if_any", "decide", "promote"]
-
-
-class MetricChange(NamedTuple):
-    """One figure of the same evaluation for the new version and for the champion.
-
-    Attributes
-    ----------
-    metric
-        What was measured, such as ``mean cost``.
-    challenger, champion
-        The figures of the new version and of the champion.
-    lower_is_better
-        Which way is better.
-    """
-
-    metric: str
-    challenger: float
-    champion: float
-    lower_is_better: bool = True
-
-    @property
-    def exists(self) -> bool:
-        """Whether both figures are numbers."""
-        return math.isfinite(self.challenger) and math.isfinite(self.champion)
-
-    @property
-    def better(self) -> bool:
-        """Whether the new version beats the champion; never true of NaN."""
-        gain = self.champion - self.challenger
-        return (gain if self.lower_is_better else -gain) > 0
+__all__ = ["CHAMPION", "Promotion", "champion", "champion_if_any", "decide", "promote"]
 
 
 def champion(name: str, registry: str | None = None) -> str | None:
@@ -71,7 +39,7 @@ def promote(
     name: str,
     version: str,
     *,
-    change: MetricChange | None = None,
+    verdict: Verdict | None = None,
     obstacle: str = "",
     force: bool = False,
     registry: str | None = None,
@@ -82,8 +50,8 @@ def promote(
     ----------
     name, version
         As `track` returned them.
-    change
-        Offline evaluation of this version and of the champion on the same requests.
+    verdict
+        What a comparison of this version with the champion came to.
     obstacle
         Why there is none although there is a champion; becomes part of the reason.
     force
@@ -110,7 +78,7 @@ def promote(
         if current == version:
             promotion = Promotion(KEPT, f"version {version} is the champion already")
         else:
-            promotion = decide(current, change=change, obstacle=obstacle, force=force)
+            promotion = decide(current, verdict=verdict, obstacle=obstacle, force=force)
             set_promotion(client, name, version, promotion, current)
     return promotion
 
@@ -137,7 +105,7 @@ def champion_if_any(name: str, registry: str) -> str | None:
 def decide(
     current: str | None,
     *,
-    change: MetricChange | None = None,
+    verdict: Verdict | None = None,
     obstacle: str = "",
     force: bool = False,
 ) -> Promotion:
@@ -145,21 +113,16 @@ def decide(
 
     Parameters
     ----------
-    change, obstacle, force
+    verdict, obstacle, force
         As for `promote`.
     """
     if current is None:
         return Promotion(MOVED, "there was no champion")
-    figures = _figures(change) if change is not None else obstacle or "no comparison was made"
+    figures = verdict.reason if verdict is not None else obstacle or "no comparison was made"
     if force:
         return Promotion(MOVED, f"promotion was asked for; version {current} was champion; {figures}")
-    if change is None or not change.exists:
+    if verdict is None or verdict.outcome == UNTOLD:
         return Promotion(CANNOT_BE_TOLD, f"{figures}; use --promote")
-    if change.better:
+    if verdict.outcome == BETTER:
         return Promotion(MOVED, f"better than version {current}: {figures}")
     return Promotion(KEPT, f"not better than version {current}: {figures}")
-
-
-def _figures(change: MetricChange) -> str:
-    way = "lower" if change.lower_is_better else "higher"
-    return f"{change.metric} {change.challenger:.6g} against {change.champion:.6g}, {way} is better"

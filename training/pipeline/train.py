@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,14 +14,14 @@ from scheduler.model.manifest import Calibration
 from scheduler.model.model import Model
 from scheduler.spec import Head, Spec
 from training.artifacts.write import content_version, write_artifact
-from training.evaluation.on_policy import serve_on_policy
-from training.features.dataset import Dataset, build_dataset, joined
+from training.evaluation.on_policy import blocks, serve_on_policy
+from training.features.dataset import Dataset, build_dataset, joined, without_slices
 from training.heads.calibration import calibrate, calibrate_quantile
 from training.heads.fit import FittedHead, fit_heads
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
-from training.heads.uncertainty import Rows, find_errors, fit_variance_scale, uncertainty_metrics
+from training.heads.uncertainty import Rows, error_level, find_errors, fit_variance_scale, uncertainty_metrics
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry
 
@@ -59,43 +59,54 @@ def train_model(
         dataset,
         spec,
         read,
+        slices=np.unique(telemetry.slice),
         fit=lambda rows: fit_heads(rows, spec, seed=seed, threads=threads, progress=progress),
-        serve=lambda first: serve_on_policy(telemetry, spec, first.model, seed=seed, progress=progress),
+        serve=lambda first: serve_on_policy(
+            telemetry, spec, [(start, one.model) for start, one in first], seed=seed, progress=progress
+        ),
     )
     return write_model(dataset, fitted, spec, out, read)
 
 
-def fit_rehearsed(
+def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster or here
     dataset: Dataset,
     spec: Spec,
     read: TrainingWindow,
     *,
+    slices: NDArray[np.int32],
     fit: Callable[[Dataset], dict[str, FittedHead]],
-    serve: Callable[[TrainingSummary], Dataset],
+    serve: Callable[[Sequence[tuple[int, TrainingSummary]]], Dataset],
     scratch: Path | None = None,
 ) -> tuple[Dataset, dict[str, FittedHead]]:
-    """Fit all heads; if the spec has a rehearsal, fit again with what the first model saw in service.
+    """Fit all heads; if the spec has a rehearsal, also on what first models saw in service.
+
+    The first models serve in turn, each slices that it was not fitted on; see `training.evaluation.on_policy.blocks`.
 
     Parameters
     ----------
     read
         As for `write_model`.
+    slices
+        All slices of the data, each once, in order.
     fit, serve
-        Function that fits heads on rows; function that lets a model serve and returns what it saw.
+        Function that fits heads on rows; function that lets models serve, each from a slice on, and returns what they
+        saw.
     scratch
-        Folder for the first model's artifact meanwhile; by default the system's temporary folder.
+        Folder for the first models' artifacts meanwhile; by default the system's temporary folder.
 
     Returns
     -------
     tuple
         The rows that were fitted last, and the heads.
     """
-    fitted = fit(dataset)
     if spec.training.rehearse > 0.0:
         with TemporaryDirectory(dir=scratch) as folder:
-            dataset = joined(dataset, serve(write_model(dataset, fitted, spec, Path(folder), read)))
-        fitted = fit(dataset)
-    return dataset, fitted
+            first = []
+            for block in blocks(slices, spec):
+                rows = without_slices(dataset, block.held_out)
+                first.append((block.start, write_model(rows, fit(rows), spec, Path(folder), read)))
+            dataset = joined(dataset, serve(first))
+    return dataset, fit(dataset)
 
 
 def read_window(telemetry: Telemetry) -> TrainingWindow:
@@ -133,7 +144,9 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
         calibration = calibrate(meant.link, rows.raw, rows.outcome)
     else:
         calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
-    scale = fit_variance_scale(find_errors(calibration, rows))
+    level = error_level(calibration, rows)
+    repeated = None if head.repeated is None else find_errors(calibration, head.repeated, level)
+    scale = fit_variance_scale(find_errors(calibration, rows, level), repeated)
     predicted, outcome = _values(calibration, head.judge), head.judge.outcome
     metrics = (
         head_metrics(meant.link, predicted, outcome)
@@ -142,7 +155,7 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
     )
     return HeadSummary(
         calibration=scale.into(calibration),
-        metrics=metrics | uncertainty_metrics(meant.link, scale, find_errors(calibration, head.judge)),
+        metrics=metrics | uncertainty_metrics(meant.link, scale, find_errors(calibration, head.judge, level)),
         reliability=reliability(predicted, outcome),
         importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
         n_rows=head.n_rows,
@@ -157,7 +170,8 @@ def _values(calibration: Calibration, rows: Rows) -> NDArray[np.float64]:
 def _fitted_window(dataset: Dataset) -> TrainingWindow:
     return {
         "first_fitted_slice": int(dataset.slices[0]),
-        "first_calibrated_slice": int(dataset.slices[dataset.split]),
+        "first_stopping_slice": int(dataset.slices[dataset.split]),
+        "first_calibrated_slice": int(dataset.slices[dataset.calibrate]),
         "first_judged_slice": int(dataset.slices[dataset.judge]),
     }
 

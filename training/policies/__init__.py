@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from scheduler.errors import InputError
 from scheduler.model.model import Model
+from training.policies.key_average import KeyAverage
 from training.policies.learned import Learned
 from training.policies.linucb import LinUCB
 from training.policies.low_rank import LowRank
@@ -18,6 +19,8 @@ from training.policies.vowpal_wabbit import VowpalWabbit
 
 __all__ = [
     "BASELINES",
+    "SIMPLE",
+    "KeyAverage",
     "Learned",
     "LinUCB",
     "LowRank",
@@ -43,6 +46,7 @@ BASELINES: dict[str, Callable[[Setting], Policy]] = {
     "node_average": NodeAverage,
     "pair_average": PairAverage,
     "pair_last": PairLast,
+    "key_average": KeyAverage,
     "nearest": Nearest,
     "same_carrier": SameCarrier,
     "thompson_node": ThompsonNode,
@@ -52,6 +56,9 @@ BASELINES: dict[str, Callable[[Setting], Policy]] = {
     "vowpal_wabbit": VowpalWabbit,
 }
 """What makes each baseline. Vowpal Wabbit takes a second for 2,000 decisions, the others for 100,000 or more."""
+
+SIMPLE = ("node_average", "pair_average", "pair_last", "key_average")
+"""Baselines that a few lines of anybody's make: a model that does not beat them is not worth its trouble."""
 
 
 def baselines(setting: Setting, without: Collection[str] = ()) -> dict[str, Policy]:

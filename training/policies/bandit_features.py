@@ -57,6 +57,8 @@ class Inputs:
         outcomes and their (n, n_features) features
             In order of arrival, without the first block, which meets empty averages.
         """
+        seconds = self._setting.spec.telemetry.slice.seconds
+        self.levels.set_spacing(telemetry, seconds)
         seen = seen_before(telemetry)
         rng = np.random.default_rng(self._setting.seed)
         shown = rng.random(len(seen)) < SHOWN
@@ -68,6 +70,7 @@ class Inputs:
                 yield part, self.features(part.client, part.node[:, None])[:, 0]
             self.levels.learn(seen.take(start + np.flatnonzero(shown[block])))
         self.levels = Levels.empty(self._setting)
+        self.levels.set_spacing(telemetry, seconds)
         self.levels.learn(seen)
 
     def features(self, client: NDArray[np.int32], node: NDArray[np.int32]) -> NDArray[np.float64]:

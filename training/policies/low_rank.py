@@ -12,6 +12,7 @@ from scheduler.history.kernels.latent_factors import part, update
 from scheduler.history.store import new_latent_factors
 from scheduler.runtime.jit import kernel
 from scheduler.spec import COST, LatentFactors
+from training.policies.moving_averages import slice_spacing
 from training.policies.protocol import Question, Seen, Setting, least, seen_before
 from training.telemetry import Telemetry
 
@@ -32,20 +33,24 @@ class LowRank:
 
     def __init__(self, setting: Setting) -> None:
         n_clients, n_nodes = len(setting.clients), len(setting.nodes)
-        slice_s = setting.spec.telemetry.slice.seconds
-        model = LatentFactors(
-            value=COST,
-            half_life=f"{HALF_LIFE * slice_s:f}s",
-            memory=f"{MEMORY * slice_s:f}s",
-            capacity=n_clients + n_nodes,
-        )
-        self._factors = new_latent_factors([model])
+        self._seconds, self._capacity = setting.spec.telemetry.slice.seconds, n_clients + n_nodes
+        self._factors = self._empty(self._seconds)
         keys = id_keys(np.arange(n_clients + n_nodes))
         self._client, self._node = keys[:n_clients], keys[n_clients:]
 
     def warm(self, telemetry: Telemetry) -> None:
         """Learn from all telemetry."""
+        self._factors = self._empty(slice_spacing(telemetry, self._seconds))
         self.learn(seen_before(telemetry))
+
+    def _empty(self, slice_s: float) -> LatentFactorArrays:
+        model = LatentFactors(
+            value=COST,
+            half_life=f"{HALF_LIFE * slice_s:f}s",
+            memory=f"{MEMORY * slice_s:f}s",
+            capacity=self._capacity,
+        )
+        return new_latent_factors([model])
 
     def pick(self, question: Question) -> NDArray[np.intp]:
         """Return the columns of the least expected costs."""

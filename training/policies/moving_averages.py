@@ -24,6 +24,18 @@ HALF_LIFE = 12.0
 clearly better."""
 
 
+def slice_spacing(telemetry: Telemetry, seconds: float) -> float:
+    """Return the seconds from one slice of telemetry to the next, in the median; ``seconds`` where there is one slice.
+
+    It comes from the rows' times, so a spec that is wrong about the length of a slice does not harm a baseline.
+    """
+    numbers, at = np.unique(telemetry.slice, return_inverse=True)
+    first = np.full(len(numbers), np.inf)
+    np.minimum.at(first, at, telemetry.time)
+    spacing = float(np.median(np.diff(first))) if len(numbers) > 1 else seconds
+    return spacing if spacing > 0.0 else seconds
+
+
 class Averages:
     """Exponentially moving averages of a number under integer keys.
 
@@ -48,8 +60,12 @@ class Averages:
     def __init__(self, n: int, half_life: float) -> None:
         self.mean = np.zeros(n)
         self.weight = np.zeros(n)
-        self._rate = np.inf if half_life == 0.0 else 1.0 / half_life
         self._last = np.zeros(n)
+        self.set_half_life(half_life)
+
+    def set_half_life(self, half_life: float) -> None:
+        """Let weights fade by half in so many seconds from now on."""
+        self._rate = np.inf if half_life == 0.0 else 1.0 / half_life
 
     def make_room(self, n: int) -> None:
         """Let keys be 0 to n - 1, and -1 one that nothing is ever known of."""
@@ -136,6 +152,12 @@ class Levels(NamedTuple):
             (averages,) * pair + (lasts,) * last,
         )
 
+    def set_spacing(self, telemetry: Telemetry, seconds: float) -> None:
+        """Take the half-life from the time between the slices of telemetry; see `slice_spacing`."""
+        half_life = HALF_LIFE * slice_spacing(telemetry, seconds)
+        for level in (self.overall, self.client, self.node, self.pair):
+            level.set_half_life(half_life)
+
     def learn(self, seen: Seen) -> None:
         """Take outcomes in order of arrival."""
         cost, time = np.sqrt(seen.cost, dtype=np.float64), seen.arrival
@@ -170,6 +192,7 @@ class NodeAverage:
 
     def __init__(self, setting: Setting) -> None:
         self.levels = self.empty(setting)
+        self._seconds = setting.spec.telemetry.slice.seconds
 
     @staticmethod
     def empty(setting: Setting) -> Levels:
@@ -178,6 +201,7 @@ class NodeAverage:
 
     def warm(self, telemetry: Telemetry) -> None:
         """Learn from all telemetry."""
+        self.levels.set_spacing(telemetry, self._seconds)
         self.learn(seen_before(telemetry))
 
     def pick(self, question: Question) -> NDArray[np.intp]:

@@ -35,6 +35,7 @@ class ThompsonNode:
 
     def __init__(self, setting: Setting, *, prior: float = 1.0, width: float = 0.05) -> None:
         self.levels = self.empty(setting)
+        self._seconds = setting.spec.telemetry.slice.seconds
         self._prior, self._width = prior, width
         self._error = Averages(1, np.inf)
         self._rng = np.random.default_rng(setting.seed)
@@ -46,6 +47,7 @@ class ThompsonNode:
 
     def warm(self, telemetry: Telemetry) -> None:
         """Learn from all telemetry."""
+        self.levels.set_spacing(telemetry, self._seconds)
         seen = seen_before(telemetry)
         for block in blocks(len(seen)):
             self.learn(seen.take(block))

@@ -16,7 +16,7 @@ from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.data import Data
 from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
 from training.telemetry.files.scan import NUMBER_OF_FILE
-from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, Facts, any_of, derive, reasons, rules
+from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, PROPENSITY, Facts, any_of, derive, reasons, rules
 from training.telemetry.source import clients_of, nodes_of, open_data
 from training.telemetry.tables import categories, naming
 from training.telemetry.telemetry import Columns, Entities, Telemetry
@@ -203,6 +203,8 @@ def _accepted(survey: _Survey) -> pl.DataFrame:
     wanted = [pl.col(key) for key in [*keys, "@ok"]]
     wanted += [pl.col(OUTCOME + name).fill_null(float("nan")) for name in spec.outcomes]
     wanted += [_cost(spec).alias(OUTCOME + COST)]
+    if spec.telemetry.propensity is not None:
+        wanted.append(pl.col(PROPENSITY).fill_null(float("nan")))
     for name, column in _own_columns(spec).items():
         if column.type == "category":
             wanted.append(pl.col(name).alias(_CATEGORY + name))
@@ -294,6 +296,7 @@ def _arrays(
         nodes=nodes,
         rejected=rejected,
         n_read=survey.n_rows,
+        propensity=None if spec.telemetry.propensity is None else take(PROPENSITY),
     )
 
 

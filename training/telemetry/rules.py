@@ -17,6 +17,7 @@ from training.telemetry.files.kinds import seconds, slice_column
 from training.telemetry.units import FACTOR
 
 OUTCOME, COLUMN = "@outcome ", "@column "
+PROPENSITY = "@propensity"
 
 MAX_SLICE = 2**31 - 1
 
@@ -43,6 +44,8 @@ def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame
         _positions(roles.node, facts.nodes).alias("@node"),
         (pl.lit(value=True) if roles.ok is None else pl.col(roles.ok).cast(pl.Boolean)).alias("@ok"),
     ]
+    if roles.propensity is not None:
+        columns.append(pl.col(roles.propensity).cast(pl.Float64).alias(PROPENSITY))
     if roles.time is not None:
         columns.append(seconds(roles.time, schema[roles.time]).alias("@time"))
     columns += [pl.col(name).cast(pl.Float32).alias(OUTCOME + name) for name in spec.outcomes]
@@ -138,6 +141,11 @@ def _arrival_before_decision(facts: Facts) -> pl.Expr | None:
     return pl.coalesce(columns) < 0 if columns else None
 
 
+def _impossible_propensity(facts: Facts) -> pl.Expr | None:
+    given = pl.col(PROPENSITY)
+    return None if facts.spec.telemetry.propensity is None else ~((given > 0.0) & (given <= 1.0))
+
+
 def _not_finite(name: str, _: Outcome | Column) -> pl.Expr:
     return ~pl.col(name).is_finite()
 
@@ -166,6 +174,7 @@ _ROW_RULES: dict[str, Callable[[Facts], pl.Expr | None]] = {
     "ok: null": _null_ok,
     "cost: ok without the outcome": _ok_without_cost,
     "arrival: before the decision": _arrival_before_decision,
+    "propensity: not above 0 and at most 1": _impossible_propensity,
 }
 
 _NUMBER_RULES: dict[str, Callable[[str, Outcome | Column], pl.Expr | None]] = {

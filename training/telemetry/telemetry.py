@@ -94,6 +94,9 @@ class Telemetry:
         left out.
     n_read
         How many rows were looked at; ``len`` of the telemetry is how many were accepted.
+    propensity
+        (n,) float64 probabilities with which the logging scheduler drew the nodes, NaN where unknown; None without the
+        column.
     cold_shares
         Shares of nodes and clients that were left out on purpose, as a manifest's window names them.
     """
@@ -111,6 +114,7 @@ class Telemetry:
     nodes: Entities
     rejected: dict[str, int]
     n_read: int
+    propensity: NDArray[np.float64] | None = None
     cold_shares: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -127,4 +131,5 @@ class Telemetry:
             outcomes={name: values[rows] for name, values in self.outcomes.items()},
             request={name: at_rows(c, rows) for name, c in self.request.items()},
             node_state={name: at_rows(c, rows) for name, c in self.node_state.items()},
+            propensity=None if self.propensity is None else self.propensity[rows],
         )

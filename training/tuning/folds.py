@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scheduler.errors import DataError
+from training.features.split import FEWEST
 from training.telemetry import Telemetry
 
 JUDGED = 0.3
@@ -33,7 +34,7 @@ def time_folds(telemetry: Telemetry, n: int) -> list[Fold]:
     present = np.unique(telemetry.slice)
     width = max(1, int(JUDGED * present.size / n))
     first = present.size - n * width
-    if first < max(4, 2 * width):  # what a split needs; see `training.features.dataset.split_slices`
-        raise DataError(f"tuning: expected at least {n + 4} slices for {n} folds, found {present.size}")
+    if first < max(FEWEST, 2 * width):
+        raise DataError(f"tuning: expected at least {n + FEWEST} slices for {n} folds, found {present.size}")
     ends = [*present[first::width].tolist(), int(present[-1]) + 1]  # the last may be the largest 32-bit number
     return [Fold(k, ends[k], ends[k + 1]) for k in range(n)]

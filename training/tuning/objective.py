@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,16 +12,18 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from scheduler.spec import Spec
+from scheduler.spec import Head, Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import RequestBatch, measured_requests
-from training.evaluation.metrics import LEARNED, RANDOM
+from training.evaluation.metrics import LEARNED, RANDOM, SATURATED, Score
+from training.evaluation.on_policy import serve_on_policy
+from training.evaluation.results import saturated
 from training.features.dataset import Dataset, build_dataset
 from training.heads.fit import FittedHead, fit_heads
-from training.heads.metrics import log_loss, log_odds, squared_error
-from training.pipeline.champion import CONTEST, CONTEST_CANDIDATES
-from training.pipeline.train import read_window, write_model
-from training.policies import Learned, Policy, Random, Setting
+from training.heads.metrics import constant_loss, head_loss
+from training.pipeline.champion import CONTEST
+from training.pipeline.train import fit_rehearsed, read_window, write_model
+from training.policies import BASELINES, SIMPLE, Learned, Policy, Random, Setting
 from training.telemetry import Telemetry
 from training.telemetry.history_size import shortages
 from training.tuning.folds import Fold
@@ -32,8 +34,8 @@ CACHE_BYTES = 1 << 30
 """Replayed feature rows cached for further trials: 60 MB a fold and `reveal` on the measured sets. Of the
 folds' batches as much; what is more is drawn anew in every trial, which gives the same."""
 
-LEAST_RATE, LEAST_VARIANCE = 1e-9, 1e-300
-"""Where all judged outcomes are alike, the best constant has no loss; these keep it above 0, so that shares exist."""
+LEAST_VARIANCE = 1e-300
+"""Where all judged outcomes are alike, the best constant has no loss; this keeps it above 0, so that shares exist."""
 
 
 class Judge:
@@ -57,18 +59,46 @@ class Judge:
 
     def score(self, fold: Fold, spec: Spec) -> float:
         """Train with a spec's settings on a fold's past and return the objective on its slices."""
-        dataset = self._dataset(fold, spec)
-        fitted = fit_heads(dataset, spec, seed=self._seed, threads=self._threads)
+        past = self._past(fold)
+        split = self._split(fold, spec, past)
+        dataset, fitted = fit_rehearsed(
+            self._dataset(fold, split, past),
+            split,
+            read_window(past),
+            slices=np.unique(past.slice),
+            fit=lambda rows: fit_heads(rows, split, seed=self._seed, threads=self._threads),
+            serve=lambda first: serve_on_policy(
+                past, split, [(start, one.model) for start, one in first], seed=self._seed
+            ),
+        )
         return prediction_loss(fitted, spec) if self._objective == "loss" else self._gap(fold, spec, dataset, fitted)
 
-    def _dataset(self, fold: Fold, spec: Spec) -> Dataset:
+    def saturated(self, folds: Sequence[Fold]) -> str:
+        """Return that simple averages leave nothing to win on the folds, in words; empty where they do leave some."""
+        if self._objective == "loss":
+            return ""
+        found = [self._simple(fold) for fold in folds]
+        best = max(SIMPLE, key=lambda name: sum(scores[name].gap_closed for scores in found))
+        closed = float(np.mean([scores[best].gap_closed for scores in found]))
+        return saturated(best, closed) if closed >= SATURATED else ""
+
+    def _simple(self, fold: Fold) -> dict[str, Score]:
+        until = self._telemetry_before(fold.stop)
+        before, n_slices = split_telemetry(until, fold.start)
+        setting = Setting(self._spec, until.clients, until.nodes, self._seed)
+        policies: dict[str, Policy] = {RANDOM: Random(setting), **{name: BASELINES[name](setting) for name in SIMPLE}}
+        return evaluate(self._fold_batches(fold, until, n_slices), policies, self._spec, before).policies
+
+    def _past(self, fold: Fold) -> Telemetry:
+        return self._telemetry_before(fold.stop if self._objective == "loss" else fold.start)
+
+    def _dataset(self, fold: Fold, spec: Spec, past: Telemetry) -> Dataset:
         """Return the replayed rows of a fold, which of all settings only ``reveal`` changes."""
         key = fold.number, spec.training.reveal
         if key in self._datasets:
             self._datasets.move_to_end(key)
             return self._datasets[key]
-        past = self._telemetry_before(fold.stop if self._objective == "loss" else fold.start)
-        dataset = build_dataset(past, self._split(fold, spec, past), seed=self._seed)
+        dataset = build_dataset(past, spec, seed=self._seed)
         self.replays += 1
         if dataset.memory is not None:
             self.warnings = shortages(dataset.memory.tables) or self.warnings
@@ -78,12 +108,18 @@ class Judge:
         return dataset
 
     def _split(self, fold: Fold, spec: Spec, past: Telemetry) -> Spec:
-        """Where predictions are judged, let the rows that only judge be the fold's slices."""
+        """Where predictions are judged, let the rows that only judge be the fold's slices.
+
+        As many slices are fitted and served in a rehearsal as in training.
+        """
         if self._objective != "loss":
             return spec
         present = np.unique(past.slice)
         share = 2.0 * float((present >= fold.start).sum()) / present.size
-        return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, validation=share))
+        training = spec.training
+        rehearse = min(1.0, training.rehearse + share - training.validation) if training.rehearse else 0.0
+        split = msgspec.structs.replace(training, validation=share, rehearse=rehearse)
+        return msgspec.structs.replace(spec, training=split)
 
     def _telemetry_before(self, end: int) -> Telemetry:
         return self._telemetry.where(self._telemetry.slice < end)
@@ -106,7 +142,12 @@ class Judge:
             return self._batches[fold.number]
         requests = min(self._spec.evaluation.requests, max(1, CONTEST // (n_slices * len(until.clients))))
         batches = measured_requests(
-            until, self._spec, start=fold.start, requests=requests, candidates=CONTEST_CANDIDATES, seed=self._seed
+            until,
+            self._spec,
+            start=fold.start,
+            requests=requests,
+            candidates=self._spec.evaluation.candidates,
+            seed=self._seed,
         )
         cached: list[RequestBatch] = []
         size = sum(one.nbytes for others in self._batches.values() for one in others)
@@ -122,16 +163,13 @@ class Judge:
 def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
     """Return the mean over the heads of their loss on the judged rows, as a share of the best constant's.
 
-    The loss is the log loss of a head with the link ``logistic`` and the squared error of the fitted target for other
-    heads. 1 is no knowledge, 0 a perfect prediction.
+    Each head is judged by the loss that it is fitted by: the pinball loss of a head with a quantile, the log loss with
+    the link ``logistic``, else the squared error of the fitted target. 1 is no knowledge, 0 a perfect prediction.
     """
-    return float(np.mean([_relative_loss(spec.heads[name].link, head) for name, head in fitted.items()]))
+    return float(np.mean([_relative_loss(spec.heads[name], head) for name, head in fitted.items()]))
 
 
-def _relative_loss(link: str, head: FittedHead) -> float:
+def _relative_loss(meant: Head, head: FittedHead) -> float:
     raw, outcome = head.judge.raw, head.judge.outcome
-    if link == "logistic":
-        rate = np.clip(outcome.mean(keepdims=True), LEAST_RATE, 1.0 - LEAST_RATE)
-        return log_loss(raw, outcome) / log_loss(log_odds(rate), rate)
-    target = np.log1p(outcome) if link == "log" else outcome
-    return squared_error(raw, target) / max(squared_error(target.mean(keepdims=True), target), LEAST_VARIANCE)
+    target = np.log1p(outcome) if meant.link == "log" else outcome
+    return head_loss(meant, raw, target) / max(constant_loss(meant, target), LEAST_VARIANCE)

@@ -15,6 +15,7 @@ import msgspec
 
 from scheduler.errors import DataError, InputError
 from scheduler.spec import Spec, parse_spec
+from training.features.split import split_slices
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.progress import ProgressCallback, silent
 from training.specs.edit import with_training
@@ -124,11 +125,12 @@ class TuningResult(NamedTuple):
     objective, n_trials, n_pruned, n_resumed
         The objective; the numbers of finished trials, of pruned ones among them, and of those from earlier calls.
     first, best
-        The spec's own settings, and the best ones.
+        The spec's own settings, and the best ones; None where simple averages leave nothing to win, so that no settings
+        are better than others.
     spec
-        The spec with the best settings.
+        The spec with the best settings, or as it was.
     out
-        Where it was written.
+        Where it was written, if there are best settings.
     replays
         How many times features were replayed.
     warnings
@@ -142,7 +144,7 @@ class TuningResult(NamedTuple):
     n_pruned: int
     n_resumed: int
     first: TrialResult
-    best: TrialResult
+    best: TrialResult | None
     spec: Spec
     out: Path
     replays: int
@@ -151,7 +153,7 @@ class TuningResult(NamedTuple):
     @property
     def gain(self) -> Gain:
         """By how much the best settings were above the spec's own, fold by fold, and how sure that is."""
-        return Gain.of(self.first.folds, self.best.folds)
+        return Gain.of(self.first.folds, (self.best or self.first).folds)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline tune --json`` prints."""
@@ -163,15 +165,17 @@ class TuningResult(NamedTuple):
             "pruned": self.n_pruned,
             "resumed": self.n_resumed,
             "first": self.first._asdict(),
-            "best": self.best._asdict(),
+            "best": None if self.best is None else self.best._asdict(),
             "gain": {name: None if math.isnan(value) else value for name, value in self.gain._asdict().items()},
-            "spec": str(self.out),
+            "spec": None if self.best is None else str(self.out),
             "warnings": list(self.warnings),
         }
 
 
 def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallback = silent) -> TuningResult:
     """Search for the settings that do best on time-ordered folds, and write them as a spec.
+
+    The last slices, those that only judge a training on the same data, are left for the comparison with the champion.
 
     The same call continues where an earlier one ended or was killed. What is tried depends only on the seed and the
     finished trials, so an interrupted search tries the same as an uninterrupted one.
@@ -191,10 +195,12 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
     space = search_space(spec, options.only)
     until = spec.evaluation.start if options.until is None else options.until
     telemetry = read_telemetry(data, spec, until=until, progress=lambda done, of: progress("read", done, of))
+    held = split_slices(telemetry.slice, spec).judge
+    telemetry = telemetry.where(telemetry.slice < held)
     folds = time_folds(telemetry, options.folds)
     judge = Judge(telemetry, spec, options.objective, seed=options.seed, threads=options.threads)
     digest = data_id(data)
-    identity = [spec, digest, until, options.folds, options.objective, options.only, options.seed]
+    identity = [spec, digest, until, held, options.folds, options.objective, options.only, options.seed]
     name = f"{spec.name}-{hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:12]}"
     with _study(name, options) as study:
         tags = {"study": name, "objective": options.objective, "data_digest": digest}
@@ -206,10 +212,13 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
             progress("trials", done, options.trials)
             _try_one(search, done, progress)
         progress("trials", options.trials, options.trials)
-        result = _result(search, resumed)
+        result = _result(search, resumed, held)
+    if result.best is None:
+        runs.close({}, {"first": result.first.value})
+        return result
     runs.close(result.best.params, {"best": result.best.value, "first": result.first.value})
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(_text(result, options.text), encoding="utf-8")
+    options.out.write_text(_text(result, result.best, options.text), encoding="utf-8")
     return result
 
 
@@ -322,11 +331,13 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _result(search: _Search, resumed: int) -> TuningResult:
+def _result(search: _Search, resumed: int, held: int) -> TuningResult:
     from optuna.trial import TrialState
 
     finished = _finished(search.study)
-    best, first = search.study.best_trial, finished[0]
+    saturated = search.judge.saturated(search.folds)
+    best, first = _outcome(search.study.best_trial), finished[0]
+    warnings = [f"{saturated}; no settings are called best"] if saturated else []
     return TuningResult(
         study=search.study.study_name,
         run_id=search.runs.parent,
@@ -335,11 +346,11 @@ def _result(search: _Search, resumed: int) -> TuningResult:
         n_pruned=sum(trial.state == TrialState.PRUNED for trial in finished),
         n_resumed=resumed,
         first=_outcome(first),
-        best=_outcome(best),
-        spec=_said(with_values(search.spec, best.params), search, best),
+        best=None if saturated else best,
+        spec=search.spec if saturated else _said(with_values(search.spec, best.params), search, best, held),
         out=search.options.out,
         replays=search.judge.replays,
-        warnings=tuple(search.judge.warnings),
+        warnings=(*warnings, *search.judge.warnings),
     )
 
 
@@ -348,30 +359,30 @@ def _outcome(trial: FrozenTrial) -> TrialResult:
     return TrialResult(trial.number, _mean(list(folds)), folds, dict(trial.params))
 
 
-def _said(spec: Spec, search: _Search, best: FrozenTrial) -> Spec:
-    """Return the tuned spec with a note on what it was tuned on, which goes with the model to its report."""
+def _said(spec: Spec, search: _Search, best: TrialResult, held: int) -> Spec:
+    """Return the tuned spec with a note on what it was tuned on, and with the first slice that tuning has not seen."""
     folds = search.folds
     slices = f"slices {folds[0].start} to {folds[-1].stop - 1}"
-    value = _outcome(best).value
-    note = f"best of {len(_finished(search.study))} trials by {search.options.objective} ({value:.4f}) on {slices}"
+    note = f"best of {len(_finished(search.study))} trials by {search.options.objective} ({best.value:.4f}) on {slices}"
     tuned = f"{note} in {len(folds)} folds, study {search.study.study_name}"
-    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, tuned=tuned))
+    return msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, tuned=tuned, tuned_until=held))
 
 
-def _text(result: TuningResult, text: str | None) -> str:
+def _text(result: TuningResult, best: TrialResult, text: str | None) -> str:
     """Return the tuned spec as text: that of the spec with other settings, comments and all, where it is known."""
     training = result.spec.training
     settings = {"reveal": training.reveal, "rounds": training.rounds, "tuned": training.tuned}
+    settings["tuned_until"] = training.tuned_until or 0
     if text is not None:
-        made = with_training(text, {**settings, "lightgbm": training.lightgbm}, _comment(result).splitlines())
+        made = with_training(text, {**settings, "lightgbm": training.lightgbm}, _comment(result, best).splitlines())
         if parse_spec(made) == result.spec:
             return made
-    return spec_to_toml(result.spec, _comment(result))
+    return spec_to_toml(result.spec, _comment(result, best))
 
 
-def _comment(result: TuningResult) -> str:
+def _comment(result: TuningResult, best: TrialResult) -> str:
     """Return the comment at the head of the tuned spec: its origin, and how sure it is to be better."""
-    best, first = result.best, result.first
+    first = result.first
     return (
         f"Tuned: {result.objective} {best.value:.4f} on the folds, where the settings it came from had "
         f"{first.value:.4f}.\nThe best of {result.n_trials} trials of study {result.study}, so it flatters itself a "

@@ -13,6 +13,7 @@ from scheduler.model.artifact import check_files, read_artifact
 from scheduler.model.manifest import Calibration
 from scheduler.model.model import Model
 from tests.artifacts import CALIBRATION, VOCABULARY, boosters, rows, spec, write_tiny
+from training.artifacts import onnx_export
 from training.artifacts.write import content_version
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
@@ -131,6 +132,22 @@ def test_a_folder_that_appears_while_writing_is_kept(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="expected no such folder"):
         write_tiny(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_export_that_onnx_runtime_scores_otherwise_is_refused(tmp_path, monkeypatch):
+    real = onnx_export.to_onnx
+
+    def wrong(trees):
+        other = trees.leaf_value.copy()
+        other[trees.leaf_start[1]] += 0.01
+        return real(trees._replace(leaf_value=other))
+
+    monkeypatch.setattr(onnx_export, "to_onnx", wrong)
+    with pytest.raises(
+        ArtifactError, match=r"^head \w+: expected ONNX Runtime to give LightGBM's score of golden row "
+    ):
+        write_tiny(tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("part", ["boosters", "trees", "calibration"])

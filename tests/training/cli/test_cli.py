@@ -19,7 +19,7 @@ from training.telemetry.history_size import auto_capacity
 
 COMMANDS = ["init", "check", "train", "tune", "evaluate", "report", "demo"]
 FIGURES = ["mean", "median", "p95", "mean_log", "fail", "gap_closed", "gap_closed_log", "regret", "regret_log"]
-POLICIES = {*BASELINES, "learned", "oracle"}
+POLICIES = {*BASELINES, "greedy_lightgbm", "learned", "oracle"}
 
 
 @pytest.fixture
@@ -199,7 +199,9 @@ def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
     reported = fogline(capfd, "report", *judge, "--out", page, "--json")
     assert (evaluated.code, evaluated.err, reported.code, reported.err) == (0, "", 0, "")
     found = evaluated.json
-    assert list(found) == ["data", "spec", "model", "n", "policies", "tables", "warnings"]
+    conditions = ["candidates", "requests", "seed", "versions", "command"]
+    rest = ["policies", "tables", "chosen", "agreeing", "saturated", "warnings"]
+    assert list(found) == ["data", "spec", "model", "n", *conditions, *rest]
     assert found["policies"].keys() == POLICIES
     assert all(list(row) == FIGURES for row in found["policies"].values())
     assert found["n"] > 500

@@ -52,7 +52,7 @@ def both(client, data, spec, monkeypatch, **options):
 def assert_same(made, expected):
     assert made.features.names == expected.features.names
     assert made.vocabulary == expected.vocabulary
-    assert (made.split, made.judge) == (expected.split, expected.judge)
+    assert (made.split, made.calibrate, made.judge) == (expected.split, expected.calibrate, expected.judge)
     np.testing.assert_array_equal(made.slices, expected.slices)
     np.testing.assert_array_equal(made.x, expected.x)
     pairs = [(made.targets, expected.targets), (made.outcomes, expected.outcomes)]

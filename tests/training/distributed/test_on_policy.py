@@ -44,8 +44,8 @@ def both(client, trained, **options):
     rows = read_telemetry(data, spec, until=UNTIL)
     middles = slice_middles(data, spec, start=None, until=UNTIL)
     slices = under_test.Slices(slice_counts(data, spec, UNTIL), UNTIL, middles, np.unique(rows.slice))
-    made = serve_on_cluster(client, data, spec, trained.artifact, slices, seed=3, **options)
-    return made, serve_on_policy(rows, spec, Model.load(trained.artifact), seed=3)
+    made = serve_on_cluster(client, data, spec, [(0, trained.artifact)], slices, seed=3, **options)
+    return made, serve_on_policy(rows, spec, [(0, Model.load(trained.artifact))], seed=3)
 
 
 @pytest.mark.parametrize("range_rows", [2_000_000, 3_000])

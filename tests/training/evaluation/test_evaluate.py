@@ -124,9 +124,22 @@ def test_a_gap_that_does_not_exist_is_null_in_json():
 
 def test_json_has_exactly_these_keys():
     printed = json.loads(json.dumps(compare(BY_HAND, random=0).to_json()))
-    assert list(printed) == ["data", "spec", "model", "n", "policies"]
+    assert list(printed) == ["data", "spec", "model", "n", "policies", "agreeing", "saturated", "warnings"]
     assert list(printed["policies"]) == ["random", "oracle"]
     assert all(tuple(figures) == FIGURES for figures in printed["policies"].values())
+
+
+def test_nothing_to_win_is_said():
+    close, far = ([one_batch(3600.0, [[1000.0, cost, 10.0]])] for cost in (19.0, 21.0))
+    won, open_ = (compare(batches, random=0, other=1) for batches in (close, far))
+    assert (won.to_json()["saturated"], open_.to_json()["saturated"]) == (True, False)
+    (line,) = won.warnings()
+    assert line.startswith("saturated: other closes 0.991 of the gap, so there is nothing left to win; ")
+    assert open_.warnings() == []
+
+
+def test_what_the_model_closes_is_no_baseline():
+    assert compare([one_batch(3600.0, [[1000.0, 10.0]])], random=0, learned=1).warnings() == []
 
 
 def test_costs_by_slice_add_up_to_all():
@@ -276,7 +289,7 @@ def test_a_whole_evaluation_from_files(files):
         progress=lambda *step: told.append(step),
     )
     assert comparison.n == 10 * 2 * world.N_CLIENTS
-    assert list(comparison.policies) == [*BASELINES, "learned", "oracle"]
+    assert list(comparison.policies) == [*BASELINES, "learned", "greedy_lightgbm", "oracle"]
     printed = comparison.to_json()
     assert printed["spec"] == "tiny"
     assert printed["model"].startswith("tiny-")
@@ -315,14 +328,33 @@ def test_several_seeds_give_the_mean_and_standard_deviation_of_what_each_gives_a
         "spec",
         "model",
         "n",
+        "candidates",
+        "requests",
+        "seed",
+        "versions",
+        "command",
         "policies",
         "seeds",
         "standard_deviation",
         "tables",
+        "chosen",
+        "agreeing",
+        "saturated",
         "warnings",
     ]
     assert printed["seeds"] == 2
     assert printed["standard_deviation"]["random"].keys() == printed["policies"]["random"].keys()
+
+
+def test_the_conditions_stand_beside_the_figures(files):
+    found = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, requests=2).by_command(
+        "fogline evaluate X"
+    )
+    printed = found.to_json()
+    assert [printed[name] for name in ("candidates", "requests", "seed", "command")] == [20, 2, 3, "fogline evaluate X"]
+    assert {"fogline", "lightgbm", "numpy"} <= printed["versions"].keys()
+    assert found.conditions.in_words().startswith("20 candidates, requests = 2, seed 3; fogline ")
+    assert found.conditions.in_words().endswith("; fogline evaluate X")
 
 
 def test_several_seeds_keep_the_picks_of_all(files):

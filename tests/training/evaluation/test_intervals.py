@@ -33,6 +33,7 @@ def comparison(n_slices, n_clients, effect=1.0, noise=1.0, seed=0):
     )
     return Comparison(
         data="", spec="", model="", n=len(at), policies=scores(picks, {}), picks=picks, client=client.astype(np.int32),
+        slice=at.astype(np.int32),
         request={}, series=series, unit="", predicted={}, observed={}, clients=nobody, nodes=nobody,
     )  # fmt: skip
 

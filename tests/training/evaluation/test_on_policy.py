@@ -9,10 +9,11 @@ import pytest
 from scheduler.errors import DataError
 from scheduler.model.model import Model
 from tests.evaluation_world import SPEC, telemetry, write_model
-from training.evaluation import on_policy as under_test
-from training.evaluation.on_policy import serve_on_policy
+from training.evaluation.on_policy import blocks, serve_on_policy
 from training.features.dataset import build_dataset, joined
 from training.features.split import split_slices
+from training.heads.fit import fit_heads
+from training.pipeline import train
 from training.pipeline.train import train_model
 from training.policies import Learned
 
@@ -36,7 +37,7 @@ def column(dataset, name):
 
 def test_every_candidate_of_a_request_is_a_row_with_what_came_of_it(model):
     rows = telemetry(2_000)
-    made = serve_on_policy(rows, rehearsing(), model, seed=0)
+    made = serve_on_policy(rows, rehearsing(), [(0, model)], seed=0)
     failed = made.targets["failure"]
     assert set(np.unique(failed)) == {0.0, 1.0}
     assert (np.isnan(made.targets["latency"]) == (failed == 1.0)).all()
@@ -60,12 +61,12 @@ def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
     spec = msgspec.structs.replace(spec, utility=msgspec.structs.replace(SPEC.utility, heads={"latency": -1.0}))
     plain_spec = msgspec.structs.replace(spec, training=msgspec.structs.replace(spec.training, rehearse=0.0))
     model = train_model(rows, plain_spec, tmp_path, seed=0, threads=1).model
-    plain = serve_on_policy(rows, spec, model, seed=0)
+    plain = serve_on_policy(rows, spec, [(0, model)], seed=0)
     pairs = list(zip(rows.client.tolist(), rows.node.tolist(), strict=True))
     strange = (rows.slice >= 24) & rows.ok & np.array([pair not in picked for pair in pairs])
     assert strange.any(), "every pair was picked: nothing to tell"
     outcomes = {name: np.where(strange, v * np.float32(3), v) for name, v in rows.outcomes.items()}
-    other = serve_on_policy(dataclasses.replace(rows, outcomes=outcomes), spec, model, seed=0)
+    other = serve_on_policy(dataclasses.replace(rows, outcomes=outcomes), spec, [(0, model)], seed=0)
     np.testing.assert_array_equal(plain.x, other.x)
     assert not np.array_equal(plain.outcomes["latency"], other.outcomes["latency"], equal_nan=True)
 
@@ -75,7 +76,7 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
     late = rows.slice >= 45
     outcomes = {name: np.where(late & rows.ok, v * np.float32(3), v) for name, v in rows.outcomes.items()}
     one, two = (
-        serve_on_policy(dataclasses.replace(rows, outcomes=o), rehearsing(), model, seed=0)
+        serve_on_policy(dataclasses.replace(rows, outcomes=o), rehearsing(), [(0, model)], seed=0)
         for o in (rows.outcomes, outcomes)
     )
     early = one.slices < 45
@@ -84,22 +85,22 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
 
 
 def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model):
-    whole = serve_on_policy(telemetry(2_000), rehearsing(), model, seed=0)
-    part = serve_on_policy(telemetry(2_000), rehearsing(rows=1_500), model, seed=0)
-    share = 1_500 / (36 * 2 * 4 * under_test.CANDIDATES)
+    whole = serve_on_policy(telemetry(2_000), rehearsing(), [(0, model)], seed=0)
+    part = serve_on_policy(telemetry(2_000), rehearsing(rows=1_500), [(0, model)], seed=0)
+    share = 1_500 / (36 * 2 * 4 * rehearsing().evaluation.candidates)
     assert len(part.x) / len(whole.x) == pytest.approx(share, rel=0.3)
 
 
 def test_joined_datasets_keep_their_parts_apart(model):
     spec = rehearsing()
     one = build_dataset(telemetry(2_000), spec, seed=0)
-    two = serve_on_policy(telemetry(2_000), spec, model, seed=0)
+    two = serve_on_policy(telemetry(2_000), spec, [(0, model)], seed=0)
     both = joined(one, two)
-    first, stop, judge = split_slices(telemetry(2_000).slice, spec)
-    fitted, stopping, judging = np.split(both.slices, [both.split, both.judge])
+    first, stop, calibrate, judge = split_slices(telemetry(2_000).slice, spec)
+    fitted, stopping, calibrating, judging = np.split(both.slices, [both.split, both.calibrate, both.judge])
     assert len(both.x) == len(one.x) + len(two.x)
     assert first <= fitted.min() <= fitted.max() < stop <= stopping.min()
-    assert stopping.max() < judge <= judging.min()
+    assert stopping.max() < calibrate <= calibrating.min() <= calibrating.max() < judge <= judging.min()
     for name, y in both.targets.items():
         parts = np.concatenate([one.targets[name], two.targets[name]])
         np.testing.assert_array_equal(np.sort(y), np.sort(parts))
@@ -119,4 +120,50 @@ def test_a_rehearsal_without_any_candidate_is_refused(model):
     with pytest.raises(
         DataError, match=r"^training: expected candidates in the rehearsal from slice 24 on, found none$"
     ):
-        serve_on_policy(alone, rehearsing(rows=1), model, seed=3)
+        serve_on_policy(alone, rehearsing(rows=1), [(0, model)], seed=3)
+
+
+def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypatch):
+    rows, fitted, served = telemetry(3_000), [], []
+    real = train.serve_on_policy
+
+    def watched(dataset, *args, **options):
+        fitted.append(set(dataset.slices[: dataset.split].tolist()))
+        return fit_heads(dataset, *args, **options)
+
+    def serve(telemetry, spec, models, **options):
+        served.extend(start for start, _ in models)
+        return real(telemetry, spec, models, **options)
+
+    monkeypatch.setattr(train, "fit_heads", watched)
+    monkeypatch.setattr(train, "serve_on_policy", serve)
+    spec = rehearsing(0.6, **FIT)
+    train_model(rows, spec, tmp_path, seed=0, threads=1)
+    first, second, last = fitted
+    stop = split_slices(rows.slice, spec).stop
+    assert served == [24, 36]
+    assert (stop - 24) // 2 == 36 - 24
+    assert first == last - set(range(24, 36))
+    assert second == last - set(range(36, stop))
+
+
+def test_each_model_serves_from_its_slice_on_and_history_goes_on(model, tmp_path):
+    """Another model takes over at slice 40: rows before are the same, and later ones are what follows its picks."""
+    rows = telemetry(2_000)
+    other = train_model(rows, rehearsing(0.0, **FIT), tmp_path, seed=0, threads=1).model
+    alone, changed = (
+        serve_on_policy(rows, rehearsing(), models, seed=0) for models in ([(0, model)], [(0, model), (40, other)])
+    )
+    early = alone.slices < 40
+    np.testing.assert_array_equal(alone.x[early], changed.x[early])
+    assert not np.array_equal(alone.x[~early], changed.x[~early], equal_nan=True)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.05, [57]), (0.25, [45, 47]), (1.0, [3, 26])])
+def test_blocks_are_halves_of_what_is_fitted_and_served(share, expected):
+    slices = np.arange(60, dtype=np.int32)
+    found = blocks(slices, rehearsing(share))
+    assert [block.start for block in found] == expected
+    held_out = np.concatenate([block.held_out for block in found])
+    stop = split_slices(slices, rehearsing(share)).stop
+    np.testing.assert_array_equal(held_out, np.arange(min(expected[0], stop), stop))

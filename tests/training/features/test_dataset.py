@@ -13,7 +13,7 @@ from scheduler.errors import DataError
 from scheduler.spec import Head
 from tests.evaluation_world import SPEC, telemetry
 from tests.small_world import UNTIL
-from training.features.dataset import build_dataset
+from training.features.dataset import build_dataset, without_slices
 from training.features.split import split_slices
 from training.features.vocabulary import find_vocabulary
 from training.telemetry import Categories, read_telemetry
@@ -31,26 +31,26 @@ def same(a, b):
 
 
 @given(
-    present=st.sets(st.integers(0, 1000), min_size=4, max_size=60),
+    present=st.sets(st.integers(0, 1000), min_size=5, max_size=60),
     burn_in=st.floats(0, 0.9),
     validation=st.floats(0.01, 0.9),
 )
 def test_every_part_of_a_split_has_a_slice_and_they_follow_each_other(present, burn_in, validation):
     slices = np.repeat(np.array(sorted(present), np.int32), 3)
-    first, stop, judge = split_slices(slices, training(burn_in=burn_in, validation=validation))
-    assert min(present) < first < stop < judge <= max(present)
-    assert {first, stop, judge} <= present
+    first, stop, calibrate, judge = split_slices(slices, training(burn_in=burn_in, validation=validation))
+    assert min(present) < first < stop < calibrate < judge <= max(present)
+    assert {first, stop, calibrate, judge} <= present
 
 
 def test_the_split_takes_the_shares_of_the_spec():
     slices = np.arange(100, 200, dtype=np.int32)
-    assert split_slices(slices, training(burn_in=0.05, validation=0.2)) == (105, 180, 190)
-    assert split_slices(slices, training(burn_in=0.0, validation=0.5)) == (101, 150, 175)
+    assert split_slices(slices, training(burn_in=0.05, validation=0.2)) == (105, 180, 185, 190)
+    assert split_slices(slices, training(burn_in=0.0, validation=0.5)) == (101, 150, 162, 175)
 
 
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 4])
 def test_too_few_slices_to_split_are_refused(n):
-    with pytest.raises(DataError, match=rf"^training: expected at least 4 slices, found {n}$"):
+    with pytest.raises(DataError, match=rf"^training: expected at least 5 slices, found {n}$"):
         split_slices(np.arange(n, dtype=np.int32), SPEC)
 
 
@@ -60,12 +60,33 @@ def test_rows_of_a_part_never_stand_in_another():
     jitter = np.random.default_rng(0).integers(-1, 2, len(rows)).astype(np.int32)
     mixed = dataclasses.replace(rows, slice=np.maximum(rows.slice + jitter, 0))
     made = build_dataset(mixed, SPEC, seed=0)
-    first, stop, judge = split_slices(mixed.slice, SPEC)
-    fitted, stopping, judging = np.split(made.slices, [made.split, made.judge])
+    first, stop, calibrate, judge = split_slices(mixed.slice, SPEC)
+    fitted, stopping, calibrating, judging = np.split(made.slices, [made.split, made.calibrate, made.judge])
     assert first <= fitted.min()
     assert fitted.max() < stop <= stopping.min()
-    assert stopping.max() < judge <= judging.min()
+    assert stopping.max() < calibrate <= calibrating.min() <= calibrating.max() < judge <= judging.min()
     assert len(made.slices) == len(made.x) == (mixed.slice >= first).sum()
+
+
+@pytest.mark.parametrize("embargo", [1, 2])
+def test_an_embargo_leaves_out_the_slices_before_each_part(embargo):
+    rows = telemetry(3_000)
+    spec = training(validation=0.4, embargo=embargo)
+    kept, without = set(build_dataset(rows, spec, seed=0).slices), set()
+    for bound in split_slices(rows.slice, spec).bounds:
+        without |= set(range(bound - embargo, bound))
+    assert kept == set(range(3, 60)) - without
+
+
+def test_rows_of_some_slices_can_be_left_out():
+    made = build_dataset(telemetry(3_000), SPEC, seed=0)
+    less = without_slices(made, np.array([10, 11]))
+    np.testing.assert_array_equal(less.slices, made.slices[~np.isin(made.slices, [10, 11])])
+    for name in ("split", "calibrate", "judge"):
+        assert less.slices[getattr(less, name)] == made.slices[getattr(made, name)]
+    assert {len(y) for y in [less.x, *less.targets.values(), *less.outcomes.values(), *less.again.values()]} == {
+        len(less.slices)
+    }
 
 
 def test_the_first_slices_only_fill_history():
@@ -93,10 +114,11 @@ def test_a_seed_fixes_the_sample_and_the_cap_holds_for_all_parts_together():
 def test_a_sample_that_misses_a_part_is_refused():
     rows = telemetry(4_000)
     rows = dataclasses.replace(
-        rows, slice=np.searchsorted([1, 3_998, 3_999], np.arange(4_000), "right").astype(np.int32)
+        rows, slice=np.searchsorted([1, 3_997, 3_998, 3_999], np.arange(4_000), "right").astype(np.int32)
     )
     with pytest.raises(
-        DataError, match=r"^training: expected rows before slice 2, before 3 and after, found 100, 0 and 0$"
+        DataError,
+        match=r"^training: expected rows before slice 2, before 3, before 4 and after, found 100, 0, 0 and 0$",
     ):
         build_dataset(rows, training(rows=100), seed=0)
 
@@ -105,7 +127,7 @@ def test_targets_are_what_each_head_predicts_and_outcomes_what_its_value_means()
     heads = {**SPEC.heads, "level": Head(target="log1p(rtt_ms)", link="identity", given_ok=True)}
     rows = telemetry()
     made = build_dataset(rows, msgspec.structs.replace(SPEC, heads=heads), seed=0)
-    kept = rows.slice >= split_slices(rows.slice, SPEC)[0]
+    kept = rows.slice >= split_slices(rows.slice, SPEC).fit
     failed, rtt = ~rows.ok[kept], rows.outcomes["rtt_ms"][kept]
     np.testing.assert_array_equal(made.targets["failure"], failed)
     np.testing.assert_array_equal(made.outcomes["failure"], failed)

@@ -11,7 +11,7 @@ from training.features.dataset import Dataset
 from training.heads.fit import fit_heads
 from training.heads.metrics import log_loss
 
-SPLIT, JUDGE, N = 1_200, 1_800, 2_400
+SPLIT, CALIBRATE, JUDGE, N = 1_200, 1_500, 1_800, 2_400
 LIGHTGBM = {"num_leaves": 7, "min_data_in_leaf": 20}
 
 
@@ -38,6 +38,7 @@ def dataset(*, seed=0, noise=1.0, **changes):
         outcomes={"failure": failed, "latency": rtt},
         slices=np.arange(N, dtype=np.int32),
         split=SPLIT,
+        calibrate=CALIBRATE,
         judge=JUDGE,
     )
     return made._replace(**changes)
@@ -54,7 +55,7 @@ def texts(heads):
 def test_a_head_is_cut_at_its_best_round():
     data = dataset()
     kept = fit(data)["failure"].booster
-    rows, y = data.x[SPLIT:JUDGE], data.targets["failure"][SPLIT:JUDGE]
+    rows, y = data.x[SPLIT:CALIBRATE], data.targets["failure"][SPLIT:CALIBRATE]
     losses = [log_loss(kept.predict(rows, raw_score=True, num_iteration=n), y) for n in range(1, kept.num_trees() + 1)]
     assert int(np.argmin(losses)) == len(losses) - 1
     assert 1 < kept.num_trees() < 60
@@ -85,6 +86,13 @@ def test_the_same_seed_gives_the_same_model():
     assert one != other
 
 
+def test_rows_that_calibrate_stop_nothing():
+    data = dataset()
+    late = {name: y.copy() for name, y in data.targets.items()}
+    late["failure"][CALIBRATE:] = 1 - late["failure"][CALIBRATE:]
+    assert texts(fit(data._replace(targets=late))) == texts(fit(data))
+
+
 def test_judged_rows_shape_nothing():
     data = dataset()
     x, late = data.x.copy(), {name: y.copy() for name, y in data.targets.items()}
@@ -98,7 +106,7 @@ def test_rows_without_the_target_are_left_out():
     data, heads = dataset(), fit()
     measured = ~np.isnan(data.targets["latency"])
     assert heads["latency"].n_rows == measured[:SPLIT].sum()
-    assert heads["latency"].calibration.outcome.size == measured[SPLIT:JUDGE].sum()
+    assert heads["latency"].calibration.outcome.size == measured[CALIBRATE:JUDGE].sum()
     assert heads["latency"].judge.outcome.size == measured[JUDGE:].sum()
     assert heads["failure"].n_rows == SPLIT
 
@@ -137,7 +145,13 @@ def test_a_heads_own_parameters_stand_over_those_of_all():
 
 
 @pytest.mark.parametrize(
-    ("rows", "what"), [(slice(SPLIT), "fit"), (slice(SPLIT, JUDGE), "calibrate"), (slice(JUDGE, N), "judge")]
+    ("rows", "what"),
+    [
+        (slice(SPLIT), "fit"),
+        (slice(SPLIT, CALIBRATE), "stop"),
+        (slice(CALIBRATE, JUDGE), "calibrate"),
+        (slice(JUDGE, N), "judge"),
+    ],
 )
 def test_a_head_without_rows_is_named(rows, what):
     data = dataset()

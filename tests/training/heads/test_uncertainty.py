@@ -13,6 +13,7 @@ from training.heads.uncertainty import (
     Errors,
     Rows,
     VarianceScale,
+    error_level,
     find_errors,
     fit_variance_scale,
     leaf_variances,
@@ -123,16 +124,43 @@ def test_larger_variance_is_never_taken_for_smaller_error():
     assert fit_variance_scale(Errors(own, own, variance, np.ones(2_000))).power == 0.0
 
 
+def test_a_drift_between_calibration_and_judged_rows_shows_in_the_coverage():
+    """With their own mean error taken off, judged rows of any drift would look covered."""
+    rng = np.random.default_rng(0)
+    raw = rng.normal(3.0, 0.5, 20_000)
+    noise, again = rng.normal(0.0, 0.3, (2, raw.size))
+    drift = 0.6
+
+    def rows(by):
+        return Rows(raw, np.expm1(raw + noise + by), np.ones(raw.size), np.expm1(raw + again + by))
+
+    calibration = Calibration(link="log")
+    level = error_level(calibration, rows(0.1))
+    scale = fit_variance_scale(find_errors(calibration, rows(0.1), level))
+    calm, drifted = (
+        uncertainty_metrics("log", scale, find_errors(calibration, rows(0.1 + by), level)) for by in (0.0, drift)
+    )
+    assert calm["covered_95"] == pytest.approx(0.95, abs=0.01)
+    assert drifted["covered_95"] < 0.6
+    assert drifted["covered_68"] < 0.2
+
+
+def test_the_share_of_the_mean_comes_from_rows_that_repeat_where_the_calibrating_ones_do_not():
+    alone = world()._replace(again=np.full(20_000, np.nan))
+    assert fit_variance_scale(alone).share == 1.0
+    assert fit_variance_scale(alone, world(seed=2)).share == pytest.approx(0.25, rel=0.1)
+
+
 def test_errors_stand_in_the_space_of_the_raw_score():
     rng = np.random.default_rng(0)
     raw, nothing = rng.normal(size=50_000), np.full(50_000, np.nan)
     p = 1 / (1 + np.exp(-(2 * raw - 1)))
     failed = (rng.random(raw.size) < p).astype(float)
-    found = find_errors(Calibration(link="logistic", intercept=-1.0, slope=2.0), Rows(raw, failed, raw, nothing))
+    found = find_errors(Calibration(link="logistic", intercept=-1.0, slope=2.0), Rows(raw, failed, raw, nothing), 0.0)
     np.testing.assert_allclose(found.own, (failed - p) / (2 * p * (1 - p)))
     np.testing.assert_allclose(found.weight, p * (1 - p))
     assert np.isnan(found.again).all()
-    found = find_errors(Calibration(link="log"), Rows(raw, np.expm1(np.abs(raw)), raw, np.expm1(np.abs(raw) + 1)))
+    found = find_errors(Calibration(link="log"), Rows(raw, np.expm1(np.abs(raw)), raw, np.expm1(np.abs(raw) + 1)), 0.0)
     np.testing.assert_allclose(found.own - found.own[0], (np.abs(raw) - raw) - (np.abs(raw) - raw)[0], atol=1e-9)
     np.testing.assert_allclose(found.again - found.own, 1.0)
     assert VarianceScale(2.0, 0.5, 1.0).of(np.array([4.0]))[0] == 4.0

@@ -1,9 +1,11 @@
 """From telemetry to the champion: what is registered, and who may take over."""
 
+import re
 import shutil
 from pathlib import Path
 
 import mlflow
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,6 +17,7 @@ from scheduler.model.pyfunc import category_codes
 from scheduler.spec import parse_spec
 from tests.registries import new_registry
 from tests.small_world import FIT, POOR, UNTIL, fogline, spec_text
+from training.pipeline import champion as champion_contest
 from training.pipeline import pipeline
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
@@ -27,6 +30,7 @@ CONTEST = ("requests = 1\n", "requests = 20\n")
 
 GOOD_SPEC, POOR_SPEC = (parse_spec(spec_text(fit).replace(*CONTEST)) for fit in (FIT, POOR))
 LEAFY_SPEC = parse_spec(spec_text().replace("num_leaves = 8", "num_leaves = 7").replace(*CONTEST))
+WORSE_SPEC = parse_spec(spec_text(POOR.replace("num_leaves = 2", "num_leaves = 3")).replace(*CONTEST))
 OTHER_SPEC = parse_spec(spec_text().replace('hour = { op = "clock", period = "24h" }\n', ""))
 
 
@@ -117,11 +121,54 @@ def test_the_same_training_again_is_the_same_model_and_registers_nothing(train):
     assert len(client.search_runs([client.get_experiment_by_name("demo").experiment_id])) == 1
 
 
+@pytest.fixture
+def easily_beaten(monkeypatch):
+    """Compare with chance in place of averages: in this small world they beat every model."""
+    monkeypatch.setattr("training.pipeline.champion.SIMPLE", ("random",))
+
+
+def test_a_model_that_loses_to_an_average_says_so_first_and_takes_over_from_nobody(train):
+    first, second = train(POOR_SPEC), train(GOOD_SPEC)
+    said = re.fullmatch(r"pair_average is better by \d+(\.\d)? to \d+ %", second.warnings()[0])
+    assert said is not None
+    assert tags(train.registry, "2")["better_baseline"] == second.to_json()["warnings"][0] == said[0]
+    assert first.promotion == ("moved", "there was no champion")
+    assert "better_baseline" in tags(train.registry, "1")
+    assert second.promotion.outcome == "kept"
+    assert second.promotion.reason.startswith("not better than version 1: mean cost -")
+    assert re.search(r"; \+\S+ % \(\+\S+ to \+\S+ %\) against pair_average$", second.promotion.reason)
+
+
+@pytest.mark.usefixtures("easily_beaten")
+def test_slices_that_tuning_has_seen_decide_nothing(train):
+    train(POOR_SPEC)
+    tuned = msgspec.structs.replace(GOOD_SPEC.training, tuned_until=UNTIL)
+    seen = train(msgspec.structs.replace(GOOD_SPEC, training=tuned))
+    assert seen.promotion.outcome == "cannot be told"
+    assert seen.promotion.reason.startswith(
+        f"no slice is left that neither training nor tuning of both has seen: expected slice {UNTIL} or later, "
+        f"found slices up to {UNTIL - 1}"
+    )
+
+
+def test_each_version_decides_by_its_own_spec(train, monkeypatch):
+    train(GOOD_SPEC)
+    other = msgspec.structs.replace(
+        GOOD_SPEC, utility=msgspec.structs.replace(GOOD_SPEC.utility, heads={"latency": 1.0})
+    )
+    used = []
+    real = champion_contest.Learned
+    monkeypatch.setattr(champion_contest, "Learned", lambda s, m: used.append(s.spec.utility.heads) or real(s, m))
+    train(other)
+    assert used == [{"latency": 1.0}, GOOD_SPEC.utility.heads]
+
+
+@pytest.mark.usefixtures("easily_beaten")
 def test_a_better_model_takes_over_a_worse_one_does_not_unless_asked(train):
     assert train(POOR_SPEC).promotion.moved
     better = train(GOOD_SPEC)
     assert better.promotion.moved
-    assert better.promotion.reason.startswith("better than version 1: mean cost on the last slices ")
+    assert better.promotion.reason.startswith("better than version 1: mean cost -")
     assert champion("demo", train.registry) == "2"
     worse = train(POOR_SPEC)
     assert not worse.promotion.moved
@@ -129,7 +176,7 @@ def test_a_better_model_takes_over_a_worse_one_does_not_unless_asked(train):
     assert champion("demo", train.registry) == "2"
     asked = train(POOR_SPEC, promote=True)
     assert asked.promotion.moved
-    assert asked.promotion.reason.startswith("promotion was asked for; version 2 was champion; mean cost ")
+    assert asked.promotion.reason.startswith("promotion was asked for; version 2 was champion; mean cost +")
     assert champion("demo", train.registry) == "1"
     assert tags(train.registry, "1")["promotion_reason"] == asked.promotion.reason
 
@@ -174,26 +221,43 @@ def logged(small_world, tmp_path_factory):
     return folder
 
 
-def test_models_that_no_logged_request_can_compare_leave_the_champion_and_say_so(train, logged):
-    first, second = train(GOOD_SPEC, data=logged), train(POOR_SPEC, data=logged)
+LOG = "on a log of one node for each client and slice"
+
+
+def test_on_a_log_of_one_node_models_are_compared_by_their_losses_and_the_reason_says_so(train, logged):
+    first, second = train(POOR_SPEC, data=logged), train(GOOD_SPEC, data=logged)
     assert first.promotion == ("moved", "there was no champion")
-    reason = (
-        "requests: expected at least one batch, found none; a measured request needs a client with outcomes of two "
-        "nodes in a slice, so they cannot be compared; use --promote"
-    )
-    assert second.promotion == ("cannot be told", reason)
-    assert champion("demo", train.registry) == "1"
-    shown = tags(train.registry, "2")
-    assert (shown["promotion"], shown["promotion_reason"]) == ("cannot be told", reason)
-    told = second.to_json()
-    assert (told["promoted"], told["promotion"], told["reason"]) == (False, "cannot be told", reason)
+    assert second.promotion.moved
+    assert re.match(r"better than version 1: loss of the heads on later slices -\S+ % ", second.promotion.reason)
+    assert second.promotion.reason.endswith(f"; {LOG}, without propensities, so compared with no simple average")
+    worse = train(WORSE_SPEC, data=logged)
+    assert worse.promotion.outcome == "kept"
+    assert "worse by more than chance" in worse.promotion.reason
+    assert champion("demo", train.registry) == "2"
     asked = train(LEAFY_SPEC, data=logged, promote=True)
     assert asked.promotion.moved
-    assert asked.promotion.reason.startswith("promotion was asked for; version 1 was champion; requests: expected")
-    assert champion("demo", train.registry) == "3"
+    assert asked.promotion.reason.startswith("promotion was asked for; version 2 was champion; loss of the heads")
 
 
-def test_the_command_line_says_what_cannot_be_told(logged, small_world, tmp_path, tmp_path_factory, capfd):
+@pytest.mark.parametrize(("least", "said"), [(10.0, "; off-policy by "), (1e9, ", whose propensities are worth ")])
+def test_a_log_is_estimated_off_policy_where_its_propensities_support_it(
+    train, logged, least, said, tmp_path, monkeypatch
+):
+    data = tmp_path / "data"
+    shutil.copytree(logged, data)
+    for file in sorted(data.rglob("telemetry*.parquet")):
+        pl.read_parquet(file).with_columns(drawn=pl.lit(0.05)).write_parquet(file)
+    monkeypatch.setattr(champion_contest, "LEAST_SUPPORT", least)
+    poor, good = (
+        msgspec.structs.replace(s, telemetry=msgspec.structs.replace(s.telemetry, propensity="drawn"))
+        for s in (POOR_SPEC, GOOD_SPEC)
+    )
+    assert good.fingerprint() == GOOD_SPEC.fingerprint()
+    train(poor, data=data)
+    assert LOG + said in train(good, data=data).promotion.reason
+
+
+def test_the_command_line_says_how_versions_were_compared(logged, small_world, tmp_path, tmp_path_factory, capfd):
     registry = new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
     (tmp_path / "poor.toml").write_text(spec_text(POOR))
     words = ["--until", UNTIL, "--threads", 1, "--registry", registry, "--out", tmp_path / "artifacts"]
@@ -201,7 +265,8 @@ def test_the_command_line_says_what_cannot_be_told(logged, small_world, tmp_path
     shown = fogline(capfd, "train", logged, "--spec", tmp_path / "poor.toml", *words)
     assert (first.code, shown.code, first.json["promotion"]) == (0, 0, "moved")
     out = " ".join(shown.out.split())
-    assert "Champion: stays, because it cannot be told whether the new version is better: requests: expected" in out
+    assert re.search(r"Champion: \w+.* loss of the heads on later slices [+-]", out)
+    assert f"{LOG}, without propensities, so compared with no simple average." in out
 
 
 @pytest.mark.parametrize(
@@ -288,6 +353,8 @@ def test_progress_is_told_of_every_stage(small_world, tmp_path, tmp_path_factory
     assert told.keys() == {
         "read",
         "replay",
+        "warm up",
+        "evaluate",
         *(f"fit {head}" for head in ("failure", "latency", "throughput", "typical")),
     }
     assert all(done == of for done, of in told.values())

@@ -40,6 +40,7 @@ NAMES = [
     "node_average",
     "pair_average",
     "pair_last",
+    "key_average",
     "nearest",
     "same_carrier",
     "thompson_node",

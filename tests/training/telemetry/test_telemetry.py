@@ -172,6 +172,19 @@ def test_without_a_time_column_a_row_is_of_the_start_of_its_slice(write):
     assert got.client.tolist() == [0, 1, 1, 1, 1]
 
 
+def test_propensities_are_read_where_the_spec_names_them_and_impossible_ones_reject_their_row(write, spec):
+    rows = [row(p=p) for p in (0.25, 1.0, None, 0.0, -0.5, 1.5)]
+    folder = write(rows, p=pl.Float64)
+    named = parse_spec(SPEC.replace('ok = "ok"', 'ok = "ok"\npropensity = "p"'))
+    got = read_telemetry(folder, named)
+    np.testing.assert_array_equal(got.propensity, [0.25, 1.0, NAN])
+    np.testing.assert_array_equal(got.where(got.propensity > 0.5).propensity, [1.0])
+    assert got.rejected == {"propensity: not above 0 and at most 1": 3}
+    assert read_telemetry(folder, spec).propensity is None
+    with pytest.raises(DataError, match="'p'"):
+        read_telemetry(write(), named)
+
+
 def test_without_an_ok_column_all_rows_are_ok(write):
     got = read_telemetry(write(), parse_spec(SPEC.replace('ok = "ok"', "")))
     assert got.ok.all()

@@ -5,7 +5,8 @@ from mlflow import MlflowClient
 
 from scheduler.errors import RegistryError
 from tests.registries import new_registry, register
-from training.pipeline.promotion import MetricChange, promote
+from training.evaluation.verdict import Verdict
+from training.pipeline.promotion import promote
 from training.tracking.evaluations import log_evaluation
 from training.tracking.listing import list_versions, one_version
 
@@ -20,7 +21,7 @@ def world(tmp_path_factory):
     for seed in (1, 2):
         register(registry, folder / f"a{seed}", seed=seed)
     promote("tiny", "1", registry=registry)
-    promote("tiny", "2", change=MetricChange("mean cost", 1.0, 2.0), registry=registry)
+    promote("tiny", "2", verdict=Verdict("better", "mean cost -50.0 %"), registry=registry)
     page = folder / "page.html"
     page.write_text("<html>")
     said = log_evaluation(
@@ -61,7 +62,7 @@ def test_versions_are_listed_with_what_became_of_them(world):
     _, registry, _ = world
     newest, first = list_versions(registry)
     assert (newest.uri, newest.aliases, newest.promotion) == ("models:/tiny/2", ("champion",), "moved")
-    assert "better than version 1: mean cost 1 against 2" in newest.reason
+    assert "better than version 1: mean cost -50.0 %" in newest.reason
     assert newest.promoted >= first.promoted > "2020"
     assert (newest.metrics["evaluation.regret"], newest.window) == (0.7, {"rows": "2000", "until_slice": "9"})
     assert (first.aliases, first.evaluated, newest.evaluated[:11]) == ((), "", "9 decisions")

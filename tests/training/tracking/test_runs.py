@@ -18,13 +18,14 @@ from scheduler.model.model import Model
 from scheduler.model.pyfunc import FrameModel
 from tests.artifacts import VOCABULARY, rows, write_tiny
 from tests.registries import DATA, new_registry, register
-from training.pipeline.promotion import CHAMPION, MetricChange, Promotion, champion, promote
+from training.evaluation.verdict import Verdict
+from training.pipeline.promotion import CHAMPION, Promotion, champion, promote
 from training.tracking.runs import track
 from training.tracking.versions import CANNOT_BE_TOLD, KEPT, MOVED
 
 pytestmark = pytest.mark.slow
 
-WORSE, BETTER = MetricChange("mean cost", 95.4, 91.2), MetricChange("mean cost", 91.2, 95.4)
+WORSE, BETTER = Verdict("not better", "mean cost +4.6 %"), Verdict("better", "mean cost -4.4 %")
 
 
 @pytest.fixture
@@ -285,7 +286,7 @@ def two(registry, tmp_path) -> str:
     for seed in (1, 2):
         register(registry, tmp_path / f"a{seed}", seed=seed)
     assert champion("tiny", registry) is None
-    assert promote("tiny", "1", change=WORSE, registry=registry).moved
+    assert promote("tiny", "1", verdict=WORSE, registry=registry).moved
     return registry
 
 
@@ -294,34 +295,14 @@ def two(registry, tmp_path) -> str:
     [
         ({}, CANNOT_BE_TOLD, "no comparison was made; use --promote"),
         ({"obstacle": "no requests"}, CANNOT_BE_TOLD, "no requests; use --promote"),
-        ({"change": MetricChange("x", 1.0, math.inf)}, CANNOT_BE_TOLD, "x 1 against inf"),
-        ({"change": WORSE}, KEPT, "not better than version 1: mean cost 95.4 against 91.2, lower is better"),
-        (
-            {"change": MetricChange("x", 1.0, 1.0)},
-            KEPT,
-            "not better than version 1: x 1 against 1, lower is better",
-        ),
-        (
-            {"change": MetricChange("x", math.nan, 1.0)},
-            CANNOT_BE_TOLD,
-            "x nan against 1, lower is better; use --promote",
-        ),
-        (
-            {"change": MetricChange("gap", 1, 2, lower_is_better=False)},
-            KEPT,
-            "gap 1 against 2, higher is better",
-        ),
-        ({"change": BETTER}, MOVED, "better than version 1: mean cost 91.2 against 95.4, lower is better"),
-        (
-            {"change": MetricChange("gap", 2, 1, lower_is_better=False)},
-            MOVED,
-            "better than version 1: gap 2 against 1",
-        ),
+        ({"verdict": Verdict("cannot be told", "x", 9)}, CANNOT_BE_TOLD, "x; use --promote"),
+        ({"verdict": WORSE}, KEPT, "not better than version 1: mean cost +4.6 %"),
+        ({"verdict": BETTER}, MOVED, "better than version 1: mean cost -4.4 %"),
         ({"force": True}, MOVED, "promotion was asked for; version 1 was champion; no comparison was made"),
         (
-            {"force": True, "change": WORSE},
+            {"force": True, "verdict": WORSE},
             MOVED,
-            "promotion was asked for; version 1 was champion; mean cost 95.4",
+            "promotion was asked for; version 1 was champion; mean cost +4.6 %",
         ),
     ],
 )
@@ -338,7 +319,7 @@ def test_the_champion_changes_only_for_a_better_one_or_on_demand(two, options, o
 
 
 def test_the_champion_stays_champion(two):
-    promotion = promote("tiny", "1", change=BETTER, force=True, registry=two)
+    promotion = promote("tiny", "1", verdict=BETTER, force=True, registry=two)
     assert promotion == Promotion(KEPT, "version 1 is the champion already")
 
 

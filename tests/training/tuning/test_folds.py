@@ -38,11 +38,11 @@ def test_folds_follow_each_other_and_end_with_the_last_slice(present, n):
     try:
         folds = time_folds(with_slices(slices), n)
     except DataError:
-        assert len(present) < 2 * n + 4
+        assert len(present) < 2 * n + 5
         return
     assert [fold.number for fold in folds] == list(range(n))
     assert folds[-1].stop == slices[-1] + 1
-    assert (slices < folds[0].start).sum() >= 4
+    assert (slices < folds[0].start).sum() >= 5
     for fold in folds:
         assert fold.start in present
         assert fold.start < fold.stop
@@ -50,7 +50,7 @@ def test_folds_follow_each_other_and_end_with_the_last_slice(present, n):
 
 
 def test_too_few_slices_are_refused():
-    with pytest.raises(DataError, match=r"^tuning: expected at least 7 slices for 3 folds, found 6$"):
+    with pytest.raises(DataError, match=r"^tuning: expected at least 8 slices for 3 folds, found 6$"):
         time_folds(with_slices(np.arange(6)), 3)
 
 
@@ -117,6 +117,44 @@ def test_predictions_are_judged_on_the_slices_of_the_fold(rows, monkeypatch):
         judging.score(fold, TINY)
         judged = np.unique(made[-1].slices[made[-1].judge :])
         assert (judged[0], judged[-1]) == (fold.start, fold.stop - 1)
+
+
+def test_a_quantile_is_judged_by_its_own_loss_and_not_by_that_of_the_mean():
+    outcome = np.random.default_rng(0).lognormal(3.0, 1.0, 5_000)
+    head = msgspec.structs.replace(SPEC.heads["latency"], quantile=0.9)
+    spec = msgspec.structs.replace(SPEC, heads={"latency": head})
+
+    def loss(raw):
+        rows = Rows(np.full(outcome.size, raw), outcome, None, None)
+        return prediction_loss({"latency": FittedHead(None, None, None, rows, 4, np.zeros(1))}, spec)
+
+    level = np.log1p(outcome)
+    assert loss(np.quantile(level, 0.9)) == pytest.approx(1.0)
+    assert loss(level.mean()) > 1.5
+
+
+@pytest.mark.slow
+def test_tuning_trains_with_the_rehearsal_that_training_has(rows, monkeypatch):
+    served = []
+    real = under_test.serve_on_policy
+    monkeypatch.setattr(under_test, "serve_on_policy", lambda *a, **k: served.append(len(a[2])) or real(*a, **k))
+    (fold,) = time_folds(rows, 1)
+    with_it, without = (judge(rows, "loss").score(fold, changed(rehearse=share)) for share in (0.5, 0.0))
+    assert with_it != without
+    judge(rows, "gap_closed").score(fold, changed(rehearse=0.5))
+    assert served == [2, 2]
+
+
+@pytest.mark.parametrize(("certain", "said"), [(True, "saturated: "), (False, "")])
+def test_folds_on_which_averages_leave_nothing_to_win_are_called_saturated(rows, certain, said):
+    """Where each node always costs the same, its average is the oracle's equal."""
+    cost = (10.0 * (rows.node + 1)).astype(np.float32)
+    outcomes = {"rtt_ms": cost, "failed": 0 * cost, "cost": cost}
+    sure = dataclasses.replace(rows, ok=np.ones(len(rows), np.bool_), outcomes=outcomes)
+    told = judge(sure if certain else rows, "gap_closed").saturated(time_folds(rows, 2))
+    assert told.startswith(said)
+    assert bool(told) == certain
+    assert not judge(sure, "loss").saturated(time_folds(rows, 2))
 
 
 def test_the_loss_is_one_for_the_best_constant_and_nought_for_the_truth():

@@ -10,13 +10,16 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from scheduler.spec import load_spec
 from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline
+from training.features.split import split_slices
 from training.tracking.trials import TrialRuns
+from training.tuning.objective import Judge
 from training.tuning.tune import TuningOptions, tune
 
 QUICK = ("--objective", "loss", "--folds", 2, "--threads", 1)
@@ -186,6 +189,45 @@ def test_rows_of_the_test_window_are_never_looked_at(small_world, tmp_path, tmp_
     )
     tune(small_world.data, small_world.spec, options)
     assert seen == [UNTIL]
+
+
+@pytest.mark.slow
+def test_the_slices_that_compare_with_the_champion_are_left_out_and_the_spec_says_so(
+    small_world, tmp_path, tmp_path_factory, monkeypatch
+):
+    last, (first, *_) = [], split_slices(np.arange(UNTIL, dtype=np.int32), small_world.spec).bounds[::-1]
+    monkeypatch.setattr(
+        Judge, "score", lambda self, fold, _: last.append(int(self._telemetry.slice.max())) or fold.stop
+    )
+    monkeypatch.setattr(Judge, "saturated", lambda *_: "")
+    options = TuningOptions(
+        registry=new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry"),
+        until=UNTIL,
+        trials=1,
+        out=tmp_path / "tuned.toml",
+        storage=tmp_path / "tuning.db",
+    )
+    found = tune(small_world.data, small_world.spec, options)
+    assert max(last) == first - 1
+    assert found.best.value <= first
+    assert load_spec(tmp_path / "tuned.toml").training.tuned_until == first
+
+
+@pytest.mark.slow
+def test_nothing_is_called_best_where_nothing_can_be_won(small_world, tmp_path, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(Judge, "score", lambda *_: 0.5)
+    monkeypatch.setattr(Judge, "saturated", lambda *_: "saturated: pair_average closes 0.995 of the gap")
+    options = TuningOptions(
+        registry=new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry"),
+        until=UNTIL,
+        trials=1,
+        out=tmp_path / "tuned.toml",
+        storage=tmp_path / "tuning.db",
+    )
+    found = tune(small_world.data, small_world.spec, options)
+    assert found.warnings[0] == "saturated: pair_average closes 0.995 of the gap; no settings are called best"
+    assert (found.to_json()["best"], found.to_json()["spec"]) == (None, None)
+    assert not (tmp_path / "tuned.toml").exists()
 
 
 def test_a_second_search_at_the_same_storage_is_refused(call, tmp_path, capfd):

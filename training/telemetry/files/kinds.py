@@ -54,6 +54,8 @@ def telemetry_types(spec: Spec) -> dict[str, str]:
     types |= {roles.client: ID, roles.node: ID, slice_column(spec): INTEGER}
     if roles.time is not None:
         types[roles.time] = TIME
+    if roles.propensity is not None:
+        types[roles.propensity] = NUMBER
     if roles.ok is not None:
         types[roles.ok] = BOOLEAN
     return types

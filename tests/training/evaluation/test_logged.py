@@ -1,0 +1,105 @@
+"""Comparisons on logs: losses are proper, and weights by propensities give what a policy would have cost."""
+
+import dataclasses
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests import evaluation_world as world
+from training.evaluation.head_losses import row_losses
+from training.evaluation.off_policy import judge_off_policy, weigh
+from training.policies import Random
+from training.policies.protocol import least
+
+HEADS = world.SPEC.heads
+RULES = world.SPEC.promotion
+
+
+@pytest.mark.parametrize(
+    ("head", "best"),
+    [
+        (HEADS["failure"], lambda y: (y > 40.0).mean()),
+        (HEADS["latency"], np.mean),
+        (msgspec.structs.replace(HEADS["latency"], quantile=0.8), lambda y: np.quantile(y, 0.8)),
+        (msgspec.structs.replace(HEADS["latency"], link="identity", target="rtt_ms"), np.mean),
+    ],
+)
+def test_a_loss_is_least_for_what_the_value_means(head, best):
+    y = np.random.default_rng(0).lognormal(3.0, 1.0, 20_000)
+    value, outcome = float(best(y)), (y > 40.0).astype(float) if head.link == "logistic" else y
+    losses = [row_losses(head, np.full(y.size, value * by), outcome).mean() for by in (0.9, 1.0, 1.1)]
+    assert np.argmin(losses) == 1
+    assert row_losses(head, outcome, outcome).max() <= 1e-9
+
+
+def test_rows_without_an_outcome_have_no_loss():
+    assert np.isnan(row_losses(HEADS["latency"], np.array([3.0]), np.array([np.nan]))).all()
+
+
+class _Always:
+    """Picks the candidate with the lowest or the highest number, and learns nothing."""
+
+    def __init__(self, sign):
+        self._sign, self.learned = sign, 0
+
+    def warm(self, telemetry):
+        self.learned += len(telemetry)
+
+    def pick(self, question):
+        return least(self._sign * question.candidates.astype(float), question.candidates)
+
+    def learn(self, seen):
+        self.learned += len(seen)
+
+
+def logged(n=6_000, known=1.0):
+    """A log that drew low nodes more often, and says how often; node i costs about 10 (i + 1)."""
+    rng = np.random.default_rng(0)
+    chance = np.array([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
+    base = world.telemetry(n)
+    node = rng.choice(world.N_NODES, n, p=chance).astype(np.int32)
+    cost = (10.0 * (node + 1) * rng.uniform(0.5, 1.5, n)).astype(np.float32)
+    drawn = np.where(rng.random(n) < known, chance[node], np.nan)
+    return dataclasses.replace(
+        base,
+        node=node,
+        ok=np.ones(n, np.bool_),
+        outcomes={"rtt_ms": cost, "cost": cost, "failed": np.zeros(n, np.float32)},
+        propensity=drawn,
+    )
+
+
+def test_weights_give_the_cost_that_a_policy_would_have_had():
+    rows = logged()
+    policies = {"random": Random(world.setting()), "low": _Always(1.0), "high": _Always(-1.0)}
+    found = weigh(rows, policies, start=30, requests=2)
+    cost = rows.outcomes["cost"][found.rows]
+    assert (rows.slice[found.rows] >= 30).all()
+    estimate = {name: (w * cost).sum() / w.sum() for name, w in found.weight.items()}
+    assert estimate["random"] == pytest.approx(35.0, rel=0.1)
+    assert estimate["low"] == pytest.approx(10.0, rel=0.1)
+    assert estimate["high"] == pytest.approx(60.0, rel=0.15)
+    assert 100 < found.support() < len(found.rows)
+    assert judge_off_policy(rows, found, "low", "high", RULES, 0).outcome == "better"
+    assert judge_off_policy(rows, found, "high", "low", RULES, 0).outcome == "not better"
+    assert judge_off_policy(rows, found, "low", "low", RULES, 0).outcome == "not better"
+
+
+def test_a_policy_has_learned_what_had_arrived_before_it_was_asked_and_nothing_later():
+    rows = logged()
+    policy, asked = _Always(1.0), []
+    real = policy.pick
+    policy.pick = lambda question: asked.append((question.time, policy.learned)) or real(question)
+    weigh(rows, {"one": policy}, start=30, requests=2)
+    assert len(asked) == 60
+    for now, learned in asked:
+        assert learned == ((rows.slice < 30) | (rows.arrival < now)).sum()
+
+
+def test_rows_without_a_propensity_are_not_asked_about_and_a_log_without_any_has_no_estimate():
+    rows = logged(known=0.5)
+    found = weigh(rows, {"one": _Always(1.0)}, start=30, requests=2)
+    assert np.isfinite(rows.propensity[found.rows]).all()
+    for none in (None, np.full(len(rows), np.nan)):
+        assert weigh(dataclasses.replace(rows, propensity=none), {"one": _Always(1.0)}, start=30, requests=2) is None

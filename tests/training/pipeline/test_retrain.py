@@ -1,0 +1,63 @@
+"""A model trained anew every so often: when it takes over, what it knows, and how ageing is told."""
+
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+
+from scheduler.model.model import Model
+from tests import evaluation_world as world
+from training.evaluation.evaluate import evaluate
+from training.evaluation.measured_requests import measured_requests
+from training.evaluation.metrics import Picks
+from training.pipeline import retrain
+from training.pipeline.retrain import Age, Retrained, ageing
+from training.policies import Random
+
+TINY = msgspec.structs.replace(
+    world.SPEC,
+    training=msgspec.structs.replace(world.SPEC.training, rounds=3, lightgbm={"num_leaves": 4, "min_data_in_leaf": 5}),
+)
+
+
+@pytest.mark.slow
+def test_a_new_model_of_all_earlier_slices_takes_over_every_so_often(tmp_path, monkeypatch):
+    rows, ends, models = world.telemetry(3_000), [], []
+    real = retrain.train_model
+
+    def watched(before, *args, **options):
+        ends.append(int(before.slice.max()))
+        return real(before, *args, **options)
+
+    monkeypatch.setattr(retrain, "train_model", watched)
+    setting = world.setting()._replace(spec=TINY)
+    first = Model.load(world.write_model(tmp_path / "tiny"))
+    policy = Retrained(setting, first, rows, start=50, every=4, threads=1)
+    pick = policy.pick
+    policy.pick = lambda question: (pick(question), models.append(policy.scheduler.model.version))[0]
+    batches = measured_requests(rows, TINY, start=50, requests=1, candidates=4, seed=0)
+    evaluate(batches, {"random": Random(setting), "retrained": policy}, TINY, rows.where(rows.slice < 50))
+    assert ends == [53, 57]
+    assert models[:4] == [first.version] * 4
+    assert len(set(models[4:8])) == len(set(models[8:])) == 1
+    assert len(set(models)) == 3
+
+
+def test_regret_is_told_by_stretches_of_slices_and_the_retrained_model_is_no_baseline():
+    slices = np.repeat(np.array([7, 8, 9], np.int32), 2)
+
+    def picks(*costs):
+        return Picks(np.zeros(6, np.int32), np.ones(6, np.bool_), np.repeat(np.float32(costs), 2))
+
+    found = SimpleNamespace(
+        slice=slices,
+        picks={
+            "random": picks(9, 9, 9),
+            "pair_average": picks(3, 3, 5),
+            "learned": picks(2, 2, 4),
+            "retrained": picks(2, 2, 2),
+            "oracle": picks(1, 1, 1),
+        },
+    )
+    assert ageing(found, 2) == [Age(7, 4, 0.5, 0.5), Age(9, 2, 0.75, 0.25)]

@@ -1,0 +1,136 @@
+"""Tell whether a new version is better than the champion: by more than chance, and with no guardrail broken."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.spec import PromotionRules
+from training.evaluation.metrics import Picks
+from training.evaluation.paired_intervals import Interval, interval, ratio
+
+Outcome: TypeAlias = Literal["better", "not better", "cannot be told"]
+
+BETTER: Final = "better"
+NOT_BETTER: Final = "not better"
+UNTOLD: Final = "cannot be told"
+
+TAIL = 0.95
+"""Quantile of the champion's cost above which a request counts as one of the tail."""
+
+MOST_TIMES = 100.0
+"""More than so many times the decisions are not asked for: the two are as good as equal."""
+
+
+class Asked(NamedTuple):
+    """The requests that two policies decided: (n,) clients and slices, and the seed of the resampling."""
+
+    client: NDArray[np.integer]
+    slice: NDArray[np.integer]
+    seed: int = 0
+
+
+class Verdict(NamedTuple):
+    """Outcome of a comparison.
+
+    Attributes
+    ----------
+    outcome
+        One of `BETTER`, `NOT_BETTER` and `UNTOLD`.
+    reason
+        The figures in words.
+    more
+        About how many more decisions would tell, where it cannot be told and some number would; else None.
+    """
+
+    outcome: Outcome
+    reason: str
+    more: int | None = None
+
+
+def relative_cost(asked: Asked, new: Picks, old: Picks, confidence: float) -> Interval:
+    """Return by which share the mean cost of one policy is above another's on the same requests; negative is better."""
+    return relative(asked, new.cost.astype(np.float64), old.cost.astype(np.float64), confidence)
+
+
+def relative(asked: Asked, new: NDArray[np.float64], old: NDArray[np.float64], confidence: float) -> Interval:
+    """Return by which share the sum of (n,) numbers is above that of others, with an interval."""
+    columns = np.stack([new - old, old])
+    return interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
+
+
+def judge(asked: Asked, new: Picks, old: Picks, rules: PromotionRules) -> Verdict:
+    """Compare what a new version and the champion picked for the same requests.
+
+    The new version is better if the whole interval of its mean cost lies more than the margin below the champion's and
+    both guardrails hold. It is not better if the whole interval lies above that, or if a guardrail is broken by more
+    than chance. Else it cannot be told.
+    """
+    cost = relative_cost(asked, new, old, rules.confidence)
+    words = f"mean cost {percent(cost)} against the champion"
+    threshold = np.quantile(old.cost, TAIL)
+    guards = (
+        ("failures", ~new.ok, ~old.ok, rules.failures),
+        (f"requests above {threshold:.4g}", new.cost > threshold, old.cost > threshold, rules.tail),
+    )
+    found = [_guarded(asked, guard, rules.confidence) for guard in guards]
+    return combined(cost, words, found, rules.margin, len(asked.client))
+
+
+def combined(cost: Interval, words: str, guards: list[tuple[Outcome, str]], margin: float, n_decisions: int) -> Verdict:
+    """Return the verdict of a relative change, negative is better, and of guardrails with their words."""
+    words = "; ".join([words, *(text for _, text in guards if text)])
+    outcomes = [outcome for outcome, _ in guards]
+    if NOT_BETTER in outcomes or cost.low >= -margin:
+        return Verdict(NOT_BETTER, words)
+    if cost.high < -margin:
+        return Verdict(UNTOLD if UNTOLD in outcomes else BETTER, words)
+    more = needed(cost, -margin, n_decisions)
+    return Verdict(UNTOLD, f"{words}; {_more(more)}", more)
+
+
+def needed(found: Interval, bound: float, n_decisions: int) -> int | None:
+    """Return about how many more decisions would take an interval off a bound; None where no number in reason would.
+
+    An interval narrows with the root of the decisions, if they come from more slices like these.
+    """
+    gap = abs(found.value - bound)
+    if not np.isfinite(found.half) or found.half > gap * np.sqrt(MOST_TIMES):
+        return None
+    return max(1, round(n_decisions * ((found.half / gap) ** 2 - 1.0)))
+
+
+def percent(found: Interval) -> str:
+    """Return a relative change with its interval in words, such as ``-3.1 % (-4.0 to -2.2 %)``."""
+    if not np.isfinite(found.half):
+        return f"{100.0 * found.value:+.1f} % (of one client or one slice, so without an interval)"
+    return f"{100.0 * found.value:+.1f} % ({100.0 * found.low:+.1f} to {100.0 * found.high:+.1f} %)"
+
+
+def percent_range(found: Interval) -> str:
+    """Return the interval of a relative change in words, such as ``4 to 9 %``."""
+    low, high = (f"{x:.2g}" if x < 10.0 else f"{x:.0f}" for x in (100.0 * found.low, 100.0 * found.high))  # noqa: PLR2004
+    return f"{low} to {high} %"
+
+
+def _more(more: int | None) -> str:
+    if more is None:
+        return f"{MOST_TIMES:.0f} times as many decisions would not tell"
+    return f"about {more:,} more decisions would tell"
+
+
+def _guarded(
+    asked: Asked, guard: tuple[str, NDArray[np.bool_], NDArray[np.bool_], float], confidence: float
+) -> tuple[Outcome, str]:
+    """Judge a share that must not rise: broken by more than chance, above its tolerance maybe by chance, or held."""
+    name, new, old, tolerance = guard
+    columns = np.stack([new.astype(np.float64) - old, np.ones(new.size)])
+    found = interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
+    words = f"{name} {100.0 * new.mean():.2f} % against {100.0 * old.mean():.2f} %"
+    if found.low > 0.0:
+        return NOT_BETTER, f"{words}, worse by more than chance"
+    if found.value > tolerance:
+        return UNTOLD, f"{words}, worse by more than {100.0 * tolerance:g} %, maybe by chance"
+    return BETTER, words

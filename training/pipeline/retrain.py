@@ -1,0 +1,100 @@
+"""The policy that is trained anew every so often, which shows what ageing costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.model.model import Model
+from scheduler.spec import Spec
+from training.artifacts.locate import artifact_folder
+from training.evaluation.measured_requests import slice_starts
+from training.evaluation.metrics import LEARNED, NO_BASELINES, ORACLE, RETRAINED, Picks
+from training.evaluation.results import Comparison
+from training.pipeline.train import train_model
+from training.policies import Learned, Policy, Question, Setting
+from training.telemetry import Data, Telemetry, read_telemetry
+
+
+class Retrained(Learned):
+    """The learned policy whose model is replaced every so many slices by one trained on all slices before.
+
+    The new model takes over without losing history; it was trained on all measured outcomes, as the first one was.
+
+    Parameters
+    ----------
+    telemetry
+        All of it, with the slices that are decided.
+    start, every
+        The first slice that is decided, and after how many slices a new model takes over.
+    """
+
+    def __init__(
+        self, setting: Setting, model: Model, telemetry: Telemetry, *, start: int, every: int, threads: int = 0
+    ) -> None:
+        super().__init__(setting, model)
+        self._telemetry, self._threads = telemetry, threads
+        starts = slice_starts(telemetry, setting.spec.telemetry.slice.seconds)
+        later = [(begin, number) for number, begin in starts.items() if number >= start]
+        self._due = later[every::every]
+
+    def pick(self, question: Question) -> NDArray[np.integer]:
+        """Take a new model where one is due, and pick."""
+        while self._due and question.time >= self._due[0][0]:
+            _, number = self._due.pop(0)
+            self.scheduler.release(self.scheduler.swap(self._trained(number), self._setting.spec))
+        return super().pick(question)
+
+    def _trained(self, number: int) -> Model:
+        before, spec = self._telemetry.where(self._telemetry.slice < number), self._setting.spec
+        with TemporaryDirectory() as folder:
+            return train_model(before, spec, Path(folder), seed=self._setting.seed, threads=self._threads).model
+
+
+def retrained(
+    data: Data, spec: Spec, source: str | Path, registry: str, *, start: int | None, every: int
+) -> Callable[[Setting], dict[str, Policy]]:
+    """Return what makes the policy for an evaluation of a model, see `training.evaluation.evaluate.run_evaluation`."""
+    model = Model.load(artifact_folder(source, registry))
+    telemetry = read_telemetry(data, spec)
+    first = spec.evaluation.start if start is None else start
+
+    def make(setting: Setting) -> dict[str, Policy]:
+        return {RETRAINED: Retrained(setting, model, telemetry, start=first or 0, every=every)}
+
+    return make
+
+
+class Age(NamedTuple):
+    """Regret of slices that are equally old: of the model, and of the one that is trained anew.
+
+    ``first_slice`` is the first of them, ``n`` how many requests they have.
+    """
+
+    first_slice: int
+    n: int
+    learned: float
+    retrained: float
+
+
+def ageing(comparison: Comparison, every: int) -> list[Age]:
+    """Return the regret of both models by stretches of as many slices as lie between two trainings."""
+    present = np.unique(comparison.slice)
+    found = []
+    for at in range(0, len(present), every):
+        rows = np.isin(comparison.slice, present[at : at + every])
+        learned, retrained = (_regret(comparison.picks, name, rows) for name in (LEARNED, RETRAINED))
+        found.append(Age(int(present[at]), int(rows.sum()), learned, retrained))
+    return found
+
+
+def _regret(picks: dict[str, Picks], name: str, rows: NDArray[np.bool_]) -> float:
+    means = {policy: float(one.cost[rows].mean(dtype=np.float64)) for policy, one in picks.items()}
+    best = min(mean for policy, mean in means.items() if policy not in NO_BASELINES)
+    gap = best - means[ORACLE]
+    return (means[name] - means[ORACLE]) / gap if gap else float("nan")
