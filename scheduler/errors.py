@@ -21,12 +21,15 @@
     ├── LockTimeoutError       another thread keeps a call waiting for too long
     └── ForkError              a process was forked in the middle of a change
 
+A `RegistryWarning` says that a registry does not answer and an earlier copy serves, or that copies are kept elsewhere.
 A `KernelCacheWarning` says that compiled code cannot be kept or used, which costs time and nothing else.
 
 Every message says what was expected and what came; whoever raises has changed nothing.
 """
 
 from __future__ import annotations
+
+import reprlib
 
 __all__ = [
     "ArtifactError",
@@ -44,12 +47,29 @@ __all__ = [
     "RegistryBusyError",
     "RegistryDownError",
     "RegistryError",
+    "RegistryWarning",
     "SnapshotError",
     "SnapshotWarning",
     "SpecError",
     "UnknownDecisionError",
     "UnknownNodeError",
+    "shown",
 ]
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 12
+
+
+def shown(value: object) -> str:
+    """Return what a message says of a value that a caller passed: its text, cut where it is long.
+
+    Some values have none: an integer of over 4,300 digits, or an object whose own ``__repr__`` fails.
+    """
+    try:
+        return _REPR.repr(value)
+    except Exception:  # noqa: BLE001 - whatever a caller's class raises
+        return f"{type(value).__name__} that cannot be shown"
 
 
 class FoglineError(Exception):
@@ -126,6 +146,10 @@ class ForkError(FoglineError):
 
 class SnapshotWarning(UserWarning):
     """The newest snapshot is damaged, and an older one was used in its place."""
+
+
+class RegistryWarning(UserWarning):
+    """The registry does not answer and the last good copy of a model serves, or copies are kept elsewhere."""
 
 
 class KernelCacheWarning(UserWarning):

@@ -21,11 +21,10 @@ from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.settings import Settings, check_settings
 from scheduler.engine.state import State
 from scheduler.engine.warm_up import warm_up
-from scheduler.errors import InputError
 from scheduler.fleet.fleet import Fleet
 from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
-from scheduler.policy.compile import with_policy
+from scheduler.policy.compile import check_model, with_policy
 from scheduler.rollout.rollout_control import RolloutControl
 from scheduler.spec import Spec
 
@@ -81,9 +80,7 @@ class Scheduler(RolloutControl):
     """
 
     def __init__(self, model: Model, spec: Spec | None = None, **settings: Unpack[Settings]) -> None:
-        if not isinstance(model, Model):
-            message = f"model: expected a Model, such as from Model.load(folder), found {model!r}"
-            raise InputError(message)
+        check_model(model)
         model = model if spec is None else with_policy(model, spec)
         self._begin(State(model.spec, model.features, **check_settings(settings)), model)
 

@@ -1,5 +1,6 @@
 """A small trained model of two heads and its artifact, for tests that need one."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 
@@ -118,3 +119,12 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path = folder / MANIFEST
     manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     path.write_bytes(encode_manifest(msgspec.structs.replace(manifest, **changes)))
+
+
+def sign(folder: Path, **changes: object) -> Path:
+    """Make the manifest agree with the files as they are now, and change other fields; return the folder."""
+    others = [path for path in folder.iterdir() if path.name != MANIFEST]
+    edit_manifest(
+        folder, files={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in others}, **changes
+    )
+    return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -14,8 +13,10 @@ from scheduler.columns.ids import Id, Ids
 from scheduler.columns.rows import Errors, RowReader, Rows, Skipped, as_sequence
 from scheduler.columns.schema import Schema
 from scheduler.columns.sharded_dict import ShardedDict
-from scheduler.errors import InputError, UnknownNodeError
+from scheduler.columns.values import as_mapping
+from scheduler.errors import InputError, UnknownNodeError, shown
 from scheduler.runtime.growable_array import MOST_ROWS, STEP, GrowableArray, next_size
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
@@ -63,7 +64,7 @@ class Removal(NamedTuple):
     n_rows: int
 
 
-class IdTable:
+class IdTable(NotCopied):
     """Rows of typed columns under integer or string ids.
 
     Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
@@ -81,6 +82,8 @@ class IdTable:
     most
         How many rows there may be; address space is set aside for so many.
     """
+
+    INSTEAD = "save and restore the scheduler"
 
     def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None, most: int = MOST_ROWS) -> None:
         self.schema = schema
@@ -139,7 +142,7 @@ class IdTable:
             found = np.array(self._slots.take(flat), np.int32)
         except (KeyError, TypeError):
             unknown = next(id_ for id_ in flat if not self.holds(id_))
-            message = f"{self.what}: expected some of the {len(self)} known, found {reprlib.repr(unknown)}"
+            message = f"{self.what}: expected some of the {len(self)} known, found {shown(unknown)}"
             raise UnknownNodeError(message) from None
         return found.reshape(array.shape)
 
@@ -172,7 +175,7 @@ class IdTable:
             If an id occurs twice or is missing, or a column is unknown, of a wrong length, type or range; the message
             names the row. Nothing has changed then.
         """
-        raw = {name: as_sequence(column) for name, column in columns.items()}
+        raw = {name: as_sequence(column) for name, column in as_mapping(columns, "columns").items()}
         rows, skipped = self.reader.read(ids, raw, errors)
         self.check_room(rows.names)
         for at in in_parts(len(rows.names)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import reprlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.values import described, plain
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 
 Id: TypeAlias = int | str
 """An id or a category as the user has it."""
@@ -27,6 +26,8 @@ _SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
 
 _WORD = 0xFFFFFFFFFFFFFFFF
+
+_MOST_SIGNED = 2**63 - 1
 
 MOST_REMEMBERED = 65_536
 """Ids and categories whose key `remembered_key` remembers."""
@@ -45,7 +46,7 @@ def plain_list(values: object, what: str) -> list[Any]:
     """
     flat = values.ndim == 1 if isinstance(values, np.ndarray) else not isinstance(values, str | bytes)
     if not flat or not isinstance(values, Iterable):
-        message = f"{what}: expected a list or a one-dimensional array, found {reprlib.repr(values)}"
+        message = f"{what}: expected a list or a one-dimensional array, found {shown(values)}"
         raise InputError(message)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufU":
         return values.tolist()  # all plain already
@@ -120,18 +121,32 @@ def present_keys(values: object, what: str, kind: str = "categories") -> NDArray
 
 
 def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:
-    z = ids.astype(np.int64, copy=False).view(np.uint64) + _GAMMA
+    z = _mixed(ids.astype(np.int64, copy=False).view(np.uint64))
+    if ids.dtype.kind == "u":
+        # The bits of 2**64 - 1 are those of -1: what no signed number has is mixed once more.
+        beyond = ids > _MOST_SIGNED
+        z[beyond] = _mixed(z[beyond])
+    z[z == MISSING_KEY] = 1
+    return z
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = bits + _GAMMA
     z = (z ^ (z >> np.uint64(30))) * _MUL_1
     z = (z ^ (z >> np.uint64(27))) * _MUL_2
     z ^= z >> np.uint64(31)
-    z[z == MISSING_KEY] = 1
     return z
 
 
 def _integer_key(value: int) -> int:
     """`_integer_keys` of one integer, in Python's own numbers: a fifth of the time."""
+    key = _mixed_one(value)
+    return (_mixed_one(key) if value > _MOST_SIGNED else key) or 1
+
+
+def _mixed_one(value: int) -> int:
     gamma, first, second = _SPLITMIX
     z = (value + gamma) & _WORD
     z = ((z ^ (z >> 30)) * first) & _WORD
     z = ((z ^ (z >> 27)) * second) & _WORD
-    return (z ^ (z >> 31)) or 1
+    return z ^ (z >> 31)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import Id, Ids, id_key, n_distinct, plain_list, present_keys
 from scheduler.columns.schema import Encoded, Schema, Sets
-from scheduler.errors import InputError, UnknownNodeError
+from scheduler.columns.values import is_single
+from scheduler.errors import InputError, UnknownNodeError, shown
 from scheduler.runtime.parts import LIGHT_PART, in_parts
 
 Errors: TypeAlias = Literal["raise", "skip"]
@@ -129,7 +129,7 @@ class RowReader:
 
     def names(self, ids: Ids) -> list[Id]:
         """Return ids as plain Python values, not yet checked."""
-        if not isinstance(ids, np.ndarray | list) or len(ids) <= LIGHT_PART:
+        if is_single(ids) or not isinstance(ids, np.ndarray | list) or len(ids) <= LIGHT_PART:
             return plain_list(ids, self._what)
         names: list[Id] = []
         for at in in_parts(len(ids), LIGHT_PART):
@@ -195,8 +195,8 @@ class RowReader:
 
 def check_errors(errors: object) -> None:
     """Refuse what is no `Errors`."""
-    if errors not in ("raise", "skip"):
-        message = f"errors: expected 'raise' or 'skip', found {errors!r}"
+    if not isinstance(errors, str) or errors not in ("raise", "skip"):
+        message = f"errors: expected 'raise' or 'skip', found {shown(errors)}"
         raise InputError(message)
 
 
@@ -204,9 +204,7 @@ def check_known(names: list[Id], known: Known, bad: dict[int, InputError] | None
     """Write down unknown ids that are not bad already, or raise `UnknownNodeError` for the first."""
     for i, name in enumerate(names):
         if (bad is None or i not in bad) and not known.holds(name):
-            error = UnknownNodeError(
-                f"{known.what}: expected some of the {len(known)} known, found {reprlib.repr(name)}"
-            )
+            error = UnknownNodeError(f"{known.what}: expected some of the {len(known)} known, found {shown(name)}")
             if bad is None:
                 raise error
             bad[i] = error
@@ -229,7 +227,7 @@ def left_out(names: Sequence[object] | NDArray[Any], bad: Mapping[int, InputErro
     """Return the bad rows in order; with ``"raise"`` the error of the first, which its row and id are added to."""
     if errors == "raise":
         row = min(bad)
-        message = f"row {row}, id {reprlib.repr(names[row])}: {bad[row]}"
+        message = f"row {row}, id {shown(names[row])}: {bad[row]}"
         raise type(bad[row])(message)
     return [Skipped(row, names[row], str(bad[row])) for row in sorted(bad)]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id, id_keys, plain_list, present_keys
 from scheduler.columns.values import NumberRule, items_of
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.spec import Column
 
 Vocabulary: TypeAlias = Mapping[str, Sequence[Id]]
@@ -133,7 +133,7 @@ class Schema:
     def unknown(self, name: object) -> InputError:
         """Return the error about a column that does not exist."""
         known = ", ".join([*self.columns, *self.sets]) or "(none)"
-        return InputError(f"column: expected one of {known}, found {name!r}")
+        return InputError(f"column: expected one of {known}, found {shown(name)}")
 
     def write(self, columns: ColumnArrays, name: str, encoded: Encoded, rows: NDArray[np.int32] | slice = ALL) -> None:
         """Write what `encode` returned to rows of ``columns``."""

@@ -7,14 +7,13 @@ one by one, so that one and many accept the same values and refuse others in the
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.spec import Column, Outcome
 
 _Converter: TypeAlias = "Callable[[object], float | NDArray[np.float64]]"
@@ -58,7 +57,7 @@ class NumberRule:
         """
         x = value if type(value) is float else as_number(value, self.what)
         if x < self._low or x > self._high:
-            message = f"{self.what}: expected {self._expected}, found {reprlib.repr(plain(value))}"
+            message = f"{self.what}: expected {self._expected}, found {shown(plain(value))}"
             raise InputError(message)
         return x
 
@@ -93,7 +92,7 @@ def as_number(value: object, what: str) -> float:
     """
     if value is None:
         return math.nan
-    if not isinstance(value, _NUMBER):
+    if not isinstance(value, _NUMBER) or isinstance(value, np.timedelta64):
         array = _numeric(value)
         if array is None or array.ndim > 0:
             message = f"{what}: expected a number, found {described(value)}"
@@ -105,6 +104,21 @@ def as_number(value: object, what: str) -> float:
         return math.inf if value > 0 else -math.inf
 
 
+def positive_seconds(name: str, value: object) -> float:
+    """Return seconds; infinity is, as never.
+
+    Raises
+    ------
+    InputError
+        If they are no number above 0.
+    """
+    seconds = plain(value)
+    if not isinstance(seconds, float | int) or isinstance(seconds, bool) or not seconds > 0.0:
+        message = f"{name}: expected seconds, more than 0, found {shown(value)}"
+        raise InputError(message)
+    return as_number(seconds, name)
+
+
 def as_mapping(values: object, what: str) -> Mapping[str, Any]:
     """Return values by name.
 
@@ -114,9 +128,14 @@ def as_mapping(values: object, what: str) -> Mapping[str, Any]:
         If they come in no mapping; ``what`` names them in the message.
     """
     if not isinstance(values, Mapping):
-        message = f"{what}: expected values by name, found {reprlib.repr(values)}"
+        message = f"{what}: expected values by name, found {shown(values)}"
         raise InputError(message)
     return values
+
+
+def names_of(values: Mapping[Any, object]) -> str:
+    """Return the names of values for a message."""
+    return ", ".join(name if isinstance(name, str) else shown(name) for name in values)
 
 
 def is_single(raw: object) -> bool:
@@ -147,7 +166,7 @@ def items_of(raw: object, n: int, what: str) -> list[Any]:
 def described(value: object) -> str:
     """Return a value and its type for a message."""
     value = plain(value)
-    return f"{reprlib.repr(value)} ({type(value).__name__})"
+    return f"{shown(value)} ({type(value).__name__})"
 
 
 def plain(value: object) -> object:

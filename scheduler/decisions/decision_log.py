@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +26,7 @@ from scheduler.decisions.arrays import (
     DecisionLog,
 )
 from scheduler.decisions.kernels.open_places import find_all_open
-from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
+from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
 from scheduler.features.program import Features
 
 LAST_ID = 2**63 - 1
@@ -169,7 +168,7 @@ class DecisionRing:
             return decision
         decision = plain(decision)
         if not isinstance(decision, int) or isinstance(decision, bool):
-            message = f"decision: expected an integer id, found {reprlib.repr(decision)}"
+            message = f"decision: expected an integer id, found {shown(decision)}"
             raise InputError(message)
         if not 0 <= decision <= LAST_ID:
             raise self.refusal(UNKNOWN, decision, None)
@@ -180,14 +179,14 @@ class DecisionRing:
         if why == UNKNOWN:
             return self._unknown(decision)
         error, text = _REFUSALS[why]
-        return error(f"decision {decision}: {text.format(node=plain(node))}")
+        return error(f"decision {shown(decision)}: {text.format(node=plain(node))}")
 
     def _unknown(self, decision: int) -> InputError:
         counters, size = self.arrays.counters, self.arrays.id.size
         begin = min(counters[[FIRST_ID, EARLIER_ID]]) if counters[EARLIER_ID] else counters[FIRST_ID]
         own = begin <= decision < counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
         why = "which is forgotten" if own else "which another scheduler made, or none"
-        message = f"decision: expected one of the last {size} of this scheduler, found {decision}, {why}"
+        message = f"decision: expected one of the last {size} of this scheduler, found {shown(decision)}, {why}"
         return UnknownDecisionError(message)
 
     def _ids(self, decisions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

@@ -6,14 +6,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import reprlib
 import struct
 from typing import Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 
 VERSION: Final = 1
 
@@ -79,11 +78,11 @@ def read_token(text: object, key: bytes | None) -> Token:
         If it is no token, or was not signed with the key.
     """
     if not isinstance(text, str) or len(text) > MOST_CHARACTERS:
-        _refuse("a text", reprlib.repr(text))
+        _refuse("a text", shown(text))
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        _refuse("one of letters, digits, - and _", reprlib.repr(text))
+        _refuse("one of letters, digits, - and _", shown(text))
     body = data[: len(data) - SIGNATURE_BYTES] if key is not None else data
     if len(body) < _HEAD.size:
         _refuse(f"at least {_HEAD.size} bytes", len(body))

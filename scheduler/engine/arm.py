@@ -16,6 +16,7 @@ from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import GrowableArray
 from scheduler.runtime.lock_kernels import MAX_DEPTH, READING
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
@@ -78,7 +79,7 @@ class _Levels:
         return buffers
 
 
-class Arm:
+class Arm(NotCopied):
     """A model with its policy, its forest row of every node, and its threads' scratch memory.
 
     Parameters
@@ -99,6 +100,8 @@ class Arm:
     arrays
         What kernels read.
     """
+
+    INSTEAD = "make another by `Scheduler.prepare`"
 
     def __init__(self, model: Model, index: Index, lock: ReadWriteLock, rows: GrowableArray | None = None) -> None:
         self.model = model

@@ -6,11 +6,12 @@ from scheduler.engine.arm import Arm
 from scheduler.engine.state import State
 from scheduler.engine.warm_up import warm_arm
 from scheduler.model.model import Model
-from scheduler.policy.compile import check_arm, check_swap, with_policy
+from scheduler.policy.compile import check_arm, check_model, check_swap, with_policy
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.spec import Spec
 
 
-class ArmControl:
+class ArmControl(NotCopied):
     """Prepares, swaps and releases the arms of a state; `scheduler.Scheduler` is one.
 
     Attributes
@@ -18,6 +19,8 @@ class ArmControl:
     state
         What the arms decide over.
     """
+
+    INSTEAD = "`save` it and `restore` the snapshot"
 
     state: State
 
@@ -49,6 +52,7 @@ class ArmControl:
         InputError
             If the model, or its spec's candidates, ledger or sets, do not fit the state. Nothing changed.
         """
+        check_model(model)
         model = model if spec is None else with_policy(model, spec)
         check_arm(self.state.spec, model.spec)
         arm = Arm(model, self.state.index, self.state.lock)

@@ -18,7 +18,7 @@ from scheduler.engine import engine
 from scheduler.engine.kernels import observe as kernels
 from scheduler.engine.request import check_times
 from scheduler.engine.state import State
-from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError
+from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
 from scheduler.history.outcomes import values_at
 
 
@@ -76,7 +76,7 @@ def _place(token: Token, node: Id | None) -> int:
         return 0
     at = np.flatnonzero(keys == np.uint64(id_key(node)))
     if not at.size:
-        message = f"decision {token.id}: expected a node of its slate, found {node!r}"
+        message = f"decision {token.id}: expected a node of its slate, found {shown(node)}"
         raise UnknownDecisionError(message)
     return int(at[0])
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id, plain_list
 from scheduler.columns.rows import Errors, Skipped, check_errors, find_bad, has_rows, left_out, taken
+from scheduler.columns.values import as_mapping
 from scheduler.engine import engine
 from scheduler.engine.request import check_times
 from scheduler.engine.state import State
@@ -56,9 +57,11 @@ def new_batch(
     now: float | NDArray[np.float64],
     nodes: Sequence[Id | None] | None,
 ) -> OutcomeBatch:
-    """Return a batch; raise if decisions come in no list."""
+    """Return a batch; raise if decisions or nodes come in no list, or outcomes in no mapping."""
     ids = decisions if isinstance(decisions, np.ndarray) and decisions.ndim == 1 else plain_list(decisions, "decisions")
-    return OutcomeBatch(ids, outcomes, now, nodes)
+    if nodes is not None and not isinstance(nodes, list | tuple):
+        nodes = plain_list(nodes, "nodes")
+    return OutcomeBatch(ids, as_mapping(outcomes, "outcome"), now, nodes)
 
 
 def observe_batch(

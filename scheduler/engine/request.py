@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import id_keys, plain_list
 from scheduler.columns.schema import Schema
 from scheduler.columns.values import as_mapping, is_single, items_of, plain
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.retrieval.arrays import BLOCKED_COLUMN, BLOCKED_KEY, NO_BLOCKLIST
 
 LAST_TIME = 1e15
@@ -24,7 +23,7 @@ def check_time(now: object) -> float:
     now = plain(now)
     if isinstance(now, float | int) and -LAST_TIME <= now <= LAST_TIME:  # false for NaN too
         return float(now)
-    message = f"now: expected a finite time in seconds, found {reprlib.repr(now)}"
+    message = f"now: expected a finite time in seconds, found {shown(now)}"
     raise InputError(message)
 
 
@@ -63,7 +62,7 @@ def candidate_slots(candidates: object, nodes: IdTable, n: int) -> NDArray[np.in
     except ValueError:  # ragged
         rows = np.array(None)
     if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "iuUO":  # noqa: PLR2004
-        found = f"{rows.dtype} of {rows.shape}" if rows.ndim else reprlib.repr(candidates)
+        found = f"{rows.dtype} of {rows.shape}" if rows.ndim else shown(candidates)
         message = f"candidates: expected ids of shape ({n}, n_candidates), found {found}"
         raise InputError(message)
     if rows.dtype.kind != "O":
@@ -97,11 +96,11 @@ def read_blocklist(exclude: object, block: object, nodes: Schema, n: int) -> NDA
     """
     columns = {} if exclude is None else {"exclude": (0, exclude)}
     if not isinstance(block, Mapping | None):
-        message = f"block: expected values by node column, found {reprlib.repr(block)}"
+        message = f"block: expected values by node column, found {shown(block)}"
         raise InputError(message)
     for name, rows in (block or {}).items():
         if name not in nodes.blockable:
-            message = f"block: expected one of {', '.join(nodes.blockable) or '(none)'}, found {name!r}"
+            message = f"block: expected one of {', '.join(nodes.blockable) or '(none)'}, found {shown(name)}"
             raise InputError(message)
         columns[f"block {name!r}"] = (nodes.blockable[name], rows)
     parts = [_bar_rows(what, column, rows, n) for what, (column, rows) in columns.items()]
@@ -113,7 +112,7 @@ def _bar_rows(what: str, column: int, rows: object, n: int) -> NDArray[np.uint64
     if isinstance(rows, np.ndarray):
         rows = list(np.atleast_1d(rows))
     if not isinstance(rows, Sequence) or len(rows) != n:
-        message = f"{what}: expected {n} rows, found {reprlib.repr(rows)}"
+        message = f"{what}: expected {n} rows, found {shown(rows)}"
         raise InputError(message)
     keys = [id_keys(plain_list([] if row is None else row, what)) for row in rows]
     blocklist = np.zeros((n, max(map(len, keys), default=0), 2), np.uint64)

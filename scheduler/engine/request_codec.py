@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,9 +11,9 @@ from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import OWN_ID, IdTable
 from scheduler.columns.ids import Id, id_key, id_keys, plain_list, remembered_key
 from scheduler.columns.schema import Schema
-from scheduler.columns.values import plain
+from scheduler.columns.values import names_of, plain
 from scheduler.engine.arrays import RequestArrays
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 
 NO_SLOT = -1
 """In place of the slot of a client that the table does not hold."""
@@ -132,7 +131,7 @@ class RequestCodec:
     def _mapping(self, request: object) -> Mapping[str, Any]:
         if isinstance(request, Mapping) and self._client in request:
             return request
-        found = ", ".join(map(str, request)) if isinstance(request, Mapping) else reprlib.repr(request)
+        found = names_of(request) if isinstance(request, Mapping) else shown(request)
         message = f"request: expected the client's id as {self._client!r}, found only {found or 'nothing'}"
         raise InputError(message)
 

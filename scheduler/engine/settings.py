@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NotRequired, TypedDict
 
-import numpy as np
-
+from scheduler.columns.values import plain, positive_seconds
 from scheduler.decisions.first_id import LAST_ID, new_first_id
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.history.store import checked_capacity
 from scheduler.runtime.growable_array import MOST_ROWS
 
@@ -48,20 +49,27 @@ def check_settings(settings: Settings) -> CheckedSettings:
     InputError
         Naming the setting that is wrong.
     """
-    capacity, forget_after = settings.get("history_capacity"), settings.get("forget_after", math.inf)
+    capacity = settings.get("history_capacity")
     first_id = settings.get("first_id")
-    if not isinstance(forget_after, float | int | np.floating | np.integer) or not forget_after > 0.0:
-        message = f"forget_after: expected seconds, more than 0, found {forget_after!r}"
-        raise InputError(message)
     return CheckedSettings(
         seed=_integer("seed", settings.get("seed", 0), 0, LAST_ID),
         remember=_integer("remember", settings.get("remember", REMEMBERED), 1, MOST_REMEMBERED),
         first_id=_integer("first_id", new_first_id() if first_id is None else first_id, 0, LAST_ID),
         history_capacity=None if capacity is None else checked_capacity(capacity, "history_capacity"),
         max_nodes=_integer("max_nodes", settings.get("max_nodes", MOST_ROWS), 1, MOST_ROWS),
-        forget_after=float(forget_after),
+        forget_after=positive_seconds("forget_after", settings.get("forget_after", math.inf)),
         token_key=_key(settings.get("token_key")),
     )
+
+
+@contextmanager
+def memory_for(setting: str, value: int) -> Iterator[None]:
+    """Make arrays that a setting sizes; raise `InputError` where the machine has no memory for them."""
+    try:
+        yield
+    except MemoryError as error:
+        message = f"{setting}: expected a number that memory is there for, found {value:,} ({error})"
+        raise InputError(message) from error
 
 
 MOST_REMEMBERED = 1 << 28
@@ -81,8 +89,9 @@ def _key(key: object) -> bytes | None:
 
 
 def _integer(name: str, value: object, low: int, high: int) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
+    value = plain(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         bound = f"{low} or more" if high == LAST_ID else f"{low} to {high}"
-        message = f"{name}: expected an integer of {bound}, found {value!r}"
+        message = f"{name}: expected an integer of {bound}, found {shown(value)}"
         raise InputError(message)
-    return int(value)
+    return value

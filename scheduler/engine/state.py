@@ -17,6 +17,7 @@ from scheduler.engine.arrays import StateArrays
 from scheduler.engine.clock import Clock
 from scheduler.engine.kernels import node_rows
 from scheduler.engine.request_codec import RequestCodec
+from scheduler.engine.settings import memory_for
 from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet
@@ -26,6 +27,7 @@ from scheduler.history.outcomes import tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import MOST_ROWS
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
@@ -35,7 +37,7 @@ BUILD_STEP = 512
 """Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
 
 
-class State:
+class State(NotCopied):
     """Nodes, clients, reservations, index, history, open decisions and clock, laid out by a spec.
 
     Parameters
@@ -77,6 +79,8 @@ class State:
         Arms whose node rows follow the state; the first one is in charge.
     """
 
+    INSTEAD = "save and restore the scheduler"
+
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         spec: Spec,
@@ -105,8 +109,10 @@ class State:
         self.index = Index(spec.candidates, features.request, features.node, max_nodes)
         wanted = capacities(spec)[HISTORY] if history_capacity is None else history_capacity
         self.history_capacity = checked_capacity(wanted, "history_capacity")
-        self.history = new_history(spec, self.history_capacity)
-        self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
+        with memory_for("history_capacity", self.history_capacity):
+            self.history = new_history(spec, self.history_capacity)
+        with memory_for("remember", remember):
+            self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
         self.tracked = tracked(spec, spec.history.values)
         self.request_codec = RequestCodec(features.request, spec.telemetry.client)
         self.outcome_codec = OutcomeCodec(spec)
@@ -166,7 +172,7 @@ class State:
         """
         if arm is None:
             return self.arms[0]
-        if arm not in self.arms:
+        if not isinstance(arm, Arm) or arm not in self.arms:
             message = "arm: expected one that was prepared here and not released, found another"
             raise InputError(message)
         return arm

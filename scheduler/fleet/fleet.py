@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
-from scheduler.columns.ids import Id, Ids, plain_list, present_keys
+from scheduler.columns.ids import Id, Ids, id_key, plain_list, present_keys
 from scheduler.columns.rows import Errors, Rows, Skipped, as_sequence, check_errors
 from scheduler.columns.schema import Schema
+from scheduler.columns.values import as_mapping, is_single, positive_seconds
 from scheduler.errors import InputError
 from scheduler.fleet.arrays import RETURNS, FleetArrays
 from scheduler.fleet.category_names import CategoryNames
@@ -22,6 +23,7 @@ from scheduler.fleet.node_writer import NodeWriter
 from scheduler.fleet.presence import HOLDS
 from scheduler.fleet.store import NodeStore, check_time
 from scheduler.runtime.growable_array import MOST_ROWS
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.runtime.parts import PART, PAUSE, in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
@@ -29,7 +31,7 @@ LISTING = 65_536
 """Slots looked through at once for silent nodes: some 0.1 ms."""
 
 
-class Fleet:
+class Fleet(NotCopied):
     """Nodes as columns, by slot; reach a scheduler's own as `Scheduler.fleet`.
 
     Calls may come from several threads; a thread that reads `arrays` holds the lock, at least for reading. A call of
@@ -62,6 +64,8 @@ class Fleet:
         Ids and columns.
     """
 
+    INSTEAD = "save and restore the scheduler, or report the nodes to another one"
+
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,
         schema: Schema,
@@ -75,7 +79,7 @@ class Fleet:
     ) -> None:
         self._lock = ReadWriteLock() if lock is None else lock
         self._store = NodeStore(schema, capacity, self._lock, hooks, sets, most)
-        self._store.presence.forget_after(float(forget_after))
+        self._store.presence.forget_after(positive_seconds("forget_after", forget_after))
         self._writer = NodeWriter(self._store, self._lock)
         self._names = CategoryNames()
         self.table = self._store.table
@@ -123,7 +127,10 @@ class Fleet:
         ------
         UnknownNodeError
             If it is not held.
+        InputError
+            If it is neither an integer of 64 bits nor a string.
         """
+        id_key(id_)
         return self._lock.read(self._get, id_)
 
     def upsert(
@@ -159,7 +166,7 @@ class Fleet:
         InputError
             If an id or a value is wrong; the message names the row and the id. Nothing changed.
         """
-        rows, skipped = self._read(ids, columns or {}, alive_until, errors)
+        rows, skipped = self._read(ids, columns, alive_until, errors)
         self.table.check_room(rows.names)
         self._writer.in_holds(len(rows.names), lambda at: self._store.write(rows.part(at), alive_until))
         self._writer.add_rest(rows)
@@ -183,8 +190,9 @@ class Fleet:
             As `upsert`.
         """
         # One part is looked at while the lock is held.
-        is_strict = errors == "raise" and isinstance(ids, Sized) and len(ids) <= PART
-        rows, skipped = self._read(ids, columns or {}, alive_until, errors, None if is_strict else self.table)
+        check_errors(errors)
+        is_strict = errors == "raise" and not is_single(ids) and isinstance(ids, Sized) and len(ids) <= PART
+        rows, skipped = self._read(ids, columns, alive_until, errors, None if is_strict else self.table)
         self._writer.in_holds(
             len(rows.names), lambda at: self._writer.write_held(rows.part(at), alive_until, is_strict=is_strict)
         )
@@ -318,17 +326,18 @@ class Fleet:
     def _read(
         self,
         ids: Ids,
-        columns: Mapping[str, object],
+        columns: Mapping[str, object] | None,
         alive_until: float | None,
         errors: Errors,
         known: IdTable | None = None,
     ) -> tuple[Rows, list[Skipped]]:
         if alive_until is not None:
             check_time("alive_until", alive_until)
-        for name in columns:
+        named = {} if columns is None else as_mapping(columns, "columns")
+        for name in named:
             if name in self.table.schema.sets:
                 self._store.set_columns(name)
-        raw = {name: as_sequence(column) for name, column in columns.items()}
+        raw = {name: as_sequence(column) for name, column in named.items()}
         rows, skipped = self.table.reader.read(ids, raw, errors, known)
         self._names.learn(rows, raw, skipped)
         return rows, skipped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -13,7 +14,8 @@ from scheduler.columns.id_table import IdTable, Placement, Removal
 from scheduler.columns.ids import Id
 from scheduler.columns.rows import Rows
 from scheduler.columns.schema import Schema
-from scheduler.errors import InputError
+from scheduler.columns.values import plain
+from scheduler.errors import InputError, shown
 from scheduler.fleet.arrays import FIRST_PLACES, FORGETS, FleetArrays, SlotTable
 from scheduler.fleet.hooks import Hooks, SetColumns
 from scheduler.fleet.kernels import slot_table
@@ -149,9 +151,9 @@ class NodeStore:
 
     def set_columns(self, column: object) -> tuple[SetColumns, int]:
         """Return who keeps a set column, and its number."""
-        if self._sets is None or column not in list(self._set_numbers):
+        if self._sets is None or not isinstance(column, str) or column not in self._set_numbers:
             known = ", ".join(self.table.schema.sets) or "(none)"
-            message = f"column: expected one of sets, {known}, found {column!r}"
+            message = f"column: expected one of sets, {known}, found {shown(column)}"
             raise InputError(message)
         return self._sets, self._set_numbers[str(column)]
 
@@ -274,7 +276,8 @@ class NodeStore:
 
 def check_time(name: str, time: object) -> None:
     """Refuse what is no time; infinity is, as never."""
-    number = isinstance(time, float | int | np.floating | np.integer)
-    if not number or math.isnan(time) or time == -math.inf:  # type: ignore[arg-type]
-        message = f"{name}: expected a time in seconds, found {time!r}"
+    number = plain(time)
+    is_number = isinstance(number, float | int | np.floating)
+    if not is_number or not (number == math.inf or abs(number) <= sys.float_info.max):  # type: ignore[arg-type]
+        message = f"{name}: expected a time in seconds, found {shown(time)}"
         raise InputError(message)

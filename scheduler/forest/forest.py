@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.forest.arrays import ForestNames, ForestWork, MaskTables
+from scheduler.forest.inputs import columns_of, is_native, is_row_array, kind_of, listed, matrix, numbers
 from scheduler.forest.kernels import reference
 from scheduler.forest.kernels import score as kernels
 from scheduler.forest.mask_tables import build_tables, empty_work
+from scheduler.forest.table_size import check_table_bytes
 from scheduler.forest.trees import Trees, check_trees, load_trees, save_trees
 from scheduler.runtime.aligned_arrays import aligned_zeros
 from scheduler.runtime.packed_arrays import PackedArrays
 
 __all__ = ["Forest", "ForestNames", "ForestWork", "MaskTables", "Trees", "check_trees", "load_trees", "save_trees"]
-
-WORD, DOUBLE, SINGLE = np.dtype(np.uint64), np.dtype(np.float64), np.dtype(np.float32)
 
 
 class Forest(NamedTuple):
@@ -83,17 +83,23 @@ class Forest(NamedTuple):
         Raises
         ------
         ForestError
-            Trees are malformed or have over 64 leaves.
+            Trees are malformed, have over 64 leaves, or need tables of too many bytes; see `check_table_bytes`.
         InputError
             No head, heads of different width, a column out of range, twice, or used by a tree without owner.
         """
-        heads = [heads] if isinstance(heads, Trees) else list(heads)
+        heads = [heads] if isinstance(heads, Trees) else listed(heads, "heads")
+        if not all(isinstance(trees, Trees) for trees in heads):
+            message = f"heads: expected Trees, found {shown(heads)}"
+            raise InputError(message)
         if not heads:
             message = "heads: expected one or more, found none"
             raise InputError(message)
         for number, trees in enumerate(heads):
             check_trees(trees, f"head {number}")
-        owners = {"request": _columns(request), "node": _columns(node), "pair": _columns(pair)}
+        check_table_bytes(heads)
+        owners = {
+            name: columns_of(columns, name) for name, columns in (("request", request), ("node", node), ("pair", pair))
+        }
         n_features = _check_owners(heads, owners)
         packed, names = build_tables(heads, **owners)
         return cls(packed, names, **owners, n_features=n_features, n_heads=len(heads))
@@ -140,7 +146,7 @@ class Forest(NamedTuple):
         InputError
             Another shape, or values that are no numbers.
         """
-        x = _matrix(X_node, "X_node", len(self.node))
+        x = matrix(X_node, "X_node", len(self.node))
         out = self.empty_rows(len(x))
         kernels.node_rows(self.packed, x, out)
         return out
@@ -163,7 +169,7 @@ class Forest(NamedTuple):
         InputError
             Another shape, or values that are no numbers.
         """
-        x = _numbers(x_request, "x_request")
+        x = numbers(x_request, "x_request")
         if x.shape != (len(self.request),):
             message = f"x_request: expected shape ({len(self.request)},), found {x.shape}"
             raise InputError(message)
@@ -202,7 +208,7 @@ class Forest(NamedTuple):
         InputError
             Another shape or dtype, or an index outside `rows`.
         """
-        x = _matrix(X_pair, "X_pair", len(self.pair))
+        x = matrix(X_pair, "X_pair", len(self.pair))
         self._check_score(request_row, rows, indices, len(x))
         out = np.empty((len(x), self.n_heads), np.float32)
         outside = kernels.score_once(self.packed, request_row, rows, indices, x, self.n_heads, out)
@@ -229,7 +235,7 @@ class Forest(NamedTuple):
         InputError
             Another shape, or values that are no numbers.
         """
-        x = _matrix(X, "X", self.n_features)
+        x = matrix(X, "X", self.n_features)
         out = np.empty((len(x), len(self.names.position)), np.int32)
         reference.leaves(self.mask_tables, self.names, x, *self._row(), out)
         return out
@@ -275,7 +281,7 @@ class Forest(NamedTuple):
         return self._sums(X, self.names._replace(value=self.names.variance))
 
     def _sums(self, X: ArrayLike, names: ForestNames) -> NDArray[np.float64]:  # noqa: N803
-        x = _matrix(X, "X", self.n_features)
+        x = matrix(X, "X", self.n_features)
         out = np.empty((len(x), self.n_heads), np.float64)
         reference.predict(self.mask_tables, names, x, *self._row(), out)
         return out
@@ -293,55 +299,15 @@ class Forest(NamedTuple):
     ) -> None:
         tables = self.packed.content
         words, node_words = len(tables.full), tables.node_words
-        if not _is_row_array(request_row, (words,)):
-            message = f"request_row: expected contiguous uint64 of shape ({words},), found {_kind(request_row)}"
+        if not is_row_array(request_row, (words,)):
+            message = f"request_row: expected contiguous uint64 of shape ({words},), found {kind_of(request_row)}"
             raise InputError(message)
-        if not _is_row_array(rows, (len(rows), node_words)):
-            message = f"rows: expected contiguous uint64 of shape (n, {node_words}), found {_kind(rows)}"
+        if not is_row_array(rows, (*rows.shape[:1], node_words) if isinstance(rows, np.ndarray) else ()):
+            message = f"rows: expected contiguous uint64 of shape (n, {node_words}), found {kind_of(rows)}"
             raise InputError(message)
-        if not isinstance(indices, np.ndarray) or indices.dtype.kind not in "iu" or indices.shape != (n,):
-            message = f"indices: expected integers of shape ({n},), one per row of X_pair, found {_kind(indices)}"
+        if not isinstance(indices, np.ndarray) or not is_native(indices) or indices.shape != (n,):
+            message = f"indices: expected integers of shape ({n},), one per row of X_pair, found {kind_of(indices)}"
             raise InputError(message)
-
-
-def _is_row_array(array: object, shape: tuple[int, ...]) -> bool:
-    return (
-        isinstance(array, np.ndarray)
-        and (array.dtype is WORD or array.dtype == WORD)
-        and array.shape == shape
-        and array.flags.c_contiguous
-    )
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} of shape {value.shape}"
-    return type(value).__name__
-
-
-def _numbers(values: ArrayLike, name: str) -> NDArray[np.floating]:
-    """Contiguous float32 or float64; other numbers become float64."""
-    array = np.asarray(values)
-    if (array.dtype is SINGLE or array.dtype is DOUBLE) and array.flags.c_contiguous:
-        return array
-    if array.dtype not in (DOUBLE, SINGLE):
-        if array.dtype.kind not in "fiub":
-            message = f"{name}: expected numbers, found {_kind(array)}"
-            raise InputError(message)
-        array = array.astype(np.float64)
-    return np.ascontiguousarray(array)
-
-
-def _matrix(values: ArrayLike, name: str, width: int) -> NDArray[np.floating]:
-    array = _numbers(values, name)
-    if array.ndim != 2 or array.shape[1] != width:  # noqa: PLR2004
-        message = f"{name}: expected shape (n, {width}), found {array.shape}"
-        raise InputError(message)
-    return array
-
-
-def _columns(columns: Sequence[int]) -> tuple[int, ...]:
-    return tuple(int(column) for column in columns)
 
 
 def _check_owners(heads: Sequence[Trees], owners: dict[str, tuple[int, ...]]) -> int:

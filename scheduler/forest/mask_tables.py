@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.forest.arrays import FANOUT, GROUP, RANKED, TILE, ForestNames, ForestWork, MaskTables
-from scheduler.forest.split_rules import Shape, UsedFeature, word_of
+from scheduler.forest.split_rules import Shape, UsedFeature, splits_by_column, word_of
 from scheduler.forest.trees import Trees
 from scheduler.runtime.aligned_arrays import aligned_copy, aligned_zeros
 from scheduler.runtime.packed_arrays import PackedArrays
@@ -61,20 +62,22 @@ def build_tables(
     head = np.repeat(np.arange(len(heads)), [trees.n_trees for trees in heads])
     word_bits = 32 if all(shape.n_leaves <= 32 for shape in shapes) else 64  # noqa: PLR2004
     per_line = 8 * LINE // word_bits
-    used = np.unique(np.concatenate([trees.feature for trees in heads])).astype(np.int64)
-    features = [UsedFeature(shapes, int(column)) for column in used]
+    by_column = splits_by_column(shapes)
+    used = np.array(list(by_column), np.int64)
+    features = [UsedFeature(shapes, found) for found in by_column.values()]
     is_pair = np.isin(used, pair)
     by_split, n_splits = _looked_at_by_split(features, is_pair, len(shapes), per_line)
     position, line_head, line_groups, node_lines = _positions(shapes, head, set(node), n_splits, per_line)
     words = 8 * len(line_head)
 
     n_levels, level_start, bounds = _search_trees([feature.bounds for feature in features])
-    rows = [
+    # One feature's rows at a time: those that repeat are let go before the next ones are made.
+    rows = (
         feature.masks(position, word_bits, 0 if split else words)
         for feature, split in zip(features, by_split, strict=True)
-    ]
+    )
     masks, pair_masks, rank_row = _unique_rows(rows, is_pair, words)
-    rank_start = np.cumsum([0] + [len(table) for table in rows])
+    rank_start = np.cumsum([0] + [feature.n_ranks for feature in features])
     leaf, value, variance = _leaf_tables(shapes, position, word_bits, len(line_head) * per_line)
 
     number = {int(column): k for k, column in enumerate(used)}
@@ -237,7 +240,7 @@ def _levels(row: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 
 def _unique_rows(
-    masks: list[NDArray[np.uint64]],
+    masks: Iterable[NDArray[np.uint64]],
     is_pair: NDArray[np.bool_],
     words: int,
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
@@ -251,17 +254,37 @@ def _unique_rows(
         if table.size == 0:
             rank_row.append(np.zeros(len(table), np.int64))
             continue
-        _, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        kept[pair].append(table[first[order]])
-        rank_row.append(end[pair] + place[inverse.reshape(-1)])
-        end[pair] += len(order)
-    rows = np.zeros((max(end[False], 1), words), np.uint64)
-    lines = np.zeros((words // 8, max(end[True], 1), 8), np.uint64)
-    if kept[False]:
-        rows[:] = np.concatenate(kept[False])
-    if kept[True]:
-        lines[:] = np.concatenate(kept[True]).reshape(end[True], -1, 8).transpose(1, 0, 2)
-    return rows, lines, np.concatenate(rank_row).astype(np.int64)
+        first, place = _distinct_rows(table)
+        kept[pair].append(table if len(first) == len(table) else table[first])
+        rank_row.append(end[pair] + place)
+        end[pair] += len(first)
+    rows = _stacked(kept[False], words)
+    lines = np.ascontiguousarray(_stacked(kept[True], words).reshape(-1, words // 8, 8).transpose(1, 0, 2))
+    return rows, lines, np.concatenate(rank_row)
+
+
+def _distinct_rows(table: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the first of equal rows each, and for each row which of those it equals.
+
+    Rows are told apart by 128 bits of a hash: to sort them takes two more copies of a table.
+    """
+    numbers: dict[bytes, int] = {}
+    first: list[int] = []
+    place = np.empty(len(table), np.int64)
+    for r, row in enumerate(table):
+        number = numbers.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(first))
+        if number == len(first):
+            first.append(r)
+        place[r] = number
+    return first, place
+
+
+def _stacked(tables: list[NDArray[np.uint64]], words: int) -> NDArray[np.uint64]:
+    """Return the rows of all tables, one row of zeros for none; each table is let go as soon as it is copied."""
+    out = np.zeros((max(sum(map(len, tables)), 1), words), np.uint64)
+    end = len(out) if tables else 0
+    while tables:
+        table = tables.pop()
+        out[end - len(table) : end] = table
+        end -= len(table)
+    return out

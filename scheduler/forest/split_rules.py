@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,19 +71,35 @@ class _Split(NamedTuple):
     goes_left: NDArray[np.bool_]
 
 
+Found: TypeAlias = "tuple[int, int]"
+"""A tree and one of its splits."""
+
+
+def splits_by_column(shapes: list[Shape]) -> dict[int, list[Found]]:
+    """Return the splits of each column that some tree looks at, columns in order."""
+    found: dict[int, list[Found]] = {}
+    for tree, shape in enumerate(shapes):
+        for split, column in enumerate(shape.feature):
+            found.setdefault(column, []).append((tree, split))
+    return dict(sorted(found.items()))
+
+
 class UsedFeature:
     """Bounds of the ranks of one column, and its splits."""
 
-    def __init__(self, shapes: list[Shape], column: int) -> None:
-        found = [
-            (tree, shape.below[split], _Rule(shape.trees, shape.first + split))
-            for tree, shape in enumerate(shapes)
-            for split, feature in enumerate(shape.feature)
-            if feature == column
-        ]
-        self.bounds = np.unique(np.concatenate([rule.bounds for _, _, rule in found]))
+    def __init__(self, shapes: list[Shape], found: list[Found]) -> None:
+        rules = [_Rule(shapes[tree].trees, shapes[tree].first + split) for tree, split in found]
+        self.bounds = np.unique(np.concatenate([rule.bounds for rule in rules]))
         values = np.append(self.bounds, (np.inf, np.nan))
-        self.splits = [_Split(tree, *below, rule.goes_left(values)) for tree, below, rule in found]
+        self.splits = [
+            _Split(tree, *shapes[tree].below[split], rule.goes_left(values))
+            for (tree, split), rule in zip(found, rules, strict=True)
+        ]
+
+    @property
+    def n_ranks(self) -> int:
+        """How many ranks there are, the last of them for NaN."""
+        return len(self.bounds) + 2
 
     def is_ordered(self) -> bool:
         """Return whether each split sends all ranks up to one left and all others right, wherever NaN goes."""
@@ -91,7 +107,7 @@ class UsedFeature:
 
     def masks(self, position: NDArray[np.int64], word_bits: int, words: int) -> NDArray[np.uint64]:
         """Return the leaves that can still be reached at each rank, shape (ranks, words)."""
-        masks = np.full((len(self.bounds) + 2, words), ~np.uint64(0))
+        masks = np.full((self.n_ranks, words), ~np.uint64(0))
         for split in self.splits if words else ():
             word, shift = word_of(int(position[split.tree]), word_bits)
             gone = np.where(split.goes_left, np.uint64(split.right << shift), np.uint64(split.left << shift))

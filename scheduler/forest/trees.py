@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from scheduler.errors import ArtifactError, FoglineError, ForestError
 
-__all__ = ["MAX_LEAVES", "Trees", "check_trees", "load_trees", "save_trees"]
+__all__ = ["MAX_LEAVES", "MAX_TREES", "Trees", "check_trees", "load_trees", "save_trees"]
 
 #: A leaf is a bit of one machine word.
 MAX_LEAVES = 64
+
+#: Far more trees of a head than pay: to look at so many takes longer than the decision may.
+MAX_TREES = 2**15
 
 #: Bits of LightGBM's `decision_type`: what kind of split, where missing values go, what counts as missing.
 CATEGORICAL = 1
@@ -228,6 +231,8 @@ def _sizes(trees: Trees) -> str:
 
 
 def _leaf_counts(trees: Trees) -> str:
+    if trees.n_trees > MAX_TREES:
+        return f"expected at most {MAX_TREES} trees, found {trees.n_trees}"
     leaves = np.diff(trees.leaf_start)
     if np.any(leaves != np.diff(trees.node_start) + 1):
         return "expected one leaf more than splits in each tree, found another number"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.values import NumberRule, as_mapping, described, is_single, items_of
-from scheduler.errors import InputError
+from scheduler.columns.values import NumberRule, as_mapping, described, is_single, items_of, names_of
+from scheduler.errors import InputError, shown
 from scheduler.history.arrays import OutcomeArrays
 from scheduler.history.outcomes import outcome_names
 from scheduler.runtime.packed_arrays import PackedArrays
@@ -132,7 +132,7 @@ class OutcomeCodec:
     def _truth(self, measured: Mapping[str, object]) -> bool:
         """Return whether one outcome succeeded, where ``ok`` is neither plainly true nor plainly false."""
         if OK not in measured:
-            message = f"outcome: expected ok, found only {', '.join(map(str, measured)) or 'nothing'}"
+            message = f"outcome: expected ok, found only {names_of(measured) or 'nothing'}"
             raise InputError(message)
         return _truth(measured[OK])
 
@@ -146,7 +146,7 @@ class OutcomeCodec:
         return np.array(items if kinds <= _TRUTHS else [_truth(one) for one in items], np.bool_)
 
     def _unknown(self, name: object) -> InputError:
-        return InputError(f"outcome: expected ok or one of {', '.join(self._rules)}, found {name!r}")
+        return InputError(f"outcome: expected ok or one of {', '.join(self._rules)}, found {shown(name)}")
 
     def _without_cost(self) -> InputError:
         return InputError(f"outcome: expected {self._success!r} where ok is true, found none")

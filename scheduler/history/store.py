@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.history.arrays import LINE_FLOATS, TIME_FLOATS, VECTOR, WAYS, HistoryArrays, LatentFactorArrays
 from scheduler.history.change_point_arrays import SPANS, ChangePointArrays
 from scheduler.history.row_layout import row_floats
@@ -23,11 +23,11 @@ UNSIZED: Mapping[str, int] = {HISTORY: 1_000_000, LATENT_FACTORS: 65_536, CHANGE
 
 def checked_capacity(capacity: object, what: str) -> int:
     """Return a capacity that a caller gave, or raise `InputError`, naming it ``what``."""
-    whole = isinstance(capacity, int | np.integer) and not isinstance(capacity, bool)
-    if not whole or not LEAST_CAPACITY <= capacity <= MOST_CAPACITY:  # type: ignore[operator]
-        message = f"{what}: expected an integer from {LEAST_CAPACITY} to {MOST_CAPACITY}, found {capacity!r}"
+    number = capacity.item() if isinstance(capacity, np.generic) else capacity
+    if not isinstance(number, int) or isinstance(number, bool) or not LEAST_CAPACITY <= number <= MOST_CAPACITY:
+        message = f"{what}: expected an integer from {LEAST_CAPACITY} to {MOST_CAPACITY}, found {shown(capacity)}"
         raise InputError(message)
-    return int(capacity)  # type: ignore[call-overload]
+    return number
 
 
 def capacities(spec: Spec) -> dict[str, int]:

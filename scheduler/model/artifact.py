@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from scheduler.errors import ArtifactError, SpecError
+from scheduler.forest.table_size import check_table_bytes
 from scheduler.forest.trees import load_trees
 from scheduler.model.manifest import (
     FORMAT,
@@ -35,10 +36,12 @@ from scheduler.model.manifest import (
 )
 from scheduler.spec import Spec, spec_from_json
 
-MAX_MANIFEST_BYTES: Final = 2**24
+MAX_MANIFEST_BYTES: Final = 2**23
+"""Of names of features and categories, of which half a million fit."""
 
-MAX_FILE_BYTES: Final = 2**28
-"""Far above a head of 1,000 trees of 64 leaves (5 MB), far below what would exhaust a small machine."""
+MAX_ARTIFACT_BYTES: Final = 2**28
+"""Of all files together: 4 heads of 1,000 trees of 64 leaves in three forms take 60 MB, and whoever loads an artifact
+has all of them in memory at once, some twice."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -113,6 +116,7 @@ def read_artifact(folder: str | Path) -> Contents:
         path = folder / head_files(head)[0]
         _check_archive(path, files[path.name])
         trees.append(load_trees(_Named(files[path.name], path)))
+    check_table_bytes(trees, str(folder), ArtifactError)
     golden = _read_golden(folder / GOLDEN, files[GOLDEN], manifest.format)
     _check_golden(folder / GOLDEN, golden, manifest, sum(one.n_trees for one in trees))
     return Contents(manifest, spec, tuple(trees), golden)
@@ -137,7 +141,9 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     for name in present:
         if name not in manifest.files and name != MANIFEST:
             _refuse(folder / name, "no file that the manifest does not list", "one")
-    files = {name: _bytes(folder / name, MAX_FILE_BYTES) for name in manifest.files}
+    files: dict[str, bytes] = {}
+    for name in manifest.files:
+        files[name] = _bytes(folder / name, MAX_ARTIFACT_BYTES - sum(map(len, files.values())))
     for name, data in files.items():
         found = hashlib.sha256(data).hexdigest()
         if found != manifest.files[name]:
@@ -154,7 +160,7 @@ def _bytes(path: Path, limit: int) -> bytes:
     except OSError as error:
         _refuse(path, "a readable file", error.strerror)
     if len(data) > limit:
-        _refuse(path, f"at most {limit} bytes", "more")
+        _refuse(path, f"at most {limit:,} bytes", "more")
     return data
 
 

@@ -14,15 +14,17 @@ from scheduler.errors import InputError
 from scheduler.features.arrays import FeatureT
 from scheduler.features.program import Features, compile_features
 from scheduler.forest.forest import Forest
+from scheduler.forest.inputs import as_array
 from scheduler.model.artifact import read_artifact
 from scheduler.model.calibration import calibration_table, head_slopes, head_values, uncertainty_table
 from scheduler.model.manifest import GOLDEN, MANIFEST, Contents, Manifest, head_files
-from scheduler.model.verify import check_calibration, check_golden, check_trees, n_categories
+from scheduler.model.verify import check_calibration, check_golden, check_load, check_trees, n_categories
+from scheduler.runtime.not_copied import NotCopied
 from scheduler.spec import Spec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Model:
+class Model(NotCopied):
     """A verified model; get one with `Model.load`.
 
     Attributes
@@ -47,6 +49,8 @@ class Model:
         All that the artifact says about itself.
     """
 
+    INSTEAD = "`Model.load` its folder in the other process"
+
     name: str
     version: str
     spec: Spec
@@ -59,7 +63,14 @@ class Model:
     manifest: Manifest
 
     @classmethod
-    def load(cls, source: str | Path, registry: str | None = None) -> Self:
+    def load(
+        cls,
+        source: str | Path,
+        registry: str | None = None,
+        *,
+        cache: str | Path | None = None,
+        last_good: bool = True,
+    ) -> Self:
         """Read an artifact and verify all of it: hashes, spec, features, categories, golden rows.
 
         Parameters
@@ -68,6 +79,12 @@ class Model:
             A folder, or ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION`` in a model registry.
         registry
             MLflow URI of the registry; by default the one under ``.fogline`` in the working directory.
+        cache
+            Folder for copies from a registry; by default ``.fogline/cache`` in the working directory, or one in the
+            home folder or a temporary one where that cannot be written.
+        last_good
+            Whether the copy that this URI last led to serves where the registry does not answer, with a
+            `RegistryWarning` that names it.
 
         Returns
         -------
@@ -78,12 +95,15 @@ class Model:
         ArtifactError
             The artifact is damaged, incomplete or made for another format; names file, expected and found.
         RegistryError
-            The registry cannot be reached, or lacks the model.
+            The registry lacks the model, or cannot be reached and there is no sound copy of it.
+        InputError
+            An argument has a wrong type.
         """
+        check_load(source, registry, cache)
         if isinstance(source, str) and source.startswith("models:"):
-            from scheduler.model.registry import fetch
+            from scheduler.model.registry import load_folder
 
-            source = fetch(source, registry).folder
+            source = load_folder(source, registry, cache, last_good=last_good)
         folder = Path(source)
         return cls._verified(folder, read_artifact(folder))
 
@@ -115,6 +135,14 @@ class Model:
             uncertainty=uncertainty_table(manifest.heads.values()),
             manifest=manifest,
         )
+
+    def __copy__(self) -> Self:
+        """Return the model itself: nothing of it changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the model itself: nothing of it changes."""
+        return self
 
     def predict(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
         """Predict from whole feature rows, for offline use; serving scores from masks instead.
@@ -162,7 +190,7 @@ class Model:
         return {head: errors[:, h] for h, head in enumerate(self.heads)}
 
     def _rows(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
-        x = np.asarray(X)
+        x = as_array(X, "X")
         if x.dtype.kind not in "fiub" or x.ndim != 2 or x.shape[1] != len(self.features.names):  # noqa: PLR2004
             message = f"X: expected numbers of shape (n, {len(self.features.names)}), found {x.dtype} of {x.shape}"
             raise InputError(message)

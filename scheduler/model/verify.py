@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.errors import ArtifactError
+from scheduler.errors import ArtifactError, InputError, shown
 from scheduler.features.program import Features
 from scheduler.forest.forest import Forest
 from scheduler.forest.trees import CATEGORICAL, Trees
@@ -18,6 +21,27 @@ RAW_TOLERANCE = 1e-9
 
 VALUE_TOLERANCE = 1e-6
 """Calibrated values may differ by what exp of another C library gives, times the value's own size."""
+
+
+def check_load(source: object, registry: object, cache: object) -> None:
+    """Raise `InputError` unless arguments of `Model.load` are what may name a model."""
+    for name, value, kinds in (
+        ("source", source, (str, Path)),
+        ("registry", registry, (str, type(None))),
+        ("cache", cache, (str, Path, type(None))),
+    ):
+        if not isinstance(value, kinds) or not _is_text(str(value)):
+            expected = "a text" if name == "registry" else "a path"
+            message = f"{name}: expected {expected}, found {shown(value)}"
+            raise InputError(message)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether the system can be told of a path."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def n_categories(spec: Spec, manifest: Manifest) -> dict[int, int]:

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from scheduler.columns.ids import id_key
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
 from scheduler.history.row_layout import slowest_half_life, slowest_weight_place
 from scheduler.model.arrays import LINK_LOGISTIC
 from scheduler.model.model import Model
@@ -17,6 +17,13 @@ from scheduler.spec import Profile, Spec, seconds
 
 KEPT = ("max_nodes", "alternatives")
 """Keys that fix the shape of the decision log, so they cannot change while a scheduler runs."""
+
+
+def check_model(model: object) -> None:
+    """Raise `InputError` unless a caller passed a model."""
+    if not isinstance(model, Model):
+        message = f"model: expected a Model, such as from Model.load(folder), found {shown(model)}"
+        raise InputError(message)
 
 
 def with_policy(model: Model, spec: Spec) -> Model:

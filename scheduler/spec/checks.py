@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from scheduler.errors import SpecError
+from scheduler.errors import SpecError, shown
+from scheduler.spec.bounds import LEAST_SECONDS, MOST_SECONDS, check_bounds
 from scheduler.spec.check_raw import check_raw
 from scheduler.spec.features import (
     ChangePoint,
@@ -26,6 +27,9 @@ from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, S
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""
 
+MOST_ROUNDS = 2**15
+"""Trees that a head may have; see `scheduler.forest.trees.MAX_TREES`."""
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
@@ -35,14 +39,21 @@ def seconds(duration: str) -> float:
     """Return a duration such as ``90s``, ``15m``, ``6h`` or ``2d`` in seconds; raise `SpecError` for any other text."""
     match = _DURATION.fullmatch(duration)
     if match is None or float(match[1]) == 0:
-        message = f"duration {duration!r}: expected a positive number and one of s, m, h, d, such as '15m'"
+        message = f"duration {shown(duration)}: expected a positive number and one of s, m, h, d, such as '15m'"
         raise SpecError(message)
-    return float(match[1]) * _UNITS[match[2]]
+    length = float(match[1]) * _UNITS[match[2]]
+    if not LEAST_SECONDS <= length <= MOST_SECONDS:
+        message = (
+            f"duration {shown(duration)}: expected {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds, found {length:g}"
+        )
+        raise SpecError(message)
+    return length
 
 
 def check_spec(spec: Spec) -> None:
     """Raise `SpecError`, which names the key, unless all references and ranges of the spec are valid."""
     for check in (
+        check_bounds,
         check_raw,
         _check_columns,
         _check_outcomes,
@@ -57,7 +68,7 @@ def check_spec(spec: Spec) -> None:
 
 
 def _refuse(where: str, expected: str, found: object) -> None:
-    message = f"{where}: expected {expected}, found {found!r}"
+    message = f"{where}: expected {expected}, found {shown(found)}"
     raise SpecError(message)
 
 
@@ -83,6 +94,12 @@ def _in_range(where: str, value: float, low: float, high: float) -> None:
 def _capacity(where: str, capacity: Capacity) -> None:
     if capacity != "auto":
         _in_range(where, capacity, LEAST_CAPACITY, MOST_CAPACITY)
+
+
+def _shared(where: str, capacities: list[Capacity]) -> None:
+    """Bound what all entries of a kind need of their one table."""
+    total = sum(capacity for capacity in capacities if capacity != "auto")
+    _in_range(f"{where}: capacity of all", total, 0, MOST_CAPACITY)
 
 
 def _bounds(where: str, low: float | None, high: float | None) -> None:
@@ -179,6 +196,7 @@ def _check_latent_factors(spec: Spec) -> None:
         _duration(f"{where}.half_life", model.half_life)
         _duration(f"{where}.memory", model.memory)
         _capacity(f"{where}.capacity", model.capacity)
+    _shared("latent_factors", [model.capacity for model in spec.latent_factors.values()])
 
 
 def _check_change_points(spec: Spec) -> None:
@@ -193,6 +211,7 @@ def _check_change_points(spec: Spec) -> None:
         _in_range(f"{where}.shape", kind.shape, 1, 16)
         _in_range(f"{where}.same", kind.same, 0.001, 0.999)
         _capacity(f"{where}.capacity", kind.capacity)
+    _shared("change_points", [kind.capacity for kind in spec.change_points.values()])
 
 
 def _check_part(where: str, part: str, spec: Spec) -> None:
@@ -314,7 +333,7 @@ def _check_rest(spec: Spec) -> None:
     _in_range("training.burn_in", training.burn_in, 0, 0.9)
     _in_range("training.validation", training.validation, 0.01, 0.9)
     _in_range("training.rows", training.rows, 100, 1e10)
-    _in_range("training.rounds", training.rounds, 1, 1e6)
+    _in_range("training.rounds", training.rounds, 1, MOST_ROUNDS)
     _in_range("training.patience", training.patience, 1, 1e6)
     _in_range("training.embargo", training.embargo, 0, 1e6)
     if training.tuned_until is not None:

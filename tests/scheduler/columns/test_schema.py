@@ -31,7 +31,8 @@ def splitmix(n: int) -> int:
 
 @given(integers)
 def test_the_key_of_an_integer_is_splitmix(n):
-    assert id_key(n) == splitmix(n & (2**64 - 1))
+    mixed = splitmix(n & (2**64 - 1))
+    assert id_key(n) == (mixed if n < 2**63 else splitmix(mixed))
 
 
 @given(st.lists(ids))
@@ -126,3 +127,20 @@ WRONG = {
 def test_wrong_values_are_refused(name, raw, message):
     with pytest.raises(InputError, match=message):
         SCHEMA.encode(name, raw, 1)
+
+
+UNSIGNED = [2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]
+
+
+@pytest.mark.parametrize("value", UNSIGNED)
+def test_an_integer_beyond_the_signed_ones_has_another_key_than_the_one_of_its_bits(value):
+    assert id_key(value) != id_key(value - 2**64)
+    alone = [id_key(one) for one in (value, 1, value - 2**63)]
+    assert id_keys(np.array([value, 1, value - 2**63], np.uint64)).tolist() == alone
+    assert id_keys([value, 1, value - 2**63]).tolist() == alone
+
+
+def test_many_integers_have_keys_of_their_own():
+    signed = np.concatenate([np.arange(-50_000, 50_000), np.arange(2**62, 2**62 + 50_000)])
+    keys = np.concatenate([id_keys(signed), id_keys(np.arange(2**63, 2**63 + 50_000, dtype=np.uint64))])
+    assert len(np.unique(keys)) == len(keys)

@@ -6,6 +6,7 @@ import lightgbm as lgb
 import numpy as np
 
 from scheduler.forest.kernels.score import score
+from scheduler.forest.trees import CATEGORICAL, Trees
 
 THRESHOLDS = np.array([0.0, -0.0, 1e-36, -1e-36, 1e-35, -1e-35, 5e-324, 1.0, -1.0, 0.1, 1e300, -1e300])
 SPECIAL = np.array(
@@ -144,3 +145,47 @@ def scores_and_variances(forest, request, rows, indices, pair):
     pair = np.ascontiguousarray(pair)
     score(forest.mask_tables, request, rows, indices.astype(np.int32), pair, forest.work(), both)
     return both[:, : forest.n_heads], both[:, forest.n_heads :]
+
+
+def staircases(n_trees, n_leaves, n_features, n_values, *, seed=0, categorical=False):
+    """Trees each split of which has a leaf to its left, over random features and thresholds; sets hold `n_values`."""
+    rng, n = np.random.default_rng(seed), n_leaves - 1
+    n_splits, n_words = n * n_trees, -(-n_values // 32) if categorical else 0
+    bits = rng.integers(0, 2**32, n_splits * n_words, dtype=np.uint64).astype(np.uint32)
+    right = np.append(np.arange(1, n), ~n)
+    return Trees(
+        n_features=np.array(n_features, np.int32),
+        node_start=(n * np.arange(n_trees + 1)).astype(np.int32),
+        leaf_start=(n_leaves * np.arange(n_trees + 1)).astype(np.int32),
+        feature=rng.integers(0, n_features, n_splits).astype(np.int32),
+        threshold=np.arange(n_splits, dtype=float)
+        if categorical
+        else rng.integers(0, n_values, n_splits).astype(float),
+        decision=np.full(n_splits, CATEGORICAL if categorical else 10, np.uint8),
+        left=np.tile(~np.arange(n), n_trees).astype(np.int32),
+        right=np.tile(right, n_trees).astype(np.int32),
+        leaf_value=rng.normal(size=n_leaves * n_trees),
+        cat_start=(n_words * np.arange(n_splits * categorical + 1)).astype(np.int32),
+        cat_bits=bits,
+        leaf_variance=np.zeros(n_leaves * n_trees),
+    )
+
+
+def single_splits(n_trees, *, n_values=None, n_words=0, feature=0, n_features=1):
+    """Trees of one split of one feature, each at another of `n_values` thresholds, or all by one set of categories."""
+    values = n_trees if n_values is None else n_values
+    threshold = np.zeros(n_trees) if n_words else np.arange(n_trees) % values / values
+    return Trees(
+        n_features=np.array(n_features, np.int32),
+        node_start=np.arange(n_trees + 1, dtype=np.int32),
+        leaf_start=2 * np.arange(n_trees + 1, dtype=np.int32),
+        feature=np.full(n_trees, feature, np.int32),
+        threshold=threshold,
+        decision=np.full(n_trees, CATEGORICAL if n_words else 10, np.uint8),
+        left=np.full(n_trees, -1, np.int32),
+        right=np.full(n_trees, -2, np.int32),
+        leaf_value=np.zeros(2 * n_trees),
+        cat_start=np.array([0, n_words] if n_words else [0], np.int32),
+        cat_bits=np.full(n_words, 2**32 - 1, np.uint32),
+        leaf_variance=np.zeros(2 * n_trees),
+    )

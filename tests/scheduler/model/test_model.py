@@ -18,7 +18,7 @@ from scheduler.model.calibration import calibration_table, head_values
 from scheduler.model.manifest import GOLDEN, MANIFEST, SPEC, Calibration, Manifest, file_names
 from scheduler.model.model import Model
 from tests import models
-from tests.artifacts import boosters, edit_manifest, rows, spec, write_tiny
+from tests.artifacts import boosters, edit_manifest, rows, sign, spec, write_tiny
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
 FILES = [MANIFEST, *file_names(["failure", "latency"])]
@@ -40,18 +40,10 @@ def folder(tiny, tmp_path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "copy"))
 
 
-def rehash(folder: Path, **changes: object) -> None:
-    """Make the manifest agree with the files as they are now."""
-    files = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != MANIFEST
-    }
-    edit_manifest(folder, files=files, **changes)
-
-
 def change_golden(folder: Path, **changes: object) -> None:
     golden = read_artifact(folder).golden._replace(**changes)
     np.savez(folder / GOLDEN, **golden._asdict())
-    rehash(folder)
+    sign(folder)
 
 
 def refused(folder: Path, *words: str) -> None:
@@ -182,8 +174,17 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 
 def test_a_large_file_is_refused_unread(folder, monkeypatch):
-    monkeypatch.setattr("scheduler.model.artifact.MAX_FILE_BYTES", 1_000)
-    refused(folder, "at most 1000 bytes")
+    monkeypatch.setattr("scheduler.model.artifact.MAX_ARTIFACT_BYTES", 1_000)
+    refused(folder, "at most 1,000 bytes")
+
+
+def test_files_that_are_too_large_together_are_refused(folder, monkeypatch):
+    sizes = [path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST]
+    monkeypatch.setattr("scheduler.model.artifact.MAX_ARTIFACT_BYTES", sum(sizes))
+    Model.load(folder)
+    monkeypatch.setattr("scheduler.model.artifact.MAX_ARTIFACT_BYTES", sum(sizes) - 1)
+    assert max(sizes) < sum(sizes) - 1
+    refused(folder, "at most", "bytes", "more")
 
 
 def test_another_format_version_is_named(folder):
@@ -207,9 +208,9 @@ def test_importance_of_other_heads_or_features_is_refused(folder, importance):
 
 
 def test_an_artifact_of_format_2_is_read_by_its_fingerprint_with_capacities(folder):
-    rehash(folder, format=2, fingerprint=spec().fingerprint_with_capacity(), tables={})
+    sign(folder, format=2, fingerprint=spec().fingerprint_with_capacity(), tables={})
     assert Model.load(folder).spec.fingerprint() == spec().fingerprint()
-    rehash(folder, format=2, fingerprint=spec().fingerprint())
+    sign(folder, format=2, fingerprint=spec().fingerprint())
     refused(folder, "fingerprint", spec().fingerprint_with_capacity())
 
 
@@ -227,10 +228,10 @@ def test_an_artifact_of_format_1_is_read_as_knowing_no_variances(folder):
             kept = {name: arrays[name] for name in arrays.files if name not in ("leaf_variance", "format")}
         np.savez(path, format=np.int32(1), **kept)
     before = spec().fingerprint_with_capacity()
-    rehash(folder, format=1, fingerprint=before)
+    sign(folder, format=1, fingerprint=before)
     model = Model.load(folder)
     np.testing.assert_array_equal(model.predict_error(rows(8))["latency"], np.zeros(8))
-    rehash(folder, format=2, fingerprint=before)
+    sign(folder, format=2, fingerprint=before)
     refused(folder, GOLDEN, "variance")
 
 
@@ -316,20 +317,20 @@ def test_a_changed_calibration_fails_on_the_golden_rows(folder):
 def test_a_changed_spec_is_found_by_its_fingerprint(folder):
     path = folder / SPEC
     path.write_bytes(path.read_bytes().replace(b'"failure": 1000', b'"failure": 2000'))
-    rehash(folder)
+    sign(folder)
     refused(folder, "fingerprint")
 
 
 def test_an_impossible_spec_is_named(folder):
     (folder / SPEC).write_bytes(b"{}")
-    rehash(folder)
+    sign(folder)
     with pytest.raises(ArtifactError, match=r"spec\.json: .*name"):
         Model.load(folder)
 
 
 def test_a_forest_of_another_artifact_fails_on_the_golden_rows(folder, other):
     shutil.copy(other / "latency.forest.npz", folder)
-    rehash(folder)
+    sign(folder)
     refused(folder, GOLDEN, "row", "head 1, tree", "leaf")
 
 
@@ -338,7 +339,7 @@ def test_heads_that_changed_places_fail_on_the_golden_rows(folder):
     one.rename(folder / "x")
     two.rename(one)
     (folder / "x").rename(two)
-    rehash(folder)
+    sign(folder)
     refused(folder, GOLDEN)
 
 
@@ -376,14 +377,14 @@ def test_golden_arrays_of_another_shape_or_type_are_named(folder, part, array):
 
 def test_pickled_arrays_are_refused(folder):
     np.savez(folder / GOLDEN, rows=np.array([print], object))
-    rehash(folder)
+    sign(folder)
     refused(folder, GOLDEN)
 
 
 def test_compressed_arrays_are_refused(folder):
     """An archive of a few bytes could otherwise ask for all memory."""
     np.savez_compressed(folder / GOLDEN, rows=np.zeros((2**22, 1), np.float32))
-    rehash(folder)
+    sign(folder)
     refused(folder, GOLDEN, "stored arrays")
 
 
@@ -393,7 +394,7 @@ def test_an_array_larger_than_its_file_is_refused(folder):
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (2**50,)})
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("threshold.npy", buffer.getvalue())
-    rehash(folder)
+    sign(folder)
     refused(folder, "latency.forest.npz", "threshold.npy", str(2**50))
 
 
@@ -405,7 +406,7 @@ def test_archives_with_hashes_that_fit_and_any_byte_changed_never_fail_unnamed(f
         data = path.read_bytes()
         for at in random.integers(0, len(data), 60).tolist():
             path.write_bytes(data[:at] + bytes([data[at] ^ int(random.integers(1, 256))]) + data[at + 1 :])
-            rehash(folder)
+            sign(folder)
             try:
                 Model.load(folder)
             except ArtifactError:

@@ -14,7 +14,8 @@ from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryDownErr
 from scheduler.model.artifact import check_files
 from scheduler.model.mlflow_client import DEFAULT, redact_password, registry_call, registry_uri
 from scheduler.model.model import Model
-from scheduler.model.registry import KEPT, ModelUri, fetch
+from scheduler.model.model_cache import KEPT
+from scheduler.model.registry import ModelUri, fetch
 from tests.artifacts import write_tiny
 from tests.registries import new_registry, register
 from training.pipeline.promotion import promote
@@ -79,7 +80,7 @@ def test_an_alias_is_followed_when_it_moves(registry, cache):
 
 def test_a_copy_is_fetched_once(registry, cache, monkeypatch):
     first = fetch("models:/tiny/1", registry, cache=cache)
-    monkeypatch.delattr("scheduler.model.registry._download")
+    monkeypatch.delattr("scheduler.model.registry.download")
     assert fetch("models:/tiny@champion", registry, cache=cache) == first
 
 
