@@ -83,7 +83,7 @@ class IdTable(NotCopied):
         How many rows there may be; address space is set aside for so many.
     """
 
-    INSTEAD = "save and restore the scheduler"
+    _INSTEAD = "save and restore the scheduler"
 
     def __init__(self, schema: Schema, what: str, lock: ReadWriteLock | None = None, most: int = MOST_ROWS) -> None:
         self.schema = schema

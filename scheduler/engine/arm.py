@@ -101,7 +101,7 @@ class Arm(NotCopied):
         What kernels read.
     """
 
-    INSTEAD = "make another by `Scheduler.prepare`"
+    _INSTEAD = "make another by `Scheduler.prepare`"
 
     def __init__(self, model: Model, index: Index, lock: ReadWriteLock, rows: GrowableArray | None = None) -> None:
         self.model = model

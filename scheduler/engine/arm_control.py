@@ -20,7 +20,7 @@ class ArmControl(NotCopied):
         What the arms decide over.
     """
 
-    INSTEAD = "`save` it and `restore` the snapshot"
+    _INSTEAD = "`save` it and `restore` the snapshot"
 
     state: State
 

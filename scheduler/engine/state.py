@@ -79,7 +79,7 @@ class State(NotCopied):
         Arms whose node rows follow the state; the first one is in charge.
     """
 
-    INSTEAD = "save and restore the scheduler"
+    _INSTEAD = "save and restore the scheduler"
 
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,

@@ -64,7 +64,7 @@ class Fleet(NotCopied):
         Ids and columns.
     """
 
-    INSTEAD = "save and restore the scheduler, or report the nodes to another one"
+    _INSTEAD = "save and restore the scheduler, or report the nodes to another one"
 
     def __init__(  # noqa: PLR0913 - one keyword for each setting
         self,

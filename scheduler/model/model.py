@@ -49,7 +49,7 @@ class Model(NotCopied):
         All that the artifact says about itself.
     """
 
-    INSTEAD = "`Model.load` its folder in the other process"
+    _INSTEAD = "`Model.load` its folder in the other process"
 
     name: str
     version: str

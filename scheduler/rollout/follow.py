@@ -101,7 +101,7 @@ class Follower:
             found = fetch(self._uri, self._registry, cache=self._cache)
             if found.folder != self._folder:
                 self._follow(found)
-        except (FoglineError, OSError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is told, and asked for again
             self._note_failure(error)
 
     def _follow(self, found: Fetched) -> None:
@@ -111,7 +111,7 @@ class Follower:
             model = Model.load(found.folder)
             if model.manifest.digest != self._control.model.manifest.digest:
                 self._swap(model)
-        except (FoglineError, OSError, MemoryError) as error:
+        except Exception as error:
             self.status = self.status._replace(refused=found.version)
             if not isinstance(error, FoglineError):
                 self._folder = None  # it may be the machine's fault

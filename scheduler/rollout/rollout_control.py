@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from scheduler.errors import InputError
+from scheduler.errors import InputError, shown
+from scheduler.model.registry import ModelUri
+from scheduler.policy.compile import with_policy
 from scheduler.rollout.follow import Follower, FollowStatus
+from scheduler.runtime.background import check_every
 from scheduler.snapshot.autosave import Autosave, AutosaveStatus
+from scheduler.snapshot.folder import check_folder
 from scheduler.snapshot.save import KEEP
 from scheduler.snapshot.snapshot_control import SnapshotControl
 from scheduler.spec import Spec
@@ -78,13 +82,16 @@ class RolloutControl(SnapshotControl):
         RegistryError
             If the URI is none.
         """
-        if not isinstance(every, float | int) or not 0.0 < every < float("inf"):
-            message = f"every: expected seconds, more than 0, found {every!r}"
+        seconds = check_every(every)
+        if not isinstance(registry, str | None):
+            message = f"registry: expected a URI, found {shown(registry)}"
             raise InputError(message)
+        if spec is not None:
+            with_policy(self.model, spec)  # raises where it does not fit
+        uri, folder = str(ModelUri.parse(uri)), None if cache is None else check_folder(cache)
         if self._follower is not None:
             self._follower.stop()
-        folder = None if cache is None else Path(cache)
-        self._follower = Follower(self, uri, float(every), registry, folder, spec)
+        self._follower = Follower(self, uri, seconds, registry, folder, spec)
         return self._follower
 
     def autosave(self, folder: str | Path, *, every: float, keep: int = KEEP) -> Autosave:

@@ -6,6 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 
+from scheduler.errors import InputError, shown
+
+MOST_SECONDS = 1e6
+"""Between two calls: eleven days. Far longer ones are a slip, or milliseconds."""
+
+
+def check_every(every: object) -> float:
+    """Return seconds between two calls, or raise `InputError` where they are none."""
+    if not isinstance(every, float | int) or isinstance(every, bool) or not 0.0 < every <= MOST_SECONDS:
+        message = f"every: expected seconds, more than 0 and at most {MOST_SECONDS:g}, found {shown(every)}"
+        raise InputError(message)
+    return float(every)
+
 
 class Background:
     """Calls a function every so many seconds in a thread of its own.

@@ -14,7 +14,7 @@ class NotCopied:
     those of the original, and its decision ids would be given out twice.
     """
 
-    INSTEAD: ClassVar[str] = ""
+    _INSTEAD: ClassVar[str] = ""
     """What to do in place of a copy, for the message."""
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
@@ -26,5 +26,5 @@ class NotCopied:
             Always.
         """
         kind = type(self).__name__
-        message = f"{kind}: expected to stay in its process as it is, found a copy or a pickle of it; {self.INSTEAD}"
+        message = f"{kind}: expected to stay in its process as it is, found a copy or a pickle of it; {self._INSTEAD}"
         raise InputError(message)

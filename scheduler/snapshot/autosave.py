@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from scheduler.errors import FoglineError
 from scheduler.runtime.background import Background
 
 
@@ -65,9 +64,11 @@ class Autosave:
         with self._lock:
             try:
                 path = self._save()
-            except (FoglineError, OSError, MemoryError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong is told, and tried again
                 failures = self.status.failures + 1
-                self.status = self.status._replace(failures=failures, last_error=str(error), last_failed=time.time())
+                self.status = self.status._replace(
+                    failures=failures, last_error=str(error) or type(error).__name__, last_failed=time.time()
+                )
             else:
                 saves = self.status.saves + 1
                 self.status = self.status._replace(saves=saves, last_path=path, last_saved=time.time())

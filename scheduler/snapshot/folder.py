@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, NoReturn, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scheduler.errors import SnapshotError
+from scheduler.errors import InputError, SnapshotError, shown
 from scheduler.snapshot.manifest import MANIFEST, Column, Manifest, decode, encode
 
 MAX_MANIFEST_BYTES: Final = 1 << 24
@@ -257,3 +257,14 @@ def _bytes(path: Path, limit: int) -> bytes:
 def _refuse(where: object, expected: object, found: object) -> NoReturn:
     message = f"{where}: expected {expected}, found {found}"
     raise SnapshotError(message)
+
+
+def check_folder(folder: object) -> Path:
+    """Return a path, or raise `InputError` where it is none."""
+    try:
+        if isinstance(folder, str | Path) and b"\0" not in os.fsencode(folder):
+            return Path(folder)
+    except UnicodeEncodeError:  # half of a letter
+        pass
+    message = f"folder: expected a path, found {shown(folder)}"
+    raise InputError(message)

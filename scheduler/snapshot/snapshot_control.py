@@ -11,11 +11,13 @@ from scheduler.engine.arm_control import ArmControl
 from scheduler.engine.request import check_time
 from scheduler.engine.settings import CheckedSettings, Settings, check_settings
 from scheduler.engine.state import State
-from scheduler.errors import InputError, SnapshotError
+from scheduler.errors import InputError, SnapshotError, shown
 from scheduler.model.model import Model
-from scheduler.policy.compile import with_policy
+from scheduler.policy.compile import check_model, with_policy
+from scheduler.runtime.background import check_every
 from scheduler.snapshot.autosave import Autosave
 from scheduler.snapshot.carried import Carried
+from scheduler.snapshot.folder import check_folder
 from scheduler.snapshot.save import KEEP, Saved, copy_of, fill, read_newest, save
 from scheduler.spec import Spec
 
@@ -47,10 +49,10 @@ class SnapshotControl(ArmControl):
         SnapshotError
             If the folder cannot be written or has no room. Earlier snapshots stay.
         """
-        if not isinstance(keep, int) or keep < 1:
-            message = f"keep: expected an integer of 1 or more, found {keep!r}"
+        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
+            message = f"keep: expected an integer of 1 or more, found {shown(keep)}"
             raise InputError(message)
-        return save(self.state, folder, keep)
+        return save(self.state, check_folder(folder), keep)
 
     def autosave(self, folder: str | Path, *, every: float, keep: int = KEEP) -> Autosave:
         """Save every so many seconds in a thread of its own, until the returned `Autosave` is stopped.
@@ -64,10 +66,7 @@ class SnapshotControl(ArmControl):
         every
             Seconds, more than 0.
         """
-        if not isinstance(every, float | int) or not 0.0 < every < float("inf"):
-            message = f"every: expected seconds, more than 0, found {every!r}"
-            raise InputError(message)
-        return Autosave(partial(self.save, folder, keep=keep), float(every))
+        return Autosave(partial(self.save, check_folder(folder), keep=keep), check_every(every))
 
     @classmethod
     def restore(
@@ -105,8 +104,9 @@ class SnapshotControl(ArmControl):
             If the folder has no whole snapshot, or one of another fingerprint. Where the newest one is damaged and an
             older one is whole, that is used, with a `SnapshotWarning`.
         """
+        check_model(model)
         model = model if spec is None else with_policy(model, spec)
-        saved = read_newest(folder)
+        saved = read_newest(check_folder(folder))
         if not adapt and saved.spec.fingerprint() != model.spec.fingerprint():
             found = f"{saved.spec.fingerprint()} ({saved.spec.name})"
             message = f"{saved.path}: expected a snapshot of fingerprint {model.spec.fingerprint()}, found {found}"
@@ -128,6 +128,7 @@ class SnapshotControl(ArmControl):
         settings
             As of `Scheduler`; those left out are as they are here.
         """
+        check_model(model)
         model = model if spec is None else with_policy(model, spec)
         kept: Settings = {**self.state.settings, "first_id": None, **settings}  # type: ignore[typeddict-item]
         return self._from(copy_of(self.state), model, check_settings(kept), None)

@@ -8,6 +8,7 @@ import re
 from scheduler.errors import SpecError, shown
 from scheduler.spec.bounds import LEAST_SECONDS, MOST_SECONDS, check_bounds
 from scheduler.spec.check_raw import check_raw
+from scheduler.spec.check_training import check_training
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -26,9 +27,6 @@ from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, S
 
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""
-
-MOST_ROUNDS = 2**15
-"""Trees that a head may have; see `scheduler.forest.trees.MAX_TREES`."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -55,6 +53,7 @@ def check_spec(spec: Spec) -> None:
     for check in (
         check_bounds,
         check_raw,
+        check_training,
         _check_columns,
         _check_outcomes,
         _check_history,
@@ -322,31 +321,12 @@ def _check_rest(spec: Spec) -> None:
         _duration("ledger.hold", spec.ledger.hold)
     _check_evaluation(spec)
     _check_exploration(spec)
-    policy, training = spec.policy, spec.training
+    policy = spec.policy
     _in_range("policy.max_nodes", policy.max_nodes, 1, 16)
     _in_range("policy.alternatives", policy.alternatives, 0, 64)
     for column, most in policy.spread.items():
         _typed("policy.spread", column, spec.node, ("category",))
         _in_range(f"policy.spread.{column}", most, 1, 16)
-    _in_range("training.reveal", training.reveal, 0, 1)
-    _in_range("training.rehearse", training.rehearse, 0, 1)
-    _in_range("training.burn_in", training.burn_in, 0, 0.9)
-    _in_range("training.validation", training.validation, 0.01, 0.9)
-    _in_range("training.rows", training.rows, 100, 1e10)
-    _in_range("training.rounds", training.rounds, 1, MOST_ROUNDS)
-    _in_range("training.patience", training.patience, 1, 1e6)
-    _in_range("training.embargo", training.embargo, 0, 1e6)
-    if training.tuned_until is not None:
-        _in_range("training.tuned_until", training.tuned_until, 0, 2**31)
-    _check_promotion(spec)
-
-
-def _check_promotion(spec: Spec) -> None:
-    promotion = spec.promotion
-    _in_range("promotion.margin", promotion.margin, 0, 0.9)
-    _in_range("promotion.confidence", promotion.confidence, 0.5, 0.9999)
-    _in_range("promotion.failures", promotion.failures, 0, 1)
-    _in_range("promotion.tail", promotion.tail, 0, 1)
 
 
 def _check_tier(where: str, tier: Tier, spec: Spec) -> None:

@@ -272,13 +272,43 @@ def test_what_is_no_model_or_no_spec_makes_no_scheduler(shared, name):
             Scheduler(shared.model, WRONG[name])
 
 
+BESIDE = {
+    "save": lambda s: (s.save, {"folder": "saved", "keep": 1}),
+    "autosave": lambda s: (s.autosave, {"folder": "saved", "every": 60.0, "keep": 1}),
+    "restore": lambda s: (Scheduler.restore, {"folder": "saved", "model": s.model, "spec": None, "now": None}),
+    "adapt": lambda s: (s.adapt, {"model": s.model, "spec": None}),
+    "follow": lambda s: (
+        s.follow,
+        {"uri": "models:/m@a", "every": 60.0, "registry": "sqlite:///none.db", "cache": "cache", "spec": None},
+    ),
+}
+"""Calls that write files or begin threads."""
+
+
+@pytest.mark.parametrize("call", BESIDE)
+def test_a_wrong_argument_of_a_call_beside_decisions_is_refused_by_name(shared, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shared.save("saved")
+    function, arguments = BESIDE[call](shared)
+    failed = []
+    for argument in arguments:
+        for name, wrong in WRONG.items():
+            try:
+                function(**(arguments | {argument: wrong}))
+            except FoglineError as error:
+                assert str(error)  # noqa: PT017
+            except Exception as error:  # noqa: BLE001
+                failed.append(f"{argument}, {name}: {type(error).__name__}: {str(error)[:100]}")
+            shared.close()
+    assert not failed, "\n".join(failed)
+
+
 def test_every_public_call_with_arguments_is_in_the_table():
     def called(owner: object, prefix: str) -> set[str]:
         found = {name: getattr(owner, name) for name in dir(owner) if not name.startswith("_")}
         return {prefix + name for name, value in found.items() if inspect.isfunction(value) or inspect.ismethod(value)}
 
-    snapshots = {"save", "autosave", "restore", "adapt"}
-    without_arguments = {"warm_up", "counters", "refresh"}
-    assert called(Scheduler, "") - snapshots - without_arguments <= set(CALLS)
+    without_arguments = {"warm_up", "counters", "refresh", "status", "close"}
+    assert called(Scheduler, "") - without_arguments <= set(CALLS) | set(BESIDE)
     assert isinstance(load_spec, type(parse_spec))
     assert Spec is not None

@@ -12,7 +12,7 @@ from scheduler.forest.trees import MAX_TREES
 from scheduler.history.arrays import STATISTICS as LAID_OUT
 from scheduler.spec import parse_spec, seconds, spec_from_json
 from scheduler.spec.bounds import MOST, MOST_BYTES, STATISTICS
-from scheduler.spec.checks import MOST_ROUNDS
+from scheduler.spec.check_training import MOST_ROUNDS
 from tests.models import EXTENDED, SPEC
 
 
