@@ -193,7 +193,7 @@ def test_a_search_shows_settings_and_the_objective_fold_by_fold():
     trial = type("Trial", (), {"value": 0.5, "folds": (0.4, 0.6), "params": {"rounds": 200.0}})
     result = type("R", (), {"n_trials": 3, "n_pruned": 1, "objective": "loss", "first": trial, "best": trial})
     result.gain = Gain.of(trial.folds, trial.folds)
-    assert [row.name for row in tuning_table(result).rows] == [
+    assert [row.name for row in tuning_table(result, trial).rows] == [
         "rounds",
         "loss, mean of the folds",
         "loss, fold 0",
