@@ -243,8 +243,10 @@ class Subject:
     def _audit_history(self) -> None:
         history = self.scheduler.history
         place = {key: slot for slot, key in enumerate(history.keys.tolist()) if key}
+        seeds = self.scheduler.state.features.program.key_seeds
+        numbers = {name: number for number, name in enumerate(self.scheduler.model.spec.history.keys)}
         for key, expected in self.twin.history.items():
-            word = np.uint64({"node": 1, "region_node": 2}[key[0]])
+            word = seeds[numbers[key[0]]]
             for part in key[1:]:
                 word = np.uint64(mix(word, np.uint64(id_key(part))))
             if int(word) not in place:

@@ -136,13 +136,13 @@ def test_a_damaged_download_is_refused_and_tried_again(filled, sched, registry, 
     follower = follow(sched, registry, tmp_path)
     from scheduler.model import registry as fetching  # noqa: PLC0415
 
-    whole = fetching._download  # noqa: SLF001
+    whole = fetching.download
 
     def damage(uri, place, where, folder):
         whole(uri, place, where, folder)
         (folder / "golden.npz").write_bytes(b"torn")
 
-    monkeypatch.setattr(fetching, "_download", damage)
+    monkeypatch.setattr(fetching, "download", damage)
     promote("small", "2", force=True, registry=registry)
     wait_for(lambda: follower.status.failures >= 1)
     assert "golden.npz" in follower.status.last_error

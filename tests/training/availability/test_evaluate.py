@@ -93,7 +93,7 @@ def test_the_command_prints_tables_or_one_json_object(data, tmp_path, capfd):
     assert {*ran.json} == {"data", "spec", "start", "horizons"}
     assert ran.json["start"] == N_SNAPSHOTS * 4 // 5 + 5
     found = ran.json["horizons"][0]
-    assert {*found} == {"horizon", "hours", "artifact", "n_fitted", "presence", "speed", "warnings"}
+    assert {*found} == {"horizon", "hours", "artifact", "model", "n_fitted", "presence", "speed", "warnings"}
     assert found["hours"] == 6.0
     shown = fogline(capfd, *options)
     assert shown.code == 0

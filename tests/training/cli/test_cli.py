@@ -181,7 +181,7 @@ def test_train_from_the_command_line(trained, tmp_path, tmp_path_factory, capfd)
     ]
     asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
     assert (asked.code, asked.err, shown.code) == (0, "", 0)
-    ignored = ("artifact", "run_id")
+    ignored = ("artifact", "run_id", "command", "seed", "versions")
     assert {k: v for k, v in asked.json.items() if k not in ignored} == {
         k: v for k, v in trained.result.items() if k not in ignored
     }

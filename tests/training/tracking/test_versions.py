@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import zlib
 
 import pytest
 from mlflow import MlflowClient
 
 from scheduler.errors import RegistryError
 from scheduler.model.registry import fetch
+from tests import registries
 from tests.artifacts import write_tiny
-from tests.registries import new_registry, register
+from tests.registries import new_registry
 from training.pipeline.promotion import CHAMPION, champion, promote
 from training.tracking.versions import CANNOT_BE_TOLD, KEPT, MOVED, PENDING, Promotion
 
@@ -23,6 +25,11 @@ INTERRUPTED = "the process that registered it ended before it was decided"
 @pytest.fixture
 def registry(tmp_path, tmp_path_factory) -> str:
     return new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry")
+
+
+def register(registry, folder, **changes):
+    """Register another model for each name of a folder."""
+    return registries.register(registry, folder, seed=zlib.crc32(folder.name.encode()), **changes)
 
 
 def client_of(registry):
@@ -183,6 +190,7 @@ def test_a_promotion_that_fails_leaves_the_alias_where_it_was(method, registry, 
 
 TOGETHER = """
 import sys
+import zlib
 from pathlib import Path
 from scheduler.model.mlflow_client import load_mlflow
 from scheduler.model.registry import fetch
@@ -193,7 +201,8 @@ load_mlflow()
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(3):
-    made = register(registry, Path(folder) / str(number), decide=decide)
+    seed = zlib.crc32(f"{folder} {number}".encode())
+    made = register(registry, Path(folder) / str(number), seed=seed, decide=decide)
     promote("tiny", made.version, force=True, registry=registry)
     fetch("models:/tiny@champion", registry, cache=Path(folder) / "cache")
 """
