@@ -28,7 +28,7 @@ from training.cli.options import (
     Without,
 )
 from training.cli.output import command_line, print_json, print_warnings, progress_bar
-from training.cli.table import print_table, print_text
+from training.cli.table import print_sentence, print_table, print_text
 from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def report(
 def _print(comparison: Comparison, *, wide: bool) -> None:
     print_table(comparison_table(comparison), wide=wide)
     if comparison.conditions is not None:
-        print_text(comparison.conditions.in_words())
+        print_sentence(comparison.conditions.in_words())
 
 
 def _log(

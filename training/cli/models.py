@@ -52,7 +52,7 @@ def show(model: Version, registry: Registry = None, wide: Wide = False, json: Js
         print_json({**one._asdict(), "promotions": [_promotion(other) for other in others]})
         return
     aliases = f" ({', '.join(one.aliases)})" if one.aliases else ""
-    print_text(f"{one.uri}{aliases}: artifact {one.artifact}, registered {one.created}, run {one.run_id}\n")
+    print_sentence(f"{one.uri}{aliases}: artifact {one.artifact}, registered {one.created}, run {one.run_id}\n")
     window = ", ".join(f"{name} {value}" for name, value in one.window.items())
     print_sentence(f"Trained on data {one.data[:12]}: {window}.")
     if one.evaluated:

@@ -87,7 +87,7 @@ def train(
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
         print_table(table, wide=wide)
     print_text(f"Artifact: {result.summary.folder}")
-    print_text(made_by_in_words(seed))
+    print_sentence(made_by_in_words(seed))
     if result.registered.known:
         print_sentence(f"Registry: {result.uri} is this very model already; nothing was registered.")
     print_sentence(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
@@ -152,7 +152,7 @@ def tune(
     if result.best is None:
         return
     print_table(tuning_table(result, result.best), wide=wide)
-    print_text(made_by_in_words(seed))
+    print_sentence(made_by_in_words(seed))
     if not result.gain.told:
         print_sentence("The folds differ more than the settings: the best may be no better than the spec's own.\n")
     print_text(f"Tuned spec: {out}\nTrain with it: fogline train {' '.join(map(str, data))} --spec {out}")

@@ -31,7 +31,8 @@ class Split(NamedTuple):
 def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     """Return where each part of the slices begins.
 
-    The last half of ``training.validation`` judges, the first half stops and calibrates, each on slices of its own.
+    The last half of ``training.validation`` judges, the first half stops and calibrates, each on slices of its own. The
+    slices that an embargo leaves out between these parts come on top, as far as there are any.
 
     Raises
     ------
@@ -41,10 +42,13 @@ def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     present = np.unique(slices)
     if present.size < FEWEST:
         raise DataError(f"training: expected at least {FEWEST} slices, found {present.size}")
-    last = min(max(3, round(spec.training.validation * present.size)), present.size - 2)
+    held_out, most = max(3, round(spec.training.validation * present.size)), present.size - 2
+    held_out = min(held_out, most)
+    judge = held_out // 2
+    calibrate = judge + (held_out - judge + 1) // 2
+    last = min(held_out + 2 * spec.training.embargo, most)
+    calibrate = min(calibrate + spec.training.embargo, last - 1)
     burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - 1)
-    judge = last // 2
-    calibrate = judge + (last - judge + 1) // 2
     at = present.size - np.array([last, calibrate, judge])
     return Split(int(present[burn]), *map(int, present[at]))
 

@@ -186,8 +186,8 @@ def test_train_from_the_command_line(trained, tmp_path, tmp_path_factory, capfd)
         k: v for k, v in trained.result.items() if k not in ignored
     }
     out = " ".join(shown.out.split())
-    assert "models:/demo/2 on the last slices, never fitted on" in out
-    assert "Champion: stays, because not better than version 1" in out
+    assert "models:/demo/1 on the last slices, never fitted on" in out
+    assert "Champion: stays, because version 1 is this very model and the champion already" in out
     assert "fit latency" in shown.err
     assert "fit latency" not in shown.out
 
