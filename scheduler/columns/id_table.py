@@ -67,7 +67,7 @@ class Removal(NamedTuple):
 class IdTable(NotCopied):
     """Rows of typed columns under integer or string ids.
 
-    Slots of removed ids are used again. Columns never set are missing, but for a category `OWN_ID`, which is the
+    Slots of removed ids are used again. Columns never set are missing, except a category `OWN_ID`, which is the
     row's id unless it was set. Calls may come from several threads; whoever reads `columns` meanwhile holds
     the lock.
 

@@ -16,7 +16,7 @@ REASONS: Final = ("best", "explored", "origin:no_candidates", "origin:all_droppe
 
 DROPS: Final = ("silent", "quarantined", "full", "blocked", "spread")
 """Why a filter dropped a candidate: its heartbeat is overdue, it is set aside, its uplink is taken, the request does
-not want it; the first that holds counts. Or it would have followed in the slate, but for a spread limit."""
+not want it; the first that holds counts. Or a spread limit kept it out of the slate."""
 
 (
     NEXT,

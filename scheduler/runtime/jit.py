@@ -1,6 +1,6 @@
 """How kernels are compiled.
 
-All release the GIL, but for brief ones, and are cached on disk. None may allocate: reference counting is left out,
+All except brief ones release the GIL, and all are cached on disk. None may allocate: reference counting is left out,
 because numba counts each array taken out of a NamedTuple, inside loops too, and those atomic additions cost a third of
 a replay's time. Division by zero gives infinity or NaN, as in numpy: a check for it would keep a loop from becoming
 vector instructions.

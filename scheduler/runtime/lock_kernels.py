@@ -101,7 +101,7 @@ def enter_read(words: np.ndarray, held: np.ndarray, last: int) -> int:
 
     Returns
     -------
-    How often the thread reads now; 0 where it waited in vain.
+    How often the thread reads now; 0 where it waited and did not get in.
     """
     if held[READING] == 0:
         turn = 0
@@ -159,7 +159,7 @@ def enter_write(words: np.ndarray, held: np.ndarray, own: int) -> int:
 
     Returns
     -------
-    1 where the thread is in, 0 where it waited in vain.
+    1 where the thread is in, 0 where it waited and did not get in.
     """
     turn = 0
     add(words, WAITING, 1)

@@ -10,7 +10,7 @@ from scheduler.forest.trees import Trees
 
 
 def check_onnx(head: str, model: bytes, trees: Trees, x: NDArray[np.float32], raw: NDArray[np.float64]) -> None:
-    """Raise `ArtifactError` unless ONNX Runtime gives LightGBM's raw scores but for the rounding of its float32 sums.
+    """Raise `ArtifactError` unless ONNX Runtime gives LightGBM's raw scores, up to the rounding of its float32 sums.
 
     Parameters
     ----------

@@ -204,7 +204,7 @@ class _Meetings:
 
 
 def constant_per(sample: pl.DataFrame, key: str | None, names: Sequence[str]) -> set[str]:
-    """Return the columns that have one value for each value of a key, but for one key in fifty."""
+    """Return the columns that have one value for each value of a key, except for one key in fifty."""
     if key is None or not names:
         return set()
     seen = sample.group_by(key).agg(pl.col(name).drop_nulls().n_unique() for name in names)

@@ -1,4 +1,4 @@
-"""The baseline that has all that the model has but for its care: LightGBM on the cost, with the same features.
+"""A baseline with the same features as the model, without its care: LightGBM on the cost.
 
 It is fitted to the cost itself, once, on what a replay of all outcomes shows, and picks the least prediction. What the
 model does better is due to its heads, to its training on what serving sees, to its utility and to its exploration.
