@@ -14,6 +14,7 @@ from numba import config
 from scheduler.runtime.compiled_folder import MANIFEST
 from tests.models import write_small
 from tests.small_world import fogline
+from tests.thorough import THOROUGH
 
 ROOT = Path(__file__).resolve().parents[3]
 ADDRESS_SPACE = 4_000_000
@@ -82,6 +83,8 @@ def image():
     """What an image would carry: the package, an artifact, and kernels for the types of all models; all read-only."""
     if config.DISABLE_JIT:
         pytest.skip("without the JIT nothing is compiled")
+    if not THOROUGH:
+        pytest.skip("compiling everything takes two minutes: make soak does")
     folder = Path(tempfile.mkdtemp(prefix="image-"))  # pytest's own folders are open to their owner only
     shutil.copytree(ROOT / "scheduler", folder / "site" / "scheduler", ignore=shutil.ignore_patterns("__pycache__"))
     write_small(folder / "model")
