@@ -19,8 +19,8 @@ from tests.scheduler.retrieval.test_holders import TEXT
 
 N = 100_000
 LONGEST = 15e-3
-"""Seconds that a hold may take here: three times the 5 ms that are promised, as other work disturbs the caches. Uncut, it
-would be 55 to 165 ms."""
+"""Seconds that a hold may take here: three times the 5 ms that are promised, as other work disturbs the caches. Uncut,
+it would be 55 to 165 ms."""
 
 
 class TimedLock(ReadWriteLock):
