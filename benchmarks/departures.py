@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet import N_CLIENTS, make_model, make_scheduler
+from benchmarks.report import show
 from benchmarks.scheduler import machine
 from benchmarks.snapshots import percentiles
 
@@ -52,10 +51,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report to a file")
     options = parser.parse_args()
     report = run(options.nodes)
-    json.dump(report, sys.stdout, indent=2)
-    print()
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2))
+    show(report, options.json)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet import ISPS, REGIONS, make_model
+from benchmarks.report import show
 from benchmarks.scheduler import machine, resident
 from scheduler import Scheduler
 
@@ -71,10 +70,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     report = run(options.nodes)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    json.dump(report, sys.stdout, indent=1)
-    print()
+    show(report, options.json)
 
 
 if __name__ == "__main__":

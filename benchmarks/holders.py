@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet import SPEC, make_model, make_scheduler
+from benchmarks.report import show
 from benchmarks.scheduler import machine, resident
 from scheduler import Scheduler
 from scheduler.columns.ids import id_keys
@@ -169,10 +168,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     report = run(options.nodes, options.pairs)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    json.dump(report, sys.stdout, indent=1)
-    print()
+    show(report, options.json)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.report import show
 from benchmarks.scheduler import machine
 
 SPEC = """
@@ -187,10 +188,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     report = run(options)
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    json.dump(report, sys.stdout, indent=1)
-    print()
+    show(report, options.json)
 
 
 if __name__ == "__main__":

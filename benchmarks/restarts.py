@@ -9,8 +9,6 @@ figures are means over the hour that follows, on several days.
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.report import show
 from benchmarks.scheduler import machine
 from scheduler import Model, Scheduler
 from scheduler.spec import Spec
@@ -148,10 +147,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report to a file")
     options = parser.parse_args()
     report = run()
-    json.dump(report, sys.stdout, indent=2)
-    print()
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2))
+    show(report, options.json)
 
 
 if __name__ == "__main__":

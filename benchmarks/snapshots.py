@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet import N_CLIENTS, make_model, make_scheduler
+from benchmarks.report import show
 from benchmarks.scheduler import machine
 from scheduler import Scheduler
 
@@ -120,10 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report to a file")
     options = parser.parse_args()
     report = run(options.nodes, options.entries)
-    json.dump(report, sys.stdout, indent=2)
-    print()
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2))
+    show(report, options.json)
 
 
 if __name__ == "__main__":

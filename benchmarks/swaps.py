@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import json
 import sys
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet import N_CLIENTS, make_model, make_scheduler
+from benchmarks.report import show
 from benchmarks.scheduler import machine
 from benchmarks.snapshots import percentiles
 from scheduler import Model, Scheduler
@@ -121,10 +121,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the report to a file")
     options = parser.parse_args()
     report = run(options.decisions)
-    json.dump(report, sys.stdout, indent=2)
-    print()
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2))
+    show(report, options.json)
 
 
 if __name__ == "__main__":

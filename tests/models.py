@@ -173,6 +173,26 @@ EXTENDED = (
 )
 """The same with two factor models, one of them of carriers, with change_points, and with shrunk means."""
 
+WITH_SETS = """
+[[candidates.tiers]]
+name = "holders"
+match = { kind = "content" }
+limit = HOLDERS
+[[candidates.tiers]]
+name = "any"
+
+[ledger]
+capacity = "uplink"
+demand = "kbps"
+hold = "60s"
+
+[policy]
+explore = "epsilon"
+epsilon = 0.5
+max_nodes = 2
+"""
+"""Tiers that ask for a set of categories, a ledger, and slates of two."""
+
 VOCABULARY = {
     "request.kind": ["live", "bulk"],
     "request.isp": [7, 8, "mobile"],
@@ -183,6 +203,12 @@ CALIBRATION = {
     "latency": Calibration(link="log", intercept=3.0, slope=0.5, uncertainty=0.02, power=1.5),
 }
 CATEGORICAL = [0, 4]
+
+
+def with_sets(text: str, *, holders: int = 8) -> str:
+    """The same spec with a set of categories of each node, of whose holders a tier finds so many."""
+    text = text.replace("[node]\n", '[node]\ncontent = { type = "categories", source = "nodes" }\n')
+    return text[: text.index("[[candidates.tiers]]")] + WITH_SETS.replace("HOLDERS", str(holders))
 
 
 def spec(text: str = SPEC) -> Spec:

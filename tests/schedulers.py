@@ -21,6 +21,9 @@ COLUMNS = {
     "taste": [[1, 2, 3]] * 5,
 }
 
+HELD = [["film", "song"], ["film"], [], ["film", 7], None]
+"""What the nodes hold, where they have a set of categories."""
+
 
 def new(model, seed=0, token_key=None, **parts):
     sched = Scheduler(models.changed(model, **parts), seed=seed, first_id=0, token_key=token_key)

@@ -25,12 +25,11 @@ from scheduler.decisions.arrays import (
     UNKNOWN,
     DecisionLog,
 )
+from scheduler.decisions.first_id import LAST_ID
+from scheduler.decisions.kernels.numbering import row_of
 from scheduler.decisions.kernels.open_places import find_all_open
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
 from scheduler.features.program import Features
-
-LAST_ID = 2**63 - 1
-"""Ids of decisions are integers of 64 bits."""
 
 _REFUSALS: dict[int, tuple[type[InputError], str]] = {
     FROM_ORIGIN: (UnknownDecisionError, "expected one with nodes, found one that the origin serves"),
@@ -136,11 +135,7 @@ class DecisionRing:
 
     def row(self, decision: int) -> int:
         """Return the row of a decision, -1 where it is not remembered."""
-        counters, ids = self.arrays.counters, self.arrays.id
-        id_, number = (FIRST_ID, FIRST_NUMBER) if decision >= counters[FIRST_ID] else (EARLIER_ID, EARLIER_NUMBER)
-        number = decision - int(counters[id_]) + int(counters[number])
-        row = number % ids.size
-        return row if number >= 0 and ids[row] == decision else -1
+        return int(row_of(self.arrays, decision))
 
     def next_id(self) -> int:
         """Return the id of the next decision."""

@@ -59,6 +59,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, candidates, None, None, 0.0)
         if nodes[0, 0] is not None:
             observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
+    state.log.row(0)
     learn_batch(state, {client: [0]}, ids[:1], {"ok": [False]}, 0.0)
     for call in (engine.score, engine.features):
         state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)

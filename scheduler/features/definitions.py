@@ -6,7 +6,6 @@ or its place in a spec. The hash of that definition begins every key of its entr
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.ids import id_keys
 from scheduler.spec import COST, ChangePoints, LatentFactors, Spec, Value
 
 
@@ -40,10 +39,7 @@ def values(spec: Spec) -> list[str]:
 
 def seeds(definitions: Iterable[str]) -> NDArray[np.uint64]:
     """Return (n,) numbers with which the keys of entries begin, none of them `MISSING_KEY`."""
-    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in definitions]
-    found = np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
-    found[found == np.uint64(MISSING_KEY)] = 1
-    return found
+    return id_keys(list(definitions))
 
 
 def _latent_factors(spec: Spec, model: LatentFactors) -> str:

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NoReturn, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from scheduler.errors import InputError, SnapshotError, shown
+from scheduler.runtime.durable import sync
 from scheduler.snapshot.manifest import MANIFEST, Column, Manifest, decode, encode
 
 MAX_MANIFEST_BYTES: Final = 1 << 24
@@ -116,12 +118,12 @@ class SnapshotWriter:
         """Add the manifest, put the snapshot into its place, and remove all but the newest ``keep``."""
         columns = {name: column.finish() for name, column in self._columns.items()}
         with (self._temporary / MANIFEST).open("xb") as file:
-            file.write(encode(Manifest(**{**_fields(manifest), "columns": columns})))
+            file.write(encode(msgspec.structs.replace(manifest, columns=columns)))
             file.flush()
             os.fsync(file.fileno())
-        _sync(self._temporary)
+        sync(self._temporary)
         path = self._rename()
-        _sync(self._folder)
+        sync(self._folder)
         remove_old(self._folder, keep)
         return path
 
@@ -136,19 +138,6 @@ class SnapshotWriter:
                     raise
             else:
                 return path  # another process may have taken a number meanwhile, and then the next one is tried
-
-
-def _fields(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__struct_fields__}
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def snapshots(folder: Path) -> list[tuple[int, Path]]:
@@ -262,9 +251,10 @@ def _refuse(where: object, expected: object, found: object) -> NoReturn:
 def check_folder(folder: object) -> Path:
     """Return a path, or raise `InputError` where it is none."""
     try:
-        if isinstance(folder, str | Path) and b"\0" not in os.fsencode(folder):
-            return Path(folder)
+        is_path = isinstance(folder, str | Path) and b"\0" not in os.fsencode(folder)
     except UnicodeEncodeError:  # half of a letter
-        pass
-    message = f"folder: expected a path, found {shown(folder)}"
-    raise InputError(message)
+        is_path = False
+    if not is_path:
+        message = f"folder: expected a path, found {shown(folder)}"
+        raise InputError(message)
+    return Path(folder)  # type: ignore[arg-type]

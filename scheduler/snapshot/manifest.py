@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
+from scheduler.model.manifest import NO_DIGEST
+
 FORMAT: Final = 1
 
 MANIFEST: Final = "manifest.json"
-
-NO_DIGEST: Final = "0" * 64
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def encode(manifest: Manifest) -> bytes:
     """Return a manifest as it is written, with its digest."""
     data = msgspec.json.encode(msgspec.structs.replace(manifest, digest=NO_DIGEST))
-    return _with_digest(data, hashlib.sha256(data).hexdigest())
+    return msgspec.json.encode(msgspec.structs.replace(manifest, digest=hashlib.sha256(data).hexdigest()))
 
 
 def decode(data: bytes) -> Manifest:
@@ -88,8 +88,3 @@ def decode(data: bytes) -> Manifest:
         message = "expected a manifest with its own SHA-256, found one that was changed"
         raise ValueError(message)
     return manifest
-
-
-def _with_digest(data: bytes, digest: str) -> bytes:
-    head, _, tail = data.rpartition(NO_DIGEST.encode())
-    return head + digest.encode() + tail

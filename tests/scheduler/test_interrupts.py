@@ -19,34 +19,14 @@ from numba import config
 
 from scheduler import Scheduler, UnknownDecisionError, UnknownNodeError
 from scheduler.spec import parse_spec
-from tests.models import SPEC
+from tests.models import SPEC, with_sets
 from tests.scheduler.runtime.test_locks import free
-from tests.schedulers import COLUMNS, IDS, OK, flat
+from tests.schedulers import COLUMNS, HELD, IDS, OK, flat
 from tests.thorough import THOROUGH
 
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT, kernels are Python and can be interrupted")
 
-TIERS = """
-[[candidates.tiers]]
-name = "holders"
-match = { kind = "content" }
-limit = 2
-[[candidates.tiers]]
-name = "any"
-
-[ledger]
-capacity = "uplink"
-demand = "kbps"
-hold = "60s"
-
-[policy]
-explore = "epsilon"
-epsilon = 0.5
-max_nodes = 2
-"""
-TEXT = SPEC.replace("[node]\n", '[node]\ncontent = { type = "categories", source = "nodes" }\n')
-TEXT = TEXT[: TEXT.index("[[candidates.tiers]]")] + TIERS
-HELD = [["film", "song"], ["film"], [], ["film", 7], None]
+TEXT = with_sets(SPEC, holders=2)
 REQUEST = {"client_id": 17, "kind": "film", "kbps": 100.0}
 BATCH = {"client_id": [17, "tv", 99], "kind": ["film", None, "bulk"], "kbps": [100.0, 0.0, 50.0]}
 NEW = {"isp": [7], "load": [0.5], "uplink": [900], "price": [2], "lat": [1], "lon": [2], "taste": [[1, 2, 3]]}

@@ -40,6 +40,7 @@ from scheduler.model.manifest import (
     head_files,
 )
 from scheduler.model.model import Model
+from scheduler.runtime.durable import sync
 from scheduler.spec import Spec
 from training.artifacts.check_onnx import check_onnx
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
@@ -289,12 +290,12 @@ def _staged(folder: Path) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield stage
         for path in stage.iterdir():
-            _sync(path)
+            sync(path)
         os.fsync(lock)
         stage.chmod(0o755)  # mkdtemp gives it to the owner alone
         _refuse_existing(folder)
         stage.rename(folder)
-        _sync(parent)
+        sync(parent)
     finally:
         os.close(lock)
         shutil.rmtree(stage, ignore_errors=True)
@@ -316,11 +317,3 @@ def _remove_leftovers(parent: Path, prefix: str) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

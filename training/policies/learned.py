@@ -14,7 +14,7 @@ from scheduler.history.store import table_counters
 from scheduler.model.manifest import TableUse
 from scheduler.model.model import Model
 from scheduler.scheduler import Scheduler
-from training.features.replay import replay
+from training.features.warm import warm
 from training.policies.protocol import Question, Seen, Setting
 from training.telemetry import Categories, Entities, Telemetry, at_rows
 from training.telemetry.history_size import table_uses
@@ -49,11 +49,7 @@ class Learned:
 
     def warm(self, telemetry: Telemetry) -> None:
         """Push all telemetry through the scheduler's own history."""
-        scheduler = self.scheduler
-        model = scheduler.model
-        nothing = np.zeros(len(telemetry), np.bool_)
-        replay(telemetry, model.spec, model.features, scheduler.history, keep=nothing)
-        scheduler.refresh()
+        warm(self.scheduler, telemetry)
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Return the columns that the scheduler decides for."""

@@ -133,6 +133,7 @@ def track(  # noqa: PLR0913 - the parts of a run
         "data_digest": data.digest,
         **(tags or {}),
     }
+    text = describe(contents, data)
     with registry_call(registry, "an MLflow server that takes a run"), store(registry) as mlflow:
         before = find_version(mlflow.MlflowClient(), name, labels)
         if before is not None:
@@ -141,7 +142,7 @@ def track(  # noqa: PLR0913 - the parts of a run
         with mlflow.start_run(
             experiment_id=experiment(mlflow, name, registry),
             run_name=f"{name}-{manifest.version}",
-            description=describe(contents, data),
+            description=text,
             tags=labels,
         ) as run:
             mlflow.log_params({**_flat("window", manifest.window), **_room(manifest), **params})
@@ -157,7 +158,6 @@ def track(  # noqa: PLR0913 - the parts of a run
                 signature=signature(contents),
                 input_example=example(contents),
             )
-        text = describe(contents, data)
         version, promotion = create_version(mlflow.MlflowClient(), name, info, labels, decide, text)
     return Registered(name, version, run.info.run_id, promotion)
 

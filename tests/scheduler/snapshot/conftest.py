@@ -5,41 +5,14 @@ import pytest
 from scheduler import Model, Scheduler
 from scheduler.spec import parse_spec
 from tests import models
-from tests.schedulers import COLUMNS, IDS
-
-TIERS = """
-[[candidates.tiers]]
-name = "holders"
-match = { kind = "content" }
-limit = 8
-[[candidates.tiers]]
-name = "any"
-
-[ledger]
-capacity = "uplink"
-demand = "kbps"
-hold = "60s"
-
-[policy]
-explore = "epsilon"
-epsilon = 0.5
-max_nodes = 2
-"""
-
-
-def with_sets(text):
-    text = text.replace("[node]\n", '[node]\ncontent = { type = "categories", source = "nodes" }\n')
-    return text[: text.index("[[candidates.tiers]]")] + TIERS
-
-
-HELD = [["film", "song"], ["film"], [], ["film", 7], None]
+from tests.schedulers import COLUMNS, HELD, IDS
 
 
 @pytest.fixture(scope="session")
 def rich(tmp_path_factory) -> Model:
     """A model with latent factors, change points and sets of categories."""
     folder = tmp_path_factory.mktemp("rich") / "model"
-    return Model.load(models.write_small(folder, with_sets(models.EXTENDED)))
+    return Model.load(models.write_small(folder, models.with_sets(models.EXTENDED)))
 
 
 def request_of(i):

@@ -6,7 +6,7 @@ import pytest
 from scheduler import Model, Scheduler
 from scheduler.snapshot.carried import compare
 from tests import models
-from tests.scheduler.snapshot.conftest import parsed, used, with_sets
+from tests.scheduler.snapshot.conftest import parsed, used
 
 REORDERED = (
     models.EXTENDED.replace(
@@ -28,7 +28,7 @@ REORDERED = (
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
     folder = tmp_path_factory.mktemp("other") / "model"
-    return Model.load(models.write_small(folder, with_sets(REORDERED)))
+    return Model.load(models.write_small(folder, models.with_sets(REORDERED)))
 
 
 def shared(model, other):
@@ -70,7 +70,7 @@ def test_open_decisions_go_along(rich, other):
 
 
 def test_a_value_of_another_meaning_starts_empty():
-    text = with_sets(models.EXTENDED)
+    text = models.with_sets(models.EXTENDED)
     carried = compare(parsed(text), parsed(text.replace("rank = 3", "rank = 4")))
     assert carried.new["latent_factors"] == ("rtt",)
     assert carried.new["history.values"] == ("residual(rtt)",)

@@ -191,6 +191,18 @@ def test_rows_of_the_test_window_are_never_looked_at(small_world, tmp_path, tmp_
     assert seen == [UNTIL]
 
 
+def tuned_once(world, tmp_path, tmp_path_factory):
+    """One trial, with a registry of its own."""
+    options = TuningOptions(
+        registry=new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry"),
+        until=UNTIL,
+        trials=1,
+        out=tmp_path / "tuned.toml",
+        storage=tmp_path / "tuning.db",
+    )
+    return tune(world.data, world.spec, options)
+
+
 @pytest.mark.slow
 def test_the_slices_that_compare_with_the_champion_are_left_out_and_the_spec_says_so(
     small_world, tmp_path, tmp_path_factory, monkeypatch
@@ -200,14 +212,7 @@ def test_the_slices_that_compare_with_the_champion_are_left_out_and_the_spec_say
         Judge, "score", lambda self, fold, _: last.append(int(self._telemetry.slice.max())) or fold.stop
     )
     monkeypatch.setattr(Judge, "saturated", lambda *_: "")
-    options = TuningOptions(
-        registry=new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry"),
-        until=UNTIL,
-        trials=1,
-        out=tmp_path / "tuned.toml",
-        storage=tmp_path / "tuning.db",
-    )
-    found = tune(small_world.data, small_world.spec, options)
+    found = tuned_once(small_world, tmp_path, tmp_path_factory)
     assert max(last) == first - 1
     assert found.best.value <= first
     assert load_spec(tmp_path / "tuned.toml").training.tuned_until == first
@@ -217,14 +222,7 @@ def test_the_slices_that_compare_with_the_champion_are_left_out_and_the_spec_say
 def test_nothing_is_called_best_where_nothing_can_be_won(small_world, tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setattr(Judge, "score", lambda *_: 0.5)
     monkeypatch.setattr(Judge, "saturated", lambda *_: "saturated: pair_average closes 0.995 of the gap")
-    options = TuningOptions(
-        registry=new_registry(tmp_path_factory.getbasetemp(), tmp_path / "registry"),
-        until=UNTIL,
-        trials=1,
-        out=tmp_path / "tuned.toml",
-        storage=tmp_path / "tuning.db",
-    )
-    found = tune(small_world.data, small_world.spec, options)
+    found = tuned_once(small_world, tmp_path, tmp_path_factory)
     assert found.warnings[0] == "saturated: pair_average closes 0.995 of the gap; no settings are called best"
     assert (found.to_json()["best"], found.to_json()["spec"]) == (None, None)
     assert not (tmp_path / "tuned.toml").exists()
