@@ -129,6 +129,7 @@ def _learn(
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
+    state.tell(request_keys, node_keys)
     changed = engine.room_for_changed(state, times.size)
     kernels.learn_rows(state.arrays, arm.arrays, request_keys, node_keys, values, times, changed, arm.thread.workspace)
     engine.refresh_others(state, changed)

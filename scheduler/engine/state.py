@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +34,9 @@ from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
+
+Listener: TypeAlias = Callable[[NDArray[np.uint64], NDArray[np.uint64]], None]
+"""Takes the keys of requests and of nodes."""
 
 BUILD_STEP = 512
 """Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
@@ -77,6 +82,9 @@ class State(NotCopied):
         Memory for the outcome that is taken in; only a writer uses it.
     arms
         Arms whose node rows follow the state; the first one is in charge.
+    listeners
+        Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
+        several nodes of which one is its own. The lock is held as a writer.
     """
 
     _INSTEAD = "save and restore the scheduler"
@@ -119,6 +127,7 @@ class State(NotCopied):
         self.outcome = OutcomeBuffer(spec)
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
+        self.listeners: tuple[Listener, ...] = ()
         self._packed: PackedArrays[StateArrays] | None = None
         self.clients = IdTable(features.request, "client ids", self.lock)
         self.fleet = Fleet(
@@ -225,6 +234,11 @@ class State(NotCopied):
     def replace(self, old: Arm, new: Arm) -> None:
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
         self.arms = tuple(new if arm is old else arm for arm in self.arms)
+
+    def tell(self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64]) -> None:
+        """Tell the listeners of outcomes; the caller holds the lock as a writer."""
+        for listener in self.listeners:
+            listener(request_keys, node_keys)
 
     def keep_up(self, now: float) -> None:
         """Let nodes that fell silent, or whose quarantine ended, by a call's time leave the index or enter it."""

@@ -115,8 +115,9 @@ def _fill_history(state: State, columns: Columns, old: Spec, latest: float) -> N
     new, tables = state.spec, tables_of(state.history)
     places = history_places(old, new)
     for name, table in tables.items():
-        keys = columns[f"{name}.keys"][:, 0]
-        rows = columns[f"{name}.rows"].view(np.float32)
+        latest_rows = _latest_rows(columns, name)
+        keys = columns[f"{name}.keys"][latest_rows, 0]
+        rows = columns[f"{name}.rows"][latest_rows].view(np.float32)
         if name == HISTORY:
             seen_and_more = np.zeros((len(rows), table.words["rows"].shape[1] * 2), np.float32)
             seen_and_more[:, places.new] = rows[:, places.old]
@@ -131,11 +132,19 @@ def _fill_history(state: State, columns: Columns, old: Spec, latest: float) -> N
         held = slots >= 0
         table.words["rows"].view(np.float32)[slots[held], 2:width] = rows[held, 2:width]
         if name == CHANGE_POINTS:
-            table.words["edges"][slots[held]] = columns[f"{name}.edges"][held]
+            table.words["edges"][slots[held]] = columns[f"{name}.edges"][latest_rows][held]
     levels = state.history.latent_factors.levels
     levels[:] = numbers_of(
         definitions.latent_factors(old), definitions.latent_factors(new), columns[f"{LATENT_FACTORS}.levels"], levels
     )
+
+
+def _latest_rows(columns: Columns, name: str) -> NDArray[np.int64] | slice:
+    """Return the last row of each slot of a table; what stood in a slot before is evicted or was copied again."""
+    slots = columns.get(f"{name}.slots")
+    if slots is None:  # as snapshots were before they had slots: none is there twice
+        return slice(None)
+    return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
 
 
 def _fill_log(state: State, columns: Columns, old: Spec) -> None:
