@@ -1,0 +1,1 @@
+"""Decides recorded decisions again."""
