@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.decisions.arrays import DROPS
+from scheduler.decisions.arrays import DROP_FULL, DROPS
 
 (THIN_HEAD, FULL_HEAD, POOL_HEAD, THIN_DROPPED, FULL_DROPPED, THIN_TAIL, FULL_TAIL, POOL_TAIL) = (
     0,
@@ -31,6 +31,12 @@ own."""
 """Words of the marks of outcomes, likewise."""
 
 N_MARKS: Final = 32
+
+ADMITTED: Final = 0
+"""Verdict on a candidate that no filter dropped; 1 + a drop code is that on one that was, see `DROPS`."""
+
+TAKEN: Final = 1 + DROP_FULL
+"""Verdict on a candidate whose uplink was all taken. It has scores if that happened after it was scored."""
 
 PADDING: Final = 255
 """Verdict on a place of the candidate list that holds no node."""

@@ -7,6 +7,7 @@ import numpy as np
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import N_LEARNED, N_OUTCOMES, DecisionArrays
 from scheduler.decisions.record.arrays import (
+    ADMITTED,
     FULL_DROPPED,
     FULL_HEAD,
     FULL_TAIL,
@@ -15,6 +16,7 @@ from scheduler.decisions.record.arrays import (
     OUTCOME_TAIL,
     POOL_HEAD,
     POOL_TAIL,
+    TAKEN,
     THIN_DROPPED,
     THIN_HEAD,
     THIN_TAIL,
@@ -22,7 +24,6 @@ from scheduler.decisions.record.arrays import (
     PoolRows,
 )
 from scheduler.decisions.record.kernels.marks import raise_mark, row_for
-from scheduler.decisions.record.values import ADMITTED, TAKEN
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.operations import fill
