@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.audit.arrays import RecordedArrays, ReplayedArrays, ReplayWork
-from scheduler.decisions.arrays import DROP_FULL
+from scheduler.decisions.record.arrays import ADMITTED, PADDING, TAKEN
 from scheduler.engine.arrays import ArmArrays
 from scheduler.engine.kernels.decide import clear
 from scheduler.engine.kernels.filters import still_free
@@ -28,7 +28,9 @@ def read_candidates(recorded: RecordedArrays, i: int, work: ReplayWork, dropped:
     candidates, n, first = work.candidates, 0, recorded.starts[i]
     for at in range(first, recorded.starts[i + 1]):
         verdict = recorded.verdict[at]
-        if verdict != 0 and not (verdict == 1 + DROP_FULL and not np.isnan(recorded.utility[at])):
+        if verdict == PADDING:
+            continue
+        if verdict != ADMITTED and not (verdict == TAKEN and not np.isnan(recorded.utility[at])):
             dropped[verdict - 1] += 1
             continue
         candidates.position[n] = candidates.slot[n] = at - first
