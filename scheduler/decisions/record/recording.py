@@ -47,10 +47,13 @@ class Ring:
         What decides, under its policy.
     since
         When the arm was first recorded, in seconds of `time.time`.
+    arm
+        Its number in the stream, once the recorder gave it one.
     """
 
     def __init__(self, records: RecordArrays, model: Model, owner: object) -> None:
         self.records, self.model, self.since = records, model, time.time()
+        self.arm: int | None = None
         self._owner = weakref.ref(owner)
 
     @property
