@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
+from scheduler.decisions.arrays import FIRST_ID
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.hashing import IdHasher
@@ -108,7 +110,9 @@ class RecordControl(ArmControl):
         names = outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
         state.record_by(recording)
-        self.recorder = Recorder(path, recording, state.seed, names, hasher, settings, lambda: state.record_by(None))
+        life = int(state.log.arrays.counters[FIRST_ID]), state.follows
+        end = partial(state.record_by, None)
+        self.recorder = Recorder(path, recording, state.seed, names, hasher, settings, end, life)
         return self.recorder
 
 

@@ -87,6 +87,8 @@ class State(NotCopied):
     listeners
         Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
         several nodes of which one is its own. The lock is held as a writer.
+    follows
+        First id of the scheduler that was saved, where this state was restored; else 0.
     recording
         Who is told of decisions, outcomes and nodes; None where nothing is recorded.
     """
@@ -132,6 +134,7 @@ class State(NotCopied):
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
         self.listeners: tuple[Listener, ...] = ()
+        self.follows = 0
         self._packed: PackedArrays[StateArrays] | None = None
         self.recording: Recording | None = None
         self._no_outcomes = new_outcome_rows(features.request.n_keys, features.node.n_keys, len(outcome_names(spec)), 0)
@@ -296,6 +299,7 @@ class State(NotCopied):
     def _after_fork(self) -> None:
         """Begin ids that the parent and its other children will never use, and with them other random draws."""
         self._record_by(None)  # the recorder's thread is the parent's
+        self.follows = 0
         first, last = new_first_id(), self.log.next_id()
         # Ids that were chosen by hand may lie beyond those of the clock.
         self.log.begin_ids(first if first > last else last + secrets.randbelow(max((LAST_ID - last) // 2, 1)))

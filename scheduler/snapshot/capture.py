@@ -166,9 +166,7 @@ def _changed(state: State, outcomes: list[tuple[NDArray[np.uint64], NDArray[np.u
     if not outcomes:
         return {}
     program, n = state.features.program, len(outcomes)
-    request, node = (
-        ColumnArrays(np.empty((n, 0)), np.stack([pair[side] for pair in outcomes])) for side in range(2)
-    )
+    request, node = (ColumnArrays(np.empty((n, 0)), np.stack([pair[side] for pair in outcomes])) for side in range(2))
     of_keys = np.empty((n, program.n_parts.size), np.int64)
     of_factors = np.empty((n, 2 * len(program.models)), np.int64)
     of_points = np.empty((n, len(program.change_points)), np.int64)

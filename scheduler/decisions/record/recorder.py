@@ -106,6 +106,8 @@ class Recorder:
         How records are written.
     end
         Ends the recording: nobody appends to it any more once it returns.
+    life
+        ``scheduler`` and ``follows`` of `SegmentManifest`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it writes, where and how
@@ -117,10 +119,11 @@ class Recorder:
         hasher: IdHasher,
         settings: RecordSettings,
         end: Callable[[], object],
+        life: tuple[int, int],
     ) -> None:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
         self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
-        self._seed, self._outcomes, self._pid = seed, outcomes, os.getpid()
+        self._seed, self._outcomes, self._pid, self._life = seed, outcomes, os.getpid(), life
         self._stream, self._number = secrets.token_hex(4), 0
         self._arms: dict[tuple[str, str, str], RecordedArm] = {}
         self._pending: dict[str, list[Columns]] = {table: [] for table in TABLES}
@@ -286,6 +289,8 @@ class Recorder:
             hashed=self._hashed,
             outcomes=self._outcomes,
             arms=tuple(self._arms.values()),
+            scheduler=self._life[0],
+            follows=self._life[1],
         )
         segment = Segment(self._folder, manifest)
         self._segments += 1
