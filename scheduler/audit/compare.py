@@ -121,7 +121,7 @@ def _differ(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.bool_]:
 def _plain(field: str, value: Any) -> Any:  # noqa: ANN401 - a number or an array of any kind
     """Return a value as JSON has it."""
     if field == "reason":
-        return REASONS[int(value)]
+        return REASONS[int(value)] if value < len(REASONS) else int(value)
     if field == "dropped":
         return {name: int(n) for name, n in zip(DROPS, value, strict=True) if n}
     return value.tolist()

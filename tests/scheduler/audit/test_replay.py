@@ -56,6 +56,8 @@ def serve(sched, n, first=0):
         decision = sched.decide(request_of(i), candidates, now=float(i), **more)
         for node in decision.nodes if i % 3 else ():
             sched.observe(decision.id, OK | {"rtt_ms": 10.0 + i % 13}, now=i + 0.5, node=node)
+        if i % 20 == 0:
+            sched.recorder.flush()  # few decisions in full wait at once
 
 
 def recorded(model, folder, policy, **parts):
