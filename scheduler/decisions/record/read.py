@@ -15,7 +15,7 @@ from scheduler.decisions.record.columns import Columns, Ragged
 from scheduler.decisions.record.folder import read_manifest, segment_paths
 from scheduler.decisions.record.segment import FORMAT, SegmentManifest
 from scheduler.decisions.record.values import FullRecord
-from scheduler.errors import RecordError
+from scheduler.errors import InputError, RecordError
 
 
 class Torn(NamedTuple):
@@ -138,7 +138,7 @@ def typed_id(text: str, key: int) -> Id | None:
     try:
         number = int(text)
         return number if id_key(number) == key else text
-    except (ValueError, OverflowError):
+    except (ValueError, InputError):  # no number, or one of more than 64 bits
         return text
 
 

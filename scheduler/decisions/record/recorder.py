@@ -261,7 +261,8 @@ class Recorder:
     def _write(self, table: str, columns: Columns) -> None:
         n = n_rows(columns)
         try:
-            if self._segment is not None and not self._segment.takes(table, columns):
+            segment = self._segment
+            if segment is not None and not (segment.is_sound and segment.takes(table, columns)):
                 self._close_segment()
             if self._segment is None:
                 self._segment = self._new_segment()

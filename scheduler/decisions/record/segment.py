@@ -201,8 +201,8 @@ class Segment:
 
     @property
     def is_sound(self) -> bool:
-        """Whether rows may be appended."""
-        return all(table.is_sound for table in self._tables.values())
+        """Whether rows may be appended: nobody has deleted it, and nothing was left half written."""
+        return self.path.is_dir() and all(table.is_sound for table in self._tables.values())
 
     def takes(self, table: str, columns: Columns) -> bool:
         """Return whether rows are of the kinds that the table has, or narrower."""
