@@ -27,11 +27,10 @@ MOST_BYTES = 10 << 30
 """Of a folder of records: a day of 200 decisions a second."""
 
 RING = 8_192
-"""Decisions that wait for the recorder, by thread; see `DRAIN_EVERY`."""
+"""Decisions that wait for the recorder, by thread; see `LOOK_EVERY`."""
 
 FULL_RING = 64
-"""Decisions recorded in full that wait, by thread: 100,000 a second with one in a hundred, looked at 20 times a second,
-are 50."""
+"""Decisions recorded in full that wait, by thread: with one in a hundred, those of 6,400 decisions."""
 
 
 class RecordControl(ArmControl):
@@ -111,8 +110,8 @@ class RecordControl(ArmControl):
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
         state.record_by(recording)
         life = int(state.log.arrays.counters[FIRST_ID]), state.follows
-        end = partial(state.record_by, None)
-        self.recorder = Recorder(path, recording, state.seed, names, hasher, settings, end, life)
+        end, categories = partial(state.record_by, None), state.fleet.categories
+        self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, settings, end, life)
         return self.recorder
 
 

@@ -15,7 +15,7 @@ from scheduler.decisions.record.columns import Columns, Ragged
 from scheduler.decisions.record.folder import read_manifest, segment_paths
 from scheduler.decisions.record.segment import FORMAT, SegmentManifest
 from scheduler.decisions.record.values import FullRecord
-from scheduler.errors import RecordError
+from scheduler.errors import InputError, RecordError
 
 
 class Torn(NamedTuple):
@@ -73,6 +73,14 @@ class SegmentReader:
         for columns in self.batches("full"):
             for i in range(len(columns["id"])):
                 yield full_record(columns, i, self.manifest)
+
+    def names(self) -> dict[int, Id]:
+        """Return what keys of categories stand for, as far as that was known."""
+        found: dict[int, Id] = {}
+        for columns in self.batches("names"):
+            rows = zip(columns["key"], columns["value"], strict=True)
+            found |= {int(key): name for key, text in rows if (name := typed_id(str(text), int(key))) is not None}
+        return found
 
     def _bytes(self, table: str) -> tuple[bytes, list[Batch]]:
         # The sums first: what they vouch for is in the stream already.
@@ -138,7 +146,7 @@ def typed_id(text: str, key: int) -> Id | None:
     try:
         number = int(text)
         return number if id_key(number) == key else text
-    except (ValueError, OverflowError):
+    except (ValueError, InputError):  # no number, or one of more than 64 bits
         return text
 
 
