@@ -12,6 +12,7 @@ from scheduler.audit.compare import FIELDS, differences
 from scheduler.audit.recorded import recorded_of
 from scheduler.audit.redecide import Redecider
 from scheduler.audit.replay import replay
+from scheduler.decisions.record.columns import joined
 from scheduler.decisions.record.folder import segment_paths
 from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.segment import MANIFEST
@@ -56,7 +57,7 @@ def serve(sched, n, first=0):
         decision = sched.decide(request_of(i), candidates, now=float(i), **more)
         for node in decision.nodes if i % 3 else ():
             sched.observe(decision.id, OK | {"rtt_ms": 10.0 + i % 13}, now=i + 0.5, node=node)
-        if i % 20 == 0:
+        if i % 20 == 19:
             sched.recorder.flush()  # few decisions in full wait at once
 
 
@@ -110,7 +111,7 @@ def batch_of(model, tmp_path, policy="thompson"):
     serve(sched, 40)
     sched.recorder.stop()
     segment = next(read_segments(tmp_path))
-    columns = next(segment.batches("full"))
+    columns = joined(list(segment.batches("full")))
     decider = Redecider(sched.model)
     return recorded_of(columns, segment.manifest.seed, sched.model), decider
 
