@@ -112,6 +112,7 @@ class RecordControl(ArmControl):
         life = int(state.log.arrays.counters[FIRST_ID]), state.follows
         end, categories = partial(state.record_by, None), state.fleet.categories
         self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, settings, end, life)
+        state.note_all_nodes()
         return self.recorder
 
 

@@ -25,7 +25,7 @@ from scheduler.engine.settings import memory_for
 from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet
-from scheduler.fleet.hooks import Hooks
+from scheduler.fleet.hooks import WRITTEN, Hooks
 from scheduler.history.outcome_codec import OutcomeBuffer, OutcomeCodec
 from scheduler.history.outcomes import outcome_names, tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
@@ -314,9 +314,19 @@ class State(NotCopied):
         for arm in self.arms:
             arm.touch(n)
 
+    def note_all_nodes(self) -> None:
+        """Tell the recording of all nodes as they are, in parts between which decisions and changes go on."""
+        for at in in_parts(len(self.fleet.arrays.generation)):
+            self.lock.read(self._note_part, at)
+
+    def _note_part(self, at: slice) -> None:
+        alive = self.fleet.arrays.alive_until[at]
+        self._node_noted(WRITTEN, (at.start + np.flatnonzero(alive > -np.inf)).astype(np.int32))
+
     def _node_noted(self, kind: int, slots: NDArray[np.int32]) -> None:
         if self.recording is not None:
-            self.recording.note_nodes(kind, slots, self.fleet.arrays, float(self.clock.latest[0]))
+            now, decision = float(self.clock.latest[0]), self.log.next_id()
+            self.recording.note_nodes(kind, slots, self.fleet.arrays, now, decision)
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._nodes_listed(slots)
