@@ -108,10 +108,14 @@ class RecordControl(ArmControl):
         sizes = Sizes(thin=n, full=full_rows, pool=full_rows * state.index.arrays.limit, outcomes=n)
         names = outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
+        end = partial(state.record_by, None)
         state.record_by(recording)
-        life = int(state.log.arrays.counters[FIRST_ID]), state.follows
-        end, categories = partial(state.record_by, None), state.fleet.categories
-        self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, settings, end, life)
+        life, categories = (int(state.log.arrays.counters[FIRST_ID]), state.follows), state.fleet.categories
+        try:
+            self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, settings, end, life)
+        except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings
+            end()
+            raise
         state.note_all_nodes()
         return self.recorder
 
