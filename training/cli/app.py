@@ -19,6 +19,7 @@ from training.cli.examples import EXAMPLES, epilog
 from training.cli.init import init
 from training.cli.models import models
 from training.cli.output import print_error
+from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
 from training.cli.train import train, tune
 from training.memory import describe_shortage, is_shortage
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (init, check, train, tune, evaluate, report, lifetime, demo):
+for command in (init, check, train, tune, evaluate, report, lifetime, demo, records, replay, dataset):
     app.command(epilog=epilog(EXAMPLES[command.__name__]))(command)
 app.command("compile", epilog=epilog(EXAMPLES["compile"]))(compile_kernels)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +75,7 @@ def _segment(segment: SegmentReader) -> dict[str, Any]:
     rows, torn, times, used = Counter[str](), 0, list[float](), Counter[int]()
     for table in TABLES:
         for columns in segment.batches(table):
-            rows[table] += len(next(iter(columns.values()))) if table == "names" else len(columns["time"])  # type: ignore[arg-type]
+            rows[table] += len(next(iter(columns.values()))) if table == "names" else len(columns["time"])
             if table == "decisions":
                 decided: Any = columns
                 times += [float(decided["time"].min()), float(decided["time"].max())]
@@ -121,3 +122,35 @@ def _print(report: ReplayReport, *, wide: bool) -> None:
         f"{report.identical:,} of {report.decided:,} decisions are identical, bit for bit; {n_other:,} differ, "
         f"{sum(report.skipped.values()):,} records could not be replayed."
     )
+
+
+def dataset(
+    records: Records,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Telemetry directory; its three files are replaced.")],
+    origin: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="When slice 0 begins. Default: the slice of the first decision is 0."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write what was recorded as a telemetry directory that check and train read."""
+    from training.telemetry.records.dataset import write_dataset
+
+    with progress_bar(json) as progress:
+        report = write_dataset(records, out, origin=origin, progress=lambda done, of: progress("read", done, of))
+    if json:
+        print_json(asdict(report) | {"folder": str(out)})
+        return
+    print_sentence(
+        f"{report.rows:,} rows of {report.decisions:,} decisions: {report.clients:,} clients, {report.nodes:,} nodes. "
+        f"{report.timeouts:,} timeouts, {report.late:,} late outcomes; {report.missing:,} chosen nodes have no outcome."
+    )
+    for n, what in (
+        (report.nodes_unknown, "nodes without columns: they were told before what is recorded"),
+        (report.unnamed, "categories without a name are null"),
+    ):
+        if n:
+            print_sentence(f"{n:,} {what}.")
+    if report.skipped:
+        print_table(skipped(report.skipped, "Left out"))
+    print_sentence(f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec}.")

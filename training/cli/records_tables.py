@@ -66,10 +66,10 @@ def differing(found: Sequence[Difference]) -> FigureTable:
     return FigureTable("The first field that differs", "decision", columns, rows)
 
 
-def skipped(found: Mapping[str, int]) -> FigureTable:
-    """Return how many records could not be replayed, by reason."""
+def skipped(found: Mapping[str, int], title: str = "Not replayed") -> FigureTable:
+    """Return how many records were left out, by reason."""
     rows = tuple(Row(reason, (Cell(f"{n:,}"),)) for reason, n in found.items())
-    return FigureTable("Not replayed", "why", (Column("records"),), rows)
+    return FigureTable(title, "why", (Column("records"),), rows)
 
 
 def _value(value: object) -> str:

@@ -138,9 +138,7 @@ class Recording:
         """Keep the ids of clients that are about to be erased."""
         self._keep(self._clients, slots)
 
-    def note_nodes(
-        self, kind: int, slots: NDArray[np.int32], fleet: FleetArrays, now: float, decision: int
-    ) -> None:
+    def note_nodes(self, kind: int, slots: NDArray[np.int32], fleet: FleetArrays, now: float, decision: int) -> None:
         """Keep a change of nodes, and the ids of those about to be removed."""
         self._keep(self._nodes, slots)
         if not slots.size:
