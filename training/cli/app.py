@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> int:
         app(arguments, prog_name="fogline")
     except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
         code = stop.code if isinstance(stop.code, int) else FAILED
-        if code != DONE:
+        if code != DONE and not isinstance(stop.__context__, typer.Exit):  # where a command ended with its result
             said = getattr(stop.__context__, "format_message", None)
             print_error(arguments, "UsageError", "see standard error" if said is None else said())
         return code

@@ -212,7 +212,11 @@ class Recorder:
         return counts
 
     def _drain(self) -> None:
-        """Take all that waits in rings; what is appended meanwhile may be among it or not."""
+        """Take all that waits in rings; what is appended meanwhile may be among it or not.
+
+        Outcomes come first, and decisions are written first: where an outcome is on disk, so is its decision.
+        """
+        self._take("outcomes", self._taker.outcomes)
         for ring in list(self._recording.rings):
             is_abandoned, arm = ring.is_abandoned, self._arm_of(ring)
             self._take("full", lambda ring=ring, arm=arm: self._taker.full(ring, arm))  # type: ignore[misc]
@@ -221,7 +225,6 @@ class Recorder:
                 self._gone["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
                 self._gone["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
                 self._recording.rings.remove(ring)
-        self._take("outcomes", self._taker.outcomes)
         self._take("nodes", self._taker.nodes)
 
     def _take(self, table: str, take: Callable[[], Columns | None]) -> None:
