@@ -145,7 +145,8 @@ def _tell(state: State, decision: int) -> None:
     if row >= 0:
         places = log.slot.shape[1]
         node_keys = log.node_keys[row * places : (row + 1) * places][log.state[row] != 0]
-        state.tell(np.broadcast_to(log.request_keys[row], (len(node_keys), log.request_keys.shape[1])), node_keys)
+        request_keys = np.broadcast_to(log.request_keys[row], (len(node_keys), log.request_keys.shape[1]))
+        state.tell(request_keys, node_keys, np.full(len(node_keys), decision))
 
 
 def observe_many(
@@ -164,7 +165,7 @@ def observe_many(
         state.clock.check(times.max())
     if state.listeners:
         log = state.log.arrays
-        state.tell(log.request_keys[rows], log.node_keys[rows * log.slot.shape[1] + places])
+        state.tell(log.request_keys[rows], log.node_keys[rows * log.slot.shape[1] + places], log.id[rows])
     changed = room_for_changed(state, rows.size)
     work = arm.thread.workspace
     observe_kernels.observe(state.arrays, arm.arrays, rows, places, outcomes, values, times, changed, work)

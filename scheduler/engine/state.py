@@ -37,8 +37,8 @@ from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
 
-Listener: TypeAlias = Callable[[NDArray[np.uint64], NDArray[np.uint64]], None]
-"""Takes the keys of requests and of nodes."""
+Listener: TypeAlias = Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]], None]
+"""Takes the keys of requests and of nodes, and decisions."""
 
 BUILD_STEP = 512
 """Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
@@ -86,7 +86,7 @@ class State(NotCopied):
         Arms whose node rows follow the state; the first one is in charge.
     listeners
         Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
-        several nodes of which one is its own. The lock is held as a writer.
+        several nodes of which one is its own, and its decision, -1 for none. The lock is held as a writer.
     follows
         First id of the scheduler that was saved, where this state was restored; else 0.
     recording
@@ -249,10 +249,12 @@ class State(NotCopied):
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
         self.arms = tuple(new if arm is old else arm for arm in self.arms)
 
-    def tell(self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64]) -> None:
+    def tell(
+        self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64], decisions: NDArray[np.int64]
+    ) -> None:
         """Tell the listeners of outcomes; the caller holds the lock as a writer."""
         for listener in self.listeners:
-            listener(request_keys, node_keys)
+            listener(request_keys, node_keys, decisions)
 
     def record_by(self, recording: Recording | None) -> None:
         """Tell a recording of all that happens from now on, in place of the one before; None ends it.

@@ -1,16 +1,15 @@
 """Copies a state out of memory while decisions go on.
 
 What is copied at once is small: whoever waits for the lock waits for a fraction of a millisecond. The decision log
-comes first, and history after it, as of one moment: what outcomes changed while it was copied is copied again. So a
-snapshot holds all that was told before it began, and history may have learned from an outcome whose decision still
-counts as open; ``history.sequence`` says how many outcomes it has learned from. Nodes and clients that come or go
-meanwhile are looked for at the end.
+comes first, and history after it, as of one moment: what outcomes changed while it was copied is copied again, and
+``answered`` lists them. So a snapshot holds all that was told before it began, and all outcomes up to that moment.
+Nodes and clients that come or go meanwhile are looked for at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -18,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id
-from scheduler.decisions.arrays import N_LEARNED, N_OUTCOMES
+from scheduler.decisions.arrays import ANSWERED, N_LEARNED, N_OUTCOMES
 from scheduler.engine.state import State
 from scheduler.fleet.arrays import TIME
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS
@@ -100,7 +99,7 @@ def _copy_history(state: State, sink: Sink) -> None:
     state.lock.write(told.begin)
     try:
         for name, table in tables_of(state.history).items():
-            _copy_table(state, name, table, sink)
+            copy_table(state, name, table, sink)
         for _ in range(ROUNDS):
             if len(told.outcomes) <= FEW:
                 break
@@ -111,7 +110,8 @@ def _copy_history(state: State, sink: Sink) -> None:
         state.lock.write(told.end)
 
 
-def _copy_table(state: State, name: str, table: TableWords, sink: Sink) -> None:
+def copy_table(state: State, name: str, table: TableWords, sink: Sink) -> None:
+    """Copy one table of history in parts, and which slots its entries stand in."""
     parts = {"keys": table.keys[:, None], **table.words}
     size = max(HOLD_BYTES // sum(words[:1].nbytes for words in parts.values()), 1)
     outs = {part: np.empty((size, words.shape[1]), np.uint64) for part, words in parts.items()}
@@ -122,12 +122,21 @@ def _copy_table(state: State, name: str, table: TableWords, sink: Sink) -> None:
         sink.append(f"{name}.slots", slots)
 
 
+class _Outcome(NamedTuple):
+    """The keys of an outcome's request and node, and its decision, -1 for none."""
+
+    request_keys: NDArray[np.uint64]
+    node_keys: NDArray[np.uint64]
+    decision: int
+
+
 class _Told:
     """Of which outcomes history learned while it was copied; a listener of the state."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.outcomes: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
+        self.outcomes: list[_Outcome] = []
+        self._answered: list[tuple[int, int]] = []
 
     def begin(self) -> None:
         self._state.listeners = (*self._state.listeners, self._hear)
@@ -135,12 +144,15 @@ class _Told:
     def end(self) -> None:
         self._state.listeners = tuple(one for one in self._state.listeners if one != self._hear)
 
-    def _hear(self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64]) -> None:
-        self.outcomes += zip(request_keys.copy(), node_keys.copy(), strict=True)
+    def _hear(
+        self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64], decisions: NDArray[np.int64]
+    ) -> None:
+        self.outcomes += map(_Outcome, request_keys.copy(), node_keys.copy(), decisions.tolist())
 
     def copy(self, n: int) -> dict[str, NDArray[Any]]:
         """Return what the first ``n`` outcomes changed as it stands now, and forget them; the caller holds the lock."""
         some, self.outcomes = self.outcomes[:n], self.outcomes[n:]
+        self._answered += [pair for one in some if (pair := _answered(self._state, one)) is not None]
         columns: dict[str, NDArray[Any]] = {}
         for name, slots in _changed(self._state, some).items():
             table = tables_of(self._state.history)[name]
@@ -155,13 +167,25 @@ class _Told:
         for name, table in tables_of(state.history).items():
             columns[f"{name}.counters"] = table.counters.copy()
         columns["latent_factors.levels"] = state.history.latent_factors.levels.copy()
-        counters = state.log.arrays.counters
-        columns["history.sequence"] = np.array([counters[N_OUTCOMES] + counters[N_LEARNED]])
+        columns["answered.id"] = np.array([id_ for id_, _ in self._answered], np.int64)
+        columns["answered.node"] = np.array([key for _, key in self._answered], np.uint64)
+        columns["answered.counters"] = state.log.arrays.counters[[N_OUTCOMES, N_LEARNED]]
         columns["clock"] = state.clock.latest.copy()
         return columns
 
 
-def _changed(state: State, outcomes: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]) -> dict[str, NDArray[Any]]:
+def _answered(state: State, outcome: _Outcome) -> tuple[int, int] | None:
+    """Return the decision and the node that an outcome is of, if it was taken in; None for one from elsewhere."""
+    log, id_, key = state.log.arrays, outcome.decision, int(outcome.node_keys[0])
+    row = state.log.row(id_) if id_ >= 0 else -1
+    if row < 0:
+        return (id_, key) if (id_, key) in state.seen else None
+    places = log.slot.shape[1]
+    own = log.node_keys[row * places : (row + 1) * places, 0]
+    return (id_, key) if ((own == key) & (log.state[row] == ANSWERED)).any() else None
+
+
+def _changed(state: State, outcomes: list[_Outcome]) -> dict[str, NDArray[Any]]:
     """Return the slots of each table that outcomes changed."""
     if not outcomes:
         return {}

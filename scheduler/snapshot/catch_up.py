@@ -1,8 +1,8 @@
 """What records say that a snapshot does not: decisions made and outcomes taken in after it.
 
-A snapshot's log is as of its begin, and its history as of one moment later; see `scheduler.snapshot.capture`. Outcomes
-are numbered in the order in which history learned from them. Those after the begin close decisions in the log, which is
-the same however often it is done; those after that moment are learned.
+A snapshot's history is as of one moment, and it has all outcomes up to then; see `scheduler.snapshot.capture`. Outcomes
+are numbered in the order in which history learned from them: those with a higher number than that moment's are learned,
+once each. All of them close decisions, which is the same however often it is done.
 
 Only records of the scheduler that was saved count, and of those that were restored from it one after another. Which
 these are is told by the ids that their decisions begin with.
@@ -36,7 +36,7 @@ from scheduler.engine.kernels.observe import learn_rows
 from scheduler.engine.state import State
 from scheduler.errors import RecordError, SnapshotWarning
 from scheduler.history.outcomes import outcome_names, values_at
-from scheduler.snapshot.log_columns import LogColumns, Rows
+from scheduler.snapshot.log_columns import LogColumns, Rows, with_answers
 from scheduler.snapshot.save import Saved
 from scheduler.spec import Spec
 
@@ -106,30 +106,29 @@ def add_records(saved: Saved, folder: str | Path) -> Told:
     RecordError
         If there is no such folder, or what would be needed was recorded with hashed ids.
     """
-    columns, counters = dict(saved.columns), saved.columns["log.counters"].copy()
-    log = LogColumns.of(columns)
-    sequence = int(columns["history.sequence"][0]) if "history.sequence" in columns else _sequence(counters)
+    columns = with_answers(dict(saved.columns))
+    counters, log = columns["log.counters"].copy(), LogColumns.of(columns)
+    told_meanwhile = columns.pop("answered.id", None), columns.pop("answered.node", None)
     learned: list[Rows] = []
     n_decisions = n_missing = n_torn = 0
     life, seen, latest = int(counters[FIRST_ID]), list[tuple[int, int]](), [-np.inf]
     for i, one in enumerate(_lives(folder, life, saved.spec)):
         if i:
             _begin_life(counters, one.first_id)
-        life = one.first_id
-        before, n_torn = _sequence(counters), n_torn + one.torn
-        rows = one.outcomes
+        life, before, n_torn, rows = one.first_id, _sequence(counters), n_torn + one.torn, one.outcomes
         latest += [float(np.max(part["time"])) for part in (one.decisions, rows) if part is not None]
         if one.decisions is not None:
             n_decisions += log.add(one.decisions, counters)
             counters[N_EXPLORED] += np.count_nonzero(_after(log.first_new, one.decisions) == EXPLORED)
+        if i == 0 and told_meanwhile[0] is not None and told_meanwhile[1] is not None:
+            log.answer(told_meanwhile[0], told_meanwhile[1])
         if rows is not None:
-            if i == 0:
-                rows = _where(rows, rows["sequence"] > before)
-            kind = rows["kind"]
-            log.answer(rows, kind == OBSERVED)
-            seen += _pairs(rows, kind == TOKEN)
-            n_missing += _count(counters, rows, before if i == 0 else None)
-            learned.append(_where(rows, rows["sequence"] > sequence) if i == 0 else rows)
+            own = rows["kind"] == OBSERVED
+            log.answer(rows["decision"][own], rows["node_keys"][own, 0])
+            new = _where(rows, rows["sequence"] > before) if i == 0 else rows
+            seen += _pairs(new, new["kind"] == TOKEN)
+            n_missing += _count(counters, new, before if i == 0 else None)
+            learned.append(new)
         counters[N_FORGOTTEN] += log.forget(counters)
     columns |= log.columns()
     columns["log.counters"] = counters

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.decisions.arrays import ANSWERED, FIRST_ID, FIRST_NUMBER, NEXT, OPEN, SPARE
+from scheduler.decisions.arrays import ANSWERED, FIRST_ID, FIRST_NUMBER, N_LEARNED, N_OUTCOMES, NEXT, OPEN, SPARE
 
 Rows: TypeAlias = "dict[str, NDArray[Any]]"
 """Columns of numbers by name."""
@@ -65,9 +65,8 @@ class LogColumns:
         counters[NEXT] = number[-1] + 1
         return int(new.sum())
 
-    def answer(self, outcomes: Rows, which: NDArray[np.bool_]) -> None:
-        """Close the places that some outcomes are of, and end what is reserved for them."""
-        decision, keys = outcomes["decision"][which], outcomes["node_keys"][which, 0]
+    def answer(self, decision: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        """Close the places of (n,) decisions whose node has one of (n,) keys, and end what is reserved for them."""
         order = np.argsort(self.rows["id"])
         at = np.searchsorted(self.rows["id"][order], decision)
         at = order[np.minimum(at, len(order) - 1)] if len(order) else at
@@ -86,6 +85,10 @@ class LogColumns:
         self.number = self.number[stays]
         self.rows = {name: column[stays] for name, column in self.rows.items()}
         return n_open
+
+    def unknown(self, decisions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which decisions are not remembered."""
+        return ~np.isin(decisions, self.rows["id"])
 
     def columns(self) -> Rows:
         """Return the columns as a snapshot has them."""
@@ -130,3 +133,18 @@ def _widened(rows: Rows, places: int) -> Rows:
     return rows | {
         name: np.pad(rows[name], [(0, 0), (0, more), *[(0, 0)] * (rows[name].ndim - 2)]) for name in _BY_PLACE
     }
+
+
+def with_answers(columns: Rows) -> Rows:
+    """Return the columns of a snapshot with the outcomes that were told while it was written."""
+    if "answered.id" not in columns:
+        return columns
+    log, id_, node = LogColumns.of(columns), columns["answered.id"], columns["answered.node"]
+    log.answer(id_, node)
+    counters, other = columns["log.counters"].copy(), log.unknown(id_)
+    counters[[N_OUTCOMES, N_LEARNED]] = columns["answered.counters"]
+    seen = {
+        "seen.id": np.append(columns["seen.id"], id_[other]),
+        "seen.node": np.append(columns["seen.node"], node[other]),
+    }
+    return columns | log.columns() | seen | {"log.counters": counters}

@@ -21,6 +21,7 @@ from scheduler.runtime.parts import PART
 from scheduler.snapshot.carried import columns_of, history_places, numbers_of
 from scheduler.snapshot.id_columns import IdColumns, to_ids
 from scheduler.snapshot.kernels.entries import place_entries
+from scheduler.snapshot.log_columns import with_answers
 from scheduler.snapshot.tables import tables_of
 from scheduler.spec import Spec
 
@@ -47,6 +48,7 @@ def restore(state: State, columns: Columns, old: Spec, now: float | None) -> Non
     ValueError
         If the columns do not fit each other or the spec.
     """
+    columns = with_answers(dict(columns))
     latest = float(columns["clock"][0]) if now is None else now
     state.clock.latest[0], state.clock.steps_back = latest, int(columns["clock.counters"][0])
     state.fleet.n_forgotten = int(columns["clock.counters"][1])

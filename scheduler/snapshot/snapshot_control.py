@@ -31,8 +31,9 @@ class SnapshotControl(RecordControl):
         """Write a snapshot of the state while others decide and change; none of them waits for more than 5 ms.
 
         A snapshot has nodes, clients, sets of categories, history, open decisions, reservations, counters and clock. It
-        holds all that was told before the call, and what is told meanwhile in part. It is written beside its place,
-        made durable, and renamed: a process that is killed leaves the earlier ones as they were.
+        holds all that was told before the call, all outcomes up to one moment of it, and else what is told meanwhile in
+        part. It is written beside its place, made durable, and renamed: a process that is killed leaves the earlier
+        ones as they were.
 
         Parameters
         ----------

@@ -211,6 +211,38 @@ class _Meddler:
             self.n += 1
 
 
+def test_an_outcome_that_comes_while_a_snapshot_is_written_counts_once(rich, tmp_path, monkeypatch):
+    sched = used(rich, remember=64)
+    sched.record(tmp_path / "records", every=NEVER, full=0.0)
+    open_ = [sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=50.0 + i) for i in range(3)]
+    other = used(rich, n=3, first_id=9_000_000)
+    token = other.token(other.decide({"client_id": 17}, [1], now=50.0))
+    real = capture.copy_table
+
+    def copy_table(state, name, table, sink):
+        real(state, name, table, sink)
+        if name == "change_points":  # history was copied before
+            after = sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=59.0)
+            for decision in (open_[1].id, after.id, token):
+                sched.observe(decision, OK, now=60.0)
+
+    monkeypatch.setattr(capture, "copy_table", copy_table)
+    sched.save(tmp_path / "snapshots")
+    for records in (None, tmp_path / "records"):
+        if records is not None:
+            sched.recorder.stop()
+        twin = Scheduler.restore(tmp_path / "snapshots", rich, records=records)
+        assert_same_history(sched, twin)
+        assert {n: twin.counters()[n] for n in ("outcomes", "learned")} == {
+            n: sched.counters()[n] for n in ("outcomes", "learned")
+        }
+        for decision in (open_[1].id, token):
+            with pytest.raises(DuplicateOutcomeError):
+                twin.observe(decision, OK, now=61.0)
+        assert twin.fleet.get(1).reserved == pytest.approx(sched.fleet.get(1).reserved)
+        twin.observe(open_[2].id, OK, now=61.0)
+
+
 @pytest.mark.parametrize("hold", [1 << 10, 1 << 14])
 def test_history_is_copied_as_of_one_moment_while_outcomes_come(rich, monkeypatch, hold):
     monkeypatch.setattr(capture, "HOLD_BYTES", hold)
@@ -224,7 +256,7 @@ def test_history_is_copied_as_of_one_moment_while_outcomes_come(rich, monkeypatc
     capture.capture(sched.state, sink)
     assert sink.n > 20
     saved = copy_of(sched.state)._replace(columns={name: np.concatenate(p) for name, p in sink.columns.items()})
-    n_known = int(saved.columns["history.sequence"][0])
+    n_known = int(saved.columns["answered.counters"].sum())
     for one in told[: n_known - sum(twin.state.log.arrays.counters[[N_OUTCOMES, N_LEARNED]])]:
         twin.learn(*one[:3], now=one[3])
     monkeypatch.setattr("scheduler.snapshot.snapshot_control.copy_of", lambda _: saved)
