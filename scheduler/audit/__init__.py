@@ -1,0 +1,1 @@
+"""Explain decisions after they were made."""
