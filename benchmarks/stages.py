@@ -18,7 +18,7 @@ from scheduler.features.kernels.operations import fill
 from scheduler.forest.kernels import score
 from scheduler.history.outcomes import tracked_values
 from scheduler.model.kernels import calibrate
-from scheduler.policy.kernels import slate, utility
+from scheduler.policy.kernels import choice, slate, utility
 from scheduler.policy.kernels.exploration import draw
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.retrieval.kernels.retrieve import retrieve
@@ -59,11 +59,15 @@ def _partial(packed, arm, request, blocklist, now, workspace, slots, dropped, la
         if last == 4:
             continue
         calibrate.calibrate(policy.calibration, raw, work.pair.x[:n], left.values[:n])
-        utility.utilities(policy, fleet, utility.profile(policy, request, i), n, left)
+        p = utility.profile(policy, request, i)
+        utility.read_nodes(policy, fleet, p, n, False, left)  # noqa: FBT003
+        utility.utilities(policy, p, n, left)
         if last == 5:
             continue
         others = left.ranked[: slate.followers(policy, n, left)]
-        decide.find_feasible(policy, fleet, n, demand, others, left)
+        if demand > 0.0:
+            filters.still_free(fleet, n, left, dropped)
+        choice.find_feasible(policy, fleet.columns.keys, n, demand, others, left)
         pick, _ = draw(policy, n, uniform(state.seed, i, 0), True, left)  # noqa: FBT003
         total += left.utility[pick]
     return total

@@ -93,8 +93,13 @@ class CandidateArrays(NamedTuple):
         (n,) float64: the utility, and its uncertainty.
     standard_error
         (n,) float64, standard error of the utility by the leaves' variances, before outcomes are counted.
-    n_outcomes
-        (n,) float64, decayed count of the candidate's outcomes in history.
+    n_outcomes, n_own_outcomes
+        (n,) float64, decayed counts of the candidate's outcomes in history, for the uncertainty and for newcomers.
+    capacity, load, price
+        (n,) float64: uplink in kbit/s, how much of it was reserved when the utility was computed, and the price. Each
+        is read once, and only where the policy needs it.
+    free
+        (n,) float64, kbit/s that are left when the slate is drawn, where the request has a demand.
     is_new
         (n,) bool: whether it has fewer outcomes than ``newcomer_below``.
     feasible
@@ -123,6 +128,11 @@ class CandidateArrays(NamedTuple):
     uncertainty: NDArray[np.float64]
     standard_error: NDArray[np.float64]
     n_outcomes: NDArray[np.float64]
+    n_own_outcomes: NDArray[np.float64]
+    capacity: NDArray[np.float64]
+    load: NDArray[np.float64]
+    price: NDArray[np.float64]
+    free: NDArray[np.float64]
     is_new: NDArray[np.bool_]
     feasible: NDArray[np.bool_]
     probability: NDArray[np.float64]

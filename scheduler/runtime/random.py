@@ -10,6 +10,9 @@ from scheduler.runtime.jit import kernel
 SPREAD = 0xD6E8FEB86659FD93
 """Any odd word of mixed bits."""
 
+DRAW_NODE, DRAW_FULL = range(2)
+"""Draws of a decision: its first node, and whether it is recorded in full. Retrieval takes those from 2**32 up."""
+
 UNIT = 2.0**-53
 """Turns the upper 53 bits of a word into a float64 in [0, 1)."""
 

@@ -5,17 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
-from scheduler.decisions.arrays import (
-    BEST,
-    DROP_SPREAD,
-    EXPLORED,
-    N_EXPLORED,
-    NEXT,
-    ORIGIN_ALL_DROPPED,
-    ORIGIN_NO_CANDIDATES,
-    ORIGIN_NO_UPLINK,
-    DecisionArrays,
-)
+from scheduler.decisions.arrays import EXPLORED, N_EXPLORED, NEXT, DecisionArrays
 from scheduler.decisions.kernels.numbering import id_of
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.filters import admit, still_free
@@ -23,22 +13,21 @@ from scheduler.engine.kernels.reservations import expire
 from scheduler.engine.kernels.write_log import write_log
 from scheduler.features.kernels.candidates import fill_pairs
 from scheduler.features.kernels.operations import fill
-from scheduler.fleet.arrays import NEXT_LEAVE, TIME, FleetArrays
+from scheduler.fleet.arrays import NEXT_LEAVE, TIME
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
-from scheduler.policy.kernels.exploration import draw
+from scheduler.policy.kernels.choice import draw_slate
 from scheduler.policy.kernels.guard import may_explore
-from scheduler.policy.kernels.slate import assemble, find_alternatives, followers
-from scheduler.policy.kernels.uncertainty import estimate_uncertainty
-from scheduler.policy.kernels.utility import profile, utilities
+from scheduler.policy.kernels.uncertainty import count_outcomes, estimate_uncertainty
+from scheduler.policy.kernels.utility import profile, read_nodes, utilities
 from scheduler.retrieval.arrays import NodeTimes
 from scheduler.retrieval.kernels.retrieve import retrieve
 from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import copy_row
-from scheduler.runtime.random import uniform
+from scheduler.runtime.random import DRAW_NODE, uniform
 
 
 @kernel
@@ -63,35 +52,6 @@ def score(
 
 
 @inlined
-def write_score(candidates: CandidateArrays, c: int, out: DecisionArrays, i: int, s: int) -> None:
-    """Write candidate ``c`` to place ``s`` of decision ``i``."""
-    out.position[i, s] = candidates.position[c]
-    out.utility[i, s] = candidates.utility[c]
-    copy_row(out.values[i], s, candidates.values, c)
-
-
-@inlined
-def find_feasible(
-    policy: PolicyArrays, fleet: FleetArrays, n: int, demand: float, others: np.ndarray, candidates: CandidateArrays
-) -> None:
-    """Write for each candidate whether a slate that begins with it covers the demand."""
-    for c in range(n):
-        # Most cover the demand alone: with a call for each of 256 this loop took 5 us.
-        alone = fleet.capacity[candidates.slot[c]] - fleet.reserved[candidates.slot[c]] >= demand
-        covers = alone or assemble(policy, fleet, demand, c, others, candidates, candidates.slate)[0] > 0
-        candidates.feasible[c] = covers
-
-
-@inlined
-def origin_reason(dropped: np.ndarray) -> int:
-    """Return why a request without candidates goes to the origin."""
-    for d in range(dropped.size):
-        if dropped[d] > 0:
-            return ORIGIN_ALL_DROPPED
-    return ORIGIN_NO_CANDIDATES
-
-
-@inlined
 def choose(
     state: StateArrays,
     policy: PolicyArrays,
@@ -105,30 +65,12 @@ def choose(
     out: DecisionArrays,
 ) -> None:
     """Draw a slate from ``n`` candidates with utilities, reserve its uplink and log it; call it under the mutex."""
-    fleet, slate = state.fleet, candidates.slate
     if demand > 0.0:
-        n = still_free(fleet, n, candidates, out.dropped[i])
-    length = n_alternatives = 0
-    if n == 0:
-        out.reason[i] = origin_reason(out.dropped[i])
-    else:
-        others = candidates.ranked[: followers(policy, n, candidates) if demand > 0.0 else 0]
-        find_feasible(policy, fleet, n, demand, others, candidates)
-        explores = may_explore(policy, state.log, number)
-        pick, is_best = draw(policy, n, uniform(state.seed, out.id[i], 0), explores, candidates)
-        out.reason[i] = ORIGIN_NO_UPLINK if pick < 0 else BEST if is_best else EXPLORED
-        if pick >= 0:
-            out.propensity[i] = candidates.probability[pick]
-            state.log.counters[N_EXPLORED] += not is_best
-        if pick >= 0 or others.size > 0:
-            first = pick if pick >= 0 else others[0]
-            length, out.dropped[i, DROP_SPREAD] = assemble(policy, fleet, demand, first, others, candidates, slate)
-        for s in range(length):
-            write_score(candidates, slate[s], out, i, s)
-        if length > 0 and candidates.alternatives.size > 0:
-            n_alternatives = find_alternatives(n, length, candidates)
-            for a in range(n_alternatives):
-                write_score(candidates, candidates.alternatives[a], out, i, slate.size + a)
+        n = still_free(state.fleet, n, candidates, out.dropped[i])
+    explores = may_explore(policy, state.log, number)
+    u = uniform(state.seed, out.id[i], DRAW_NODE)
+    length, n_alternatives = draw_slate(policy, state.fleet.columns.keys, n, demand, explores, u, candidates, out, i)
+    state.log.counters[N_EXPLORED] += out.reason[i] == EXPLORED
     write_log(state, request, i, length, n_alternatives, demand, number, now, candidates)
 
 
@@ -189,10 +131,12 @@ def decide(
         if n > 0:
             score(packed, arm, request, i, n, now, workspace)
             p = profile(policy, request, i)
-            utilities(policy, fleet, p, n, work.candidates)
-            estimate_uncertainty(
-                policy, state.program, state.history, request, i, fleet.columns, p, n, now, work.pair, work.candidates
+            read_nodes(policy, fleet, p, n, False, work.candidates)
+            utilities(policy, p, n, work.candidates)
+            count_outcomes(
+                policy, state.program, state.history, request, i, fleet.columns, n, now, work.pair, work.candidates
             )
+            estimate_uncertainty(policy, p, n, work.candidates)
         lock_kernels.acquire(state.locks)
         choose(state, policy, request, i, number, n, demand, now, work.candidates, out)
         lock_kernels.release(state.locks)

@@ -56,7 +56,10 @@ def admit(
 
 @inlined
 def still_free(fleet: FleetArrays, n: int, candidates: CandidateArrays, dropped: np.ndarray) -> int:
-    """Drop those of the first ``n`` candidates whose uplink was taken since they were admitted; how many are left."""
+    """Drop those of the first ``n`` candidates whose uplink was taken since they were admitted; how many are left.
+
+    Writes how much of the others' uplink is free. Call it under the mutex.
+    """
     left = 0
     for c in range(n):
         slot = candidates.slot[c]
@@ -71,5 +74,6 @@ def still_free(fleet: FleetArrays, n: int, candidates: CandidateArrays, dropped:
             )
             candidates.uncertainty[left], candidates.is_new[left] = candidates.uncertainty[c], candidates.is_new[c]
             copy_row(candidates.values, left, candidates.values, c)
+        candidates.free[left] = fleet.capacity[slot] - fleet.reserved[slot]
         left += 1
     return left

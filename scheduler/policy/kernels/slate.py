@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.runtime.jit import inlined, kernel
 
@@ -79,10 +78,9 @@ def followers(policy: PolicyArrays, n: int, candidates: CandidateArrays) -> int:
 
 @inlined
 def is_crowded(
-    policy: PolicyArrays, fleet: FleetArrays, candidates: CandidateArrays, slate: np.ndarray, n: int, c: int
+    policy: PolicyArrays, keys: np.ndarray, candidates: CandidateArrays, slate: np.ndarray, n: int, c: int
 ) -> bool:
     """Return whether candidate ``c`` after ``n`` nodes of a slate breaks a spread limit; missing values break none."""
-    keys = fleet.columns.keys
     for d in range(policy.spread.shape[0]):
         column = policy.spread[d, 0]
         key = keys[candidates.slot[c], column]
@@ -98,7 +96,7 @@ def is_crowded(
 @kernel
 def assemble(
     policy: PolicyArrays,
-    fleet: FleetArrays,
+    keys: np.ndarray,
     demand: float,
     first: int,
     others: np.ndarray,
@@ -114,18 +112,18 @@ def assemble(
     length, kept_out = 1, 0
     if demand == 0.0:
         return length, kept_out
-    left = demand - (fleet.capacity[candidates.slot[first]] - fleet.reserved[candidates.slot[first]])
+    left = demand - candidates.free[first]
     for c in others:
         if left <= 0.0 or length == slate.size:
             break
         if c == first:
             continue
-        if is_crowded(policy, fleet, candidates, slate, length, c):
+        if is_crowded(policy, keys, candidates, slate, length, c):
             kept_out += 1
             continue
         slate[length] = c
         length += 1
-        left -= fleet.capacity[candidates.slot[c]] - fleet.reserved[candidates.slot[c]]
+        left -= candidates.free[c]
     return (length if left <= 0.0 else 0), kept_out
 
 

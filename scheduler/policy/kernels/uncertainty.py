@@ -17,39 +17,48 @@ MAX_UNCERTAINTY = 1e100
 
 
 @kernel
-def estimate_uncertainty(
+def count_outcomes(
     policy: PolicyArrays,
     program: FeatureProgram,
     history: HistoryArrays,
     request: ColumnArrays,
     i: int,
     nodes: ColumnArrays,
-    p: int,
     n: int,
     now: float,
     pair: PairWork,
     candidates: CandidateArrays,
 ) -> None:
-    """Write each candidate's uncertainty, and whether it is a newcomer, if the policy needs them.
+    """Write the decayed counts of each candidate's outcomes that the policy needs.
 
-    Weights are those of profile ``p``. Call it after scoring: it reuses the look-ups of the features.
+    Call it after scoring: it reuses the look-ups of the features.
     """
-    slots, counts = candidates.slot[:n], candidates.n_outcomes
+    slots = candidates.slot[:n]
     if policy.count_key >= 0:
         find_all(program, policy.count_key, request, i, nodes, slots, history, pair)
-        outcome_counts(policy, history, pair.found[policy.count_key, :n], now, counts)
+        outcome_counts(policy, history, pair.found[policy.count_key, :n], now, candidates.n_outcomes)
+    if policy.newcomer_key >= 0:
+        find_all(program, policy.newcomer_key, request, i, nodes, slots, history, pair)
+        outcome_counts(policy, history, pair.found[policy.newcomer_key, :n], now, candidates.n_own_outcomes)
+
+
+@kernel
+def estimate_uncertainty(policy: PolicyArrays, p: int, n: int, candidates: CandidateArrays) -> None:
+    """Write each candidate's uncertainty, and whether it is a newcomer, from the counts, if the policy needs them.
+
+    Weights are those of profile ``p``.
+    """
+    if policy.count_key >= 0:
         if policy.by_leaves:
             standard_errors(policy, p, n, candidates)
         for c in range(n):
             scale = policy.uncertainty_scale * (candidates.standard_error[c] if policy.by_leaves else 1.0)
             # A candidate without a utility has a scale of NaN; its uncertainty is 0.
-            known = min(scale / np.sqrt(1.0 + counts[c]), MAX_UNCERTAINTY) if scale >= 0.0 else 0.0
+            known = min(scale / np.sqrt(1.0 + candidates.n_outcomes[c]), MAX_UNCERTAINTY) if scale >= 0.0 else 0.0
             candidates.uncertainty[c] = known
     if policy.newcomer_key >= 0:
-        find_all(program, policy.newcomer_key, request, i, nodes, slots, history, pair)
-        outcome_counts(policy, history, pair.found[policy.newcomer_key, :n], now, counts)
         for c in range(n):
-            candidates.is_new[c] = counts[c] < policy.newcomer_below
+            candidates.is_new[c] = candidates.n_own_outcomes[c] < policy.newcomer_below
 
 
 @kernel

@@ -7,7 +7,7 @@ import numpy as np
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
-from scheduler.runtime.jit import kernel
+from scheduler.runtime.jit import inlined, kernel
 
 
 @kernel
@@ -24,9 +24,40 @@ def profile(policy: PolicyArrays, request: ColumnArrays, i: int) -> int:
     return policy.load.size - 1
 
 
+@inlined
+def weighs_load(policy: PolicyArrays, p: int) -> bool:
+    """Return whether the utility under weight profile ``p`` depends on a node's load."""
+    return policy.load[p] != 0.0
+
+
+@inlined
+def weighs_price(policy: PolicyArrays, p: int) -> bool:
+    """Return whether the utility under weight profile ``p`` depends on a node's price."""
+    return policy.price >= 0 and policy.price_weight[p] != 0.0
+
+
 @kernel
-def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, candidates: CandidateArrays) -> None:
-    """Write the utility of the workspace's first ``n`` candidates under weight profile ``p``."""
+def read_nodes(
+    policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, every: bool, candidates: CandidateArrays
+) -> None:
+    """Write what the utility reads of the first ``n`` candidates' nodes: capacity, load and price.
+
+    Other threads reserve uplink meanwhile: what is read once here is what the utility saw. With ``every``, load and
+    capacity are read even if the utility does not depend on them.
+    """
+    if every or weighs_load(policy, p):
+        for c in range(n):
+            slot = candidates.slot[c]
+            candidates.load[c] = fleet.reserved[slot]
+            candidates.capacity[c] = fleet.capacity[slot]
+    if weighs_price(policy, p):
+        for c in range(n):
+            candidates.price[c] = fleet.columns.values[candidates.slot[c], policy.price]
+
+
+@kernel
+def utilities(policy: PolicyArrays, p: int, n: int, candidates: CandidateArrays) -> None:
+    """Write the utility of the first ``n`` candidates under weight profile ``p``; call `read_nodes` first."""
     values, utility = candidates.values, candidates.utility
     for c in range(n):
         utility[c] = 0.0
@@ -38,13 +69,12 @@ def utilities(policy: PolicyArrays, fleet: FleetArrays, p: int, n: int, candidat
         else:
             for c in range(n):
                 utility[c] += weight * values[c, h]
-    if policy.load[p] != 0.0:
+    if weighs_load(policy, p):
         for c in range(n):
-            slot = candidates.slot[c]
-            utility[c] += policy.load[p] * fleet.reserved[slot] / max(fleet.capacity[slot], 1.0)
-    if policy.price >= 0 and policy.price_weight[p] != 0.0:
+            utility[c] += policy.load[p] * candidates.load[c] / max(candidates.capacity[c], 1.0)
+    if weighs_price(policy, p):
         for c in range(n):
-            utility[c] += policy.price_weight[p] * fleet.columns.values[candidates.slot[c], policy.price]
+            utility[c] += policy.price_weight[p] * candidates.price[c]
     for c in range(n):
         # NaN, such as from a missing price, compares false with everything and could win.
         if np.isnan(utility[c]):

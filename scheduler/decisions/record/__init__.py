@@ -1,0 +1,1 @@
+"""What is kept of decisions, outcomes and nodes on disk."""

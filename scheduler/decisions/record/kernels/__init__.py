@@ -1,0 +1,1 @@
+"""Kernels that append to records."""
