@@ -38,8 +38,10 @@ class WalkWork(NamedTuple):
 
 def new_walk(n_features: int) -> WalkWork:
     """Return scratch for trees over so many features."""
-    numbers = [np.empty(MAX_LEAVES, np.int32) for _ in range(5)]
-    return WalkWork(*numbers, np.empty(MAX_LEAVES, np.bool_), np.empty(n_features, np.bool_))
+    node, first, second, waiting, feature = np.empty((5, MAX_LEAVES), np.int32)
+    return WalkWork(
+        node, first, second, waiting, feature, np.empty(MAX_LEAVES, np.bool_), np.empty(n_features, np.bool_)
+    )
 
 
 def shapley_weights() -> NDArray[np.float64]:

@@ -25,9 +25,7 @@ from scheduler.runtime.jit import inlined, kernel
 
 
 @kernel
-def shapley(
-    trees: Trees, x: np.ndarray, z: np.ndarray, weights: np.ndarray, work: WalkWork, out: np.ndarray
-) -> None:
+def shapley(trees: Trees, x: np.ndarray, z: np.ndarray, weights: np.ndarray, work: WalkWork, out: np.ndarray) -> None:
     """Write into ``out``, shape (n, n_features), the values of the pairs of rows ``x[i]`` and ``z[i]``.
 
     Parameters

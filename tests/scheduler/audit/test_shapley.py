@@ -3,6 +3,7 @@
 from itertools import permutations
 from math import factorial
 
+import lightgbm as lgb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from scheduler.audit.shapley import response_of, shapley_of
 from scheduler.forest.forest import Forest
-from training.heads.lightgbm_trees import trees_from_lightgbm
 from tests.scheduler.forest.models import booster_of, random_model, random_rows, trained
+from training.heads.lightgbm_trees import trees_from_lightgbm
 
 
 def by_all_orders(predict, x, z):
@@ -60,9 +61,7 @@ def test_a_row_against_itself_and_swapped_rows():
     booster, x = trained(n_trees=10)
     trees = trees_from_lightgbm(booster)
     assert not shapley_of(trees, x[:50], x[:50]).any()
-    np.testing.assert_allclose(
-        shapley_of(trees, x[:50], x[50:100]), -shapley_of(trees, x[50:100], x[:50]), atol=1e-12
-    )
+    np.testing.assert_allclose(shapley_of(trees, x[:50], x[50:100]), -shapley_of(trees, x[50:100], x[:50]), atol=1e-12)
 
 
 @pytest.mark.slow
@@ -73,8 +72,6 @@ def test_values_are_those_of_shap(missing):
     x = rng.normal(size=(4_000, 12))
     if missing:
         x[rng.random(x.shape) < 0.1] = np.nan
-    import lightgbm as lgb
-
     y = np.nan_to_num(x) @ rng.normal(size=12) + np.nan_to_num(x[:, 0] * x[:, 1])
     options = {"num_leaves": 31, "verbose": -1, "num_threads": 1, "seed": 3}
     booster = lgb.train(options, lgb.Dataset(x, y), 100)
