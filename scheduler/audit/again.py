@@ -21,9 +21,6 @@ from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.policy.compile import compile_policy
 from scheduler.policy.kernels.utility import profile
 
-COUNTED = ("ucb", "thompson")
-"""Rules of exploration that count outcomes."""
-
 
 class Again(NamedTuple):
     """A decision made once more.
@@ -56,15 +53,9 @@ def decide_again(record: FullRecord, model: Model) -> Again:
         Its rows are in the order of the model's features.
     model
         Scores and decides.
-
-    Raises
-    ------
-    InputError
-        If the policy needs what the record does not have, such as prices.
     """
     policy, left = compile_policy(model), candidates_left(record)
     p = profile_of(record, policy)
-    _check(record, model, policy, p)
     candidates, out = new_candidates(model.spec.policy, len(model.heads), max(left.size, 1)), new_outputs(model, 1)
     _clear(record, out)
     if left.size:
@@ -116,17 +107,40 @@ def _clear(record: FullRecord, out: DecisionArrays) -> None:
     out.dropped[0, -1] = 0  # spread limits are counted anew
 
 
-def _check(record: FullRecord, model: Model, policy: PolicyArrays, p: int) -> None:
+def check_known(record: FullRecord, model: Model, by: Model) -> None:
+    """Raise `InputError` if another policy needs what the record does not have, because its own did not need it.
+
+    Parameters
+    ----------
+    record, model
+        The record, and the model with the policy that made it.
+    by
+        The model with the other policy.
+    """
     left = candidates_left(record)
-    for needed, name, column in (
-        (policy.load[p] != 0.0, "load", record.load),
-        (policy.price >= 0 and policy.price_weight[p] != 0.0, "prices", record.price),
-        (model.spec.policy.explore in COUNTED, "counts of outcomes", record.n_outcomes),
-        (model.spec.policy.newcomer_share > 0.0, "counts of each node's outcomes", record.n_own_outcomes),
-    ):
-        if needed and left.size and np.isnan(column[left]).all():
+    columns = {
+        "load": record.load,
+        "prices": record.price,
+        "counts of outcomes": record.n_outcomes,
+        "counts of each node's outcomes": record.n_own_outcomes,
+    }
+    for name in _needs(record, by) - _needs(record, model):
+        if left.size and np.isnan(columns[name][left]).all():
             message = (
-                f"spec {model.spec.name}: expected a policy that needs what was recorded, found one that needs {name}, "
+                f"spec {by.spec.name}: expected a policy that needs what was recorded, found one that needs {name}, "
                 f"which decision {record.id} was made without"
             )
             raise InputError(message)
+
+
+def _needs(record: FullRecord, model: Model) -> set[str]:
+    """Return what a model's policy reads of the candidates besides their scores."""
+    policy = compile_policy(model)
+    p = profile_of(record, policy)
+    needed = {
+        "load": policy.load[p] != 0.0,
+        "prices": policy.price >= 0 and policy.price_weight[p] != 0.0,
+        "counts of outcomes": policy.count_key >= 0,
+        "counts of each node's outcomes": policy.newcomer_key >= 0,
+    }
+    return {name for name, is_needed in needed.items() if is_needed}

@@ -229,21 +229,25 @@ def reasons_for(
 
     The chosen node's values come first, or those of the other one.
     """
-    order = slice(None, None, -1 if other_first else 1)
     sign = 1.0 if rising else -1.0
     reasons = []
     for part in [part for part in parts if sign * part.share > 0.0][:1]:
         what = same(model.spec, part.feature)
+        values = [part_value(model, part.feature, x) for x in (part.chosen, part.other)]
         if what is not None and part.chosen is True and not other_first:
             reasons.append(say("same", what=what))
         else:
-            value, than = (part_value(model, part.feature, x) for x in (part.chosen, part.other)[order])
-            reasons.append(say("against", what=part.feature, value=value, than=than))
+            reasons.append(_against(part.feature, values, other_first=other_first))
     for head in sorted(heads, key=lambda one: -sign * one.share)[:1]:
         if sign * head.share > 0.0:
-            value, than = (head_value(model.spec, head.head, x) for x in (head.chosen, head.other)[order])
-            reasons.append(say("against", what=head.head, value=value, than=than))
+            values = [head_value(model.spec, head.head, x) for x in (head.chosen, head.other)]
+            reasons.append(_against(head.head, values, other_first=other_first))
     return reasons
+
+
+def _against(what: str, values: list[str], *, other_first: bool) -> str:
+    value, than = reversed(values) if other_first else values
+    return say("against", what=what, value=value, than=than)
 
 
 def part_value(model: Model, feature: str, value: Plain) -> str:

@@ -18,6 +18,7 @@ from scheduler.forest.trees import CATEGORICAL, Trees
 from scheduler.model.calibration import head_values
 from scheduler.model.model import Model
 from scheduler.policy.arrays import PolicyArrays
+from scheduler.spec import Equal, NodeColumn
 
 ABOVE, AT_MOST, IS = "above", "at most", "is"
 
@@ -107,8 +108,11 @@ def predicted(weights: NDArray[np.float64], policy: PolicyArrays, values: NDArra
 
 def levels_of(model: Model, f: int, now: float) -> Levels:
     """Return the values of a feature that the forest tells apart, without the range of the present value."""
-    if f in model.features.categorical:
-        return _categories(model, f, now)
+    feature = model.spec.features[model.features.names[f]]
+    if isinstance(feature, Equal):
+        return _codes(2, now)
+    if isinstance(feature, NodeColumn) and f in model.features.categorical:
+        return _codes(len(model.vocabulary[f"node.{feature.column}"]), now)
     bounds = thresholds_of(model.trees, f)
     n = bounds.size
     # A missing value lies in no range; steps are then counted from the middle one.
@@ -118,12 +122,11 @@ def levels_of(model: Model, f: int, now: float) -> Levels:
     values = np.append(_at_most(bounds[lower]), _above(bounds[upper - 1]))
     keep = np.searchsorted(bounds, values) == ranges  # two bounds may have no float32 between them
     limits, below, steps = np.append(bounds[lower], bounds[upper - 1]), ranges < here, np.abs(ranges - here)
-    return Levels(values[keep], limits[keep], below[keep], steps[keep])
+    return Levels(values[keep], limits[keep], below[keep], np.maximum(steps[keep], 1))
 
 
-def _categories(model: Model, f: int, now: float) -> Levels:
-    feature = model.spec.features[model.features.names[f]]
-    n = len(model.vocabulary.get(f"node.{getattr(feature, 'column', '')}", ()))
+def _codes(n: int, now: float) -> Levels:
+    """Return the codes of ``n`` categories without the present one; all are one step away."""
     codes = np.array([code for code in range(n) if code != now], np.float64)
     return Levels(codes, codes, np.zeros(codes.size, np.bool_), np.ones(codes.size, np.int64))
 

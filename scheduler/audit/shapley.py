@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit.arrays import new_walk, shapley_weights
 from scheduler.audit.kernels.response import response
 from scheduler.audit.kernels.shapley import shapley
+from scheduler.audit.walk_arrays import new_walk, shapley_weights
 from scheduler.forest.trees import Trees
 
 _WEIGHTS = shapley_weights()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from scheduler.audit.again import Again, decide_again
+from scheduler.audit.again import Again, check_known, decide_again
 from scheduler.audit.explain import as_made
 from scheduler.audit.recorded import find_candidate, node_of
 from scheduler.audit.sentences import say
@@ -54,7 +54,8 @@ def what_if(
     ------
     InputError
         If the model is not the one that made the record; if a fingerprint differs; if a node was no candidate that was
-        left (`UnknownNodeError`), or a feature or its value is none of a node.
+        left (`UnknownNodeError`), or a feature or its value is none of a node; if the policy needs what the record does
+        not have, such as prices.
     """
     before = as_made(record, model)
     by = model if other is None else other
@@ -63,6 +64,7 @@ def what_if(
         message = f"other: expected the fingerprint of {model.name}-{model.version}, {expected}, found {found}"
         raise InputError(message)
     by = by if spec is None else with_policy(by, spec)
+    check_known(record, model, by)
     after = decide_again(changed(record, by, changes or {}), by)
     first, second = outcome_of(record, model, before), outcome_of(record, by, after)
     sentences = tuple(_sentences(by, first, second, before, after))

@@ -27,8 +27,8 @@ STAGES: Final = (
     "full",
     "blocked",
     "lacks_utility",
-    "not_covering",
     "spread",
+    "not_covering",
     "drawn_over",
     "lost",
     "alternative",
@@ -77,6 +77,9 @@ def _of_candidate(record: FullRecord, model: Model, again: Again, c: int) -> Why
         return WhyNot(node, "serves", (say("serves", node=node, place=slate.index(c) + 1),), None)
     if not np.isfinite(record.utility[c]):
         return WhyNot(node, "lacks_utility", (say("lacks_utility", node=node),), None)
+    crowded = _crowded(record, model, slate, c)
+    if crowded is not None:
+        return WhyNot(node, "spread", (say("spread", node=node, what=crowded),), None)
     if not again.feasible[np.flatnonzero(again.candidates == c)[0]]:
         text = say("not_covering", node=node, demand=number(record.demand), free=number(float(record.free[c])))
         return WhyNot(node, "not_covering", (text,), None)
@@ -87,9 +90,6 @@ def _beaten(record: FullRecord, model: Model, slate: list[int], c: int) -> WhyNo
     """Say why a candidate that could have begun a slate did not."""
     node, chosen, spare = node_of(record, c), node_of(record, slate[0]), alternatives_of(record, model)
     against = compare(record, model, slate[0], c) if np.isfinite(record.utility[slate[0]]) else None
-    crowded = _crowded(record, model, slate, c)
-    if crowded is not None:
-        return WhyNot(node, "spread", (say("spread", node=node, what=crowded),), against)
     if c in spare:
         return WhyNot(node, "alternative", (say("alternative", node=node, place=spare.index(c) + 1),), against)
     if against is None or not record.utility[c] < record.utility[slate[0]]:

@@ -14,8 +14,8 @@ MISSING = "missing"
 
 ORIGIN = "the origin"
 
-THOUSANDS = 1_000.0
-"""From here on numbers are whole."""
+WHOLE = 999.5
+"""From here on numbers are whole: three digits stand before the point."""
 
 _DROPPED = {"spread": "beyond a spread limit", "quarantined": "in quarantine"}
 """Words for drops whose names are no adjectives of a node."""
@@ -29,7 +29,7 @@ def number(value: float) -> str:
     """Return a number with three significant digits, whole and with thousands apart where it is large."""
     if not math.isfinite(value):
         return MISSING
-    if abs(value) >= THOUSANDS:
+    if abs(value) >= WHOLE:
         return f"{value:,.0f}"
     text = f"{value:.3g}"
     return f"{value:.6f}".rstrip("0").rstrip(".") if "e" in text and abs(value) >= 1e-6 else text  # noqa: PLR2004

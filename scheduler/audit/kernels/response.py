@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.audit.arrays import WalkWork
 from scheduler.audit.kernels.walk import child_of, goes_left
+from scheduler.audit.walk_arrays import WalkWork
 from scheduler.forest.trees import Trees
 from scheduler.runtime.jit import inlined, kernel
 

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.audit.arrays import WalkWork
 from scheduler.audit.kernels.walk import child_of, goes_left
+from scheduler.audit.walk_arrays import WalkWork
 from scheduler.forest.trees import Trees
 from scheduler.runtime.jit import inlined, kernel
 
@@ -33,7 +33,7 @@ def shapley(trees: Trees, x: np.ndarray, z: np.ndarray, weights: np.ndarray, wor
     x, z
         (n, n_features), chosen rows and background rows.
     weights
-        From `scheduler.audit.arrays.shapley_weights`.
+        From `scheduler.audit.walk_arrays.shapley_weights`.
     """
     for i in range(len(x)):
         for f in range(out.shape[1]):
