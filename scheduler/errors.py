@@ -14,6 +14,7 @@
     ├── ForestError            a forest that cannot be represented
     ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
     ├── SnapshotError          a snapshot that is damaged, incomplete or of another kind
+    ├── RecordError            records cannot be written or read
     ├── RegistryError          the model registry cannot be reached or lacks the model
     │   └── RegistryDownError      it does not answer
     │       ├── RegistryBusyError      other processes hold it for too long
@@ -45,6 +46,7 @@ __all__ = [
     "LockTimeoutError",
     "NestedCallError",
     "NotRecordedError",
+    "RecordError",
     "RegistryBrokenError",
     "RegistryBusyError",
     "RegistryDownError",
@@ -120,6 +122,10 @@ class ArtifactError(FoglineError):
 
 class SnapshotError(FoglineError):
     """A snapshot is torn, changed, of another format or of another spec, or cannot be written."""
+
+
+class RecordError(FoglineError):
+    """Records cannot be written or read: a folder is missing, a file is none of a segment, or nanoarrow is missing."""
 
 
 class RegistryError(FoglineError):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from scheduler.audit.explain import explain
+from scheduler.audit.find import find_full, model_of
 from scheduler.audit.live import Request, record_now
-from scheduler.audit.recorded import model_of
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, WhyNot
 from scheduler.audit.why_not import why_not
@@ -55,9 +55,9 @@ class AuditControl(RolloutControl):
         Raises
         ------
         NotRecordedError
-            If the decision has no full record at hand.
+            If the decision has no full record.
         InputError
-            If an argument is wrong, or the record was made by a model or under a policy that is not in charge any more.
+            If an argument is wrong, or a model decided that does not follow the state any more; `fogline why` takes it.
 
         Examples
         --------
@@ -127,13 +127,12 @@ class AuditControl(RolloutControl):
         if not isinstance(id_, int) or isinstance(id_, bool):
             message = f"what: expected a request, a decision or its id, found {shown(what)}"
             raise InputError(message)
-        recorder = getattr(self.state, "recorder", None)
-        record = None if recorder is None else recorder.find_full(id_)
-        if record is None:
-            found = "nothing is recorded" if recorder is None else "it is not among the recent full records"
+        if self.recorder is None:
             message = (
-                f"decision {id_}: expected a full record, but {found}; record a share of the decisions in full, "
-                "or look in the records on disk with `fogline why`"
+                f"decision {id_}: expected a full record, found that nothing is recorded; `Scheduler.record` does so, "
+                "in full the share ``full`` of the decisions"
             )
             raise NotRecordedError(message)
-        return record, model_of(record, (arm.model for arm in self.state.arms))
+        self.recorder.flush()
+        record, arm = find_full(self.recorder.status.folder, id_)
+        return record, model_of(arm, (one.model for one in self.state.arms))

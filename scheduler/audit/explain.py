@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.audit.again import Again, decide_again
 from scheduler.audit.contributions import Contributions, contributions
 from scheduler.audit.flips import flips, head_flips
-from scheduler.audit.recorded import candidates_left, check_fits, node_of, plain_value, slate_of, whole_row
+from scheduler.audit.recorded import candidates_left, check_fits, n_candidates, node_of, plain_value, slate_of, whole_row
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, Flip, HeadPart, Part, Plain
 from scheduler.audit.words import counts_of, feature_value, head_value, number, percent, same, signed, with_unit
@@ -145,7 +145,7 @@ def _whole(
         heads=(),
         parts=(),
         flips=(),
-        candidates=len(record.nodes),
+        candidates=n_candidates(record),
         dropped=dropped,
     )
 
@@ -164,7 +164,7 @@ def _finite(record: FullRecord, c: int | None) -> float | None:
 
 
 def _origin(record: FullRecord, model: Model) -> str:
-    n = len(record.nodes)
+    n = n_candidates(record)
     if record.reason == ORIGIN_NO_CANDIDATES:
         return say("origin_no_candidates")
     if record.reason == ORIGIN_ALL_DROPPED:

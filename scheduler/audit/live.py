@@ -13,7 +13,8 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import DROPS, DecisionArrays
 from scheduler.decisions.decision_log import DecisionRing
-from scheduler.decisions.record.values import ADMITTED, FullRecord
+from scheduler.decisions.record.arrays import ADMITTED, NOT_RECORDED
+from scheduler.decisions.record.values import FullRecord
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays, Workspace
@@ -47,7 +48,9 @@ def record_now(state: State, arm: Arm | None, request: Request) -> FullRecord:
     places = arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives
     ring = DecisionRing(1, places, state.features, state.log.next_id())
     reserved, clock = fleet.reserved.copy(), np.full(1, request.now)
-    as_seen = held._replace(log=ring.arrays, clock=clock, fleet=fleet._replace(reserved=reserved))
+    as_seen = held._replace(
+        log=ring.arrays, clock=clock, fleet=fleet._replace(reserved=reserved), full_rate=NOT_RECORDED
+    )
     over = as_seen._replace(fleet=fleet._replace(reserved=reserved.copy()))
     engine.decide_over(
         state, arm, PackedArrays(over), arm.arrays, request.values, request.candidates, request.blocklist, request.now

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.audit.values import Plain
 from scheduler.columns.ids import Id, id_key
-from scheduler.decisions.record.values import ADMITTED, FullRecord
+from scheduler.decisions.record.arrays import ADMITTED, PADDING
+from scheduler.decisions.record.values import FullRecord
 from scheduler.errors import InputError
 from scheduler.features.arrays import FeatureT
 from scheduler.model.model import Model
@@ -30,6 +29,11 @@ def whole_row(record: FullRecord, model: Model, c: int) -> NDArray[np.float32]:
 def candidates_left(record: FullRecord) -> NDArray[np.intp]:
     """Return the candidates that no filter dropped, in their order."""
     return np.flatnonzero(record.verdict == ADMITTED)
+
+
+def n_candidates(record: FullRecord) -> int:
+    """Return how many candidates there were."""
+    return int(np.sum(record.verdict != PADDING))
 
 
 def slate_of(record: FullRecord, model: Model) -> list[int]:
@@ -91,20 +95,3 @@ def check_fits(record: FullRecord, model: Model) -> None:
             "whose raw scores differ from the recorded ones"
         )
         raise InputError(message)
-
-
-def model_of(record: FullRecord, models: Iterable[Model]) -> Model:
-    """Return the first of several models that scored the record.
-
-    Raises
-    ------
-    InputError
-        If none did.
-    """
-    tried = []
-    for model in models:
-        if fits(record, model):
-            return model
-        tried.append(f"{model.name}-{model.version}")
-    message = f"model: expected the one that made decision {record.id}, found only {', '.join(tried)}"
-    raise InputError(message)

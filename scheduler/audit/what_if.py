@@ -14,7 +14,8 @@ from scheduler.audit.values import Outcome, Plain, WhatIf
 from scheduler.audit.words import head_value, names_of, number
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import REASONS
-from scheduler.decisions.record.values import ADMITTED, FullRecord
+from scheduler.decisions.record.arrays import ADMITTED
+from scheduler.decisions.record.values import FullRecord
 from scheduler.errors import InputError, UnknownNodeError, shown
 from scheduler.features.arrays import REQUEST
 from scheduler.model.model import Model

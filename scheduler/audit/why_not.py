@@ -8,14 +8,15 @@ import numpy as np
 
 from scheduler.audit.again import Again
 from scheduler.audit.explain import as_made, compare, reasons_for
-from scheduler.audit.recorded import alternatives_of, find_candidate, node_of, slate_of
+from scheduler.audit.recorded import alternatives_of, find_candidate, n_candidates, node_of, slate_of
 from scheduler.audit.sentences import say
 from scheduler.audit.values import WhyNot
 from scheduler.audit.words import number
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import DROPS
-from scheduler.decisions.record.values import ADMITTED, FullRecord
+from scheduler.decisions.record.arrays import ADMITTED
+from scheduler.decisions.record.values import FullRecord
 from scheduler.model.model import Model
 
 STAGES: Final = (
@@ -60,7 +61,7 @@ def why_not(record: FullRecord, model: Model, node: Id, *, known: bool | None = 
         If the model is not the one that made the record.
     """
     again, c = as_made(record, model), find_candidate(record, node)
-    n = len(record.nodes)
+    n = n_candidates(record)
     if c is None:
         stage = "not_a_candidate" if known is None else "not_found" if known else "not_known"
         return WhyNot(node, stage, (say(stage, node=node, n=n),), None)

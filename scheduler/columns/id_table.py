@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +81,11 @@ class IdTable(NotCopied):
         Held while the table changes; by default one of its own.
     most
         How many rows there may be; address space is set aside for so many.
+
+    Attributes
+    ----------
+    told
+        Called with slots that are about to be erased, under the lock; None where nobody wants to know.
     """
 
     _INSTEAD = "save and restore the scheduler"
@@ -102,6 +107,7 @@ class IdTable(NotCopied):
         self._slots: ShardedDict[Id, int] = ShardedDict()
         self._free: list[int] = []
         self._count = 0
+        self.told: Callable[[NDArray[np.int32]], object] | None = None
 
     def __len__(self) -> int:
         return self._count
@@ -271,6 +277,8 @@ class IdTable(NotCopied):
     def erase(self, removal: Removal) -> None:
         """Forget rows; the caller holds the lock as a writer."""
         names, slots, n_free, n_rows = removal
+        if self.told is not None:
+            self.told(slots)
         for id_, slot in zip(names, slots.tolist(), strict=True):
             self._slots.discard(id_)
             self._ids[slot // STEP][slot % STEP] = None

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.decisions.decision import DecisionBuffer
+from scheduler.decisions.record.arrays import NO_ROWS
+from scheduler.decisions.record.recording import Recording
 from scheduler.engine.arrays import ArmArrays, Workspace
 from scheduler.engine.request_codec import RequestBuffer
-from scheduler.engine.workspace import CallBuffers, new_workspace
+from scheduler.engine.workspace import CallBuffers, new_rings, new_workspace
 from scheduler.model.model import Model
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.index import Index
@@ -30,6 +32,8 @@ class Buffers:
         Its scratch memory.
     request, decision
         Memory for one request and one decision, in that workspace.
+    recording
+        Who takes the decisions out of the workspace's records; None where nothing is recorded.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
@@ -42,8 +46,19 @@ class Buffers:
             carried=self.request.arrays,
             found=np.empty((1, index.arrays.limit), np.int32),
             out=self.decision.arrays,
+            records=new_rings(model, NO_ROWS),
         )
+        self.recording: Recording | None = None
         self.workspace = PackedArrays(new_workspace(model, index.arrays.limit, self._buffers))
+
+    def record_for(self, recording: Recording | None) -> None:
+        """Append decisions to new rings, which a recording empties; without one, to none."""
+        records = new_rings(self._model, NO_ROWS if recording is None else recording.sizes)
+        self._buffers = self._buffers._replace(records=records)
+        self.workspace = PackedArrays(self.workspace.content._replace(records=records))
+        if recording is not None:
+            recording.add(records, self._model, self)
+        self.recording = recording
 
     def workspace_for(self, n: int) -> PackedArrays[Workspace]:
         """Return the workspace, which grows to the largest number of candidates asked for."""

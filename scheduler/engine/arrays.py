@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DecisionArrays, DecisionLog
+from scheduler.decisions.record.arrays import OutcomeRows, RecordArrays
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.forest.arrays import ForestWork, MaskTables
@@ -57,6 +58,8 @@ class Workspace(NamedTuple):
     request, found, out
         One row each: that request over what is known of its client, (1, n_candidates) int32 slots of its candidates,
         and its decision.
+    records
+        Where decisions are appended to for a recorder.
     """
 
     candidates: CandidateArrays
@@ -72,13 +75,16 @@ class Workspace(NamedTuple):
     request: ColumnArrays
     found: NDArray[np.int32]
     out: DecisionArrays
+    records: RecordArrays
 
 
 class StateArrays(NamedTuple):
     """What the scheduler knows of the world, as kernels see it; nothing of it depends on a model or a policy.
 
     ``program`` computes history keys. ``locks`` is (N_WORDS,) int64, see `MUTEX`. Of what decisions change, all except
-    the next id is under its mutex. ``clock`` is (1,) float64, the latest time of any call in seconds.
+    the next id is under its mutex. ``clock`` is (1,) float64, the latest time of any call in seconds. ``full_rate`` is
+    the share of decisions that are recorded in full, `NOT_RECORDED` if none is recorded at all, and ``outcomes`` where
+    outcomes are appended to for a recorder.
     """
 
     program: FeatureProgram
@@ -91,6 +97,8 @@ class StateArrays(NamedTuple):
     postings: IndexArrays
     clients: ColumnArrays
     tracked: Tracked
+    full_rate: float
+    outcomes: OutcomeRows
 
 
 class ArmArrays(NamedTuple):

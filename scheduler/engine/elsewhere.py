@@ -21,6 +21,9 @@ from scheduler.engine.state import State
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
 from scheduler.history.outcomes import values_at
 
+NO_DECISION = -1
+"""In place of the id of a decision: what was learned is of none that is known."""
+
 
 def token_of(state: State, decision: Decision | int) -> str:
     """Return a decision's token; the caller holds the lock as a reader."""
@@ -62,8 +65,8 @@ def _observe_token(state: State, token: Token, outcome: object, now: float, node
         message = f"decision {token.id}: expected one outcome for each node, found another"
         raise DuplicateOutcomeError(message)
     state.outcome_codec.write(outcome, state.outcome)
-    values = values_at(state.tracked, state.outcome.arrays.outcomes)
-    _learn(state, token.request_keys[None], token.node_keys[place][None], values, np.array([now]))
+    outcomes, times = state.outcome.arrays.outcomes, np.array([now])
+    _learn(state, token.id, token.request_keys[None], token.node_keys[place][None], outcomes, times)
     state.seen.add(told)
 
 
@@ -91,18 +94,26 @@ def learn_batch(
     """Learn from what was measured elsewhere; raises as `Scheduler.learn_batch`."""
     names = plain_list(nodes, "nodes")
     times = check_times(now, len(names))
-    values = values_at(state.tracked, state.outcome_codec.rows(outcomes, len(names)))
-    state.lock.write(_learn_from, state, requests, names, values, times)
+    rows = state.outcome_codec.rows(outcomes, len(names))
+    state.lock.write(_learn_from, state, requests, names, rows, times)
 
 
 def _learn_from(
-    state: State, requests: Mapping[str, Any], names: list[Id], values: NDArray[np.float32], times: NDArray[np.float64]
+    state: State,
+    requests: Mapping[str, Any],
+    names: list[Id],
+    outcomes: NDArray[np.float32],
+    times: NDArray[np.float64],
 ) -> None:
     rows = state.request_codec.rows(requests, state.clients)
     if len(rows.keys) != len(names):
         message = f"nodes: expected {len(rows.keys)}, one for each request, found {len(names)}"
         raise InputError(message)
-    _learn(state, rows.keys, _node_keys(state, names), values, times)
+    node_keys = _node_keys(state, names)
+    if state.recording is not None:
+        state.recording.note_clients(rows.keys[:, 0], state.request_codec.client_of(requests))
+        state.recording.note_names(node_keys[:, 0], names)
+    _learn(state, NO_DECISION, rows.keys, node_keys, outcomes, times)
 
 
 def _node_keys(state: State, names: list[Id]) -> NDArray[np.uint64]:
@@ -119,16 +130,18 @@ def _node_keys(state: State, names: list[Id]) -> NDArray[np.uint64]:
 
 def _learn(
     state: State,
+    decision: int,
     request_keys: NDArray[np.uint64],
     node_keys: NDArray[np.uint64],
-    values: NDArray[np.float32],
+    outcomes: NDArray[np.float32],
     times: NDArray[np.float64],
 ) -> None:
     """Fold outcomes into history; the caller holds the lock as a writer."""
-    arm = state.arms[0]
+    arm, work = state.arms[0].arrays, state.arms[0].thread.workspace
+    values = values_at(state.tracked, outcomes)
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
     changed = engine.room_for_changed(state, times.size)
-    kernels.learn_rows(state.arrays, arm.arrays, request_keys, node_keys, values, times, changed, arm.thread.workspace)
+    kernels.learn_rows(state.arrays, arm, decision, request_keys, node_keys, outcomes, values, times, changed, work)
     engine.refresh_others(state, changed)

@@ -17,6 +17,7 @@ from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.kernels import observe as observe_kernels
 from scheduler.engine.request import candidate_slots, read_blocklist
+from scheduler.engine.request_codec import NO_SLOT
 from scheduler.engine.state import State
 from scheduler.engine.workspace import new_outputs
 from scheduler.features.kernels.operations import fill_candidates
@@ -55,15 +56,20 @@ def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than 
     now: float,
 ) -> Decision:
     """Decide one request over given arrays."""
-    thread = arm.thread
+    thread, recording = arm.thread, state.recording
+    if thread.recording is not recording:
+        thread.record_for(recording)
     workspace = thread.workspace
     client = state.request_codec.write(request, state.clients, thread.request)
+    if client < 0 and recording is not None:
+        recording.note_client(thread.request.keys[0], state.request_codec.client_of(request))
     if candidates is None:
         slots = workspace.content.found
         decide_kernels.decide_one(state_arrays, arm_arrays, client, blocklist, now, workspace)
     else:
         given, slots = True, candidate_slots(candidates, state.fleet.table, 1)
         decide_kernels.take_request(state_arrays, client, workspace)
+        workspace.content.records.client[0] = client
         one, out, room = workspace.content.request, thread.decision.arrays, thread.workspace_for(slots.shape[1])
         decide_kernels.decide(state_arrays, arm_arrays, one, blocklist, slots, given, now, room, out, 0, 1)
     return thread.decision.read(slots, state.fleet.table.id_at)
@@ -82,14 +88,19 @@ def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its reque
     arm = state.arm(arm)
     state.clock.check(now)
     rows = state.request_codec.rows(requests, state.clients)
-    n = len(rows.keys)
+    n, thread = len(rows.keys), arm.thread
+    if thread.recording is not state.recording:
+        thread.record_for(state.recording)
+    if state.recording is not None:
+        state.recording.note_clients(rows.keys[:, 0], state.request_codec.client_of(requests))
     out, blocklist = new_outputs(arm.model, n), blocklist_of(state, exclude, block, n)
     given = candidates is not None
     if given:
         slots = candidate_slots(candidates, state.fleet.table, n)
     else:
         slots = np.empty((n, state.index.arrays.limit), np.int32)
-    workspace = arm.thread.workspace_for(slots.shape[1])
+    workspace = thread.workspace_for(slots.shape[1])
+    workspace.content.records.client[0] = NO_SLOT  # their ids were noted
     for first, end in _chunks(slots.shape):
         decide_kernels.decide(state.arrays, arm.arrays, rows, blocklist, slots, given, now, workspace, out, first, end)
     nodes = np.full(out.position.shape, None)
@@ -130,6 +141,7 @@ def observe_many(
     state: State,
     ids: Sequence[int] | NDArray[np.int64],
     nodes: Sequence[Id | None] | None,
+    outcomes: NDArray[np.float32],
     values: NDArray[np.float32],
     times: NDArray[np.float64],
 ) -> None:
@@ -140,7 +152,8 @@ def observe_many(
         state.clock.check(times.min())
         state.clock.check(times.max())
     changed = room_for_changed(state, rows.size)
-    observe_kernels.observe(state.arrays, arm.arrays, rows, places, values, times, changed, arm.thread.workspace)
+    work = arm.thread.workspace
+    observe_kernels.observe(state.arrays, arm.arrays, rows, places, outcomes, values, times, changed, work)
     refresh_others(state, changed)
 
 

@@ -33,10 +33,10 @@ class OutcomeBatch(NamedTuple):
         """How many there are."""
         return len(self.decisions)
 
-    def values(self, state: State) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Return their times and what history tracks of them; raise if a value is wrong."""
-        times = check_times(self.now, self.n)
-        return times, values_at(state.tracked, state.outcome_codec.rows(self.outcomes, self.n))
+    def values(self, state: State) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return their times, all that was measured and what history tracks of it; raise if a value is wrong."""
+        times, outcomes = check_times(self.now, self.n), state.outcome_codec.rows(self.outcomes, self.n)
+        return times, outcomes, values_at(state.tracked, outcomes)
 
     def some(self, rows: list[int]) -> OutcomeBatch:
         """Return some of them."""
@@ -88,8 +88,8 @@ def observe_batch(
 
 
 def _observe(state: State, batch: OutcomeBatch) -> None:
-    times, values = batch.values(state)
-    state.lock.write(engine.observe_many, state, batch.decisions, batch.nodes, values, times)
+    times, outcomes, values = batch.values(state)
+    state.lock.write(engine.observe_many, state, batch.decisions, batch.nodes, outcomes, values, times)
 
 
 def bad_rows(state: State, batch: OutcomeBatch) -> dict[int, InputError]:

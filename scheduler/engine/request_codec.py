@@ -128,6 +128,10 @@ class RequestCodec:
                 self._schema.write(rows, name, self._schema.encode(name, raw, len(ids)))
         return rows
 
+    def client_of(self, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as callers pass it
+        """Return what a request, or many, name the client by."""
+        return request[self._client]
+
     def _mapping(self, request: object) -> Mapping[str, Any]:
         if isinstance(request, Mapping) and self._client in request:
             return request

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scheduler.columns.id_table import IdTable
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.first_id import LAST_ID, new_first_id
+from scheduler.decisions.record.arrays import NOT_RECORDED, new_outcome_rows
+from scheduler.decisions.record.recording import Recording
 from scheduler.decisions.seen_outcomes import SeenOutcomes
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays
@@ -23,7 +25,7 @@ from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet
 from scheduler.fleet.hooks import Hooks
 from scheduler.history.outcome_codec import OutcomeBuffer, OutcomeCodec
-from scheduler.history.outcomes import tracked
+from scheduler.history.outcomes import outcome_names, tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import MOST_ROWS
@@ -77,6 +79,8 @@ class State(NotCopied):
         Memory for the outcome that is taken in; only a writer uses it.
     arms
         Arms whose node rows follow the state; the first one is in charge.
+    recording
+        Who is told of decisions, outcomes and nodes; None where nothing is recorded.
     """
 
     _INSTEAD = "save and restore the scheduler"
@@ -120,6 +124,8 @@ class State(NotCopied):
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
         self._packed: PackedArrays[StateArrays] | None = None
+        self.recording: Recording | None = None
+        self._no_outcomes = new_outcome_rows(features.request.n_keys, features.node.n_keys, len(outcome_names(spec)), 0)
         self.clients = IdTable(features.request, "client ids", self.lock)
         self.fleet = Fleet(
             features.node,
@@ -130,6 +136,7 @@ class State(NotCopied):
                 removed=self.index.drop,
                 listed=self._nodes_listed,
                 ahead=self._touch_ahead,
+                noted=self._node_noted,
                 reads=kept_columns(spec),
             ),
             sets=self.index,
@@ -141,10 +148,12 @@ class State(NotCopied):
     def arrays(self) -> PackedArrays[StateArrays]:
         """The state as it stands; packed anew where arrays were replaced, as by growth."""
         packed, fleet, postings, clients = self._packed, self.fleet.arrays, self.index.arrays, self.clients.columns
-        log = self.log.arrays
+        log, recording = self.log.arrays, self.recording
+        outcomes = self._no_outcomes if recording is None else recording.outcomes
         if packed is not None:
             held = packed.content
-            if held.fleet is fleet and held.postings is postings and held.clients is clients and held.log is log:
+            is_same = held.fleet is fleet and held.postings is postings and held.clients is clients
+            if is_same and held.log is log and held.outcomes is outcomes:
                 return packed
         packed = self._packed = PackedArrays(
             StateArrays(
@@ -158,6 +167,8 @@ class State(NotCopied):
                 postings=postings,
                 clients=clients,
                 tracked=self.tracked,
+                full_rate=NOT_RECORDED if recording is None else recording.full_rate,
+                outcomes=outcomes,
             )
         )
         return packed
@@ -226,6 +237,23 @@ class State(NotCopied):
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
         self.arms = tuple(new if arm is old else arm for arm in self.arms)
 
+    def record_by(self, recording: Recording | None) -> None:
+        """Tell a recording of all that happens from now on, in place of the one before; None ends it.
+
+        Raises
+        ------
+        InputError
+            If there is another one.
+        """
+        self.lock.write(self._record_by, recording)
+
+    def _record_by(self, recording: Recording | None) -> None:
+        if recording is not None and self.recording is not None:
+            message = "record: expected that nothing is recorded yet, found a recorder at work"
+            raise InputError(message)
+        self.recording = recording
+        self.clients.told = None if recording is None else recording.keep_clients
+
     def keep_up(self, now: float) -> None:
         """Let nodes that fell silent, or whose quarantine ended, by a call's time leave the index or enter it."""
         if self.fleet.is_due(now) and self.clock.accepts(now):
@@ -253,6 +281,7 @@ class State(NotCopied):
 
     def _after_fork(self) -> None:
         """Begin ids that the parent and its other children will never use, and with them other random draws."""
+        self._record_by(None)  # the recorder's thread is the parent's
         first, last = new_first_id(), self.log.next_id()
         # Ids that were chosen by hand may lie beyond those of the clock.
         self.log.begin_ids(first if first > last else last + secrets.randbelow(max((LAST_ID - last) // 2, 1)))
@@ -266,6 +295,10 @@ class State(NotCopied):
         self.index.touch(n)
         for arm in self.arms:
             arm.touch(n)
+
+    def _node_noted(self, kind: int, slots: NDArray[np.int32]) -> None:
+        if self.recording is not None:
+            self.recording.note_nodes(kind, slots, self.fleet.arrays, float(self.clock.latest[0]))
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._nodes_listed(slots)

@@ -9,6 +9,7 @@ import numpy as np
 from scheduler.columns.ids import Id
 from scheduler.decisions.decision import Decision
 from scheduler.decisions.decision_log import DecisionRing
+from scheduler.decisions.record.arrays import NOT_RECORDED
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.state import State
@@ -32,7 +33,7 @@ def dry_run(state: State, arm: Arm, n: int = TRIALS) -> list[Decision]:
 
     def decide(request: dict[str, Id]) -> Decision:
         held = arm.arrays.content
-        over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock))
+        over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock, full_rate=NOT_RECORDED))
         by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
         return engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
 

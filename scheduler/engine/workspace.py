@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import DROPS, DecisionArrays
+from scheduler.decisions.record.arrays import RecordArrays, Sizes, Widths, new_records
 from scheduler.engine.arrays import RequestArrays, Workspace
 from scheduler.features.arrays import PairWork
 from scheduler.model.model import Model
@@ -24,6 +25,31 @@ class CallBuffers(NamedTuple):
     carried: RequestArrays
     found: NDArray[np.int32]
     out: DecisionArrays
+    records: RecordArrays
+
+
+def new_rings(model: Model, sizes: Sizes) -> RecordArrays:
+    """Return empty rings for one thread's decisions by a model."""
+    features, policy, heads = model.features, model.spec.policy, len(model.heads)
+    program = features.program
+    widths = Widths(
+        request_values=features.request.width,
+        request_keys=features.request.n_keys,
+        node_keys=features.node.n_keys,
+        x_request=program.request.size,
+        x_node=program.node.size,
+        x_pair=program.pair.size,
+        features=len(features.names),
+        heads=heads,
+        raw=n_raw(policy, heads),
+        places=policy.max_nodes + policy.alternatives,
+    )
+    return new_records(widths, sizes)
+
+
+def n_raw(policy: Policy, n_heads: int) -> int:
+    """Return how many raw scores a candidate has: with the variances of leaves twice as many."""
+    return 2 * n_heads if policy.uncertainty_source == "leaves" else n_heads
 
 
 def new_workspace(model: Model, n: int, kept: CallBuffers) -> Workspace:
@@ -56,7 +82,9 @@ def new_candidates(policy: Policy, n_heads: int, n: int) -> CandidateArrays:
     return CandidateArrays(
         position=np.empty(n, np.int32),
         slot=np.empty(n, np.int32),
-        raw=np.empty((n, 2 * n_heads if policy.uncertainty_source == "leaves" else n_heads), np.float32),
+        row=np.empty(n, np.int32),
+        verdict=np.empty(n, np.uint8),
+        raw=np.empty((n, n_raw(policy, n_heads)), np.float32),
         values=np.empty((n, n_heads)),
         utility=np.empty(n),
         uncertainty=np.zeros(n),

@@ -36,11 +36,17 @@ Hook: TypeAlias = Callable[[NDArray[np.int32]], None]
 """Told the slots of nodes, with the fleet's lock held."""
 
 
+(WRITTEN, REMOVED, QUARANTINED) = range(3)
+"""Notes on nodes: columns were written, the node is about to be removed, its quarantine was set."""
+
+
 class Hooks(NamedTuple):
     """Called after nodes were added or changed, after nodes were removed, and after `FleetArrays.listed` changed.
 
     Of known nodes `changed` is told only if one of the columns was set that it `reads`, by default any. Who is told of
     by `changed` is not told of by `listed` as well. `ahead` is told how many nodes there may soon be, without the lock.
+    `noted` is told of every node that was written or set aside, and before one is removed, with one of the notes
+    from `WRITTEN` on.
     """
 
     changed: Hook = lambda _: None
@@ -48,6 +54,7 @@ class Hooks(NamedTuple):
     listed: Hook = lambda _: None
     ahead: Callable[[int], None] = lambda _: None
     reads: Collection[str] | None = None
+    noted: Callable[[int, NDArray[np.int32]], None] = lambda _note, _slots: None
 
 
 NO_HOOKS = Hooks()

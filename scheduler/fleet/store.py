@@ -17,7 +17,7 @@ from scheduler.columns.schema import Schema
 from scheduler.columns.values import plain
 from scheduler.errors import InputError, shown
 from scheduler.fleet.arrays import FIRST_PLACES, FORGETS, FleetArrays, SlotTable
-from scheduler.fleet.hooks import Hooks, SetColumns
+from scheduler.fleet.hooks import QUARANTINED, REMOVED, WRITTEN, Hooks, SetColumns
 from scheduler.fleet.kernels import slot_table
 from scheduler.fleet.presence import BATCH, BATCH_WITH_SETS, HOLD, LOOK, Due, Presence
 from scheduler.runtime.growable_array import STEP, GrowableArray
@@ -137,6 +137,7 @@ class NodeStore:
             self.arrays.quarantined_until[held] = ends
             self.presence.settle(held, turned)
             self._list(held[turned])
+            self._hooks.noted(QUARANTINED, held)
 
         self._lock.commit(apply)
         return n
@@ -174,6 +175,7 @@ class NodeStore:
         elif new.size:
             self.presence.settle(new, np.zeros(new.size, np.bool_))
         self._set_capacity(slots if self._capacity in rows.columns else new)
+        self._hooks.noted(WRITTEN, slots)
         is_read = self._hooks.reads is None or any(name in self._hooks.reads for name in rows.columns)
         self._hooks.changed(slots if is_read else new)
         if not is_read:
@@ -200,6 +202,7 @@ class NodeStore:
     def _erase(self, removal: Removal, generation: NDArray[np.int32]) -> None:
         """Forget nodes; to do so twice is the same as once."""
         arrays, slots = self.arrays, removal.slots
+        self._hooks.noted(REMOVED, slots)
         slot_table.leave(arrays.slot_table, arrays.columns.keys, slots)
         self.table.erase(removal)
         self.presence.leave(slots)

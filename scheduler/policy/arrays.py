@@ -86,6 +86,10 @@ class CandidateArrays(NamedTuple):
     ----------
     position, slot
         (n,) int32: place in the caller's list, and slot in the fleet.
+    row
+        (n,) int32, where raw scores and pair features of the candidate stand: others before it may have been dropped.
+    verdict
+        (n_candidates,) uint8 by place in the caller's list: 0, or 1 + the code of the filter that dropped it.
     raw, values
         (n, n_heads) float32 raw scores and float64 calibrated values. If the policy needs variances of leaves, ``raw``
         is (n, 2 n_heads), with the variances after the scores.
@@ -122,6 +126,8 @@ class CandidateArrays(NamedTuple):
 
     position: NDArray[np.int32]
     slot: NDArray[np.int32]
+    row: NDArray[np.int32]
+    verdict: NDArray[np.uint8]
     raw: NDArray[np.float32]
     values: NDArray[np.float64]
     utility: NDArray[np.float64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from scheduler.decisions.record.recorder import RecordStatus
 from scheduler.errors import InputError, shown
 from scheduler.model.registry import ModelUri
 from scheduler.policy.compile import with_policy
@@ -30,6 +31,8 @@ class Status(NamedTuple):
         Of the last `Scheduler.follow`; None where nothing is followed.
     saving
         Of the last `Scheduler.autosave`; None where nothing is saved by itself.
+    recording
+        Of the last `Scheduler.record`; None where nothing was recorded.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Status(NamedTuple):
     arms: int
     following: FollowStatus | None
     saving: AutosaveStatus | None
+    recording: RecordStatus | None
 
 
 class RolloutControl(SnapshotControl):
@@ -109,11 +113,17 @@ class RolloutControl(SnapshotControl):
             arms=len(self.state.arms),
             following=None if follower is None else follower.status,
             saving=None if saving is None else saving.status,
+            recording=None if self.recorder is None else self.recorder.status,
         )
 
     def close(self) -> None:
-        """End following and saving, with a last save where there is an `Autosave`; the scheduler goes on deciding."""
+        """End following, saving and recording; the scheduler goes on deciding.
+
+        An `Autosave` saves, and a `Recorder` writes what has happened.
+        """
         if self._follower is not None:
             self._follower.stop()
         if self._autosave is not None:
             self._autosave.stop()
+        if self.recorder is not None:
+            self.recorder.stop()

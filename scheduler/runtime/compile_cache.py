@@ -204,7 +204,7 @@ def digest(sources: Iterable[Path]) -> str:
 PACKAGE = Path(__file__).resolve().parents[1]
 """The package whose kernels these are."""
 
-KERNEL_FOLDERS = (PACKAGE / "runtime", *sorted(PACKAGE.glob("*/kernels")))
+KERNEL_FOLDERS = (PACKAGE / "runtime", *sorted(PACKAGE.glob("**/kernels")))
 """Folders whose modules hold jitted functions."""
 
 PLAIN = frozenset(
@@ -219,5 +219,5 @@ _MODULES = tuple(
     for path in sorted(folder.glob("*.py"))
     if folder.name != "runtime" or path.name not in PLAIN
 )
-SOURCES = tuple(dict.fromkeys((*_MODULES, *sorted(PACKAGE.glob("*/*arrays.py")))))
+SOURCES = tuple(dict.fromkeys((*_MODULES, *sorted(PACKAGE.glob("**/*arrays.py")))))
 """What the kernels are made from."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self, Unpack
 
 from scheduler.engine.arm import Arm
-from scheduler.engine.arm_control import ArmControl
+from scheduler.engine.record_control import RecordControl
 from scheduler.engine.request import check_time
 from scheduler.engine.settings import CheckedSettings, Settings, check_settings
 from scheduler.engine.state import State
@@ -22,7 +22,7 @@ from scheduler.snapshot.save import KEEP, Saved, copy_of, fill, read_newest, sav
 from scheduler.spec import Spec
 
 
-class SnapshotControl(ArmControl):
+class SnapshotControl(RecordControl):
     """Saves and restores a state; `scheduler.Scheduler` is one."""
 
     def save(self, folder: str | Path, *, keep: int = KEEP) -> Path:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
-from scheduler.decisions.arrays import DROP_FULL
-
-ADMITTED: Final = 0
-"""Verdict on a candidate that no filter dropped; 1 + a drop code is that on one that was, see `DROPS`."""
-
-TAKEN: Final = 1 + DROP_FULL
-"""Verdict on a candidate whose uplink was all taken. It has scores if that happened after it was scored."""
 
 
 class FullRecord(NamedTuple):

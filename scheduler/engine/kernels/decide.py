@@ -11,6 +11,7 @@ from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.filters import admit, still_free
 from scheduler.engine.kernels.reservations import expire
 from scheduler.engine.kernels.write_log import write_log
+from scheduler.engine.kernels.write_record import append_thin, begin_full, finish_full
 from scheduler.features.kernels.candidates import fill_pairs
 from scheduler.features.kernels.operations import fill
 from scheduler.fleet.arrays import NEXT_LEAVE, TIME
@@ -27,7 +28,7 @@ from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import copy_row
-from scheduler.runtime.random import DRAW_NODE, uniform
+from scheduler.runtime.random import DRAW_FULL, DRAW_NODE, uniform
 
 
 @kernel
@@ -63,8 +64,11 @@ def choose(
     now: float,
     candidates: CandidateArrays,
     out: DecisionArrays,
-) -> None:
-    """Draw a slate from ``n`` candidates with utilities, reserve its uplink and log it; call it under the mutex."""
+) -> tuple[int, bool]:
+    """Draw a slate from ``n`` candidates with utilities, reserve its uplink and log it; call it under the mutex.
+
+    Returns how many of the candidates were left, and whether another than the best might be drawn.
+    """
     if demand > 0.0:
         n = still_free(state.fleet, n, candidates, out.dropped[i])
     explores = may_explore(policy, state.log, number)
@@ -72,6 +76,7 @@ def choose(
     length, n_alternatives = draw_slate(policy, state.fleet.columns.keys, n, demand, explores, u, candidates, out, i)
     state.log.counters[N_EXPLORED] += out.reason[i] == EXPLORED
     write_log(state, request, i, length, n_alternatives, demand, number, now, candidates)
+    return n, explores
 
 
 @kernel
@@ -127,19 +132,25 @@ def decide(
             demand = 0.0
         clear(out, i)
         out.id[i] = decision
+        is_full = state.full_rate > 0.0 and uniform(state.seed, decision, DRAW_FULL) < state.full_rate
+        p = profile(policy, request, i)
         n = admit(fleet, state.postings, slots[i], blocklist, i, demand, now, work.candidates, out.dropped[i])
         if n > 0:
             score(packed, arm, request, i, n, now, workspace)
-            p = profile(policy, request, i)
-            read_nodes(policy, fleet, p, n, False, work.candidates)
+            read_nodes(policy, fleet, p, n, is_full, work.candidates)
             utilities(policy, p, n, work.candidates)
             count_outcomes(
                 policy, state.program, state.history, request, i, fleet.columns, n, now, work.pair, work.candidates
             )
             estimate_uncertainty(policy, p, n, work.candidates)
+        full = begin_full(packed, arm, slots[i], p, n, workspace) if is_full else -1
         lock_kernels.acquire(state.locks)
-        choose(state, policy, request, i, number, n, demand, now, work.candidates, out)
+        left, explores = choose(state, policy, request, i, number, n, demand, now, work.candidates, out)
         lock_kernels.release(state.locks)
+        if full >= 0:
+            finish_full(request, i, full, p, n, left, demand, now, explores, workspace, out)
+        if state.full_rate >= 0.0:
+            append_thin(packed, arm, request, i, slots[i], p, now, full >= 0, workspace, out)
 
 
 @kernel
@@ -172,6 +183,7 @@ def decide_one(
     Few arguments where `decide` unpacks twenty arrays, which took 1.4 us; see there, and `take_request`.
     """
     work, given = unpack_arrays(workspace), False
+    work.records.client[0] = client
     take_request(packed, client, workspace)
     decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out, 0, 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.decisions.arrays import DROP_BLOCKED, DROP_FULL, DROP_QUARANTINED, DROP_SILENT
+from scheduler.decisions.record.arrays import PADDING
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.policy.arrays import CandidateArrays
 from scheduler.retrieval.arrays import IndexArrays
@@ -28,7 +29,7 @@ def admit(
     """Write the candidates that may serve request ``i`` and return how many.
 
     A candidate needs some free uplink, not all of the demand, because a slate may share it. Slots below 0 are
-    padding. Counts the dropped by reason into ``dropped``.
+    padding. Counts the dropped by reason into ``dropped``, and writes a verdict on each, see `ADMITTED`.
     """
     n = 0
     for c in range(slots.size):
@@ -36,21 +37,26 @@ def admit(
             prefetch(fleet.alive_until, slots[c + AHEAD])
             prefetch(fleet.columns.keys, slots[c + AHEAD])
             prefetch(fleet.columns.values, slots[c + AHEAD])
-        slot = slots[c]
+        slot, drop = slots[c], -1
         if slot < 0:
+            candidates.verdict[c] = PADDING
             continue
         if now >= fleet.alive_until[slot]:
-            dropped[DROP_SILENT] += 1
+            drop = DROP_SILENT
         elif now < fleet.quarantined_until[slot]:
-            dropped[DROP_QUARANTINED] += 1
+            drop = DROP_QUARANTINED
         elif demand > 0.0 and not fleet.capacity[slot] > fleet.reserved[slot]:
-            dropped[DROP_FULL] += 1
+            drop = DROP_FULL
         elif is_blocked(postings, blocklist, i, fleet.columns.keys, slot):
-            dropped[DROP_BLOCKED] += 1
-        else:
-            candidates.position[n] = c
-            candidates.slot[n] = slot
-            n += 1
+            drop = DROP_BLOCKED
+        candidates.verdict[c] = 1 + drop
+        if drop >= 0:
+            dropped[drop] += 1
+            continue
+        candidates.position[n] = c
+        candidates.slot[n] = slot
+        candidates.row[n] = n
+        n += 1
     return n
 
 
@@ -72,6 +78,7 @@ def still_free(fleet: FleetArrays, n: int, candidates: CandidateArrays, dropped:
                 slot,
                 candidates.utility[c],
             )
+            candidates.row[left] = candidates.row[c]
             candidates.uncertainty[left], candidates.is_new[left] = candidates.uncertainty[c], candidates.is_new[c]
             copy_row(candidates.values, left, candidates.values, c)
         candidates.free[left] = fleet.capacity[slot] - fleet.reserved[slot]

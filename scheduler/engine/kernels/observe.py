@@ -8,9 +8,11 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import ANSWERED, N_LEARNED, N_OUTCOMES
 from scheduler.decisions.kernels.numbering import row_of
 from scheduler.decisions.kernels.open_places import find_open
+from scheduler.decisions.record.arrays import LEARNED, OBSERVED, TOKEN
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.node_rows import refresh_node
 from scheduler.engine.kernels.reservations import give_back
+from scheduler.engine.kernels.write_record import append_outcome, records_outcomes
 from scheduler.features.kernels.learn import learn, prefetch_buckets, prefetch_entries
 from scheduler.fleet.kernels.slot_table import first_slot, next_slot
 from scheduler.history.arrays import OutcomeArrays
@@ -93,6 +95,7 @@ def observe(
     arm: PackedArrays[ArmArrays],
     row: np.ndarray,
     place: np.ndarray,
+    outcomes: np.ndarray,
     values: np.ndarray,
     now: np.ndarray,
     changed: np.ndarray,
@@ -107,8 +110,8 @@ def observe(
     ----------
     row, place
         (n,) rows of the decision log and places in their slates, checked to be open.
-    values
-        (n, n_values) float32 tracked values.
+    outcomes, values
+        (n, n_outcomes) and (n, n_values) float32, all that was measured and the tracked values.
     now
         (n,) float64 arrivals in seconds.
     changed
@@ -133,6 +136,10 @@ def observe(
         log.state[r, s] = ANSWERED
         log.counters[N_OUTCOMES] += 1
         slot = log.slot[r, s]
+        if records_outcomes(state.outcomes):
+            append_outcome(
+                state, OBSERVED, log.id[r], slot, s, now[i], log.request_keys, r, log.node_keys, at, outcomes, i
+            )
         if fleet.generation[slot] == log.generation[r, s]:
             refresh_node(packed, arm, slot, workspace)
             mark_changed(changed, slot)
@@ -160,7 +167,7 @@ def observe_one(
         return one.place[0]
     track(state.tracked.columns, state.tracked.log1p, one.outcomes, one.values)
     one.time[0] = now
-    observe(packed, arm, one.row, one.place, one.values, one.time, changed, workspace)
+    observe(packed, arm, one.row, one.place, one.outcomes, one.values, one.time, changed, workspace)
     return 0
 
 
@@ -168,8 +175,10 @@ def observe_one(
 def learn_rows(
     packed: PackedArrays[StateArrays],
     arm: PackedArrays[ArmArrays],
+    decision: int,
     request_keys: np.ndarray,
     node_keys: np.ndarray,
+    outcomes: np.ndarray,
     values: np.ndarray,
     now: np.ndarray,
     changed: np.ndarray,
@@ -179,6 +188,8 @@ def learn_rows(
 
     Parameters
     ----------
+    decision
+        The one that the outcome is of, by its token; -1 where they come from elsewhere.
     request_keys, node_keys
         (n, n_keys) uint64, the columns of requests and nodes that history keys are made of.
     """
@@ -193,6 +204,9 @@ def learn_rows(
             x[v] = values[i, v]
         learn(state.program, request, i, node, i, state.history, x, now[i])
         state.log.counters[N_LEARNED] += 1
+        if records_outcomes(state.outcomes):
+            kind = TOKEN if decision >= 0 else LEARNED
+            append_outcome(state, kind, decision, -1, -1, now[i], request_keys, i, node_keys, i, outcomes, i)
         refresh_key(packed, arm, node_keys[i, 0], changed, workspace)
         refresh_evicted(packed, arm, changed, workspace)
     if changed.size > 1:

@@ -226,24 +226,33 @@ def test_a_decision_without_a_full_record_is_refused_by_name(sched):
         sched.explain({"client_id": 17})
 
 
-def test_a_recorded_decision_is_explained_by_the_arm_that_made_it(model):
+def test_a_recorded_decision_is_explained_under_the_policy_that_made_it(model, tmp_path):
     sched = after_outcomes(new(model))
+    sched.record(tmp_path / "records", full=1.0, every=60.0)
+    live = [sched.explain(request, now=5.0) for request in REQUESTS[:1]]
+    made = [sched.decide(request, now=5.0) for request in REQUESTS]
+    sched.set_policy(msgspec.structs.replace(model.spec, utility=Utility(heads={"failure": 1.0})))
+    later = sched.decide(REQUESTS[0], now=5.0)
+    for d in (*made, later):
+        found = sched.explain(d)
+        assert (found.decision, found.slate, found.reason) == (d.id, d.nodes, d.reason)
+        assert found.utility[0] == pytest.approx(d.scores[0]["utility"], rel=1e-6)
+        gap = found.utility[0] - found.utility[1]
+        assert sum(part.share for part in found.parts) == pytest.approx(gap, abs=1e-6)
+    assert sched.explain(made[0].id).parts == live[0].parts
+    assert sched.why_not(made[0], live[0].other).stage == "lost"
+    with pytest.raises(NotRecordedError, match="expected a full record of decision"):
+        sched.explain(later.id + 1)
+    sched.recorder.stop()
 
-    class Recorder:
-        def __init__(self, record):
-            self.record = record
 
-        def find_full(self, id_):
-            return self.record if id_ == self.record.id else None
-
-    record, _ = recorded(sched, REQUESTS[0], now=5.0)
-    sched.state.recorder = Recorder(record)
-    made = sched.decide(REQUESTS[0], now=5.0)
-    found = sched.explain(made)
-    assert (found.decision, found.slate) == (made.id, made.nodes)
-    assert sched.why_not(made, found.other).stage == "lost"
-    with pytest.raises(NotRecordedError, match="not among the recent full records"):
-        sched.explain(made.id + 1)
+def test_a_question_is_not_recorded(model, tmp_path):
+    sched = after_outcomes(new(model))
+    recorder = sched.record(tmp_path / "records", full=1.0, every=60.0)
+    for _ in range(3):
+        sched.explain(REQUESTS[0], now=5.0)
+    sched.decide(REQUESTS[0], now=5.0)
+    assert recorder.stop().written["decisions"] == 1
 
 
 def test_another_model_or_policy_than_the_one_that_decided_is_refused(model, tmp_path):

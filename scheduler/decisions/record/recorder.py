@@ -1,0 +1,311 @@
+"""Writes what is recorded to disk, in a thread of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from scheduler.decisions.record.arrays import FULL_DROPPED, THIN_DROPPED
+from scheduler.decisions.record.columns import Columns, joined, n_bytes, n_rows
+from scheduler.decisions.record.folder import prune
+from scheduler.decisions.record.hashing import IdHasher
+from scheduler.decisions.record.kernels.marks import read_mark
+from scheduler.decisions.record.recording import Recording, Ring
+from scheduler.decisions.record.segment import FORMAT, TABLES, RecordedArm, Segment, SegmentManifest
+from scheduler.decisions.record.take import Taker
+from scheduler.runtime.background import Background
+
+DRAIN_EVERY: Final = 0.05
+"""Seconds between two looks at the rings: 8,192 rows last for 160,000 decisions a second."""
+
+MOST_PENDING: Final = 32 << 20
+"""Bytes that wait in memory to be written; with more the recorder writes at once, whatever ``every`` says."""
+
+
+PRUNE_EVERY: Final = 10.0
+"""Seconds after which segments are counted again: so long a folder may hold more than it should."""
+
+
+class RecordStatus(NamedTuple):
+    """How the recording goes.
+
+    Attributes
+    ----------
+    is_on
+        Whether decisions are recorded: false once it was stopped, and in a forked child.
+    folder
+        Of records.
+    written
+        Rows that are durable, by table.
+    dropped
+        Rows that were dropped because a ring was full, by table.
+    lost
+        Rows that could not be written, by table.
+    bytes, segments
+        Written, and how many segments were begun.
+    deleted
+        Segments that were deleted.
+    flushes, failures
+        How often all that waited was written, and how often something could not be.
+    last_error, last_failed
+        What went wrong last, and when, in seconds of `time.time`; None where nothing did.
+    lag
+        Seconds since all that had happened was durable.
+    """
+
+    is_on: bool
+    folder: Path
+    written: dict[str, int]
+    dropped: dict[str, int]
+    lost: dict[str, int]
+    bytes: int
+    segments: int
+    deleted: int
+    flushes: int
+    failures: int
+    last_error: str | None
+    last_failed: float | None
+    lag: float
+
+
+class RecordSettings(NamedTuple):
+    """How records are written; see `RecordControl.record`."""
+
+    every: float
+    segment_bytes: int
+    segment_seconds: float
+    most_bytes: int
+    retention: float
+
+
+class Recorder:
+    """Empties the rings of a recording every so often and writes them, until it is stopped.
+
+    Nothing that goes wrong on disk is raised: it is counted and told by ``status``, what could not be written is lost
+    and counted, and the next turn tries again in a new segment.
+
+    Parameters
+    ----------
+    folder
+        Of records.
+    recording
+        What is told of all that happens.
+    seed
+        Of the scheduler's draws.
+    outcomes
+        Names of the columns of outcomes.
+    hasher
+        Turns ids into what is written of them.
+    settings
+        How records are written.
+    end
+        Ends the recording: nobody appends to it any more once it returns.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it writes, where and how
+        self,
+        folder: Path,
+        recording: Recording,
+        seed: int,
+        outcomes: tuple[str, ...],
+        hasher: IdHasher,
+        settings: RecordSettings,
+        end: Callable[[], object],
+    ) -> None:
+        self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
+        self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
+        self._seed, self._outcomes, self._pid = seed, outcomes, os.getpid()
+        self._stream, self._number = secrets.token_hex(4), 0
+        self._arms: dict[tuple[str, str, str], RecordedArm] = {}
+        self._pending: dict[str, list[Columns]] = {table: [] for table in TABLES}
+        self._pending_bytes = 0
+        self._segment: Segment | None = None
+        self._written, self._lost, self._gone = (dict.fromkeys(TABLES, 0) for _ in range(3))
+        self._bytes = self._segments = self._deleted = self._flushes = self._failures = 0
+        self._last_error: str | None = None
+        self._last_failed: float | None = None
+        self._last_flush = self._durable = time.monotonic()
+        self._last_prune = -PRUNE_EVERY
+        self._is_on, self._lock = True, threading.Lock()
+        self._background = Background("fogline-record", self._turn, min(DRAIN_EVERY, settings.every), at_once=False)
+
+    @property
+    def status(self) -> RecordStatus:
+        """How the recording goes."""
+        return RecordStatus(
+            is_on=self._is_on and self._pid == os.getpid(),
+            folder=self._folder,
+            written=dict(self._written),
+            dropped=self._dropped(),
+            lost=dict(self._lost),
+            bytes=self._bytes + (self._segment.size if self._segment is not None else 0),
+            segments=self._segments,
+            deleted=self._deleted,
+            flushes=self._flushes,
+            failures=self._failures,
+            last_error=self._last_error,
+            last_failed=self._last_failed,
+            lag=time.monotonic() - self._durable,
+        )
+
+    def flush(self) -> RecordStatus:
+        """Write all that has happened so far, and return how it went."""
+        if self._pid == os.getpid():
+            with self._lock:
+                self._drain()
+                self._flush()
+                self._prune()
+        return self.status
+
+    def stop(self) -> RecordStatus:
+        """Record nothing more, write what has happened, close the segment and return how it went."""
+        if not self.status.is_on:
+            return self.status
+        self._end()
+        self._background.stop()
+        with self._lock:
+            self._is_on = False
+            self._drain()
+            self._flush()
+            self._close_segment()
+        return self.status
+
+    def _turn(self) -> None:
+        with self._lock:
+            try:
+                self._drain()
+                if time.monotonic() - self._last_flush >= self._settings.every:
+                    self._flush()
+            except Exception as error:  # noqa: BLE001 - the thread has nobody to tell but the status
+                self._note(error)
+
+    def _dropped(self) -> dict[str, int]:
+        counts = dict(self._gone)
+        for ring in list(self._recording.rings):
+            counts["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
+            counts["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
+        counts["outcomes"] += self._recording.outcomes_dropped
+        counts["nodes"] += self._recording.nodes_dropped
+        return counts
+
+    def _drain(self) -> None:
+        """Take all that waits in rings; what is appended meanwhile may be among it or not."""
+        for ring in list(self._recording.rings):
+            is_abandoned, arm = ring.is_abandoned, self._arm_of(ring)
+            self._take("full", lambda ring=ring, arm=arm: self._taker.full(ring, arm))  # type: ignore[misc]
+            self._take("decisions", lambda ring=ring, arm=arm: self._taker.thin(ring, arm))  # type: ignore[misc]
+            if is_abandoned:
+                self._gone["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
+                self._gone["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
+                self._recording.rings.remove(ring)
+        self._take("outcomes", self._taker.outcomes)
+        self._take("nodes", self._taker.nodes)
+
+    def _take(self, table: str, take: Callable[[], Columns | None]) -> None:
+        while (columns := take()) is not None:
+            self._pending[table].append(columns)
+            self._pending_bytes += n_bytes(columns)
+            time.sleep(0)  # deciding threads get the interpreter
+            if self._pending_bytes > MOST_PENDING:
+                self._flush()
+
+    def _arm_of(self, ring: Ring) -> int:
+        """Return the number of a ring's arm; equal models under equal policies are one arm."""
+        if ring.arm is None:
+            model, spec = ring.model, ring.model.spec.to_json()
+            policy = hashlib.sha256(spec).hexdigest()
+            key = model.name, model.version, policy
+            if key not in self._arms:
+                self._arms[key] = RecordedArm(
+                    arm=len(self._arms),
+                    name=model.name,
+                    version=model.version,
+                    fingerprint=model.spec.fingerprint(),
+                    policy=policy,
+                    spec=spec.decode(),
+                    since=ring.since,
+                )
+            ring.arm = self._arms[key].arm
+        return ring.arm
+
+    def _flush(self) -> None:
+        """Write what was taken; what cannot be written is lost and counted."""
+        self._last_flush, failures = time.monotonic(), self._failures
+        pending, self._pending = self._pending, {table: [] for table in TABLES}
+        self._pending_bytes = 0
+        for table, parts in pending.items():
+            if parts:
+                self._write(table, joined(parts))
+        self._recording.forget_names()
+        if self._segment is not None and self._is_full(self._segment):
+            self._close_segment()
+        if self._last_flush - self._last_prune >= PRUNE_EVERY or self._segment is None:
+            self._prune()
+        if self._failures == failures:
+            self._flushes, self._durable = self._flushes + 1, self._last_flush
+
+    def _prune(self) -> None:
+        self._last_prune = time.monotonic()
+        try:
+            own = None if self._segment is None else self._segment.path
+            self._deleted += prune(self._folder, self._settings.most_bytes, self._settings.retention, own)
+        except OSError as error:
+            self._note(error)
+
+    def _write(self, table: str, columns: Columns) -> None:
+        n = n_rows(columns)
+        try:
+            segment = self._segment
+            if segment is not None and not (segment.is_sound and segment.takes(table, columns)):
+                self._close_segment()
+            if self._segment is None:
+                self._segment = self._new_segment()
+            self._segment.add_arms(tuple(self._arms.values()))
+            self._segment.append(table, columns)
+        except OSError as error:
+            self._lost[table] += n
+            self._note(error)
+            if self._segment is not None and not self._segment.is_sound:
+                self._close_segment()
+        else:
+            self._written[table] += n
+
+    def _new_segment(self) -> Segment:
+        self._number += 1
+        manifest = SegmentManifest(
+            format=FORMAT,
+            stream=self._stream,
+            number=self._number,
+            seed=self._seed,
+            begun=time.time(),
+            hashed=self._hashed,
+            outcomes=self._outcomes,
+            arms=tuple(self._arms.values()),
+        )
+        segment = Segment(self._folder, manifest)
+        self._segments += 1
+        return segment
+
+    def _is_full(self, segment: Segment) -> bool:
+        age = time.time() - segment.manifest.begun
+        return segment.size >= self._settings.segment_bytes or age >= self._settings.segment_seconds
+
+    def _close_segment(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        self._bytes += segment.size
+        try:
+            segment.close()
+        except OSError as error:
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        self._last_error, self._last_failed = str(error) or type(error).__name__, time.time()
