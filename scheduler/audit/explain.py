@@ -9,7 +9,15 @@ import numpy as np
 from scheduler.audit.again import Again, decide_again
 from scheduler.audit.contributions import Contributions, contributions
 from scheduler.audit.flips import flips, head_flips
-from scheduler.audit.recorded import candidates_left, check_fits, n_candidates, node_of, plain_value, slate_of, whole_row
+from scheduler.audit.recorded import (
+    candidates_left,
+    check_fits,
+    n_candidates,
+    node_of,
+    plain_value,
+    slate_of,
+    whole_row,
+)
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, Flip, HeadPart, Part, Plain
 from scheduler.audit.words import counts_of, feature_value, head_value, number, percent, same, signed, with_unit
