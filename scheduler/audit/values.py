@@ -124,7 +124,7 @@ class Explanation(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as dicts, lists and plain values."""
-        return as_json(self)
+        return {"headline": self.headline, **as_json(self)}
 
 
 class WhyNot(NamedTuple):
@@ -154,7 +154,7 @@ class WhyNot(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as dicts, lists and plain values."""
-        return as_json(self)
+        return {"headline": self.headline, **as_json(self)}
 
 
 class Outcome(NamedTuple):
@@ -198,7 +198,7 @@ class WhatIf(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the same as dicts, lists and plain values."""
-        return as_json(self)
+        return {"headline": self.headline, **as_json(self)}
 
 
 def as_json(value: object) -> Any:  # noqa: ANN401 - what JSON is made of

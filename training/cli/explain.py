@@ -14,6 +14,7 @@ from training.cli.explain_tables import dependence_tables, importance_table, par
 from training.cli.options import Json, Registry, Seed, Wide
 from training.cli.output import print_json, progress_bar
 from training.cli.table import print_sentence, print_table
+from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
     from scheduler.audit.values import Plain
@@ -106,7 +107,6 @@ def what_if(
 ) -> None:
     """Decide the same request again under another version, another policy or with other values of nodes."""
     from scheduler.audit.what_if import what_if as ask
-    from training.specs.builtin import find_spec
 
     record, deciding = _recorded(records, decision, model, registry)
     found = ask(
@@ -136,6 +136,12 @@ def explain_model(
             help="Telemetry to look at it on; may be given several times. Default: the artifact's golden rows.",
         ),
     ] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(
+            "--spec", "-s", metavar="SPEC", help="The spec that reads the telemetry. Default: the model's own."
+        ),
+    ] = None,
     registry: Registry = None,
     seed: Seed = 0,
     wide: Wide = False,
@@ -145,7 +151,14 @@ def explain_model(
     from training.explanation.model_rules import model_rules
 
     with progress_bar(json) as progress:
-        found = model_rules(model, registry_uri(registry, os.environ), data=data or (), seed=seed, progress=progress)
+        found = model_rules(
+            model,
+            registry_uri(registry, os.environ),
+            data=data or (),
+            spec=None if spec is None else find_spec(spec),
+            seed=seed,
+            progress=progress,
+        )
     if json:
         print_json(found.to_json())
         return

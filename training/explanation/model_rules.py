@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scheduler.audit.values import as_json
 from scheduler.model.model import Model
+from scheduler.spec import Spec
 from training.explanation.dependence import Dependence, dependence
 from training.explanation.rows import golden, of_telemetry
 from training.explanation.surrogate import Surrogate, surrogate
@@ -55,6 +56,7 @@ def model_rules(
     registry: str | None = None,
     *,
     data: Sequence[Path] = (),
+    spec: Spec | None = None,
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> ModelRules:
@@ -66,6 +68,8 @@ def model_rules(
         As for `scheduler.Model.load`.
     data
         Telemetry to look at it on; by default the artifact's golden rows, which are few.
+    spec
+        How the telemetry is read, of the model's fingerprint; by default the model's own.
     seed
         Of samples and of the tree.
 
@@ -77,7 +81,7 @@ def model_rules(
     model, rows = golden(source, registry)
     where = "golden rows of the artifact"
     if data:
-        rows, where = of_telemetry(model, data, seed=seed, progress=progress), ", ".join(map(str, data))
+        rows, where = of_telemetry(model, data, spec, seed=seed, progress=progress), ", ".join(map(str, data))
     return rules_of(model, rows, where, seed=seed)
 
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from scheduler.history.store import new_history
 from scheduler.model.artifact import read_artifact
 from scheduler.model.model import Model
-from scheduler.model.registry import load_folder
+from scheduler.policy.compile import with_policy
+from scheduler.spec import Spec
+from training.artifacts.locate import artifact_folder
 from training.features.replay import replay
 from training.progress import ProgressCallback, silent
 from training.telemetry import count_keys, data_of, read_telemetry
@@ -29,22 +31,31 @@ def golden(source: str, registry: str | None) -> tuple[Model, NDArray[np.float32
     source, registry
         As for `scheduler.Model.load`.
     """
-    folder = load_folder(source, registry, None, last_good=True) if source.startswith("models:") else Path(source)
+    folder = artifact_folder(source, registry)
     return Model.load(folder), read_artifact(folder).golden.rows
 
 
 def of_telemetry(
-    model: Model, data: Sequence[Path], *, seed: int = 0, progress: ProgressCallback = silent
+    model: Model, data: Sequence[Path], spec: Spec | None = None, *, seed: int = 0, progress: ProgressCallback = silent
 ) -> NDArray[np.float32]:
     """Return feature rows of a random sample of telemetry after the spec's burn-in, replayed as in training.
+
+    Parameters
+    ----------
+    spec
+        How the telemetry is read; by default the model's own.
 
     Raises
     ------
     DataError
-        If the telemetry is not what the model's spec says.
+        If the telemetry is not what the spec says.
+    InputError
+        If the spec's features are not the model's.
     """
-    telemetry = read_telemetry(data_of(list(data)), model.spec)
-    spec = sized(model.spec, count_keys(telemetry, model.spec))
+    spec = model.spec if spec is None else spec
+    with_policy(model, spec)  # raises where the fingerprint differs
+    telemetry = read_telemetry(data_of(list(data)), spec)
+    spec = sized(spec, count_keys(telemetry, spec))
     first = np.quantile(telemetry.slice, spec.training.burn_in)
     rows = np.flatnonzero(telemetry.slice >= first)
     chosen = np.random.default_rng(seed).permutation(rows)[:MOST_ROWS]
