@@ -1,1 +1,1 @@
-"""Explain decisions after they were made."""
+"""Answers questions about decisions that were made."""

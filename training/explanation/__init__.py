@@ -1,1 +1,1 @@
-"""Says what a model has learned: importance, partial dependence, and a small tree of rules with its agreement."""
+"""Says what a model has learned."""

@@ -23,5 +23,5 @@ def test_the_documents_list_no_other_sentence():
 
 
 def test_the_code_says_each_sentence_and_no_other():
-    said = set(re.findall(r'say\(\s*"(\w+)"', CODE)) | set(STAGES) | {"best", "explored"}
+    said = set(re.findall(r"say\(\s*[\"'](\w+)[\"']", CODE)) | set(STAGES) | {"best", "explored"}
     assert said == set(SENTENCES)
