@@ -102,7 +102,20 @@ def id_key(value: object) -> int:
 @lru_cache(maxsize=MOST_REMEMBERED, typed=True)
 def remembered_key(value: Id) -> int:
     """Return the key of an integer or a text as `id_key`, and remember it: hashing a text takes a microsecond."""
-    return id_key(value)
+    key = id_key(value)
+    if len(_values) >= 2 * MOST_REMEMBERED:
+        _values.clear()
+    _values[key] = value
+    return key
+
+
+_values: dict[int, Id] = {}
+"""By key what `remembered_key` hashed last; one that it remembers is mostly among them."""
+
+
+def value_of(key: int) -> Id | None:
+    """Return an integer or a text that `remembered_key` hashed lately, by its key; None for others."""
+    return _values.get(key)
 
 
 def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 from scheduler.decisions.record.arrays import Sizes
@@ -25,11 +26,10 @@ MOST_BYTES = 10 << 30
 """Of a folder of records: a day of 200 decisions a second."""
 
 RING = 8_192
-"""Decisions that wait for the recorder, by thread; see `DRAIN_EVERY`."""
+"""Decisions that wait for the recorder, by thread; see `LOOK_EVERY`."""
 
 FULL_RING = 64
-"""Decisions recorded in full that wait, by thread: 100,000 a second with one in a hundred, looked at 20 times a second,
-are 50."""
+"""Decisions recorded in full that wait, by thread: with one in a hundred, those of 6,400 decisions."""
 
 
 class RecordControl(ArmControl):
@@ -108,7 +108,9 @@ class RecordControl(ArmControl):
         names = outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
         state.record_by(recording)
-        self.recorder = Recorder(path, recording, state.seed, names, hasher, settings, lambda: state.record_by(None))
+        self.recorder = Recorder(
+            path, recording, state.seed, names, hasher, state.fleet.categories, settings, partial(state.record_by, None)
+        )
         return self.recorder
 
 

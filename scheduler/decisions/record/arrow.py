@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.decisions.record.breathe import breathe
 from scheduler.decisions.record.columns import LIST, TEXT, Column, Columns, Kind, Ragged, n_rows
 from scheduler.errors import RecordError
 
@@ -81,7 +82,10 @@ class Encoder:
 
     def batch(self, columns: Columns) -> bytes:
         """Return rows as one message."""
-        children = [_array(self._na, column) for column in columns.values()]
+        children = []
+        for column in columns.values():
+            children.append(_array(self._na, column))
+            breathe()
         array = self._na.c_array_from_buffers(self._schema, n_rows(columns), [None], children=children)
         self._writer.write_array(array)
         return self._bytes.take()

@@ -45,6 +45,7 @@ class IdHasher:
             raise InputError(message)
         self.is_on = key is not None
         self._request, self._node = id_columns(clients), id_columns(nodes)
+        self._widths = clients.schema.n_keys, nodes.schema.n_keys
         if key is not None:
             self._text, self._one = _hashes(key)
 
@@ -67,6 +68,14 @@ class IdHasher:
     def node_keys(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Return the key columns of nodes, (..., n_keys), as they are written."""
         return self._some(keys, self._node)
+
+    def categories(
+        self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return the keys that are those of categories, of requests and of nodes, rows of any width."""
+        n_request, n_node = self._widths
+        requests, nodes = request_keys.reshape(-1, n_request), node_keys.reshape(-1, n_node)
+        return np.delete(requests, self._request, axis=1), np.delete(nodes, self._node, axis=1)
 
     def _some(self, keys: NDArray[np.uint64], columns: Sequence[int]) -> NDArray[np.uint64]:
         if self.is_on:

@@ -74,6 +74,14 @@ class SegmentReader:
             for i in range(len(columns["id"])):
                 yield full_record(columns, i, self.manifest)
 
+    def names(self) -> dict[int, Id]:
+        """Return what keys of categories stand for, as far as that was known."""
+        found: dict[int, Id] = {}
+        for columns in self.batches("names"):
+            rows = zip(columns["key"], columns["value"], strict=True)
+            found |= {int(key): name for key, text in rows if (name := typed_id(str(text), int(key))) is not None}
+        return found
+
     def _bytes(self, table: str) -> tuple[bytes, list[Batch]]:
         # The sums first: what they vouch for is in the stream already.
         file = self.path / f"{table}.arrows"

@@ -14,7 +14,21 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, plain_list
-from scheduler.decisions.record.arrays import OUTCOME_DROPPED, OutcomeRows, RecordArrays, Sizes, new_outcome_rows
+from scheduler.decisions.record.arrays import (
+    FULL_HEAD,
+    FULL_TAIL,
+    OUTCOME_DROPPED,
+    OUTCOME_HEAD,
+    OUTCOME_TAIL,
+    POOL_HEAD,
+    POOL_TAIL,
+    THIN_HEAD,
+    THIN_TAIL,
+    OutcomeRows,
+    RecordArrays,
+    Sizes,
+    new_outcome_rows,
+)
 from scheduler.decisions.record.kernels.marks import read_mark
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.model.model import Model
@@ -151,6 +165,16 @@ class Recording:
         """Forget names that were noted before the last call: what was appended with them is written."""
         self._noted_before, self._noted = self._noted, {}
 
+    def fullness(self) -> float:
+        """Return how full the fullest ring is, as a share."""
+        found = [_fullness(self.outcomes.marks, OUTCOME_HEAD, OUTCOME_TAIL, len(self.outcomes.sequence))]
+        for ring in list(self.rings):
+            marks, records = ring.records.marks, ring.records
+            found.append(_fullness(marks, THIN_HEAD, THIN_TAIL, len(records.thin.id)))
+            found.append(_fullness(marks, FULL_HEAD, FULL_TAIL, len(records.full.id)))
+            found.append(_fullness(marks, POOL_HEAD, POOL_TAIL, len(records.pool.slot)))
+        return max(found)
+
     @property
     def outcomes_dropped(self) -> int:
         """Outcomes that were dropped because their ring was full."""
@@ -179,3 +203,7 @@ class Recording:
         if name is None:
             name = self._noted_before.get(key)
         return f"key:{key:016x}" if name is None else str(name)
+
+
+def _fullness(marks: NDArray[np.int64], head: int, tail: int, size: int) -> float:
+    return (int(read_mark(marks, head)) - int(read_mark(marks, tail))) / size if size else 0.0

@@ -19,7 +19,7 @@ FORMAT: Final = 1
 
 MANIFEST: Final = "segment.json"
 
-TABLES: Final = ("decisions", "full", "outcomes", "nodes")
+TABLES: Final = ("decisions", "full", "outcomes", "nodes", "names")
 """Of each there is a file ``.arrows``, an Arrow IPC stream, and a file ``.sums`` that vouches for it."""
 
 BATCH_ROWS: Final = {"full": 64}
@@ -137,7 +137,6 @@ class TableFile:
         for first in range(0, n_rows(kept), most_rows):
             part = cut(kept, first, min(first + most_rows, n_rows(kept)))
             chunks.append((self._encoder.batch(part), n_rows(part)))
-            time.sleep(0)  # deciding threads get the interpreter
         end, lines = self._ends[0], b""
         for data, n in chunks:
             end += len(data)

@@ -16,16 +16,17 @@ from scheduler.decisions.record.arrays import (
     THIN_HEAD,
     THIN_TAIL,
 )
+from scheduler.decisions.record.breathe import breathe
 from scheduler.decisions.record.columns import Columns, Ragged
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.kernels.marks import read_mark, write_mark
 from scheduler.decisions.record.recording import Recording, Ring
 from scheduler.runtime.random import DRAW_NODE, uniform
 
-MOST_ROWS: Final = 1_024
-"""Rows that are taken at once: a millisecond or so, after which others get the interpreter."""
+MOST_ROWS: Final = 256
+"""Rows that are taken at once: some 100 us for each kind of name, after which others get the interpreter."""
 
-MOST_FULL_ROWS: Final = 16
+MOST_FULL_ROWS: Final = 4
 """Likewise of full records, each with hundreds of candidates."""
 
 
@@ -57,7 +58,9 @@ class Taker:
         request_keys = thin.request_keys[at]
         holds = slot >= 0
         names = self._node_names(slot[holds], keys[:, :, 0][holds])
+        breathe()
         clients = self._recording.client_names(thin.client[at], request_keys[:, 0])
+        breathe()
         columns: Columns = {
             "id": thin.id[at],
             "time": thin.time[at],
@@ -91,6 +94,8 @@ class Taker:
         rows = np.concatenate([np.arange(first, first + count) for first, count in spans])
         starts = _starts(counts)
         keys = pool.node_keys[rows]
+        names = self._node_names(pool.slot[rows], keys[:, 0])
+        breathe()
         columns: Columns = {
             "id": full.id[at],
             "time": full.time[at],
@@ -106,7 +111,7 @@ class Taker:
             "propensity": full.propensity[at],
             "reason": full.reason[at],
             "dropped": full.dropped[at],
-            "nodes": Ragged(starts, self._node_names(pool.slot[rows], keys[:, 0])),
+            "nodes": Ragged(starts, names),
             "node_keys": Ragged(starts, self._hash.node_keys(keys)),
             "raw": Ragged(_starts(counts * pool.raw.shape[1]), pool.raw[rows].reshape(-1)),
         }

@@ -302,3 +302,17 @@ def test_after_its_end_nothing_is_recorded_and_another_may_begin(model, tmp_path
     serve(sched, 2, first=6)
     sched.close()
     assert len(ids_of(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("key", [None, b"sixteen bytes or more"])
+def test_keys_of_categories_have_names_as_far_as_these_are_known(model, tmp_path, key):
+    sched = recorded(model, tmp_path, full=1.0, key=key)
+    with recording(sched):
+        sched.fleet.upsert([9], {"isp": ["told with a node"], "uplink": [9e6]})
+        sched.decide({"client_id": "tv", "kind": "asked once", "isp": 7}, [9], now=0.0)
+    (segment,) = read_segments(tmp_path)
+    names, rows = segment.names(), rows_of(tmp_path)
+    assert {"asked once", 7, "told with a node"} <= set(names.values())
+    assert "tv" not in names.values()
+    at = model.features.request.key_columns["kind"]
+    assert names[int(rows["request_keys"][0, at])] == "asked once"
