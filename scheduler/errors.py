@@ -9,6 +9,7 @@
     │   ├── ClockError         time went backwards further than the allowed skew
     │   ├── UnknownNodeError   a node id the fleet does not hold
     │   ├── UnknownDecisionError   an outcome for a decision nobody remembers
+    │   ├── NotRecordedError   a question about a decision that has no full record
     │   └── DuplicateOutcomeError  a second outcome for the same node of a decision
     ├── ForestError            a forest that cannot be represented
     ├── ArtifactError          an artifact that is damaged, incomplete or made for another version
@@ -44,6 +45,7 @@ __all__ = [
     "KernelCacheWarning",
     "LockTimeoutError",
     "NestedCallError",
+    "NotRecordedError",
     "RecordError",
     "RegistryBrokenError",
     "RegistryBusyError",
@@ -100,6 +102,10 @@ class UnknownNodeError(InputError):
 
 class UnknownDecisionError(InputError):
     """An outcome names a decision that was never made here, or that was forgotten since."""
+
+
+class NotRecordedError(InputError):
+    """A decision that cannot be explained, because no full record of it is at hand."""
 
 
 class DuplicateOutcomeError(InputError):

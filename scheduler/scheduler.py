@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.audit.audit_control import AuditControl
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.columns.rows import Errors, Skipped
@@ -25,11 +26,10 @@ from scheduler.fleet.fleet import Fleet
 from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_model, with_policy
-from scheduler.rollout.rollout_control import RolloutControl
 from scheduler.spec import Spec
 
 
-class Scheduler(RolloutControl):
+class Scheduler(AuditControl):
     """Decides which nodes serve a request, and learns from what came of it.
 
     All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:

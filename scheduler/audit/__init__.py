@@ -1,1 +1,1 @@
-"""Decides recorded decisions again."""
+"""Answers questions about decisions that were made, and makes them again."""

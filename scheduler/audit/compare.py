@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.audit.arrays import ReplayedArrays
-from scheduler.audit.recorded import Recorded
+from scheduler.audit.batches import Recorded
 from scheduler.decisions.arrays import DROPS, REASONS
 
 FIELDS: Final = (

@@ -1,116 +1,97 @@
-"""Full records as arrays that kernels read, one batch of one arm at a time."""
+"""What a full record says in the terms of the model that made it."""
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit.arrays import RecordedArrays
-from scheduler.columns.arrays import ColumnArrays
-from scheduler.decisions.record.columns import Columns, Ragged
+from scheduler.audit.values import Plain
+from scheduler.columns.ids import Id, id_key
+from scheduler.decisions.record.arrays import ADMITTED, PADDING
+from scheduler.decisions.record.values import FullRecord
+from scheduler.errors import InputError
+from scheduler.features.arrays import FeatureT
 from scheduler.model.model import Model
+from scheduler.spec import Equal, NodeColumn, RequestColumn
+
+RAW_TOLERANCE = 1e-4
+"""Of a raw score, relative to 1 + its size: sums of 300 and more float32 leaves are within 2e-5 of the exact sum."""
 
 
-class Recorded(NamedTuple):
-    """Decisions of one arm that were recorded in full.
-
-    Attributes
-    ----------
-    arrays
-        What they were made from, and the scores.
-    nodes
-        (k,) ids of all candidates as texts, in the order of the arrays by candidate.
-    position, propensity, reason, dropped
-        (n, ...) what came out; see `FullRecord`.
-    """
-
-    arrays: RecordedArrays
-    nodes: list[str]
-    position: NDArray[np.int32]
-    propensity: NDArray[np.float64]
-    reason: NDArray[np.uint8]
-    dropped: NDArray[np.int32]
+def whole_row(record: FullRecord, model: Model, c: int) -> NDArray[np.float32]:
+    """Return the feature row of candidate ``c``, columns as in ``model.features.names``."""
+    program = model.features.program
+    row = np.full(len(model.features.names), np.nan, FeatureT)
+    row[program.request], row[program.node], row[program.pair] = record.x_request, record.x_node[c], record.x_pair[c]
+    return row
 
 
-def some_rows(columns: Columns, which: NDArray[np.int64]) -> Columns:
-    """Return some rows of columns."""
-    return {name: _taken(column, which) for name, column in columns.items()}
+def candidates_left(record: FullRecord) -> NDArray[np.intp]:
+    """Return the candidates that no filter dropped, in their order."""
+    return np.flatnonzero(record.verdict == ADMITTED)
 
 
-def _taken(column: Any, which: NDArray[np.int64]) -> Any:  # noqa: ANN401 - a column of any kind
-    if isinstance(column, list):
-        return [column[i] for i in which.tolist()]
-    if not isinstance(column, Ragged):
-        return column[which]
-    counts = np.diff(column.starts)[which]
-    starts = np.concatenate([np.zeros(1, np.int32), np.cumsum(counts, dtype=np.int32)])
-    at = np.repeat(column.starts[which] - starts[:-1], counts) + np.arange(starts[-1])
-    values = [column.values[i] for i in at.tolist()] if isinstance(column.values, list) else column.values[at]
-    return Ragged(starts, values)
+def n_candidates(record: FullRecord) -> int:
+    """Return how many candidates there were."""
+    return int(np.sum(record.verdict != PADDING))
 
 
-def recorded_of(columns: Columns, seed: int, model: Model) -> Recorded | None:
-    """Return a batch of the table ``full`` as arrays; None where its widths are not those of the model's features.
+def slate_of(record: FullRecord, model: Model) -> list[int]:
+    """Return the candidates of the slate."""
+    return [int(c) for c in record.position[: model.spec.policy.max_nodes] if c >= 0]
 
-    Parameters
-    ----------
-    columns
-        (n, ...), all of the arm of ``model``.
-    seed
-        Of the scheduler's draws.
-    """
-    rows: dict[str, Any] = dict(columns)
-    verdict = rows["verdict"]
-    n, k, program = len(rows["id"]), len(verdict.values), model.features.program
 
-    def by_candidate(name: str, dtype: type, width: int | None = None) -> NDArray[Any]:
-        if name not in rows:  # a width of 0 is not written
-            return np.zeros((k, 0), dtype)
-        values = np.asarray(rows[name].values)
-        return np.ascontiguousarray(values if width is None else values.reshape(k, -1), dtype)
+def alternatives_of(record: FullRecord, model: Model) -> list[int]:
+    """Return the candidates that are alternatives, best first."""
+    return [int(c) for c in record.position[model.spec.policy.max_nodes :] if c >= 0]
 
-    arrays = RecordedArrays(
-        starts=verdict.starts.astype(np.int64),
-        id=rows["id"],
-        seed=np.full(n, seed, np.int64),
-        explores=rows["explores"].astype(np.bool_),
-        demand=rows["demand"],
-        draw=rows["draw"],
-        profile=rows["profile"],
-        request=ColumnArrays(rows.get("request_values", np.zeros((n, 0))), rows["request_keys"]),
-        x_request=rows.get("x_request", np.zeros((n, 0), np.float32)),
-        node_keys=by_candidate("node_keys", np.uint64, model.features.node.n_keys),
-        verdict=by_candidate("verdict", np.uint8),
-        x_node=by_candidate("x_node", np.float32, program.node.size),
-        x_pair=by_candidate("x_pair", np.float32, program.pair.size),
-        raw=by_candidate("raw", np.float32, len(model.heads)),
-        values=by_candidate("values", np.float64, len(model.heads)),
-        utility=by_candidate("utility", np.float64),
-        uncertainty=by_candidate("uncertainty", np.float64),
-        is_new=by_candidate("is_new", np.bool_),
-        n_outcomes=by_candidate("n_outcomes", np.float64),
-        n_own_outcomes=by_candidate("n_own_outcomes", np.float64),
-        capacity=by_candidate("capacity", np.float64),
-        load=by_candidate("load", np.float64),
-        free=by_candidate("free", np.float64),
-        price=by_candidate("price", np.float64),
-    )
-    if not _fits(arrays, model):
+
+def find_candidate(record: FullRecord, node: Id) -> int | None:
+    """Return the place of a node among the candidates, None if it is not among them."""
+    found = np.flatnonzero(record.node_keys[:, 0] == np.uint64(id_key(node)))
+    return int(found[0]) if found.size else None
+
+
+def node_of(record: FullRecord, c: int) -> Id:
+    """Return the id of candidate ``c``; one that had left before its id was looked up goes by its key."""
+    id_ = record.nodes[c]
+    return f"key {int(record.node_keys[c, 0]):016x}" if id_ is None else id_
+
+
+def plain_value(model: Model, f: int, value: float) -> Plain:
+    """Return a feature's value as an operator knows it; a category by its name."""
+    if np.isnan(value):
         return None
-    out = (rows[name] for name in ("position", "propensity", "reason", "dropped"))
-    return Recorded(arrays, rows["nodes"].values, *out)
+    feature = model.spec.features[model.features.names[f]]
+    if isinstance(feature, Equal):
+        return bool(value)
+    if f in model.features.categorical and isinstance(feature, RequestColumn | NodeColumn):
+        side = "request" if isinstance(feature, RequestColumn) else "node"
+        return model.vocabulary[f"{side}.{feature.column}"][int(value)]
+    return float(value)
 
 
-def _fits(arrays: RecordedArrays, model: Model) -> bool:
-    """Return whether recorded rows are as wide as a model takes them."""
-    program, request = model.features.program, model.features.request
-    expected = {
-        "x_request": program.request.size,
-        "x_node": program.node.size,
-        "x_pair": program.pair.size,
-        "values": len(model.heads),
-    }
-    widths_fit = all(getattr(arrays, name).shape[1] == width for name, width in expected.items() if len(arrays.verdict))
-    return widths_fit and arrays.request.keys.shape[1] == request.n_keys
+def fits(record: FullRecord, model: Model) -> bool:
+    """Return whether a model scored the record: its exact raw scores are near the recorded ones."""
+    n_features, n_heads = model.features.program, len(model.heads)
+    widths = (record.x_request.size, record.x_node.shape[1], record.x_pair.shape[1])
+    if widths != (n_features.request.size, n_features.node.size, n_features.pair.size):
+        return False
+    if record.raw.shape[1] not in (n_heads, 2 * n_heads) or record.values.shape[1] != n_heads:
+        return False
+    left = candidates_left(record)[:1]
+    if left.size == 0:
+        return True
+    expected = model.forest.predict(whole_row(record, model, int(left[0]))[None])[0]
+    found = record.raw[left[0], :n_heads]
+    return bool(np.all(np.abs(found - expected) <= RAW_TOLERANCE * (1.0 + np.abs(expected))))
+
+
+def check_fits(record: FullRecord, model: Model) -> None:
+    """Raise `InputError` unless a model scored the record."""
+    if not fits(record, model):
+        message = (
+            f"model: expected the one that made decision {record.id}, found {model.name}-{model.version}, "
+            "whose raw scores differ from the recorded ones"
+        )
+        raise InputError(message)

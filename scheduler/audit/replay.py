@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from scheduler.audit.compare import Difference, differences
-from scheduler.audit.recorded import Recorded, recorded_of, some_rows
+from scheduler.audit.batches import Recorded, recorded_of, some_rows
 from scheduler.audit.redecide import Redecider
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.decisions.record.segment import RecordedArm

@@ -16,6 +16,7 @@ from training.cli.data import check
 from training.cli.demo import demo
 from training.cli.evaluate import evaluate, report
 from training.cli.examples import EXAMPLES, epilog
+from training.cli.explain import explain_model, what_if, why, why_not
 from training.cli.init import init
 from training.cli.models import models
 from training.cli.output import print_error
@@ -36,8 +37,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for command in (init, check, train, tune, evaluate, report, lifetime, demo, records, replay, dataset):
-    app.command(epilog=epilog(EXAMPLES[command.__name__]))(command)
+for command in (
+    init,
+    check,
+    train,
+    tune,
+    evaluate,
+    report,
+    lifetime,
+    demo,
+    why,
+    why_not,
+    what_if,
+    explain_model,
+    records,
+    replay,
+    dataset,
+):
+    name = command.__name__.replace("_", "-")
+    app.command(name, epilog=epilog(EXAMPLES[name]))(command)
 app.command("compile", epilog=epilog(EXAMPLES["compile"]))(compile_kernels)
 
 

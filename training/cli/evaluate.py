@@ -33,6 +33,7 @@ from training.specs.builtin import find_spec
 
 if TYPE_CHECKING:
     from training.evaluation.results import Comparison
+    from training.explanation.model_rules import ModelRules
     from training.pipeline.retrain import Age
 
 
@@ -100,7 +101,7 @@ def report(
     from training.report.page import write_report
 
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
-    page = write_report(comparison, out)
+    page = write_report(comparison, out, rules=_rules(data, spec, model, registry, seed))
     problems = _log(comparison, spec, model, registry, page) if log else []
     print_warnings([*comparison.warnings(), *problems], json)
     if json:
@@ -108,6 +109,15 @@ def report(
     else:
         _print(comparison, wide=wide)
         print_text(f"Report: {page}")
+
+
+def _rules(data: list[Path], spec: str, model: str | None, registry: str | None, seed: int) -> ModelRules:
+    """Explain the evaluated model as rules, on the telemetry of the evaluation."""
+    from training.explanation.model_rules import model_rules
+
+    parsed = find_spec(spec)
+    source = model or f"models:/{parsed.name}@champion"
+    return model_rules(source, registry_uri(registry, os.environ), data=data, spec=parsed, seed=seed)
 
 
 def _print(comparison: Comparison, *, wide: bool) -> None:

@@ -55,6 +55,35 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("A page about the champion that fogline train registered", f"fogline report {DEMO} --spec demo"),
         Example("In a file of your own", f"fogline report {DEMO} --spec demo --out report.html"),
     ),
+    "why": (
+        Example("Why a decision is what it is", "fogline why 4711 --records records --model models:/demo@champion"),
+        Example(
+            "All parts and all changes, for a program",
+            "fogline why 4711 --records records --model models:/demo@champion --json",
+        ),
+    ),
+    "why-not": (
+        Example(
+            "Why a node did not serve",
+            "fogline why-not 4711 box-17 -r records -m models:/demo@champion",
+        ),
+    ),
+    "what-if": (
+        Example(
+            "What the first version would have decided",
+            "fogline what-if 4711 -r records -m models:/demo@champion --other models:/demo/1",
+        ),
+        Example(
+            "What if a node had been less loaded",
+            "fogline what-if 4711 -r records -m models:/demo@champion --set box-17:load=0.1",
+        ),
+    ),
+    "explain-model": (
+        Example("The champion, on the rows within its artifact", "fogline explain-model models:/demo@champion"),
+        Example(
+            "On the telemetry that fogline demo left", f"fogline explain-model models:/demo@champion --data {DEMO}"
+        ),
+    ),
     "compile": (
         Example("For this machine, into the installed package", "fogline compile"),
         Example(

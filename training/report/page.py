@@ -22,6 +22,7 @@ from training.policies.about import ABOUT
 from training.report import charts
 
 if TYPE_CHECKING:
+    from training.explanation.model_rules import ModelRules
     from training.heads.summary import TrainingSummary
 
 RULES = "rules"
@@ -53,7 +54,9 @@ class Picture(NamedTuple):
     note: str = ""
 
 
-def write_report(comparison: Comparison, path: str | Path, summary: TrainingSummary | None = None) -> Path:
+def write_report(
+    comparison: Comparison, path: str | Path, summary: TrainingSummary | None = None, rules: ModelRules | None = None
+) -> Path:
     """Write the page in one step: a reader sees the old page or the whole new one.
 
     Parameters
@@ -64,6 +67,8 @@ def write_report(comparison: Comparison, path: str | Path, summary: TrainingSumm
         Its folder is made if it is not there.
     summary
         Of the training, where it was just done: adds how the heads did on rows held out from fitting.
+    rules
+        Of the model: adds partial dependence and the nearest rules.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def write_report(comparison: Comparison, path: str | Path, summary: TrainingSumm
         Where the page is.
     """
     path = Path(path)
-    page = render(comparison, summary)
+    page = render(comparison, summary, rules)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -85,7 +90,9 @@ def write_report(comparison: Comparison, path: str | Path, summary: TrainingSumm
     return path
 
 
-def render(comparison: Comparison, summary: TrainingSummary | None = None) -> str:
+def render(
+    comparison: Comparison, summary: TrainingSummary | None = None, model_rules: ModelRules | None = None
+) -> str:
     """Return the page as text; the same for the same comparison."""
     baseline = best_baseline(comparison)
     environment = jinja2.Environment(
@@ -113,6 +120,7 @@ def render(comparison: Comparison, summary: TrainingSummary | None = None) -> st
         evicted=_evicted(comparison),
         label=label,
         rules=RULES,
+        model_rules=model_rules,
     )
 
 

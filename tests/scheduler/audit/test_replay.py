@@ -9,7 +9,7 @@ import pytest
 
 from scheduler import Model
 from scheduler.audit.compare import FIELDS, differences
-from scheduler.audit.recorded import recorded_of
+from scheduler.audit.batches import recorded_of
 from scheduler.audit.redecide import Redecider
 from scheduler.audit.replay import replay
 from scheduler.decisions.record.columns import joined

@@ -28,6 +28,7 @@ WIDTH = 80
 ABSENT = ("nothing", "--spec", "demo")
 NOWHERE = ("--registry", "sqlite:///nothing.db")
 UNKNOWN = ("nothing", "--spec", "nobody")
+RECORDED = ("--records", "nothing", "--model", "nothing")
 FAILING = {
     **dict.fromkeys(("check", "train", "tune", "evaluate", "report"), ABSENT),
     "lifetime": ("nothing",),
@@ -37,6 +38,10 @@ FAILING = {
     "models list": NOWHERE,
     "models show": ("demo", *NOWHERE),
     "models compare": ("demo/1", "demo/2", *NOWHERE),
+    "why": ("1", *RECORDED),
+    "why-not": ("1", "2", *RECORDED),
+    "what-if": ("1", *RECORDED),
+    "explain-model": ("nothing",),
 }
 """Words with which a subcommand fails, in a folder with a file ``file`` and a registry that has a model ``demo``."""
 
@@ -48,13 +53,18 @@ MISUSED = {
     "models list": ("demo",),
     "models show": (),
     "models compare": ("demo",),
+    "why": ("first", *RECORDED),
+    "why-not": ("1", *RECORDED),
+    "what-if": ("first", *RECORDED),
+    "explain-model": (),
 }
 """Words that each command takes for a wrong call, in the same folder."""
 
 WITHOUT_TABLES = {"compile"}
 
-LONG = {"compile"}
-"""It takes two minutes; `tests/training/cli/test_compile.py` runs it."""
+LONG = {"compile", "why", "why-not", "what-if"}
+"""The first takes two minutes, the others need records; `tests/training/cli/test_compile.py` and `test_explain.py` run
+them."""
 
 
 @pytest.fixture
@@ -130,6 +140,7 @@ def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
         "models list": [],
         "models show": ["demo"],
         "models compare": ["demo/1", "demo@champion"],
+        "explain-model": ["models:/demo@champion"],
     }
     assert words.keys() == COMMANDS.keys() - LONG
     for command, given in words.items():
@@ -211,7 +222,7 @@ def tables(text):
 @pytest.mark.usefixtures("small")
 def test_the_examples_run_one_after_the_other_and_their_tables_fit_a_terminal(monkeypatch):
     models = ["models list", "models show", "models compare"]
-    order = ["demo", "init", "check", "train", "tune", "evaluate", "report", *models, "lifetime"]
+    order = ["demo", "init", "check", "train", "tune", "evaluate", "report", *models, "explain-model", "lifetime"]
     assert sorted(order) == sorted(COMMANDS.keys() - LONG)
     for example in chain.from_iterable(EXAMPLES[command] for command in order):
         words = shlex.split(example.command)[1:]
