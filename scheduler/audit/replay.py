@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from scheduler.audit.compare import Difference, differences
 from scheduler.audit.batches import Recorded, recorded_of, some_rows
+from scheduler.audit.compare import Difference, differences
 from scheduler.audit.redecide import Redecider
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.decisions.record.segment import RecordedArm

@@ -1,1 +1,1 @@
-"""Kernels that explain decisions (Shapley values of a pair of rows, the response to one feature) and make them again."""
+"""Kernels that explain decisions, by Shapley values and responses to a feature, and kernels that make them again."""

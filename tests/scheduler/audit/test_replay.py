@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scheduler import Model
-from scheduler.audit.compare import FIELDS, differences
 from scheduler.audit.batches import recorded_of
+from scheduler.audit.compare import FIELDS, differences
 from scheduler.audit.redecide import Redecider
 from scheduler.audit.replay import replay
 from scheduler.decisions.record.columns import joined
