@@ -1,8 +1,8 @@
 """Decisions recorded and made again: ``python -m benchmarks.replays [--decisions N] [--json FILE]``.
 
-The demo's spec serves the demo's fleet by two models, trained on its telemetry, and records decisions in full, across 20
-changes of policy and 5 swaps of the models. Records are replayed and compared bit for bit, and removed, whenever they
-have grown large, and at the end. It ends with an error where one differs, could not be replayed, or is missing.
+The demo's spec serves the demo's fleet by two models, trained on its telemetry. Decisions are recorded in full, across
+20 changes of policy and 5 swaps of the models. Records are replayed and compared bit for bit, and removed, whenever they
+have grown large, and at the end. An error ends it where one differs, could not be replayed, or is missing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEMO = Path(__file__).resolve().parents[1] / "models" / "specs" / "demo.toml"
 POLICY_CHANGES, SWAPS = 20, 5
 
 BATCH = 16
-"""Requests decided by one call, after which outcomes arrive and the recorder writes: what rings of full records hold."""
+"""Requests decided by one call, after which outcomes arrive and rings are emptied, which hold 64 full records."""
 
 RULES = (
     Policy(explore="epsilon", epsilon=0.05, alternatives=1),

@@ -1,1 +1,1 @@
-"""Answers questions about decisions that were made, and makes them again."""
+"""Answers questions about decisions that were made."""
