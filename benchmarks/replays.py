@@ -1,7 +1,7 @@
 """Decisions recorded and made again: ``python -m benchmarks.replays [--decisions N] [--json FILE]``.
 
 The demo's spec serves the demo's fleet by two models, trained on its telemetry. Decisions are recorded in full, across
-20 changes of policy and 5 swaps of the models. Records are replayed and compared bit for bit, and removed, whenever they
+20 changes of policy and 5 swaps of models. Records are replayed and compared bit for bit, and removed, whenever they
 have grown large, and at the end. An error ends it where one differs, could not be replayed, or is missing.
 """
 

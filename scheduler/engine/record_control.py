@@ -110,7 +110,8 @@ class RecordControl(ArmControl):
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
         end = partial(state.record_by, None)
         state.record_by(recording)
-        life, categories = (int(state.log.arrays.counters[FIRST_ID]), state.follows), state.fleet.categories
+        life = state.life, state.follows, int(state.log.arrays.counters[FIRST_ID])
+        categories = state.fleet.categories
         try:
             self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, settings, end, life)
         except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings

@@ -40,8 +40,16 @@ from scheduler.spec import Spec
 Listener: TypeAlias = Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]], None]
 """Takes the keys of requests and of nodes, and decisions."""
 
+LIFE_BITS = 62
+"""Of the number of a life, above 0: among a million of them two are the same with a probability of 1e-7."""
+
 BUILD_STEP = 512
 """Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
+
+
+def new_life() -> int:
+    """Return a number for a new life of a state."""
+    return 1 + secrets.randbits(LIFE_BITS)
 
 
 class State(NotCopied):
@@ -87,8 +95,9 @@ class State(NotCopied):
     listeners
         Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
         several nodes of which one is its own, and its decision, -1 for none. The lock is held as a writer.
-    follows
-        First id of the scheduler that was saved, where this state was restored; else 0.
+    life, follows
+        A random number that tells states apart, also those of one after restarts and forks; that of the state that was
+        saved, where this one was restored, else 0.
     recording
         Who is told of decisions, outcomes and nodes; None where nothing is recorded.
     """
@@ -134,7 +143,7 @@ class State(NotCopied):
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
         self.listeners: tuple[Listener, ...] = ()
-        self.follows = 0
+        self.life, self.follows = new_life(), 0
         self._packed: PackedArrays[StateArrays] | None = None
         self.recording: Recording | None = None
         self._no_outcomes = new_outcome_rows(features.request.n_keys, features.node.n_keys, len(outcome_names(spec)), 0)
@@ -301,7 +310,7 @@ class State(NotCopied):
     def _after_fork(self) -> None:
         """Begin ids that the parent and its other children will never use, and with them other random draws."""
         self._record_by(None)  # the recorder's thread is the parent's
-        self.follows = 0
+        self.life, self.follows = new_life(), 0
         first, last = new_first_id(), self.log.next_id()
         # Ids that were chosen by hand may lie beyond those of the clock.
         self.log.begin_ids(first if first > last else last + secrets.randbelow(max((LAST_ID - last) // 2, 1)))

@@ -63,6 +63,7 @@ def capture(state: State, sink: Sink) -> None:
 
 def _copy_log(state: State, sink: Sink) -> None:
     steps = np.array([state.clock.steps_back, state.fleet.n_forgotten], np.int64)
+    sink.append("life", np.array([state.life]))
     sink.append("log.counters", state.lock.write(state.log.arrays.counters.copy))
     sink.append("clock.counters", steps)
     seen = state.lock.read(state.seen.pairs)

@@ -5,7 +5,7 @@ are numbered in the order in which history learned from them: those with a highe
 once each. All of them close decisions, which is the same however often it is done.
 
 Only records of the scheduler that was saved count, and of those that were restored from it one after another. Which
-these are is told by the ids that their decisions begin with.
+these are is told by the random number of each one's life.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Told(NamedTuple):
     request_keys, node_keys, outcomes, time
         Of (n,) outcomes.
     life
-        First id of the scheduler that goes on.
+        Of the scheduler that goes on.
     caught_up
         How much that is.
     """
@@ -92,6 +92,7 @@ class Told(NamedTuple):
 class _Life(NamedTuple):
     """The records of one scheduler between two restarts: its decisions by id, its outcomes in order, or None."""
 
+    life: int
     first_id: int
     decisions: Rows | None
     outcomes: Rows | None
@@ -104,18 +105,24 @@ def add_records(saved: Saved, folder: str | Path) -> Told:
     Raises
     ------
     RecordError
-        If there is no such folder, or what would be needed was recorded with hashed ids.
+        If there is no such folder, or what would be needed was recorded with hashed ids, or the snapshot does not say
+        of which scheduler it is.
     """
+    if "life" not in saved.columns:
+        message = (
+            f"{saved.path}: expected a snapshot that says of which scheduler it is, found one of an earlier version"
+        )
+        raise RecordError(message)
     columns = with_answers(dict(saved.columns))
     counters, log = columns["log.counters"].copy(), LogColumns.of(columns)
     told_meanwhile = columns.pop("answered.id", None), columns.pop("answered.node", None)
     learned: list[Rows] = []
     n_decisions = n_missing = n_torn = 0
-    life, seen, latest = int(counters[FIRST_ID]), list[tuple[int, int]](), [-np.inf]
+    life, seen, latest = int(columns["life"][0]), list[tuple[int, int]](), [-np.inf]
     for i, one in enumerate(_lives(folder, life, saved.spec)):
         if i:
             _begin_life(counters, one.first_id)
-        life, before, n_torn, rows = one.first_id, _sequence(counters), n_torn + one.torn, one.outcomes
+        life, before, n_torn, rows = one.life, _sequence(counters), n_torn + one.torn, one.outcomes
         latest += [float(np.max(part["time"])) for part in (one.decisions, rows) if part is not None]
         if one.decisions is not None:
             n_decisions += log.add(one.decisions, counters)
@@ -178,21 +185,21 @@ def _lives(folder: str | Path, first: int, spec: Spec) -> list[_Life]:
     by_life: dict[int, list[SegmentReader]] = {}
     for segment in read_segments(folder):
         if _fits(segment, spec):
-            by_life.setdefault(segment.manifest.scheduler, []).append(segment)
+            by_life.setdefault(segment.manifest.life, []).append(segment)
     lives = []
     while True:
         if first in by_life:
-            lives.append(_read(by_life.pop(first), first))
+            lives.append(_read(by_life.pop(first)))
         else:
-            lives.append(_Life(first, None, None, 0))
-        after = [_read(some, one) for one, some in by_life.items() if some[0].manifest.follows == first]
+            lives.append(_Life(first, 0, None, None, 0))
+        after = [_read(some) for some in by_life.values() if some[0].manifest.follows == first]
         after = [life for life in after if life.decisions is not None or life.outcomes is not None]
         if len(after) != 1:
             if after:
-                message = f"{folder}: expected records of one scheduler that was restored from {first}, "
+                message = f"{folder}: expected records of one scheduler that was restored from the snapshot's, "
                 warnings.warn(f"{message}found {len(after)}; none of them is used", SnapshotWarning, stacklevel=4)
             return lives
-        first = after[0].first_id
+        first = after[0].life
 
 
 def _fits(segment: SegmentReader, spec: Spec) -> bool:
@@ -201,12 +208,13 @@ def _fits(segment: SegmentReader, spec: Spec) -> bool:
     return manifest.outcomes == outcome_names(spec) and all(arm.fingerprint == fingerprint for arm in manifest.arms)
 
 
-def _read(segments: list[SegmentReader], first_id: int) -> _Life:
+def _read(segments: list[SegmentReader]) -> _Life:
     if any(segment.manifest.hashed for segment in segments):
         message = f"{segments[0].path}: expected records with ids as they are, found hashed ones"
         raise RecordError(message)
     torn = sum(segment.torn(table).rows for segment in segments for table in ("decisions", "outcomes"))
-    return _Life(first_id, _rows(segments, "decisions", "id"), _rows(segments, "outcomes", "sequence"), torn)
+    life, first_id = segments[0].manifest.life, segments[0].manifest.first_id
+    return _Life(life, first_id, _rows(segments, "decisions", "id"), _rows(segments, "outcomes", "sequence"), torn)
 
 
 def _rows(segments: list[SegmentReader], table: str, by: str) -> Rows | None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Self, Unpack
 
-from scheduler.decisions.arrays import FIRST_ID
 from scheduler.engine.arm import Arm
 from scheduler.engine.record_control import RecordControl
 from scheduler.engine.request import check_time
@@ -181,7 +180,7 @@ class SnapshotControl(RecordControl):
     def _from(cls, saved: Saved, model: Model, settings: CheckedSettings, now: float | None) -> Self:
         state = State(model.spec, model.features, **settings)
         carried = fill(state, saved, now)
-        state.follows = int(saved.columns["log.counters"][FIRST_ID]) if saved.path != IN_MEMORY else 0
+        state.follows = int(saved.columns["life"][0]) if "life" in saved.columns and saved.path != IN_MEMORY else 0
         state.log.begin_ids(settings["first_id"])
         scheduler = cls.__new__(cls)
         scheduler._begin(state, model)  # noqa: SLF001 - of its own class

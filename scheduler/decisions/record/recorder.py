@@ -116,7 +116,7 @@ class Recorder:
     end
         Ends the recording: nobody appends to it any more once it returns.
     life
-        ``scheduler`` and ``follows`` of `SegmentManifest`.
+        ``life``, ``follows`` and ``first_id`` of `SegmentManifest`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it writes, where and how
@@ -129,7 +129,7 @@ class Recorder:
         categories: Callable[[], dict[int, Id]],
         settings: RecordSettings,
         end: Callable[[], object],
-        life: tuple[int, int],
+        life: tuple[int, int, int],
     ) -> None:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
         self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
@@ -311,8 +311,9 @@ class Recorder:
             hashed=self._hashed,
             outcomes=self._outcomes,
             arms=tuple(self._arms.values()),
-            scheduler=self._life[0],
+            life=self._life[0],
             follows=self._life[1],
+            first_id=self._life[2],
         )
         segment = Segment(self._folder, manifest)
         self._segments += 1

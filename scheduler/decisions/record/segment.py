@@ -67,11 +67,12 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
         Of the scheduler's draws.
     begun
         In seconds of `time.time`.
-    scheduler
-        Id with which the decisions of the scheduler begin: it tells schedulers, and their lives between restarts,
-        apart.
+    life
+        A random number that tells schedulers, and their lives between restarts, apart.
     follows
         That of the scheduler that was saved, where this one was restored; 0 where it was new.
+    first_id
+        Id with which its decisions begin.
     hashed
         Whether ids are hashed with a key.
     outcomes
@@ -91,8 +92,9 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[str, ...]
     arms: tuple[RecordedArm, ...] = ()
     closed: bool = False
-    scheduler: int = 0
+    life: int = 0
     follows: int = 0
+    first_id: int = 0
 
 
 def write_all(handle: int, data: bytes) -> None:

@@ -121,10 +121,11 @@ def test_the_reservation_of_a_decision_that_was_answered_after_the_snapshot_ends
 def test_records_of_another_scheduler_are_left_alone(world, rich):
     sched, snapshots, records = world
     sched.save(snapshots)
-    other = used(rich, n=5, first_id=7_000_000)
-    other.record(records, every=NEVER, full=0.0)
-    go_on(other, 40, 20)
-    other.recorder.stop()
+    for first_id in (1_000, 7_000_000):  # those of the scheduler that was saved, and others
+        other = used(rich, n=5, first_id=first_id)
+        other.record(records, every=NEVER, full=0.0)
+        go_on(other, 40, 20)
+        other.recorder.stop()
     go_on(sched, 60, 10)
     sched.recorder.flush()
     twin = restored(rich, snapshots, records)

@@ -3,6 +3,7 @@
 import heapq
 import json
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -15,8 +16,10 @@ from scheduler.errors import DataError, RecordError
 from scheduler.history.store import new_history
 from scheduler.spec import Policy
 from tests import models
+from tests.registries import new_registry
 from tests.small_world import fogline
 from training.features.replay import replay
+from training.simulator import START, World
 from training.telemetry import Categories, check_telemetry, read_telemetry
 from training.telemetry.records.collect import LATE, TIMEOUT
 from training.telemetry.records.dataset import write_dataset
@@ -236,3 +239,49 @@ def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
     assert fogline(capfd, "replay", folder / "records", "--model", artifact).code == 0
     assert "identical, bit for bit" in fogline(capfd, "replay", folder / "records", "--model", other).out
     assert fogline(capfd, "replay", folder / "records").code == 2
+
+
+def columns_of(table):
+    return {name: c.raw() if isinstance(c, Categories) else c for name, c in table.columns.items()}
+
+
+def serve_demo(sched, world, n):
+    """Decide for the demo's fleet, every few minutes over ten hours, and report what came of it."""
+    sched.fleet.upsert(world.nodes.ids, columns_of(world.nodes))
+    sched.clients.upsert(world.clients.ids, columns_of(world.clients))
+    rng = np.random.default_rng(1)
+    for now in np.linspace(START, START + 10 * 3_600.0, n // 50):
+        asked = world.requests_at(np.full(50, now), rng)
+        sched.fleet.update(world.nodes.ids, {"load": world.reported_load(now)})
+        request = {name: c.raw() if isinstance(c, Categories) else c for name, c in asked.columns().items()}
+        made = sched.decide_batch({"client_id": world.clients.ids[asked.client], **request}, now=now)
+        served = np.flatnonzero(made.position[:, 0] >= 0)
+        nodes = made.nodes[served, 0].astype(int)
+        found = world.outcomes(type(asked)(*(column[served] for column in asked)), nodes[:, None] - 1_000)
+        outcomes = {name: values[:, 0] for name, values in found.items()}
+        sched.observe_batch(made.id[served], outcomes, now=now + 3.0, nodes=nodes.tolist())
+        sched.recorder.flush()
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_what_a_model_decided_and_decides(trained, tmp_path, capfd):
+    spec = trained.world.spec
+    exploring = msgspec.structs.replace(spec, policy=Policy(explore="epsilon", epsilon=0.2))
+    sched = Scheduler(Model.load(trained.artifact), exploring, seed=1)
+    sched.record(tmp_path / "records", every=NEVER, full=0.01)
+    serve_demo(sched, World(0), 10_000)
+    status = sched.recorder.stop()
+    assert not any(status.dropped.values())
+    written = fogline(capfd, "dataset", tmp_path / "records", "--out", tmp_path / "out", "--json").json
+    assert written["rows"] > 8_000
+    assert written["unnamed"] == written["nodes_unknown"] == 0
+    assert written["skipped"] == {}
+    checked = fogline(capfd, "check", tmp_path / "out", "--spec", trained.world.spec_file, "--json").json
+    assert checked["accepted"] == checked["rows"] == written["rows"]
+    words = ("--spec", trained.world.spec_file, "--until", "all", "--out", tmp_path / "models", "--json")
+    ran = fogline(capfd, "train", tmp_path / "out", *words, "--registry", new_registry(tmp_path, tmp_path / "registry"))
+    assert ran.code == 0, ran.err
+    sched.swap(Model.load(ran.json["artifact"]), exploring)
+    decision = sched.decide({"client_id": 3, "workload": "live", "bitrate_kbps": 100.0}, now=START + 40_000.0)
+    assert decision.nodes
+    assert decision.model_version == ran.json["version"]

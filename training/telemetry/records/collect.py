@@ -48,7 +48,7 @@ class Collected(NamedTuple):
     spec
         The newest that decided, policy included.
     decisions, outcomes, nodes
-        Columns as they were recorded, with ``scheduler`` for the first id of the scheduler's decisions; None for none.
+        Columns as they were recorded, with ``life`` for the scheduler that recorded them; None for none.
     candidates
         ``decision`` and ``candidates``, ids as texts, of the decisions that were recorded in full.
     names
@@ -117,7 +117,7 @@ def _batches(segment: SegmentReader, table: str, wanted: tuple[str, ...] | None)
     found = []
     for batch in segment.batches(table):
         columns = {name: column for name, column in batch.items() if wanted is None or name in wanted}
-        columns["scheduler"] = np.full(len(batch["time"]), segment.manifest.scheduler, np.int64)
+        columns["life"] = np.full(len(batch["time"]), segment.manifest.life, np.int64)
         if table == "nodes":
             columns = _where(columns, np.asarray(columns["kind"]) != REMOVED)
         if table == "outcomes":

@@ -140,7 +140,7 @@ def _node_rows(found: Collected) -> pl.DataFrame | None:
     rows = found.nodes
     if rows is None:
         return None
-    data = {"scheduler": rows["scheduler"], "key": rows["key"], "decision": rows["decision"]}
+    data = {"life": rows["life"], "key": rows["key"], "decision": rows["decision"]}
     return pl.DataFrame(data).with_row_index("node_row").sort("decision", maintain_order=True)
 
 
@@ -151,7 +151,7 @@ def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows
         {
             "at": np.arange(len(places.row)),
             "decision": decisions["id"][places.row],
-            "scheduler": decisions["scheduler"][places.row],
+            "life": decisions["life"][places.row],
             "key": places.key,
             "time": decisions["time"][places.row],
             "is_slate": places.place < decisions["n_slate"][places.row],
@@ -161,7 +161,7 @@ def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows
         frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
     else:
         ordered = frame.sort("decision")
-        frame = ordered.join_asof(node_rows, on="decision", by=["scheduler", "key"], check_sortedness=False)
+        frame = ordered.join_asof(node_rows, on="decision", by=["life", "key"], check_sortedness=False)
     return frame.sort("time", "decision", "at")
 
 
