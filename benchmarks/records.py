@@ -1,7 +1,7 @@
 """What recording costs: ``python -m benchmarks.records [--nodes N] [--decisions M] [--json FILE]``.
 
 Bytes of a decision on disk, thin and in full at 256 candidates, as written and compressed; the share of a decision that
-thin recording takes, measured in turn with a scheduler that records nothing and with a second such one as control; and
+thin recording takes, measured in turn with decisions that are not recorded, and with such ones again as control; and
 how long decisions take beside no recorder, one with a quick disk, and one whose every write takes seconds.
 """
 
@@ -28,7 +28,11 @@ from benchmarks.scheduler import machine
 from benchmarks.snapshots import percentiles
 from scheduler import Model, Scheduler
 from scheduler.decisions.record import segment as segment_module
+from scheduler.decisions.record.arrays import NOT_RECORDED
 from scheduler.decisions.record.read import read_segments
+from scheduler.engine import engine
+from scheduler.retrieval.arrays import NO_BLOCKLIST
+from scheduler.runtime.packed_arrays import PackedArrays
 
 BLOCK = 200
 """Decisions measured at once: some 10 ms, short against what a busy machine does to figures."""
@@ -54,8 +58,9 @@ def sizes(model: Model, n_nodes: int, n: int) -> dict[str, Any]:
             scheduler = make_scheduler(model, n_nodes)
             decide(scheduler, 0, n)
             scheduler.record(folder, full=full)
-            for first in range(0, count, 50):
-                decide(scheduler, first, 50)
+            step = 2_000 if table == "decisions" else 50  # what a second brings
+            for first in range(0, count, step):
+                decide(scheduler, first, step)
                 scheduler.recorder.flush()
             scheduler.recorder.stop()
             (segment,) = read_segments(folder)
@@ -78,22 +83,29 @@ def sizes(model: Model, n_nodes: int, n: int) -> dict[str, Any]:
 
 
 def share(model: Model, n_nodes: int, blocks: int) -> dict[str, Any]:
-    """Return what thin recording adds to a decision, in microseconds of thread time and as a share."""
-    folder = Path(tempfile.mkdtemp(prefix="records-"))
+    """Return what thin recording adds to a decision, in microseconds of thread time and as a share.
+
+    One scheduler decides in turn with its rings and as if nothing were recorded, so that memory and state are the same.
+    """
+    folder, scheduler = Path(tempfile.mkdtemp(prefix="records-")), make_scheduler(model, n_nodes)
     try:
-        names = ("plain", "control", "recording")
-        schedulers = {name: make_scheduler(model, n_nodes) for name in names}
-        schedulers["recording"].record(folder, full=0.0)
-        for scheduler in schedulers.values():
-            decide(scheduler, 0, 2_000)
-        taken: dict[str, list[float]] = {name: [] for name in names}
+        scheduler.record(folder, full=0.0)
+        decide(scheduler, 0, 2_000)
+        state, arm = scheduler.state, scheduler.state.arms[0]
+        without = PackedArrays(state.arrays.content._replace(full_rate=NOT_RECORDED))
+        ways = {"plain": without, "control": without, "recording": state.arrays}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        names = [*ways]
         for block in range(blocks):
-            for name in names if block % 2 else names[::-1]:
-                begin = time.thread_time_ns()
+            for name in names[block % 3 :] + names[: block % 3]:
+                begin, arrays = time.thread_time_ns(), ways[name]
                 for i in range(block * BLOCK, (block + 1) * BLOCK):
-                    schedulers[name].decide({"client_id": i % N_CLIENTS, "bitrate_kbps": 1.0}, now=NOW)
+                    request = {"client_id": i % N_CLIENTS, "bitrate_kbps": 1.0}
+                    state.lock.read(
+                        engine.decide_over, state, arm, arrays, arm.arrays, request, None, NO_BLOCKLIST, NOW
+                    )
                 taken[name].append((time.thread_time_ns() - begin) / 1e3 / BLOCK)
-        status = schedulers["recording"].recorder.stop()
+        status = scheduler.recorder.stop()
     finally:
         shutil.rmtree(folder)
     plain = np.array(taken["plain"])

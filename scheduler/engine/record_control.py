@@ -107,10 +107,13 @@ class RecordControl(ArmControl):
         sizes = Sizes(thin=n, full=full_rows, pool=full_rows * state.index.arrays.limit, outcomes=n)
         names = outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
+        end = partial(state.record_by, None)
         state.record_by(recording)
-        self.recorder = Recorder(
-            path, recording, state.seed, names, hasher, state.fleet.categories, settings, partial(state.record_by, None)
-        )
+        try:
+            self.recorder = Recorder(path, recording, state.seed, names, hasher, state.fleet.categories, settings, end)
+        except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings
+            end()
+            raise
         return self.recorder
 
 

@@ -251,8 +251,8 @@ class State(NotCopied):
         if recording is not None and self.recording is not None:
             message = "record: expected that nothing is recorded yet, found a recorder at work"
             raise InputError(message)
-        self.recording = recording
         self.clients.told = None if recording is None else recording.keep_clients
+        self.recording = recording
 
     def keep_up(self, now: float) -> None:
         """Let nodes that fell silent, or whose quarantine ended, by a call's time leave the index or enter it."""
