@@ -71,11 +71,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "what-if": (
         Example(
             "What the first version would have decided",
-            "fogline what-if 4711 -r records -m models:/demo@champion --other models:/demo/1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --other models:/demo/1",
         ),
         Example(
             "What if a node had been less loaded",
-            "fogline what-if 4711 -r records -m models:/demo@champion --set box-17:load=0.1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --set box-17:load=0.1",
         ),
     ),
     "explain-model": (
