@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scheduler.decisions.arrays import DROPS, LEAST_LATENCY, N_LATENCIES, REASONS, DecisionCounts
 
 MOST_VERSIONS: Final = 16
-"""Versions that are counted apart; the arms that decide always are. A weekly model leaves the list after four months."""
+"""Versions that are counted apart, those of arms that decide among them: of a weekly model four months."""
 
 OLDER: Final = "older"
 """Name under which versions are counted together that are not counted apart any more."""

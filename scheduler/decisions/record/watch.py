@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Self
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.decisions.record.watch_totals import Groups, WatchTotals
+from scheduler.decisions.record.watch_table import IN_TIME, LATE, OPEN, WatchTable
+from scheduler.decisions.record.watch_totals import WatchTotals
 from scheduler.errors import InputError, shown
 from scheduler.history.head_outcomes import head_outcomes
 from scheduler.history.outcomes import outcome_names
 from scheduler.spec import FAILED, Profile, Spec, seconds
 
 LIMIT: Final = 1 << 20
-"""Chosen nodes that are watched at most, 40 MB with three heads: 17,000 decisions a second for a minute."""
+"""Chosen nodes that are watched at most, 45 MB with three heads: twice the default window at 17,000 a second."""
 
 MOST_EARLY: Final = 1 << 16
 """Outcomes kept at most until the next call, because their decisions have not been told yet."""
@@ -25,14 +27,8 @@ MOST_ARMS: Final = 1_024
 DEFAULT_CLASS: Final = "default"
 """Workload class of requests that meet the conditions of no profile."""
 
-(IN_TIME, LATE, AGAIN, UNWATCHED) = range(4)
-"""Verdicts on outcomes: the first of its node, within the window; the first, after the timeout; not the first; of a
-decision or node that is not watched: one outside the slate, one that nobody told of yet, or one too long ago."""
 
-_OPEN, _ANSWERED, _TIMED_OUT = range(3)
-
-
-class DecisionRows(NamedTuple):
+class WatchedDecisions(NamedTuple):
     """Decisions, in any order, none told twice; those for the origin may be left out.
 
     Attributes
@@ -58,7 +54,7 @@ class DecisionRows(NamedTuple):
     predicted: NDArray[np.float32] | NDArray[np.float64]
 
 
-class OutcomeRows(NamedTuple):
+class WatchedOutcomes(NamedTuple):
     """Outcomes, in order of arrival.
 
     Attributes
@@ -83,7 +79,7 @@ class Timeouts(NamedTuple):
     Attributes
     ----------
     decision, place
-        (n,) int64 and int32, as of `OutcomeRows`.
+        (n,) int64 and int32, as of `WatchedOutcomes`.
     time
         (n,) float64, end of the window.
     """
@@ -93,7 +89,7 @@ class Timeouts(NamedTuple):
     time: NDArray[np.float64]
 
 
-class Watched(NamedTuple):
+class Verdicts(NamedTuple):
     """What a call of `Watch.add` found: timeouts, and of each outcome passed a verdict, (n,) uint8; see `IN_TIME`."""
 
     timeouts: Timeouts
@@ -128,38 +124,6 @@ class _Arm(NamedTuple):
     workloads: NDArray[np.int16]
 
 
-class _Table(NamedTuple):
-    """Chosen nodes by id of their decision, those of one decision side by side in the order of their places."""
-
-    id: NDArray[np.int64]
-    deadline: NDArray[np.float64]
-    until: NDArray[np.float64]
-    version: NDArray[np.int16]
-    workload: NDArray[np.int16]
-    carrier: NDArray[np.int16]
-    state: NDArray[np.uint8]
-    predicted: NDArray[np.float32]
-
-    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> _Table:
-        """Return copies of some rows."""
-        return _Table(*(array[rows].copy() for array in self))
-
-    def with_rows(self, new: _Table) -> _Table:
-        """Return the table with further rows; only what is not older than they are is sorted anew."""
-        if not new.id.size:
-            return self
-        joined = _Table(*(np.concatenate(pair) for pair in zip(self, new, strict=True)))
-        first = np.searchsorted(self.id, new.id.min())
-        order = np.argsort(joined.id[first:], kind="stable")
-        for array in joined:
-            array[first:] = array[first:][order]
-        return joined
-
-    def groups(self, rows: NDArray[np.intp]) -> Groups:
-        """Return to which totals rows belong."""
-        return Groups(self.version[rows], self.workload[rows], self.carrier[rows])
-
-
 class Watch:
     """Joins decisions and outcomes while they come in; one thread calls, others may read the totals.
 
@@ -187,7 +151,7 @@ class Watch:
         self._failed = outcome_names(spec).index(FAILED)
         self._quantiles = np.array([np.nan if h.quantile is None else h.quantile for h in spec.heads.values()])
         self._arms: dict[int, _Arm] = {}
-        self._table = _empty_table(len(spec.heads))
+        self._table = WatchTable.empty(len(spec.heads))
         self._early = _no_outcomes(len(outcome_names(spec)))
         self._now = -np.inf
         self.totals, self.n_forgotten = WatchTotals(tuple(spec.heads)), 0
@@ -209,7 +173,7 @@ class Watch:
         for old in list(self._arms)[:-MOST_ARMS]:
             del self._arms[old]
 
-    def add(self, decisions: DecisionRows, outcomes: OutcomeRows, now: float) -> Watched:
+    def add(self, decisions: WatchedDecisions, outcomes: WatchedOutcomes, now: float) -> Verdicts:
         """Take in what happened since the last call.
 
         Parameters
@@ -224,7 +188,7 @@ class Watch:
 
         Returns
         -------
-        Watched
+        Verdicts
             Each chosen node times out once at most.
 
         Raises
@@ -234,29 +198,30 @@ class Watch:
         """
         table = self._table.with_rows(self._rows(decisions))
         n_early = len(self._early.decision)
-        told = OutcomeRows(*(np.concatenate(pair) for pair in zip(self._early, outcomes, strict=True)))
-        rows, is_known = _find(table, told, self._now)
-        verdict = _judge(table, told.time, rows, is_known)
-        late = rows[verdict == LATE]
-        overdue = np.concatenate([late[table.state[late] == _OPEN], _overdue(table, now, rows[verdict <= LATE])])
-        overdue.sort()
-        table.state[overdue] = _TIMED_OUT
-        table.state[rows[verdict <= LATE]] = _ANSWERED
+        pairs: Iterable[Any] = zip(self._early, outcomes, strict=True)
+        told = WatchedOutcomes._make(map(np.concatenate, pairs))
+        rows, is_watched = table.find(told.decision, told.place, self._now)
+        verdict = table.judge(told.time, rows, is_watched)
+        overdue = table.close(now, rows, verdict)
         self._count(table, told, rows, verdict, overdue)
         self._early = _unknown(table, outcomes)
         place = (overdue - np.searchsorted(table.id, table.id[overdue])).astype(np.int32)
         timeouts = Timeouts(table.id[overdue], place, table.deadline[overdue])
         self._table, self._now = self._bounded(table, now), now
-        return Watched(timeouts, verdict[n_early:])
+        return Verdicts(timeouts, verdict[n_early:])
 
-    def _rows(self, decisions: DecisionRows) -> _Table:
+    def _rows(self, decisions: WatchedDecisions) -> WatchTable:
         """Return a row for each chosen node."""
         numbers, which = np.unique(decisions.arm, return_inverse=True)
         unknown = [n for n in numbers.tolist() if n not in self._arms]
         if unknown:
             message = f"arm: expected one of those told of by know_arm, found {shown(unknown)}"
             raise InputError(message)
-        windows, versions, workloads = np.empty(which.size), np.empty(which.size, np.int16), np.empty(which.size, np.int16)
+        windows, versions, workloads = (
+            np.empty(which.size),
+            np.empty(which.size, np.int16),
+            np.empty(which.size, np.int16),
+        )
         for w, number in enumerate(numbers.tolist()):
             arm, by = self._arms[number], which == w
             profile = decisions.profile[by]
@@ -265,21 +230,21 @@ class Watch:
         of = np.repeat(np.arange(which.size), n_slate)
         place = np.arange(of.size) - np.repeat(np.cumsum(n_slate) - n_slate, n_slate)
         carriers = np.broadcast_to(decisions.carrier, decisions.predicted.shape[:2])
-        return _Table(
+        return WatchTable(
             id=decisions.id[of],
             deadline=(decisions.time + windows)[of],
             until=(decisions.time + 2.0 * windows)[of],
             version=versions[of],
             workload=workloads[of],
             carrier=self.totals.carriers(carriers[of, place]),
-            state=np.full(of.size, _OPEN, np.uint8),
+            state=np.full(of.size, OPEN, np.uint8),
             predicted=decisions.predicted[of, place].astype(np.float32),
         )
 
     def _count(
         self,
-        table: _Table,
-        told: OutcomeRows,
+        table: WatchTable,
+        told: WatchedOutcomes,
         rows: NDArray[np.intp],
         verdict: NDArray[np.uint8],
         overdue: NDArray[np.intp],
@@ -300,7 +265,7 @@ class Watch:
         predicted = np.where(is_quantile, self._quantiles, predicted)
         self.totals.add_heads(table.groups(rows[first]), predicted, actual, counted)
 
-    def _bounded(self, table: _Table, now: float) -> _Table:
+    def _bounded(self, table: WatchTable, now: float) -> WatchTable:
         """Return the table without what is over, if that is much of it, and without the oldest rows above the limit."""
         kept = table.until >= now
         if 4 * np.count_nonzero(kept) < 3 * kept.size or kept.size > self._limit:
@@ -308,57 +273,20 @@ class Watch:
         excess = len(table.id) - self._limit
         if excess > 0:
             first = int(np.searchsorted(table.id, table.id[excess - 1], "right"))
-            self.n_forgotten += int(np.count_nonzero(table.state[:first] == _OPEN))
+            self.n_forgotten += int(np.count_nonzero(table.state[:first] == OPEN))
             table = table.at(slice(first, None))
         return table
 
 
-def _find(table: _Table, told: OutcomeRows, since: float) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Return the row of each outcome's node, and whether it is watched; the row is 0 where it is not.
-
-    Rows that were over at ``since`` are watched no more, whether or not they were taken out.
-    """
-    rows = np.searchsorted(table.id, told.decision) + told.place
-    is_known = (told.place >= 0) & (rows < len(table.id))
-    rows = np.where(is_known, rows, 0)
-    if table.id.size:
-        is_known &= (table.id[rows] == told.decision) & (table.until[rows] >= since)
-    return np.where(is_known, rows, 0), is_known
-
-
-def _judge(
-    table: _Table, time: NDArray[np.float64], rows: NDArray[np.intp], is_known: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    verdict = np.where(is_known, AGAIN, UNWATCHED).astype(np.uint8)
-    known = np.flatnonzero(is_known)
-    first = known[np.unique(rows[known], return_index=True)[1]]
-    state = table.state[rows[first]]
-    in_time = (state == _OPEN) & (time[first] <= table.deadline[rows[first]])
-    verdict[first[in_time]] = IN_TIME
-    verdict[first[~in_time & (state != _ANSWERED)]] = LATE
-    return verdict
-
-
-def _overdue(table: _Table, now: float, answered: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the rows whose window passed without an outcome."""
-    is_overdue = (table.state == _OPEN) & (table.deadline < now)
-    is_overdue[answered] = False
-    return np.flatnonzero(is_overdue)
-
-
-def _unknown(table: _Table, outcomes: OutcomeRows) -> OutcomeRows:
+def _unknown(table: WatchTable, outcomes: WatchedOutcomes) -> WatchedOutcomes:
     """Return the last outcomes whose decisions are not in the table."""
     at = np.searchsorted(table.id, outcomes.decision)
     is_new = at == len(table.id)
     is_new[~is_new] = table.id[at[~is_new]] != outcomes.decision[~is_new]
+    is_new &= outcomes.decision >= 0  # others were measured elsewhere
     rows = np.flatnonzero(is_new)[-MOST_EARLY:]
-    return OutcomeRows(*(array[rows] for array in outcomes))
+    return WatchedOutcomes._make(array[rows] for array in outcomes)
 
 
-def _no_outcomes(width: int) -> OutcomeRows:
-    return OutcomeRows(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), np.empty((0, width), np.float32))
-
-
-def _empty_table(n_heads: int) -> _Table:
-    numbers = (np.int64, np.float64, np.float64, np.int16, np.int16, np.int16, np.uint8)
-    return _Table(*(np.empty(0, kind) for kind in numbers), predicted=np.empty((0, n_heads), np.float32))
+def _no_outcomes(width: int) -> WatchedOutcomes:
+    return WatchedOutcomes(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), np.empty((0, width), np.float32))

@@ -136,9 +136,9 @@ class WatchTotals:
         """Add rows that were due, those of them that were missing, and those that came late."""
         shape = self._by_carrier.shape[1:]
         with self._lock:
-            for total, of in zip(self._by_carrier, (due, missing, late), strict=True):
+            for t, of in enumerate((due, missing, late)):
                 place = of.version.astype(np.int64) * shape[1] + of.carrier
-                total += np.bincount(place, minlength=total.size).reshape(shape)
+                self._by_carrier[t] += np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
 
     def by_head(self) -> list[HeadTotal]:
         """Return all totals of heads that are not 0."""
@@ -147,7 +147,12 @@ class WatchTotals:
             versions, n, (predicted, actual) = self._versions.copy(), self._n.copy(), self._sums.copy()
         return [
             HeadTotal(
-                versions[v], classes[c], self._heads[h], int(n[v, c, h]), float(predicted[v, c, h]), float(actual[v, c, h])
+                versions[v],
+                classes[c],
+                self._heads[h],
+                int(n[v, c, h]),
+                float(predicted[v, c, h]),
+                float(actual[v, c, h]),
             )
             for v, c, h in np.argwhere(n).tolist()
         ]

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scheduler import InputError
 from scheduler.decisions.counts import MOST_VERSIONS, OLDER
 from scheduler.decisions.record import watch as watching
-from scheduler.decisions.record.watch import AGAIN, IN_TIME, LATE, UNWATCHED, ArmRules, DecisionRows, OutcomeRows, Watch
+from scheduler.decisions.record.watch import ArmRules, Watch, WatchedDecisions, WatchedOutcomes
+from scheduler.decisions.record.watch_table import AGAIN, IN_TIME, LATE, UNWATCHED
 from scheduler.decisions.record.watch_totals import MOST_CARRIERS, MOST_CLASSES, OTHER, WatchTotals
 from scheduler.spec import parse_spec
 from tests.models import SPEC
@@ -53,7 +54,7 @@ def decision_rows(some):
     for i, d in enumerate(some):
         for place in range(d["n"]):
             carrier[i, place], predicted[i, place] = d["carrier"][place], d["predicted"][place]
-    return DecisionRows(
+    return WatchedDecisions(
         id=np.array([d["id"] for d in some], np.int64),
         time=np.array([d["time"] for d in some], np.float64),
         arm=np.array([d["arm"] for d in some], np.int32),
@@ -66,7 +67,7 @@ def decision_rows(some):
 
 def outcome_rows(some):
     rows = [[math.nan if o["rtt"] is None else o["rtt"], math.nan, float(not o["ok"]), 0.0] for o in some]
-    return OutcomeRows(
+    return WatchedOutcomes(
         decision=np.array([o["id"] for o in some], np.int64),
         place=np.array([o["place"] for o in some], np.int32),
         time=np.array([o["time"] for o in some], np.float64),
@@ -78,7 +79,7 @@ class Plain:
     """The same in dictionaries, one row at a time."""
 
     def __init__(self, limit):
-        self.limit, self.open, self.early, self.forgotten = limit, {}, [], 0
+        self.limit, self.open, self.early, self.forgotten, self.now = limit, {}, [], 0, -math.inf
         self.heads, self.carriers = defaultdict(lambda: [0, 0.0, 0.0]), defaultdict(Counter)
 
     def add(self, decisions, outcomes, now):
@@ -102,6 +103,7 @@ class Plain:
         for id_, place, _ in timeouts:
             self.carriers[self.open[id_, place]["key"]].update(due=1, missing=1)
         self.open = {key: row for key, row in self.open.items() if row["until"] >= now}
+        self.now = now
         while len(self.open) > self.limit:
             oldest = min(self.open)[0]
             gone = [key for key in self.open if key[0] == oldest]
@@ -110,7 +112,7 @@ class Plain:
 
     def one(self, o, timeouts):
         row = self.open.get((o["id"], o["place"]))
-        if row is None:
+        if row is None or row["until"] < self.now:
             return UNWATCHED
         if row["state"] == "answered":
             return AGAIN
@@ -131,7 +133,7 @@ class Plain:
         rtt = o["rtt"] if o["ok"] else None
         pairs = {"failure": (failure, float(not o["ok"]))}
         if rtt is not None:
-            pairs |= {"latency": (latency, rtt), "slow": (0.75, float(rtt <= slow))}
+            pairs |= {"latency": (latency, rtt), "slow": (math.nan if math.isnan(slow) else 0.75, float(rtt <= slow))}
         for head, (predicted, actual) in pairs.items():
             if not math.isnan(predicted):
                 total = self.heads[VERSIONS[row["arm"]], CLASSES[row["profile"]], head]
