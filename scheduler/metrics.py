@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.decisions.counts import latency_bounds
+from scheduler.decisions.record.recorder import RecordStatus
 from scheduler.decisions.record.watch_totals import OTHER, WatchTotals
 from scheduler.errors import InputError, MetricsError, shown
 from scheduler.history.store import table_counters
@@ -99,50 +100,6 @@ FAMILIES: Final = (
 )
 
 
-class RecordingStatus(Protocol):
-    """What is told of a recording; rows are counted by table."""
-
-    @property
-    def is_on(self) -> bool:
-        """Whether decisions are recorded."""
-
-    @property
-    def written(self) -> Mapping[str, int]:
-        """Rows on disk."""
-
-    @property
-    def dropped(self) -> Mapping[str, int]:
-        """Rows that a full buffer had no room for."""
-
-    @property
-    def lost(self) -> Mapping[str, int]:
-        """Rows that could not be written."""
-
-    @property
-    def bytes(self) -> int:
-        """Bytes written."""
-
-    @property
-    def failures(self) -> int:
-        """Writes that failed."""
-
-    @property
-    def lag(self) -> float:
-        """Seconds since all that had happened was on disk."""
-
-
-class Recorder(Protocol):
-    """What records a scheduler's decisions and waits for their outcomes."""
-
-    @property
-    def status(self) -> RecordingStatus:
-        """How the recording goes."""
-
-    @property
-    def totals(self) -> WatchTotals:
-        """Predicted against actual, and missing outcomes."""
-
-
 class _Samples:
     """Families while they are filled; ``labels`` come with every sample."""
 
@@ -175,7 +132,8 @@ class _Samples:
 class FoglineCollector(Collector):
     """Reads what kernels and threads of a scheduler count, when Prometheus asks; requests cost nothing more.
 
-    It takes no lock and scans no nodes. Totals begin with the process, except those of a restored snapshot.
+    It takes no lock and scans no nodes. Without a recording, metrics of records and of predictions have no samples.
+    Totals begin with the process, except those of a restored snapshot.
 
     Parameters
     ----------
@@ -183,9 +141,6 @@ class FoglineCollector(Collector):
         Whose counts.
     labels
         Names and values that all its metrics get, to tell schedulers of one process apart.
-    recorder
-        Returns what records its decisions, None for nothing. Then metrics of records and of predictions have no
-        samples.
 
     Raises
     ------
@@ -197,9 +152,8 @@ class FoglineCollector(Collector):
         self,
         scheduler: Scheduler,
         labels: Mapping[str, str] | None = None,
-        recorder: Callable[[], Recorder | None] = lambda: None,
     ) -> None:
-        self._scheduler, self._recorder = scheduler, recorder
+        self._scheduler = scheduler
         self._labels = _checked({} if labels is None else labels)
 
     def describe(self) -> Iterable[core.Metric]:
@@ -218,10 +172,11 @@ class FoglineCollector(Collector):
             _add_following(samples, status.following)
         if status.saving is not None:
             _add_saving(samples, status.saving)
-        recorder = self._recorder()
-        samples.add("fogline_recording", int(recorder is not None and recorder.status.is_on))
-        if recorder is not None:
-            _add_recording(samples, recorder.status)
+        samples.add("fogline_recording", int(status.recording is not None and status.recording.is_on))
+        if status.recording is not None:
+            _add_recording(samples, status.recording)
+        recorder = self._scheduler.recorder
+        if recorder is not None and recorder.totals is not None:
             _add_totals(samples, recorder.totals, self._scheduler)
         return list(samples.families.values())
 
@@ -230,13 +185,12 @@ def register(
     scheduler: Scheduler,
     registry: CollectorRegistry = REGISTRY,
     labels: Mapping[str, str] | None = None,
-    recorder: Callable[[], Recorder | None] = lambda: None,
 ) -> FoglineCollector:
     """Make a `FoglineCollector` and register it.
 
     Parameters
     ----------
-    scheduler, labels, recorder
+    scheduler, labels
         As of `FoglineCollector`.
     registry
         Where; by default that of prometheus-client, which its servers show.
@@ -250,7 +204,7 @@ def register(
     InputError
         As `FoglineCollector`, or if the registry has metrics of a scheduler already.
     """
-    collector = FoglineCollector(scheduler, labels, recorder)
+    collector = FoglineCollector(scheduler, labels)
     try:
         registry.register(collector)
     except ValueError as error:
@@ -314,7 +268,7 @@ def _add_saving(samples: _Samples, status: AutosaveStatus) -> None:
     samples.add_time("fogline_snapshot_last_timestamp_seconds", status.last_saved)
 
 
-def _add_recording(samples: _Samples, status: RecordingStatus) -> None:
+def _add_recording(samples: _Samples, status: RecordStatus) -> None:
     for name, rows in (("", status.written), ("_dropped", status.dropped), ("_lost", status.lost)):
         for table, n in rows.items():
             samples.add(f"fogline_record_rows{name}", n, table)

@@ -21,7 +21,7 @@ from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.decisions.record.watch_totals import Groups, WatchTotals
 from scheduler.errors import MetricsError
 from scheduler.metrics import FAMILIES, FoglineCollector, register
-from scheduler.spec import Policy
+from scheduler.spec import Policy, WatchRules
 from tests import models
 from tests.schedulers import IDS, LEDGER, OK, new
 
@@ -33,9 +33,10 @@ def other(tmp_path_factory):
     return Model.load(models.write_small(tmp_path_factory.mktemp("other") / "small", seed=9))
 
 
-def scraped(sched, **options):
+def scraped(sched, recorder=None, **options):
     """What a scrape says, parsed: values by name and labels."""
     registry = CollectorRegistry()
+    sched.recorder = recorder or sched.recorder
     register(sched, registry, **options)
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
@@ -193,7 +194,7 @@ def recorder(found, **changes):
 
 
 def test_what_was_predicted_and_what_came_is_told_by_version_class_and_head(sched):
-    found = scraped(sched, recorder=lambda: recorder(totals()))
+    found = scraped(sched, recorder=recorder(totals()))
     labels = {"version": "a", "workload": "default", "head": "failure"}
     assert value(found, "fogline_head_predicted_sum", **labels) == 0.75
     assert value(found, "fogline_head_actual_sum", **labels) == 1.0
@@ -205,7 +206,7 @@ def test_what_was_predicted_and_what_came_is_told_by_version_class_and_head(sche
 
 def test_missing_outcomes_are_told_by_version_and_name_of_the_carrier(sched):
     sched.fleet.upsert(["seven"], {"isp": ["7"]})
-    found = scraped(sched, recorder=lambda: recorder(totals()))
+    found = scraped(sched, recorder=recorder(totals()))
     due = {tuple(sorted(dict(labels).values())): n for (name, labels), n in found.items() if "outcomes_due" in name}
     key = f"key:{12345:016x}"
     assert due == {("7", "a"): 2, ("a", "unknown"): 1, ("b", "mobile"): 1, tuple(sorted(("b", key))): 1}
@@ -214,13 +215,54 @@ def test_missing_outcomes_are_told_by_version_and_name_of_the_carrier(sched):
 
 
 def test_a_recording_tells_what_it_wrote_dropped_and_lost(sched):
-    found = scraped(sched, recorder=lambda: recorder(totals()))
+    found = scraped(sched, recorder=recorder(totals()))
     rows = [value(found, f"fogline_record_rows{name}_total", table="decisions") for name in ("", "_dropped", "_lost")]
     assert rows == [50, 3, 2]
     assert value(found, "fogline_recording") == 1
     assert value(found, "fogline_record_lag_seconds") == 0.75
     assert value(found, "fogline_record_bytes_total") == 9_000
     assert value(found, "fogline_record_failures_total") == 4
+
+
+def test_a_real_recording_compares_predictions_with_outcomes_and_counts_who_did_not_answer(model, tmp_path):
+    watch = WatchRules(window="10s", carrier="isp")
+    sched = new(model, ledger=LEDGER, watch=watch, policy=Policy(max_nodes=2, alternatives=1))
+    writer = sched.record(tmp_path / "records", full=0.0, every=1_000.0)
+    predicted, actual, due, missing = Counter(), Counter(), Counter(), Counter()
+    for i in range(40):
+        kind = "bulk" if i % 2 else "live"
+        d = sched.decide({"client_id": 17, "kind": kind, "kbps": 900.0}, now=float(i))
+        for node, values in zip(d.nodes, d.scores, strict=True):
+            carrier = sched.fleet.get(node).columns["isp"]
+            carrier = "unknown" if carrier is None else str(carrier)
+            due[carrier] += 1
+            if i % 5 == 0:
+                missing[carrier] += 1
+                continue
+            ok = i % 3 > 0
+            sched.observe(d.id, OK if ok else {"ok": False}, now=i + 0.5, node=node)
+            workload = "kind=bulk" if kind == "bulk" else "kind=live,isp=7"
+            predicted[workload, "failure"] += float(np.float32(values["failure"]))
+            actual[workload, "failure"] += not ok
+            if ok:
+                predicted[workload, "latency"] += float(np.float32(values["latency"]))
+                actual[workload, "latency"] += OK["rtt_ms"]
+        if i == 20:
+            writer.flush()
+    sched.decide({"client_id": 99}, [2], now=100.0)  # time passes
+    writer.flush()
+    found = scraped(sched)
+    sched.close()
+    for (workload, head), total in predicted.items():
+        labels = {"version": model.version, "workload": workload, "head": head}
+        assert value(found, "fogline_head_predicted_sum", **labels) == pytest.approx(total)
+        assert value(found, "fogline_head_actual_sum", **labels) == pytest.approx(actual[workload, head])
+    for carrier, n in due.items():
+        labels = {"version": model.version, "carrier": carrier}
+        assert value(found, "fogline_outcomes_due_total", **labels) == n
+        assert value(found, "fogline_outcomes_missing_total", **labels) == missing[carrier]
+    assert value(found, "fogline_record_rows_total", table="decisions") == 41
+    assert value(found, "fogline_recording") == 1
 
 
 def names(found):
@@ -235,7 +277,7 @@ def test_what_only_a_recording_knows_is_unknown_without_one(sched):
 
 
 def test_the_lag_of_a_recording_that_ended_is_unknown(sched):
-    found = scraped(sched, recorder=lambda: recorder(totals(), is_on=False))
+    found = scraped(sched, recorder=recorder(totals(), is_on=False))
     assert value(found, "fogline_recording") == 0
     assert "fogline_record_lag_seconds" not in names(found)
 
@@ -259,7 +301,7 @@ def test_following_and_saving_are_told_once_there_are_any(sched, tmp_path):
 
 
 def test_labels_of_one_s_own_come_with_every_sample(sched):
-    found = scraped(sched, labels={"region": "east"}, recorder=lambda: recorder(totals()))
+    found = scraped(sched, labels={"region": "east"}, recorder=recorder(totals()))
     assert {dict(labels)["region"] for _, labels in found} == {"east"}
 
 
@@ -278,7 +320,8 @@ def test_a_registry_takes_one_scheduler(sched):
 
 def test_the_exposition_parses_as_openmetrics_too(sched):
     registry = CollectorRegistry()
-    register(sched, registry, recorder=lambda: recorder(totals()))
+    register(sched, registry)
+    sched.recorder = recorder(totals())
     sched.decide({"client_id": 17}, now=0.0)
     families = list(parse_openmetrics(generate_openmetrics(registry).decode()))
     assert {family.name for family in families} == {of.name for of in FAMILIES}

@@ -160,6 +160,10 @@ class Watch:
         """How many chosen nodes are watched, those included that are waited for no more."""
         return len(self._table.id)
 
+    def no_outcomes(self) -> WatchedOutcomes:
+        """Return no outcomes, for a call that has none."""
+        return _no_outcomes(len(outcome_names(self._spec)))
+
     def know_arm(self, arm: int, version: str, spec: Spec) -> None:
         """Learn of an arm before the first of its decisions is told: the version of its model, its policy's spec."""
         rules = ArmRules.of(spec)
