@@ -18,6 +18,7 @@ from scheduler import InputError, Model
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import id_key
 from scheduler.decisions.arrays import DROPS, REASONS
+from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.watch_totals import Groups, WatchTotals
 from scheduler.errors import MetricsError
 from scheduler.metrics import FAMILIES, FoglineCollector, register
@@ -228,7 +229,7 @@ def test_a_real_recording_compares_predictions_with_outcomes_and_counts_who_did_
     watch = WatchRules(window="10s", carrier="isp")
     sched = new(model, ledger=LEDGER, watch=watch, policy=Policy(max_nodes=2, alternatives=1))
     writer = sched.record(tmp_path / "records", full=0.0, every=1_000.0)
-    predicted, actual, due, missing = Counter(), Counter(), Counter(), Counter()
+    predicted, actual, due, missing, silent = Counter(), Counter(), Counter(), Counter(), set()
     for i in range(40):
         kind = "bulk" if i % 2 else "live"
         d = sched.decide({"client_id": 17, "kind": kind, "kbps": 900.0}, now=float(i))
@@ -238,6 +239,7 @@ def test_a_real_recording_compares_predictions_with_outcomes_and_counts_who_did_
             due[carrier] += 1
             if i % 5 == 0:
                 missing[carrier] += 1
+                silent.add((d.id, d.nodes.index(node), i + 10.0))
                 continue
             ok = i % 3 > 0
             sched.observe(d.id, OK if ok else {"ok": False}, now=i + 0.5, node=node)
@@ -262,7 +264,15 @@ def test_a_real_recording_compares_predictions_with_outcomes_and_counts_who_did_
         assert value(found, "fogline_outcomes_due_total", **labels) == n
         assert value(found, "fogline_outcomes_missing_total", **labels) == missing[carrier]
     assert value(found, "fogline_record_rows_total", table="decisions") == 41
+    assert set(told(tmp_path / "records")) == silent
     assert value(found, "fogline_recording") == 1
+
+
+def told(folder):
+    """Timeouts on disk."""
+    for segment in read_segments(folder):
+        for columns in segment.batches("timeouts"):
+            yield from zip(*(columns[name].tolist() for name in ("decision", "place", "time")), strict=True)
 
 
 def names(found):

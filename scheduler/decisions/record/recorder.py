@@ -269,6 +269,7 @@ class Recorder:
         taken = {table: joined(parts) for table, parts in pending.items() if parts}
         for table, columns in taken.items():
             self._write(table, columns)
+        self._watch_over(taken)
         self._recording.forget_names()
         if self._segment is not None and self._is_full(self._segment):
             self._close_segment()
@@ -276,7 +277,16 @@ class Recorder:
             self._prune()
         if self._failures == failures:
             self._flushes, self._durable = self._flushes + 1, self._last_flush
-        self._watch.add(taken.get("decisions"), taken.get("outcomes"))
+
+    def _watch_over(self, taken: dict[str, Columns]) -> None:
+        """Tell the watch of what was taken, and write who did not answer in time."""
+        try:
+            timeouts = self._watch.add(taken.get("decisions"), taken.get("outcomes"))
+        except Exception as error:  # noqa: BLE001 - nothing that is recorded is lost by it
+            self._note(error)
+            return
+        if timeouts is not None:
+            self._write("timeouts", timeouts)
 
     def _prune(self) -> None:
         self._last_prune = time.monotonic()

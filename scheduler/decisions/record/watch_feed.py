@@ -44,13 +44,14 @@ class WatchFeed:
             self._carrier = None if carrier is None else nodes.key_columns[carrier]
         self._watch.know_arm(arm, model.version, model.spec)
 
-    def add(self, decisions: Columns | None, outcomes: Columns | None) -> None:
-        """Take in what was recorded since the last call."""
+    def add(self, decisions: Columns | None, outcomes: Columns | None) -> Columns | None:
+        """Take in what was recorded since the last call; return timeouts as columns, None where there are none."""
         if self._watch is None:
-            return
+            return None
         made = self._decisions(decisions) if decisions is not None else self._no_decisions()
         came = _outcomes(outcomes) if outcomes is not None else self._watch.no_outcomes()
-        self._watch.add(made, came, self._latest())
+        timeouts = self._watch.add(made, came, self._latest()).timeouts
+        return dict(timeouts._asdict()) if timeouts.decision.size else None
 
     def _decisions(self, columns: Columns) -> WatchedDecisions:
         """Return columns of thin records, whose nodes stand side by side in a row."""
