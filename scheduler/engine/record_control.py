@@ -11,6 +11,7 @@ from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.recorder import Recorder, RecordSettings
 from scheduler.decisions.record.recording import Recording
+from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.engine.arm_control import ArmControl
 from scheduler.engine.request import LAST_TIME
 from scheduler.errors import InputError, RecordError, shown
@@ -114,10 +115,13 @@ class RecordControl(ArmControl):
         sizes = Sizes(thin=n, full=full_rows, pool=full_rows * state.index.arrays.limit, outcomes=n)
         path, names = _made(folder), outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
+        watch = WatchFeed(state.clock.latest.item)
         end = partial(state.record_by, None)
         state.record_by(recording)
         try:
-            self.recorder = Recorder(path, recording, state.seed, names, hasher, state.fleet.categories, settings, end)
+            self.recorder = Recorder(
+                path, recording, state.seed, names, hasher, state.fleet.categories, watch, settings, end
+            )
         except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings
             end()
             raise

@@ -5,7 +5,8 @@ frozen. The checks follow every reference (a feature to a column, a statistic to
 head), so the rest of the library relies on a valid spec.
 """
 
-from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY, seconds
+from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY
+from scheduler.spec.duration import seconds
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -43,6 +44,7 @@ from scheduler.spec.types import (
     Telemetry,
     Training,
     Value,
+    WatchRules,
 )
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "Training",
     "Utility",
     "Value",
+    "WatchRules",
     "load_spec",
     "parse_spec",
     "seconds",

@@ -6,9 +6,10 @@ import math
 import re
 
 from scheduler.errors import SpecError, shown
-from scheduler.spec.bounds import LEAST_SECONDS, MOST_SECONDS, check_bounds
+from scheduler.spec.bounds import check_bounds
 from scheduler.spec.check_raw import check_raw
 from scheduler.spec.check_training import check_training
+from scheduler.spec.duration import seconds
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -28,24 +29,7 @@ from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, S
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
-
-
-def seconds(duration: str) -> float:
-    """Return a duration such as ``90s``, ``15m``, ``6h`` or ``2d`` in seconds; raise `SpecError` for any other text."""
-    match = _DURATION.fullmatch(duration)
-    if match is None or float(match[1]) == 0:
-        message = f"duration {shown(duration)}: expected a positive number and one of s, m, h, d, such as '15m'"
-        raise SpecError(message)
-    length = float(match[1]) * _UNITS[match[2]]
-    if not LEAST_SECONDS <= length <= MOST_SECONDS:
-        message = (
-            f"duration {shown(duration)}: expected {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds, found {length:g}"
-        )
-        raise SpecError(message)
-    return length
 
 
 def check_spec(spec: Spec) -> None:
@@ -320,6 +304,7 @@ def _check_rest(spec: Spec) -> None:
         _typed("ledger.demand", spec.ledger.demand, spec.request, ("number",))
         _duration("ledger.hold", spec.ledger.hold)
     _check_evaluation(spec)
+    _check_watch(spec)
     _check_exploration(spec)
     policy = spec.policy
     _in_range("policy.max_nodes", policy.max_nodes, 1, 16)
@@ -366,6 +351,15 @@ def _check_evaluation(spec: Spec) -> None:
     if spec.evaluation.carrier is not None:
         _typed("evaluation.carrier", spec.evaluation.carrier, spec.request, ("category",))
         _typed("evaluation.carrier", spec.evaluation.carrier, spec.node, ("category",))
+
+
+def _check_watch(spec: Spec) -> None:
+    _duration("watch.window", spec.watch.window)
+    for i, profile in enumerate(spec.utility.profiles):
+        if profile.window is not None:
+            _duration(f"utility.profiles[{i}].window", profile.window)
+    if spec.watch.carrier is not None:
+        _typed("watch.carrier", spec.watch.carrier, spec.node, ("category",))
 
 
 def _check_utility(spec: Spec) -> None:
