@@ -20,6 +20,7 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
+from scheduler.spec.offsets import AUTO, NO_OFFSET, offset_features
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
 from scheduler.spec.raw import RawColumn
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
@@ -46,12 +47,14 @@ from scheduler.spec.types import (
 )
 
 __all__ = [
+    "AUTO",
     "CLIENT",
     "COST",
     "FAILED",
     "LEAST_CAPACITY",
     "MOST_CAPACITY",
     "NODE",
+    "NO_OFFSET",
     "Candidates",
     "Capacity",
     "ChangePoint",
@@ -87,6 +90,7 @@ __all__ = [
     "Utility",
     "Value",
     "load_spec",
+    "offset_features",
     "parse_spec",
     "seconds",
     "spec_from_json",
