@@ -82,7 +82,13 @@ def evaluate(
     problems = _log(comparison, spec, model, registry) if log and trainings is None else []
     print_warnings([*comparison.warnings(), *problems], json)
     if json:
-        print_json({**comparison.to_json(), **({"ageing": [age._asdict() for age in ages]} if ages else {})})
+        print_json(
+            {
+                **comparison.to_json(),
+                "intervals": _intervals(comparison),
+                **({"ageing": [age._asdict() for age in ages]} if ages else {}),
+            }
+        )
     else:
         _print(comparison, wide=wide)
         if ages:
@@ -176,8 +182,28 @@ def _rules(data: list[Path], spec: str, model: str | None, registry: str | None,
     return model_rules(source, registry_uri(registry, os.environ), data=data, spec=parsed, seed=seed)
 
 
+def _intervals(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return by policy the 95 % intervals of its mean cost, and of that less the learned one's."""
+    from training.evaluation.intervals import intervals
+
+    found = intervals(comparison)
+    if found is None:
+        return {}
+    return {
+        name: {"mean": (one.low, one.high)}
+        | ({"difference": found.difference[name][1:]} if name in found.difference else {})
+        for name, one in found.mean.items()
+    }
+
+
 def _print(comparison: Comparison, *, wide: bool) -> None:
+    from training.evaluation.intervals import intervals, sureness
+
     print_table(comparison_table(comparison), wide=wide)
+    found = intervals(comparison)
+    said = "" if found is None else sureness(comparison, found)
+    if said:
+        print_sentence(said)
     if comparison.conditions is not None:
         print_sentence(comparison.conditions.in_words())
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from training.evaluation.metrics import LEARNED
+from training.evaluation.metrics import LEARNED, NO_BASELINES
 from training.evaluation.paired_intervals import Interval, interval
 from training.evaluation.results import Comparison
 
@@ -32,7 +33,10 @@ class Intervals(NamedTuple):
 
 
 def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
-    """Return intervals of mean costs for other clients and other slices like these; None where there is one of each."""
+    """Return intervals of mean costs for other clients and other slices like these; None where there is one of each.
+
+    With several seeds they also hold what seeds vary: the draws, and the training where each seed has its own.
+    """
     n_clients, n_slices = len(np.unique(comparison.client)), len(np.unique(comparison.slice))
     if max(n_clients, n_slices) == 1:
         return None
@@ -42,7 +46,8 @@ def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
 
     def mean(cost: NDArray[np.float64]) -> Interval:
         columns = np.stack([cost, np.ones(cost.size)])
-        return interval(columns, client, slices, seed=seed)
+        found = interval(columns, client, slices, seed=seed)
+        return found if comparison.run is None else _widened(found, cost, comparison.run)
 
     costs = {name: picks.cost.astype(np.float64) for name, picks in comparison.picks.items()}
     others = {name: cost for name, cost in costs.items() if name != LEARNED and LEARNED in costs}
@@ -51,4 +56,27 @@ def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
         difference={name: mean(cost - costs[LEARNED]) for name, cost in others.items()},
         n_clients=n_clients,
         n_slices=n_slices,
+    )
+
+
+def _widened(found: Interval, cost: NDArray[np.float64], run: NDArray[np.int32]) -> Interval:
+    """Return an interval with the standard error of a mean over runs added, as that of independent parts."""
+    means = np.bincount(run, cost) / np.bincount(run)
+    error = float(stats.t.ppf(0.975, means.size - 1)) * float(means.std(ddof=1)) / np.sqrt(means.size)
+    half = float(np.hypot(found.half, error))
+    return Interval(found.value, found.value - half, found.value + half)
+
+
+def sureness(comparison: Comparison, found: Intervals) -> str:
+    """Return in words how far the learned policy is from the best baseline; empty without either of them."""
+    baselines = [name for name in found.difference if name not in NO_BASELINES]
+    if not baselines:
+        return ""
+    best = min(baselines, key=lambda name: comparison.policies[name].mean)
+    more = found.difference[best]
+    told = "by more than chance" if not more.low <= 0.0 <= more.high else "which cannot be told from chance"
+    which = "above" if more.value > 0.0 else "below"
+    return (
+        f"{best} is {abs(more.value):.4g} {which} learned in the mean cost, {told} (95 %: {more.low:+.4g} to "
+        f"{more.high:+.4g}, for other clients and slices like these{' and other seeds' * (comparison.seeds > 1)})"
     )

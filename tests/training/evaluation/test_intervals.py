@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from training.evaluation.intervals import intervals
+from training.evaluation.intervals import intervals, sureness
 from training.evaluation.metrics import Picks, scores
 from training.evaluation.results import Comparison, Series
+from training.evaluation.seeds import pooled
 from training.telemetry import Entities
 
 
@@ -81,3 +82,22 @@ def test_an_effect_that_is_none_is_not_told_from_chance():
     difference = intervals(comparison(60, 5, effect=0.0)).difference["random"]
     assert difference.low < 0.0 < difference.high
     assert difference.high == pytest.approx(-difference.low, rel=3.0)
+
+
+def test_what_trainings_vary_is_in_the_interval():
+    """Five runs of the same requests whose model is better by 1 on average, and by 0 to 2 in each."""
+    runs = [comparison(40, 10, effect=effect, noise=0.1, seed=1) for effect in (0.0, 0.5, 1.0, 1.5, 2.0)]
+    one, all_five = intervals(runs[2]).difference["random"], intervals(pooled(runs)).difference["random"]
+    assert one.half < 0.1
+    assert all_five.value == pytest.approx(1.0, abs=0.05)
+    assert all_five.half == pytest.approx(2.776 * np.std([0, 0.5, 1, 1.5, 2], ddof=1) / np.sqrt(5), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("effect", "words"), [(1.0, "above learned in the mean cost, by more than chance"), (0.0, "cannot be told")]
+)
+def test_the_lead_is_said_with_its_interval(effect, words):
+    made = comparison(60, 8, effect=effect)
+    said = sureness(made, intervals(made))
+    assert said.startswith("random is ")
+    assert words in said
