@@ -105,6 +105,7 @@ def compile_policy(model: Model) -> PolicyArrays:
     ledger = spec.ledger
     return PolicyArrays(
         calibration=calibration,
+        offsets=model.offsets,
         uncertainty=model.uncertainty,
         given_ok=np.array([head.given_ok for head in spec.heads.values()]),
         failure=int(failures[0]) if failures.size else -1,

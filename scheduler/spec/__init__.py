@@ -21,6 +21,7 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
+from scheduler.spec.offsets import AUTO, NO_OFFSET, offset_features
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
 from scheduler.spec.raw import RawColumn
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
@@ -48,12 +49,14 @@ from scheduler.spec.types import (
 )
 
 __all__ = [
+    "AUTO",
     "CLIENT",
     "COST",
     "FAILED",
     "LEAST_CAPACITY",
     "MOST_CAPACITY",
     "NODE",
+    "NO_OFFSET",
     "Candidates",
     "Capacity",
     "ChangePoint",
@@ -90,6 +93,7 @@ __all__ = [
     "Value",
     "WatchRules",
     "load_spec",
+    "offset_features",
     "parse_spec",
     "seconds",
     "spec_from_json",

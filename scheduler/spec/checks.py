@@ -23,8 +23,9 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
+from scheduler.spec.offsets import AUTO, NO_OFFSET, offset_features
 from scheduler.spec.policy import Profile, Tier, Utility
-from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, Spec, Value
+from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, Head, Spec, Value
 
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""
@@ -289,9 +290,18 @@ def _check_heads(spec: Spec) -> None:
             _refuse(f"heads.{name}.quantile", "between 0 and 1, of a head with the link log or identity", head.quantile)
         if head.given_ok and value.outcome == FAILED:
             _refuse(f"heads.{name}.given_ok", "false for a head that predicts failure", head.given_ok)
+        _check_offset(f"heads.{name}.offset", head, spec)
     failures = [name for name, head in spec.heads.items() if head.link == "logistic"]
     if len(failures) > 1:
         _refuse("heads", "at most one head with the link logistic", failures)
+
+
+def _check_offset(where: str, head: Head, spec: Spec) -> None:
+    """Refuse an offset that is no mean of the head's target."""
+    known = [AUTO, NO_OFFSET, *offset_features(spec, head)]
+    if head.offset not in known:
+        means = f"a mean of {head.target} that does not belong to the node alone"
+        _refuse(where, f"one of {', '.join(known)}; a feature has to be {means}", head.offset)
 
 
 def _check_rest(spec: Spec) -> None:

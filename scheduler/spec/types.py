@@ -168,7 +168,10 @@ class Head(Section, frozen=True):
 
     ``logistic`` is for ``failed``. ``log`` fits ``log1p(outcome)`` and is calibrated to predict the mean of the outcome
     itself. ``identity`` predicts the mean of the target as written. ``given_ok`` trains on successes alone. With a
-    ``quantile`` the head predicts that quantile of the outcomes in place of the mean.
+    ``quantile`` the head predicts that quantile of the outcomes in place of the mean. ``offset`` names the feature
+    that the raw score starts from, a mean of the target, so that trees learn only what it leaves. With ``auto``
+    training fits the head with and without the best such mean and keeps what has the lower loss on the rows that stop
+    training; with ``none`` trees predict all of it.
     """
 
     target: str
@@ -176,6 +179,7 @@ class Head(Section, frozen=True):
     given_ok: bool = False
     quantile: float | None = None
     unit: str = ""
+    offset: str = "auto"
     lightgbm: Params = {}
 
 

@@ -18,6 +18,7 @@ from scheduler.features.kernels.operations import fill
 from scheduler.fleet.arrays import NEXT_LEAVE, TIME
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
+from scheduler.model.kernels.offsets import add_offsets
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.policy.kernels.choice import draw_slate
 from scheduler.policy.kernels.guard import may_explore
@@ -51,6 +52,7 @@ def score(
     forest_kernels.request_row(by.mask_tables, work.x_request, work.request_row)
     fill_pairs(program, request, i, columns, slots, state.history, now, work.pair, work.x_pair)
     forest_kernels.score(by.mask_tables, work.request_row, by.node_rows, slots, work.x_pair[:n], work.forest, raw)
+    add_offsets(by.policy.offsets, work.x_request, work.x_pair[:n], raw)
     calibrate(by.policy.calibration, raw, work.pair.x[:n], values)
 
 
