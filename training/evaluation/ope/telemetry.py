@@ -12,8 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.spec import PromotionRules
+from scheduler.errors import DataError
+from scheduler.spec import COST, PromotionRules
 from training.evaluation.measured_requests import node_state
+from training.evaluation.ope.decisions import LoggedCandidates, LoggedDecisions
 from training.evaluation.ope.estimators import importance_weights, snips
 from training.evaluation.ope.intervals import around, change, difference
 from training.evaluation.ope.support import effective_size
@@ -137,11 +139,50 @@ def _learn(policy: Policy, telemetry: Telemetry) -> None:
         policy.learn(seen_before(telemetry))
 
 
+def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, requests: int) -> LoggedDecisions:
+    """Ask a model about each logged row from a slice on, and return both choices with their features.
+
+    Parameters
+    ----------
+    start, requests
+        As for `replayed`.
+
+    Raises
+    ------
+    DataError
+        If the telemetry has no propensities, or too many nodes in a slice.
+    """
+    reason = why_not(telemetry, start)
+    if reason is not None:
+        raise DataError(f"off-policy evaluation: {reason}")
+    rows: list[NDArray[np.int64]] = []
+    same: list[NDArray[np.bool_]] = []
+    x: list[NDArray[np.float32]] = []
+    for rows_asked, question, logged in replayed(telemetry, [policy], start, requests):
+        picked = policy.pick(question)
+        both = np.take_along_axis(question.candidates, np.column_stack([logged, picked]), axis=1)
+        rows.append(rows_asked)
+        same.append(picked == logged)
+        x.append(policy.features(question._replace(candidates=both)))
+    at, met, pairs = np.concatenate(rows), np.concatenate(same), np.concatenate(x)
+    begin = 2 * np.arange(at.size + 1)
+    return LoggedDecisions(
+        cost=telemetry.outcomes[COST][at].astype(np.float64),
+        propensity=propensities(telemetry)[at],
+        target=met.astype(np.float64),
+        client=telemetry.client[at],
+        slice=telemetry.slice[at],
+        candidates=LoggedCandidates(
+            begin, begin[:-1], pairs.reshape(begin[-1], -1), np.column_stack([met, ~met]).ravel().astype(np.float64)
+        ),
+    )
+
+
 def judge_off_policy(telemetry: Telemetry, found: Weighted, new: str, old: str, rules: PromotionRules) -> Verdict:
     """Compare the self-normalised mean costs of two policies; failures must not be higher by more than chance."""
     rows = found.rows
     groups = telemetry.client[rows], telemetry.slice[rows]
-    values = telemetry.outcomes["cost"][rows].astype(np.float64), (~telemetry.ok[rows]).astype(np.float64)
+    values = telemetry.outcomes[COST][rows].astype(np.float64), (~telemetry.ok[rows]).astype(np.float64)
     cost, failed = (
         around(figure(*(snips(one, found.weight[name]) for name in (new, old))), groups, confidence=rules.confidence)
         for one, figure in zip(values, (change, difference), strict=True)
