@@ -160,20 +160,22 @@ def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, re
     x: list[NDArray[np.float32]] = []
     for rows_asked, question, logged in replayed(telemetry, [policy], start, requests):
         picked = policy.pick(question)
+        met = picked == logged
         both = np.take_along_axis(question.candidates, np.column_stack([logged, picked]), axis=1)
+        both[met, 1] = -1  # a node is a candidate once
         rows.append(rows_asked)
-        same.append(picked == logged)
+        same.append(met)
         x.append(policy.features(question._replace(candidates=both)))
-    at, met, pairs = np.concatenate(rows), np.concatenate(same), np.concatenate(x)
+    at, meets, pairs = np.concatenate(rows), np.concatenate(same), np.concatenate(x)
     begin = 2 * np.arange(at.size + 1)
     return LoggedDecisions(
         cost=telemetry.outcomes[COST][at].astype(np.float64),
         propensity=propensities(telemetry)[at],
-        target=met.astype(np.float64),
+        target=meets.astype(np.float64),
         client=telemetry.client[at],
         slice=telemetry.slice[at],
         candidates=LoggedCandidates(
-            begin, begin[:-1], pairs.reshape(begin[-1], -1), np.column_stack([met, ~met]).ravel().astype(np.float64)
+            begin, begin[:-1], pairs.reshape(begin[-1], -1), np.column_stack([meets, ~meets]).ravel().astype(np.float64)
         ),
     )
 

@@ -54,14 +54,14 @@ def test_a_model_of_the_cost_narrows_the_interval():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ips", "snips", "dr"])
-def test_intervals_cover_as_often_as_they_say(name):
-    hits = []
-    for seed in range(100):
+def test_intervals_cover_about_as_often_as_they_say():
+    hits = dict.fromkeys(("ips", "snips", "dr"), 0)
+    for seed in range(40):
         log, truth = simulated(1_500, seed, epsilon=0.5)
-        one = evaluate_off_policy(log, seed=seed).estimates[name]
-        hits.append(one.low <= truth <= one.high)
-    assert sum(hits) >= 90
+        found = evaluate_off_policy(log, seed=seed).estimates
+        for name in hits:
+            hits[name] += found[name].low <= truth <= found[name].high
+    assert min(hits.values()) >= 34  # of 40, at 95 % with a probability of 0.99
 
 
 def test_without_features_there_is_no_model_and_the_self_normalised_estimate_counts():
