@@ -11,6 +11,7 @@ from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
+from training.evaluation.ope.decisions import LoggedDecisions
 from training.evaluation.ope.evaluate import OffPolicy, evaluate_off_policy
 from training.evaluation.ope.telemetry import decisions_of_telemetry
 from training.evaluation.verdict import percent
@@ -92,21 +93,28 @@ def estimate_challenger(
     """
     model = Model.load(artifact_folder(source, options.registry))
     spec = _spec(model, options)
-    start = first_unseen((model.spec, model.manifest.window)) if options.start is None else options.start
-    telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
-    if int(telemetry.slice.max()) < start:
-        raise DataError(
-            f"{data_name(data)}: expected slice {start} or later, found {int(telemetry.slice.max())} at most"
-        )
-    progress("ask the model", 0, 1)
-    policy = Learned(Setting(spec, telemetry.clients, telemetry.nodes, options.seed), model)
-    logged = decisions_of_telemetry(telemetry, policy, start, spec.evaluation.requests)
-    progress("ask the model", 1, 1)
+    logged = logged_decisions(data, model, spec, options, progress)
     found = evaluate_off_policy(logged, clip=options.clip, confidence=spec.promotion.confidence, seed=options.seed)
     name = f"{model.name}-{model.version}"
     if found.refused is not None:
         raise DataError(f"{data_name(data)} does not say what {name} would have cost: {found.refused}")
     return Estimated(model=name, data=data_name(data), unit=spec.outcomes[spec.cost.success].unit, found=found)
+
+
+def logged_decisions(
+    data: Data, model: Model, spec: Spec, options: OffPolicyOptions, progress: ProgressCallback
+) -> LoggedDecisions:
+    """Read a log, and ask the model about each of its decisions."""
+    start = first_unseen((model.spec, model.manifest.window)) if options.start is None else options.start
+    telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
+    last = int(telemetry.slice.max())
+    if last < start:
+        raise DataError(f"{data_name(data)}: expected slice {start} or later, found {last} at most")
+    progress("ask the model", 0, 1)
+    policy = Learned(Setting(spec, telemetry.clients, telemetry.nodes, options.seed), model)
+    logged = decisions_of_telemetry(telemetry, policy, start, spec.evaluation.requests)
+    progress("ask the model", 1, 1)
+    return logged
 
 
 def _spec(model: Model, options: OffPolicyOptions) -> Spec:

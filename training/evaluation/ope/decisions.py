@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,58 @@ class LoggedDecisions(NamedTuple):
     client: NDArray[np.integer]
     slice: NDArray[np.integer]
     candidates: LoggedCandidates | None = None
+
+
+class JudgedDecision(NamedTuple):
+    """One recorded decision, and what the target policy would do among the same m candidates.
+
+    Attributes
+    ----------
+    cost, client, slice
+        As in `LoggedDecisions`.
+    chosen
+        The candidates that were logged, in the order of the slate.
+    propensity, target
+        Probability of the whole slate in the log, and that with which the target draws the same one, see
+        `training.evaluation.ope.estimators.slate_probability`.
+    x
+        (m, n_features) float32 features of the candidates.
+    first, logging
+        (m,) probabilities with which the target and the log draw each candidate for the first place; the latter None
+        where it is not known.
+    """
+
+    cost: float
+    client: int
+    slice: int
+    chosen: NDArray[np.integer]
+    propensity: float
+    target: float
+    x: NDArray[np.float32]
+    first: Floats
+    logging: Floats | None = None
+
+
+def joined_decisions(judged: Sequence[JudgedDecision]) -> LoggedDecisions:
+    """Return decisions as columns.
+
+    The candidates are left out if any slate has several nodes: a model of a single node's cost does not tell the cost
+    of a slate.
+    """
+    columns = [np.array([one[k] for one in judged]) for k in (0, 1, 2, 4, 5)]
+    cost, client, slices, propensity, target = columns
+    candidates = None
+    if judged and all(one.chosen.size == 1 for one in judged):
+        begin = np.concatenate([[0], np.cumsum([one.first.size for one in judged])])
+        known = [one.logging for one in judged if one.logging is not None]
+        candidates = LoggedCandidates(
+            begin,
+            begin[:-1] + np.array([one.chosen[0] for one in judged]),
+            np.concatenate([one.x for one in judged]),
+            np.concatenate([one.first for one in judged]),
+            np.concatenate(known) if len(known) == len(judged) else None,
+        )
+    return LoggedDecisions(cost, propensity, target, client, slices, candidates)
 
 
 def check_decisions(logged: LoggedDecisions) -> None:
