@@ -1,28 +1,20 @@
 """Off-policy estimates on measured logs whose truth is known, where those are at hand."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from benchmarks.ope import coverage, draw_clients, draw_requests, each_from_the_other, population, unsupported
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def probes():
-    if not (SHARED / "hbrp").is_dir():
-        pytest.skip("the probes of public nodes (hbrp) are not beside the checkout")
-    return population(SHARED / "hbrp")
+def probes(shared_data):
+    return population(shared_data / "hbrp")
 
 
-def test_each_policy_of_the_open_bandit_data_is_estimated_from_the_log_of_the_other():
-    if not (SHARED / "obd").is_dir():
-        pytest.skip("the open bandit data (obd) are not beside the checkout")
-    found = list(each_from_the_other(SHARED / "obd"))
+def test_each_policy_of_the_open_bandit_data_is_estimated_from_the_log_of_the_other(shared_data):
+    found = list(each_from_the_other(shared_data / "obd"))
     assert len(found) == 4
     for one in found:
         assert one["refused"] is None

@@ -32,7 +32,7 @@ def ope(
         list[Path],
         typer.Argument(
             metavar="RECORDS...",
-            help="Telemetry directory with propensities, or Parquet and CSV files of any layout that the spec reads.",
+            help="Folder of records, or telemetry with propensities in any layout that the spec reads.",
         ),
     ],
     model: Annotated[
@@ -54,7 +54,11 @@ def ope(
     ] = None,
     start: Annotated[
         int | None,
-        typer.Option("--from", metavar="SLICE", help="First slice. Default: the first that the model has not seen."),
+        typer.Option(
+            "--from",
+            metavar="SLICE",
+            help="First slice. Default: the first that the model has not seen; of records, all.",
+        ),
     ] = None,
     clip: Annotated[
         float | None,

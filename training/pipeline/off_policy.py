@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
+from scheduler.policy.compile import with_policy
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
 from training.evaluation.ope.decisions import LoggedDecisions
 from training.evaluation.ope.evaluate import OffPolicy, evaluate_off_policy
+from training.evaluation.ope.records import decisions_of_records, is_records
 from training.evaluation.ope.telemetry import decisions_of_telemetry
 from training.evaluation.verdict import percent
 from training.pipeline.champion import first_unseen
@@ -78,7 +81,7 @@ def estimate_challenger(
     Parameters
     ----------
     data
-        A telemetry directory, or other files that the spec reads.
+        A folder of records, a telemetry directory, or other files that the spec reads.
     source
         The version, as for `scheduler.Model.load`.
 
@@ -105,6 +108,8 @@ def logged_decisions(
     data: Data, model: Model, spec: Spec, options: OffPolicyOptions, progress: ProgressCallback
 ) -> LoggedDecisions:
     """Read a log, and ask the model about each of its decisions."""
+    if isinstance(data, Path) and is_records(data):
+        return decisions_of_records(data, with_policy(model, spec), options.start)
     start = first_unseen((model.spec, model.manifest.window)) if options.start is None else options.start
     telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
     last = int(telemetry.slice.max())
