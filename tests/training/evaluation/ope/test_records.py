@@ -9,7 +9,7 @@ from scheduler.errors import DataError
 from scheduler.policy.compile import with_policy
 from scheduler.spec import Policy, Utility
 from tests import models
-from tests.schedulers import new
+from tests.schedulers import LEDGER, new
 from training.evaluation.ope.records import decisions_of_records, is_records
 
 pytestmark = pytest.mark.slow
@@ -23,20 +23,19 @@ def model(tmp_path_factory):
     return models.load_small(tmp_path_factory)
 
 
-def record(sched, folder, *, n=60, outcomes=True):
+def record(sched, folder, *, n=60, outcomes=True, kbps=0):
     """Decide and observe with everything recorded."""
     recorder = sched.record(folder, full=1.0, every=60.0)
     for t in range(n):
-        d = sched.decide({"client_id": [17, "tv"][t % 2], "kind": "live"}, now=100.0 * t)
+        d = sched.decide({"client_id": [17, "tv"][t % 2], "kind": "live", "kbps": kbps}, now=100.0 * t)
         for node in d.nodes if outcomes else ():
             sched.observe(d.id, {"ok": True, "rtt_ms": 10.0 + t, "speed": 5.0}, now=100.0 * t, node=node)
     recorder.stop()
     return folder
 
 
-@pytest.mark.parametrize("places", [1, 2])
-def test_the_policy_that_decided_draws_as_it_did(model, tmp_path, places):
-    sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5, max_nodes=places))
+def test_the_policy_that_decided_draws_as_it_did(model, tmp_path):
+    sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5))
     folder = record(sched, tmp_path / "records")
     assert is_records(folder)
     assert not is_records(tmp_path)
@@ -45,14 +44,24 @@ def test_the_policy_that_decided_draws_as_it_did(model, tmp_path, places):
     assert len(np.unique(found.propensity)) > 1
     assert found.target == pytest.approx(found.propensity)
     assert sorted(np.bincount(found.client)) == [30, 30]
-    if places > 1:
-        assert found.candidates is None
-        return
-    chosen = found.candidates.chosen
-    assert found.candidates.target[chosen] == pytest.approx(found.propensity)
+    assert found.candidates.target[found.candidates.chosen] == pytest.approx(found.propensity)
     decision = np.repeat(np.arange(60), np.diff(found.candidates.begin))
     assert np.bincount(decision, found.candidates.target) == pytest.approx(np.ones(60))
     assert found.cost[0] == pytest.approx(10.0)
+
+
+def test_a_slate_has_the_probability_of_its_first_node_where_the_others_are_the_same(model, tmp_path):
+    policy = Policy(explore="epsilon", epsilon=0.5, max_nodes=2)
+    sched = new(model, utility=UTILITY, policy=policy, ledger=LEDGER)
+    folder = record(sched, tmp_path / "records", kbps=4_500)
+    found = decisions_of_records(folder, sched.model)
+    assert found.candidates is None  # some slates have two nodes
+    assert found.target == pytest.approx(found.propensity)
+    assert len(np.unique(found.propensity)) > 1
+    turned = msgspec.structs.replace(sched.model.spec, utility=Utility(heads={"latency": 1.0, "failure": 100.0}))
+    other = decisions_of_records(folder, with_policy(sched.model, turned))
+    assert (other.target == 0.0).any()
+    assert (other.target > 0.0).any()
 
 
 def test_another_policy_has_its_own_probabilities(model, tmp_path):
