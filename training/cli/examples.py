@@ -90,8 +90,8 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "fogline ope logged --model models:/demo/1 --propensity propensity",
         ),
         Example(
-            "With weights cut earlier, by the policy of a spec",
-            "fogline ope logged -m models:/demo/1 --spec demo --propensity propensity --clip 20",
+            "Under the policy of a spec",
+            "fogline ope logged -m models:/demo/1 -s demo --propensity propensity",
         ),
     ),
     "compile": (
