@@ -75,6 +75,12 @@ def write_world(folder: Path) -> SmallWorld:
     return SmallWorld(folder / "data", folder / "small.toml")
 
 
+def write_logged(folder: Path, explore: float = 1.0) -> None:
+    """Write half a day of telemetry with propensities; every request may go to any of 20 nodes."""
+    world = World(1, n_nodes=20, n_clients=40)
+    write_telemetry(world, folder, hours=12.0, requests=12_000, explore=explore, propensities=True)
+
+
 def fogline(capfd, *arguments: object) -> Ran:
     """Run a command line in this process."""
     capfd.readouterr()

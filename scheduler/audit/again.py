@@ -33,6 +33,8 @@ class Again(NamedTuple):
         (n, n_heads) and (n,) of those.
     feasible
         (n,) bool, whether a slate that begins with one covers the demand.
+    probability
+        (n,) with which each is drawn for the first place.
     out
         The decision.
     """
@@ -41,6 +43,7 @@ class Again(NamedTuple):
     values: NDArray[np.float64]
     utility: NDArray[np.float64]
     feasible: NDArray[np.bool_]
+    probability: NDArray[np.float64]
     out: DecisionArrays
 
 
@@ -66,7 +69,8 @@ def decide_again(record: FullRecord, model: Model) -> Again:
     choose_again(policy, keys, p, n, record.demand, explores, record.draw, candidates, out)
     if n == 0:
         candidates.feasible[:] = False
-    return Again(left, candidates.values[:n], candidates.utility[:n], candidates.feasible[:n], out)
+    scores = candidates.values[:n], candidates.utility[:n], candidates.feasible[:n], candidates.probability[:n]
+    return Again(left, *scores, out)
 
 
 def profile_of(record: FullRecord, policy: PolicyArrays) -> int:

@@ -45,7 +45,7 @@ class Telemetry(Section, frozen=True):
     Without ``time`` a row was decided at the start of its slice. The first of the ``arrival`` columns that is not null
     says how many milliseconds after the decision its outcome arrived; without such a column it arrived at once.
     ``propensity`` is the probability with which the scheduler that logged the row drew its node; it is read to compare
-    models on logs, and is no part of the fingerprint.
+    models on logs and to weigh rows in training, and is no part of the fingerprint.
     """
 
     client: str
@@ -194,7 +194,8 @@ class Training(Section, frozen=True):
     share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
     With 0 there is no rehearsal. ``embargo`` is how many slices are left out between the parts of the data, where an
     outcome is known only so many slices later. ``tuned_until`` says that tuning has seen all slices before this one.
-    ``tuned`` says on what these settings were chosen, for the reader.
+    ``tuned`` says on what these settings were chosen, for the reader. With ``propensity_weights`` above 0 a row counts
+    with the inverse of its propensity, at most so much, as if the log had drawn all nodes alike.
     """
 
     reveal: float = 1.0
@@ -206,6 +207,7 @@ class Training(Section, frozen=True):
     patience: int = 30
     embargo: int = 0
     tuned_until: int | None = None
+    propensity_weights: float = 0.0
     lightgbm: Params = {}
     tuned: str = ""
 

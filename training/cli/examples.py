@@ -84,6 +84,16 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "On the telemetry that fogline demo left", f"fogline explain-model models:/demo@champion --data {DEMO}"
         ),
     ),
+    "ope": (
+        Example(
+            "What the first version would have cost on a log of another one",
+            "fogline ope logged --model models:/demo/1 --propensity propensity",
+        ),
+        Example(
+            "Under the policy of a spec",
+            "fogline ope logged -m models:/demo/1 -s demo --propensity propensity",
+        ),
+    ),
     "compile": (
         Example("For this machine, into the installed package", "fogline compile"),
         Example(

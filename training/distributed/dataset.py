@@ -281,4 +281,5 @@ def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> t
         {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
         for prefix in ("outcome.", AGAIN)
     )
-    return x, RowOutcomes(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)
+    propensity = known["propensity"].to_numpy() if "propensity" in known.columns else None
+    return x, RowOutcomes(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again, propensity)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lightgbm as lgb
 import numpy as np
@@ -20,7 +20,7 @@ from scheduler.errors import FoglineError
 from scheduler.model.manifest import Offset
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
-from training.heads.fit import Boosted, FittedHead, HeadFit, best_start, fitted_head, head_rows, start_scores
+from training.heads.fit import Boosted, FittedHead, HeadFit, HeadRows, best_start, fitted_head, head_rows, start_scores
 from training.heads.lightgbm_params import head_params, quiet
 from training.heads.metrics import head_loss
 from training.heads.offset import starts
@@ -82,7 +82,7 @@ def _tried(client: Client, fit: HeadFit, offset: Offset | None) -> Boosted:
     booster = _persistently(client, lambda: _fit(client, fit, offset))
     name, dataset, rows, spec, _ = fit
     start = start_scores(offset, dataset, rows.stop)
-    n = best_round(booster, dataset.x[rows.stop], dataset.targets[name][rows.stop], spec, name, start)
+    n = best_round(booster, stop_rows(name, dataset, rows, start), spec, name)
     return Boosted(lgb.Booster(model_str=booster.model_to_string(num_iteration=n)), offset)
 
 
@@ -95,15 +95,18 @@ def _fit(client: Client, fit: HeadFit, offset: Offset | None) -> lgb.Booster:
     quiet()
     client.run(quiet)
     workers = sorted(_workers(client))
-    x, y, start = [], [], []
+    x, y, start, weights = [], [], [], []
     for k, worker in enumerate(workers):
         some = rows.fit[k :: len(workers)]  # of all times: each worker finds the bins of some features in its rows
-        parts = [dataset.x[some], dataset.targets[name][some], start_scores(offset, dataset, some)]
-        block = client.scatter(parts[: 2 if offset is None else 3], workers=[worker], hash=False)
+        own = (start_scores(offset, dataset, some), None if dataset.weight is None else dataset.weight[some])
+        parts = [dataset.x[some], dataset.targets[name][some], *(one for one in own if one is not None)]
+        block = client.scatter(parts, workers=[worker], hash=False)
         x.append(da.from_delayed(delayed(block[0]), (some.size, dataset.x.shape[1]), dtype=np.float32))
         y.append(da.from_delayed(delayed(block[1]), (some.size,), dtype=np.float32))
         if offset is not None:
             start.append(da.from_delayed(delayed(block[2]), (some.size,), dtype=np.float64))
+        if dataset.weight is not None:
+            weights.append(da.from_delayed(delayed(block[-1]), (some.size,), dtype=np.float32))
     estimator = DaskLGBMClassifier if spec.heads[name].link == "logistic" else DaskLGBMRegressor
     model = estimator(client=client, n_estimators=spec.training.rounds, **head_params(name, spec, seed))
     names = [str(one) for one in dataset.features.names]
@@ -111,6 +114,7 @@ def _fit(client: Client, fit: HeadFit, offset: Offset | None) -> lgb.Booster:
         da.concatenate(x),
         da.concatenate(y),
         init_score=da.concatenate(start) if start else None,
+        sample_weight=da.concatenate(weights) if weights else None,
         feature_name=names,
         categorical_feature=list(dataset.features.categorical),
     )
@@ -174,28 +178,33 @@ def _workers(client: Client) -> set[str]:
     return set(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def best_round(
-    booster: lgb.Booster,
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    spec: Spec,
-    name: str,
-    start: NDArray[np.float64] | None = None,
-) -> int:
-    """Return how many rounds to keep: up to the least loss that is not undercut for ``training.patience`` rounds.
+class StopRows(NamedTuple):
+    """Rows to stop on: (n, n_features) features and (n,) targets of the head.
 
-    Parameters
-    ----------
-    x, y
-        (n, n_features) and (n,) rows to stop on, with the head's target.
-    start
-        (n,) what their raw scores start from, if that is not in the first tree.
+    ``weight`` are (n,) weights, None if all count alike; ``start`` is what raw scores start from, if that is not in the
+    first tree.
     """
-    raw = np.zeros(len(y)) if start is None else start.copy()
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    weight: NDArray[np.float32] | None = None
+    start: NDArray[np.float64] | None = None
+
+
+def stop_rows(name: str, dataset: Dataset, rows: HeadRows, start: NDArray[np.float64] | None = None) -> StopRows:
+    """Return the rows that a head stops on."""
+    some = rows.stop
+    weight = None if dataset.weight is None else dataset.weight[some]
+    return StopRows(dataset.x[some], dataset.targets[name][some], weight, start)
+
+
+def best_round(booster: lgb.Booster, rows: StopRows, spec: Spec, name: str) -> int:
+    """Return how many rounds to keep: up to the least loss that is not undercut for ``training.patience`` rounds."""
+    raw = np.zeros(len(rows.y)) if rows.start is None else rows.start.copy()
     best, least = 1, np.inf
     for n in range(1, booster.num_trees() + 1):
-        raw += np.asarray(booster.predict(x, raw_score=True, start_iteration=n - 1, num_iteration=1))
-        loss = head_loss(spec.heads[name], raw, y)
+        raw += np.asarray(booster.predict(rows.x, raw_score=True, start_iteration=n - 1, num_iteration=1))
+        loss = head_loss(spec.heads[name], raw, rows.y, rows.weight)
         if loss < least:
             best, least = n, loss
         elif n - best >= spec.training.patience:

@@ -193,6 +193,8 @@ def to_frame(telemetry: Telemetry) -> pl.DataFrame:
         "node": telemetry.node,
         "ok": telemetry.ok,
     }
+    if telemetry.propensity is not None:
+        columns["propensity"] = telemetry.propensity
     columns |= {f"outcome.{name}": values for name, values in telemetry.outcomes.items()}
     columns |= {name: c.codes if isinstance(c, Categories) else c for name, c in _own(telemetry).items()}
     return pl.DataFrame(columns)
@@ -227,4 +229,5 @@ def from_frame(
         nodes=nodes,
         rejected={},
         n_read=frame.height,
+        propensity=frame["propensity"].to_numpy() if "propensity" in frame.columns else None,
     )

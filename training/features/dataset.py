@@ -14,7 +14,7 @@ from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
 from training.features.split import split_slices, without_embargo
-from training.features.targets import RowOutcomes, head_targets, row_outcomes, targets_of
+from training.features.targets import RowOutcomes, head_targets, row_outcomes, row_weights, targets_of
 from training.features.vocabulary import find_vocabulary
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys
@@ -46,6 +46,8 @@ class Dataset(NamedTuple):
         or calibrate, and those that judge alike; NaN if there is none. None if they were not looked for.
     memory
         The running statistics that the rows were replayed through, where it is known.
+    weight
+        (n,) float32 weights of the rows, None where all count alike; see `training.features.targets.row_weights`.
     """
 
     features: Features
@@ -59,6 +61,7 @@ class Dataset(NamedTuple):
     judge: int
     again: dict[str, NDArray[np.float32]] | None = None
     memory: Memory | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
@@ -145,6 +148,7 @@ def assemble(
         where = f"before slice {', before '.join(map(str, bounds))} and after"
         raise DataError(f"training: expected rows {where}, found {found}")
     targets, outcomes = targets_of(measured, spec)
+    weight = row_weights(measured.propensity, spec)
     return Dataset(
         features,
         vocabulary,
@@ -156,6 +160,7 @@ def assemble(
         calibrate,
         judge,
         None if measured.again is None else {name: y[order] for name, y in measured.again.items()},
+        weight=None if weight is None else weight[order],
     )
 
 
@@ -176,6 +181,7 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
         calibrate=first.calibrate + second.calibrate,
         judge=first.judge + second.judge,
         again=None if first.again is None else {name: both(y, _again(second, name)) for name, y in first.again.items()},
+        weight=None if first.weight is None else both(first.weight, _weight(second)),
     )
 
 
@@ -192,8 +198,14 @@ def without_slices(dataset: Dataset, slices: NDArray[np.integer]) -> Dataset:
         calibrate=calibrate,
         judge=judge,
         again=None if dataset.again is None else {name: y[keep] for name, y in dataset.again.items()},
+        weight=None if dataset.weight is None else dataset.weight[keep],
     )
 
 
 def _again(dataset: Dataset, name: str) -> NDArray[np.float32]:
     return np.full(len(dataset.x), np.nan, np.float32) if dataset.again is None else dataset.again[name]
+
+
+def _weight(dataset: Dataset) -> NDArray[np.float32]:
+    """Return weights; what a rehearsal saw was chosen by nobody, so its rows count alike."""
+    return np.ones(len(dataset.x), np.float32) if dataset.weight is None else dataset.weight

@@ -117,9 +117,10 @@ def _boosted(fit: HeadFit, offset: Offset | None, threads: int, progress: Progre
     params = {"num_threads": threads, **head_params(name, spec, seed)}
     names, categorical = list(dataset.features.names), list(dataset.features.categorical)
     x, y, start = dataset.x, dataset.targets[name], partial(start_scores, offset, dataset)
-    train = lgb.Dataset(x[rows.fit], y[rows.fit], init_score=start(rows.fit), feature_name=names)
+    weights = (None if dataset.weight is None else dataset.weight[some] for some in (rows.fit, rows.stop))
+    train = lgb.Dataset(x[rows.fit], y[rows.fit], weight=next(weights), init_score=start(rows.fit), feature_name=names)
     train.set_categorical_feature(categorical)
-    valid = lgb.Dataset(x[rows.stop], y[rows.stop], init_score=start(rows.stop), reference=train)
+    valid = lgb.Dataset(x[rows.stop], y[rows.stop], weight=next(weights), init_score=start(rows.stop), reference=train)
     rounds = spec.training.rounds
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
     if progress is not None:
@@ -143,11 +144,12 @@ def best_start(fit: HeadFit, tries: Sequence[Boosted]) -> Boosted:
         return tries[0]
     name, dataset, rows, spec, _ = fit
     x, y = dataset.x[rows.stop], dataset.targets[name][rows.stop].astype(np.float64)
+    weight = None if dataset.weight is None else dataset.weight[rows.stop]
     losses = {}
     for one in tries:
         start = start_scores(one.offset, dataset, rows.stop)
         raw = np.asarray(one.booster.predict(x, raw_score=True, num_threads=1), np.float64)
-        losses[one.start] = head_loss(spec.heads[name], raw if start is None else raw + start, y)
+        losses[one.start] = head_loss(spec.heads[name], raw if start is None else raw + start, y, weight)
     return min(tries, key=lambda one: losses[one.start])._replace(losses=losses)
 
 
@@ -200,7 +202,8 @@ def fitted_head(fit: HeadFit, boosted: Boosted, *, threads: int) -> FittedHead:
         added = start(some)
         raw = raw if added is None else raw + added
         again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
-        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
+        weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
+        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again, weight)
 
     importance = gain_importance(booster)
     repeated = scored(np.concatenate([rows.stop, rows.calibrate]))

@@ -50,12 +50,15 @@ class Rows(NamedTuple):
         Raw scores and their sums of leaf variances.
     outcome, again
         Outcomes in the unit of the head's value, and the next ones of the same client and node, NaN where unknown.
+    weight
+        As in `training.features.dataset.Dataset`.
     """
 
     raw: NDArray[np.float64]
     outcome: NDArray[np.float64]
     variance: NDArray[np.float64]
     again: NDArray[np.float64]
+    weight: NDArray[np.float64] | None = None
 
 
 class FittedRows(NamedTuple):

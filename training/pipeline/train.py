@@ -142,7 +142,7 @@ def write_model(
 def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
     rows = head.calibration
     if meant.quantile is None:
-        calibration = calibrate(meant.link, rows.raw, rows.outcome)
+        calibration = calibrate(meant.link, rows.raw, rows.outcome, rows.weight)
     else:
         calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
     level = error_level(calibration, rows)

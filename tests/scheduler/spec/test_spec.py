@@ -367,6 +367,11 @@ SECTIONS = {
     "slate": ("[policy]\nmax_nodes = 0", "^policy.max_nodes: "),
     "reveal": ("[training]\nreveal = -0.1", "^training.reveal: "),
     "rehearse": ("[training]\nrehearse = 1.5", "^training.rehearse: "),
+    "propensity weights": ("[training]\npropensity_weights = -1.0", "^training.propensity_weights: "),
+    "propensity weights without a column": (
+        "[training]\npropensity_weights = 20.0",
+        "^training.propensity_weights: expected a column telemetry.propensity",
+    ),
     "burn-in": ("[training]\nburn_in = 1.0", "^training.burn_in: "),
     "validation": ("[training]\nvalidation = 0.0", "^training.validation: "),
     "rows": ("[training]\nrows = 0", "^training.rows: "),

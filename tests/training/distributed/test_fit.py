@@ -14,7 +14,7 @@ from tests.small_world import UNTIL, fogline
 from tests.training.heads import test_offset as offsets
 from training.distributed import connect
 from training.distributed import fit as distributed_fit
-from training.distributed.fit import WorkersLostError, best_round, fit_heads_on_cluster
+from training.distributed.fit import StopRows, WorkersLostError, best_round, fit_heads_on_cluster
 from training.distributed.workers import PATIENCE
 from training.features.dataset import build_dataset
 from training.heads.fit import fit_heads
@@ -39,7 +39,7 @@ def test_the_round_to_stop_at_is_the_one_that_lightgbm_finds():
         stop = np.flatnonzero(~np.isnan(y))
         stop = stop[(stop >= dataset.split) & (stop < dataset.calibrate)]
         whole = lgb.Booster(model_str=endless[name].booster.model_to_string(num_iteration=-1))
-        assert best_round(whole, dataset.x[stop], y[stop], spec, name) == head.booster.best_iteration
+        assert best_round(whole, StopRows(dataset.x[stop], y[stop]), spec, name) == head.booster.best_iteration
 
 
 class _Climbing:
@@ -59,7 +59,7 @@ def test_a_quantile_stops_at_its_own_loss_on_a_cluster_too():
     for quantile in (0.9, None):
         head = msgspec.structs.replace(SPEC.heads["latency"], quantile=quantile)
         spec = msgspec.structs.replace(SPEC, heads={"latency": head})
-        rounds.append(best_round(_Climbing(), np.zeros((y.size, 1)), y, spec, "latency"))
+        rounds.append(best_round(_Climbing(), StopRows(np.zeros((y.size, 1)), y), spec, "latency"))
     assert rounds == [round(10 * np.quantile(y, 0.9)), round(10 * y.mean())] == [33, 20]
 
 
@@ -109,7 +109,7 @@ def test_a_round_to_stop_at_counts_what_scores_start_from():
     y = np.full(50, 5.0)
     spec = msgspec.structs.replace(SPEC, heads={"latency": SPEC.heads["latency"]})
     start = np.full(50, 4.0)
-    assert best_round(_Climbing(), np.zeros((50, 1)), y, spec, "latency", start) == 10
+    assert best_round(_Climbing(), StopRows(np.zeros((50, 1)), y, start=start), spec, "latency") == 10
     assert start.tolist() == [4.0] * 50
 
 
