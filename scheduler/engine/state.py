@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
+from scheduler.decisions.counts import VersionCounts
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.decisions.record.arrays import NOT_RECORDED, new_outcome_rows
@@ -79,6 +81,10 @@ class State(NotCopied):
         Memory for the outcome that is taken in; only a writer uses it.
     arms
         Arms whose node rows follow the state; the first one is in charge.
+    in_charge_since
+        When the model in charge was put there, in seconds of `time.time`; nothing is decided by it.
+    counts
+        Decisions of all arms, released ones included, by the version of their model.
     recording
         Who is told of decisions, outcomes and nodes; None where nothing is recorded.
     """
@@ -123,6 +129,7 @@ class State(NotCopied):
         self.outcome = OutcomeBuffer(spec)
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
+        self.counts, self.in_charge_since = VersionCounts(), time.time()
         self._packed: PackedArrays[StateArrays] | None = None
         self.recording: Recording | None = None
         self._no_outcomes = new_outcome_rows(features.request.n_keys, features.node.n_keys, len(outcome_names(spec)), 0)
@@ -203,6 +210,7 @@ class State(NotCopied):
     def _add(self, arm: Arm) -> None:
         self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
         arm.grow(len(self.fleet.arrays.generation))
+        arm.count_in(self.counts.of(arm.model.version, [other.model.version for other in self.arms]))
         self.arms = (*self.arms, arm)
 
     def put_in_charge(self, arm: Arm) -> Arm:
@@ -212,6 +220,7 @@ class State(NotCopied):
     def _put_first(self, arm: Arm) -> Arm:
         before, arm = self.arms[0], self.arm(arm)
         self.arms = (arm, *(other for other in self.arms if other is not arm))
+        self.in_charge_since = time.time()
         return before
 
     def leave(self, arm: Arm) -> None:

@@ -286,6 +286,11 @@ BESIDE = {
         s.follow,
         {"uri": "models:/m@a", "every": 60.0, "registry": "sqlite:///none.db", "cache": "cache", "spec": None},
     ),
+    "record": lambda s: (
+        s.record,
+        {"folder": "records", "full": 0.5, "every": 60.0, "key": None, "ring": 8}
+        | {"segment_bytes": 1 << 20, "segment_seconds": 60.0, "most_bytes": 1 << 30, "retention": 60.0},
+    ),
 }
 """Calls that write files or begin threads."""
 

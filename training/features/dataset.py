@@ -67,7 +67,8 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
     kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
     row of today. History sees a random share ``spec.training.reveal`` of the outcomes. Capacities that are ``auto`` are
-    those of `training.telemetry.history_size.auto_capacity`.
+    those of `training.telemetry.history_size.auto_capacity`. They and the vocabulary depend on the slices before those
+    that only judge.
 
     Raises
     ------
@@ -82,17 +83,17 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     keep = np.zeros(telemetry.time.size, np.bool_)
     keep[candidates] = True
     revealed = rng.random(telemetry.time.size) < spec.training.reveal
-    vocabulary = find_vocabulary(telemetry, spec)
+    known = telemetry.slice < bounds[2]
+    vocabulary = find_vocabulary(telemetry, spec, known)
     features = compile_features(spec, vocabulary)
-    keys = count_keys(telemetry, spec)
-    spec = sized(spec, keys)
+    spec = sized(spec, count_keys(telemetry, spec, known))
     history = new_history(spec)
     x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
     measured = row_outcomes(telemetry, keep)._replace(
         again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), keep)
     )
     made = assemble(spec, bounds, features, vocabulary, x, measured)
-    return made._replace(memory=Memory.of(spec, keys, table_counters(history)))
+    return made._replace(memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)))
 
 
 def _next_outcomes(

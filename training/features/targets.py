@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.history.outcomes import outcome_names, tracked_values
+from scheduler.history import head_outcomes as heads
+from scheduler.history.outcomes import outcome_names
 from scheduler.spec import Spec
 from training.telemetry import Telemetry
 
@@ -39,14 +40,4 @@ def targets_of(
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Return targets and outcomes of kept rows by head."""
     rows = np.column_stack([measured.outcomes[name] for name in outcome_names(spec)])
-    targets, outcomes = {}, {}
-    for name, head in spec.heads.items():
-        y = tracked_values(spec, (head.target,), rows)[:, 0]
-        if head.given_ok:
-            y[~measured.ok] = np.nan
-        targets[name] = y
-        # The link `log` predicts the outcome itself; the others predict the target.
-        plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target
-        raw = tracked_values(spec, (plain,), rows)[:, 0]
-        outcomes[name] = np.where(np.isnan(y), np.float32(np.nan), raw)
-    return targets, outcomes
+    return heads.head_targets(spec, rows, measured.ok), heads.head_outcomes(spec, rows, measured.ok)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.evaluation_world import SPEC, telemetry
 from tests.small_world import UNTIL, fogline
+from tests.training.heads import test_offset as offsets
 from training.distributed import connect
 from training.distributed import fit as distributed_fit
 from training.distributed.fit import WorkersLostError, best_round, fit_heads_on_cluster
@@ -28,6 +29,8 @@ def with_training(spec, **changes):
 
 def test_the_round_to_stop_at_is_the_one_that_lightgbm_finds():
     spec = with_training(SPEC, rounds=60, patience=5, lightgbm={"num_leaves": 8, "min_data_in_leaf": 5})
+    heads = {name: msgspec.structs.replace(head, offset="none") for name, head in SPEC.heads.items()}
+    spec = msgspec.structs.replace(spec, heads=heads)
     dataset = build_dataset(telemetry(3_000), spec, seed=0)
     stopped = fit_heads(dataset, spec, seed=0, threads=1)
     endless = fit_heads(dataset, with_training(spec, patience=1_000), seed=0, threads=1)
@@ -86,6 +89,28 @@ def test_a_cluster_fits_as_well_as_one_machine_and_outlives_a_killed_worker(data
         del asked["objective"]  # of which LightGBM writes another name
         assert used_params(text, asked) == asked
     assert prediction_loss(fitted, spec) == pytest.approx(np.mean(seeds), abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_cluster_starts_from_the_same_offset_and_chooses_by_the_same_losses():
+    data, spec = offsets.dataset(), offsets.spec()
+    here = fit_heads(data, spec, seed=0, threads=1)
+    with connect("local:1") as client:
+        there = fit_heads_on_cluster(client, data, spec, seed=0, threads=1)
+    for name, head in here.items():
+        other = there[name]
+        assert other.offset == head.offset
+        assert dict(other.losses) == pytest.approx(dict(head.losses), rel=0.02)
+        np.testing.assert_allclose(other.judge.raw, head.judge.raw, atol=0.2)
+    assert there["latency"].offset is not None
+
+
+def test_a_round_to_stop_at_counts_what_scores_start_from():
+    y = np.full(50, 5.0)
+    spec = msgspec.structs.replace(SPEC, heads={"latency": SPEC.heads["latency"]})
+    start = np.full(50, 4.0)
+    assert best_round(_Climbing(), np.zeros((50, 1)), y, spec, "latency", start) == 10
+    assert start.tolist() == [4.0] * 50
 
 
 def test_workers_that_do_not_come_back_are_a_named_error():
