@@ -44,8 +44,8 @@ class Model(NotCopied):
     forest
         All heads in that order.
     trees
-        The same trees as the artifact stores them, for explanations: 31 bytes a split and 16 a leaf, which for 300
-        trees of 31 leaves is 0.4 MB a head.
+        The same trees as the artifact stores them, for explanations: 21 bytes a split and 16 a leaf, which for 300
+        trees of 31 leaves is 0.3 MB a head.
     calibration
         (n_heads, 3) float64: link code (see `scheduler.model.arrays.LINKS`), intercept, slope. Read-only.
     offsets

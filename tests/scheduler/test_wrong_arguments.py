@@ -95,6 +95,8 @@ WRONG = {
     "list of no shown text": [NoText()],
 }
 
+QUESTION = {"candidates": IDS, "now": 60.0, "exclude": [1], "block": {"isp": [7]}, "arm": None}
+
 CALLS = {
     "decide": lambda s: (
         s.decide,
@@ -107,6 +109,9 @@ CALLS = {
             "arm": None,
         },
     ),
+    "explain": lambda s: (s.explain, {"what": {"client_id": 17}} | QUESTION),
+    "explain a decision": lambda s: (s.explain, {"what": open_decision(s)}),
+    "why_not": lambda s: (s.why_not, {"what": {"client_id": 17}, "node": 1} | QUESTION),
     "decide_batch": lambda s: (
         s.decide_batch,
         {
