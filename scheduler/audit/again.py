@@ -16,6 +16,7 @@ from scheduler.engine.workspace import new_candidates, new_outputs
 from scheduler.errors import InputError
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
+from scheduler.model.kernels.offsets import add_offsets
 from scheduler.model.model import Model
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.policy.compile import compile_policy
@@ -91,6 +92,7 @@ def rescore(record: FullRecord, model: Model, left: NDArray[np.intp], candidates
         forest.work(),
         raw[:n],
     )
+    add_offsets(model.offsets, record.x_request, np.ascontiguousarray(record.x_pair[left]), raw[:n])
     calibrate(model.calibration, raw[:n], np.empty(n), candidates.values[:n])
 
 

@@ -38,7 +38,8 @@ def contributions(record: FullRecord, model: Model, policy: PolicyArrays, chosen
     """Return what makes the difference between the utilities of two candidates, by feature and by head.
 
     The difference of each raw score is divided by exact interventional Shapley values with the other candidate as the
-    single background row, see `scheduler.audit.shapley`. What comes after the raw score is passed on in proportion:
+    single background row, see `scheduler.audit.shapley`; a head's offset is a term of one feature, which gets it. What
+    comes after the raw score is passed on in proportion:
 
     - Link and calibration: a head's difference in value is divided among the features in proportion to their Shapley
       values. The factor is the slope of the line through both points, the derivative where the scores are equal.
@@ -78,7 +79,12 @@ def head_parts(
 ) -> NDArray[np.float64]:
     """Return (n_heads, n_features) parts of the differences between the served values (2, n_heads) of two rows."""
     phi = np.array([shapley_of(trees, x[None], z[None])[0] for trees in model.trees])
-    raw = model.forest.predict(np.array([x, z]))
+    both = np.array([x, z])
+    start = model.starts(both)
+    for h, head in enumerate(model.manifest.heads.values()):
+        if head.offset is not None:  # a term of one feature, which gets all of its difference
+            phi[h, model.features.names.index(head.offset.feature)] += start[0, h] - start[1, h]
+    raw = model.raw(both)
     parts = secants(model, raw)[:, None] * phi
     missing = values[0] - values[1] - parts.sum(axis=1)
     sizes = np.abs(phi)

@@ -54,6 +54,7 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
         return None
     some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)]
     raw = np.array([np.stack([response_of(trees, row, f, points) for trees in model.trees], axis=1) for row in some])
+    raw += np.array([model.starts(_with(row, f, points)) for row in some])
     values = head_values(raw.reshape(-1, len(model.heads)), model.calibration)
     utility = default_utility(model, values).reshape(len(some), -1).mean(axis=0)
     heads = values.reshape(len(some), points.size, -1).mean(axis=0)
@@ -64,6 +65,13 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
         heads={head: tuple(heads[:, h].tolist()) for h, head in enumerate(model.heads)},
         spread=float(np.ptp(utility)),
     )
+
+
+def _with(row: NDArray[np.float32], f: int, points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a row with each of some values of a feature in its place."""
+    rows = np.tile(row, (points.size, 1))
+    rows[:, f] = points
+    return rows
 
 
 def points_of(model: Model, column: NDArray[np.float32], f: int) -> NDArray[np.float64]:
