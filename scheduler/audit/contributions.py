@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.audit.recorded import whole_row
-from scheduler.audit.scores import raw_parts, raw_scores
+from scheduler.audit.scores import raw_parts
 from scheduler.decisions.record.values import FullRecord
 from scheduler.model.calibration import head_slopes, head_values
 from scheduler.model.model import Model
@@ -78,7 +78,7 @@ def head_parts(
     model: Model, x: NDArray[np.float32], z: NDArray[np.float32], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return (n_heads, n_features) parts of the differences between the served values (2, n_heads) of two rows."""
-    phi, raw = raw_parts(model, x, z), raw_scores(model, np.array([x, z]))
+    phi, raw = raw_parts(model, x, z), model.raw(np.array([x, z]))
     parts = secants(model, raw)[:, None] * phi
     missing = values[0] - values[1] - parts.sum(axis=1)
     sizes = np.abs(phi)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.audit.contributions import value_slopes
 from scheduler.audit.recorded import plain_value, whole_row
-from scheduler.audit.scores import raw_responses, raw_scores
+from scheduler.audit.scores import raw_responses
 from scheduler.audit.values import Flip
 from scheduler.decisions.record.values import FullRecord
 from scheduler.features.arrays import REQUEST, FeatureT
@@ -53,7 +53,9 @@ def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, o
     """Return for each feature its smallest change with which another candidate would win, the smallest first.
 
     The candidate is scored anew at each range of values that the forest's thresholds tell apart. Features of the
-    request alone are left out: they are the same for both. A change is the smaller the fewer thresholds it passes.
+    request alone are left out: they are the same for both. So are features that a score starts from: every value of
+    theirs gives another score, and no threshold says from where on. A change is the smaller the fewer thresholds it
+    passes.
 
     Parameters
     ----------
@@ -64,10 +66,13 @@ def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, o
     """
     row = whole_row(record, model, other)
     target, found = record.utility[chosen], []
+    starting = {head.offset.feature for head in model.manifest.heads.values() if head.offset is not None}
     raw = record.raw[other, : len(model.heads)].astype(np.float64)
     # Served scores are sums of float32; a response is moved by what that makes, so that nothing changes where it is.
-    shift = raw - raw_scores(model, row[None])[0]
+    shift = raw - model.raw(row[None])[0]
     for f in np.flatnonzero(model.features.owners != REQUEST).tolist():
+        if model.features.names[f] in starting:
+            continue
         levels = levels_of(model, f, float(row[f]))
         if levels.values.size == 0:
             continue

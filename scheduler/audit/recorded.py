@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit.scores import raw_scores
 from scheduler.audit.values import Plain
 from scheduler.columns.ids import Id, id_key
 from scheduler.decisions.record.arrays import ADMITTED, PADDING
@@ -83,7 +82,7 @@ def fits(record: FullRecord, model: Model) -> bool:
     left = candidates_left(record)[:1]
     if left.size == 0:
         return True
-    expected = raw_scores(model, whole_row(record, model, int(left[0]))[None])[0]
+    expected = model.raw(whole_row(record, model, int(left[0]))[None])[0]
     found = record.raw[left[0], :n_heads]
     return bool(np.all(np.abs(found - expected) <= RAW_TOLERANCE * (1.0 + np.abs(expected))))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.forest.trees import Trees
-from scheduler.spec import Spec
+from scheduler.spec import Spec, Transform
 
 FORMAT: Final = 5
 """Formats 1 to 4 are still read. 4 has no offsets of heads, and 3 no importance of features either. In 1 and 2 the
@@ -37,7 +37,7 @@ class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     feature: str
-    transform: Literal["none", "log1p", "logit"]
+    transform: Transform
     least: float
     most: float
     intercept: float

@@ -176,7 +176,7 @@ class Model(NotCopied):
         InputError
             Another shape, or values that are no numbers.
         """
-        values = head_values(self._raw(self._rows(X)), self.calibration)
+        values = head_values(self.raw(self._rows(X)), self.calibration)
         return {head: values[:, h] for h, head in enumerate(self.heads)}
 
     def predict_error(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
@@ -198,13 +198,17 @@ class Model(NotCopied):
         factor, power = self.uncertainty.T
         with np.errstate(over="ignore"):
             raw = np.sqrt(factor * self.forest.variance(x) ** power)
-            values = head_values(self._raw(x), self.calibration)
+            values = head_values(self.raw(x), self.calibration)
             errors = raw * head_slopes(values, self.calibration)
         return {head: errors[:, h] for h, head in enumerate(self.heads)}
 
-    def _raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        heads = tuple(self.manifest.heads.values())
-        return self.forest.predict(x) + row_offsets(heads, self.features.names, x)
+    def raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (n, n_heads) raw scores of whole feature rows: sums of trees and what they start from."""
+        return self.forest.predict(x) + self.starts(x)
+
+    def starts(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (n, n_heads) what the raw scores of whole feature rows start from, 0 for heads without offset."""
+        return row_offsets(tuple(self.manifest.heads.values()), self.features.names, x)
 
     def _rows(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         x = as_array(X, "X")

@@ -21,7 +21,7 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
-from scheduler.spec.offsets import AUTO, NO_OFFSET, offset_features
+from scheduler.spec.offsets import AUTO, NO_OFFSET, Transform, offset_features
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
 from scheduler.spec.raw import RawColumn
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
@@ -89,6 +89,7 @@ __all__ = [
     "Telemetry",
     "Tier",
     "Training",
+    "Transform",
     "Utility",
     "Value",
     "WatchRules",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from scheduler.model.manifest import Offset
 from scheduler.model.offsets import offset_values
-from scheduler.spec import AUTO, NO_OFFSET, Head, Spec, offset_features
+from scheduler.spec import AUTO, NO_OFFSET, Head, Spec, Transform, offset_features
 from training.features.dataset import Dataset
 from training.heads.metrics import head_loss
 
@@ -50,7 +48,7 @@ def starts(name: str, dataset: Dataset, rows: NDArray[np.int64], spec: Spec) -> 
     return [None, fitted[best]] if head.offset == AUTO else [fitted[best]]
 
 
-def fit_offset(head: Head, feature: str, transform: Any, x: NDArray[np.float32], y: Floats) -> Offset | None:  # noqa: ANN401 - one of the transforms' names
+def fit_offset(head: Head, feature: str, transform: Transform, x: NDArray[np.float32], y: Floats) -> Offset | None:
     """Fit the line in a feature that predicts a head's target best by the head's loss.
 
     Where pairs have few outcomes their mean is drawn to the others by a slope below 1.
@@ -60,7 +58,7 @@ def fit_offset(head: Head, feature: str, transform: Any, x: NDArray[np.float32],
     Offset or None
         None where the feature is hardly ever known, is always the same, or says the opposite of the target.
     """
-    known = ~np.isnan(x)
+    known = np.isfinite(x)
     if known.sum() < 2 or (head.link == "logistic" and np.unique(y[known]).size < 2):  # noqa: PLR2004 - a line
         return None
     least, most = _limits(transform, x[known].astype(np.float64))
@@ -82,7 +80,7 @@ def fit_offset(head: Head, feature: str, transform: Any, x: NDArray[np.float32],
     )
 
 
-def _limits(transform: str, x: Floats) -> tuple[float, float]:
+def _limits(transform: Transform, x: Floats) -> tuple[float, float]:
     """Return the range of the feature: what was seen, and for a share no less than one in the rows that there are."""
     if transform == "logit":
         least = 1.0 / (x.size + 2.0)
