@@ -142,6 +142,8 @@ def _learn(
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
+    if state.listeners:
+        state.tell(request_keys, node_keys, np.full(times.size, decision))
     changed = engine.room_for_changed(state, times.size)
     kernels.learn_rows(state.arrays, arm, decision, request_keys, node_keys, outcomes, values, times, changed, work)
     engine.refresh_others(state, changed)

@@ -130,11 +130,23 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
     if not state.clock.is_near(now):
         state.log.find([id_], [node])  # an outcome that is refused moves no clock
         state.clock.check(now)
+    if state.listeners:
+        _tell(state, id_)
     changed = room_for_changed(state, 1)
     refusal = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
     if refusal:
         raise state.log.refusal(refusal, id_, node)
     refresh_others(state, changed)
+
+
+def _tell(state: State, decision: int) -> None:
+    """Tell the listeners of an outcome of a decision, whichever of its nodes it is of."""
+    row, log = state.log.row(decision), state.log.arrays
+    if row >= 0:
+        places = log.slot.shape[1]
+        node_keys = log.node_keys[row * places : (row + 1) * places][log.state[row] != 0]
+        request_keys = np.broadcast_to(log.request_keys[row], (len(node_keys), log.request_keys.shape[1]))
+        state.tell(request_keys, node_keys, np.full(len(node_keys), decision))
 
 
 def observe_many(
@@ -151,6 +163,9 @@ def observe_many(
     if times.size:
         state.clock.check(times.min())
         state.clock.check(times.max())
+    if state.listeners:
+        log = state.log.arrays
+        state.tell(log.request_keys[rows], log.node_keys[rows * log.slot.shape[1] + places], log.id[rows])
     changed = room_for_changed(state, rows.size)
     work = arm.thread.workspace
     observe_kernels.observe(state.arrays, arm.arrays, rows, places, outcomes, values, times, changed, work)

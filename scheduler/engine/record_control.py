@@ -6,6 +6,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+from scheduler.decisions.arrays import FIRST_ID
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.hashing import IdHasher
@@ -118,13 +119,14 @@ class RecordControl(ArmControl):
         watch = WatchFeed(state.clock.latest.item)
         end = partial(state.record_by, None)
         state.record_by(recording)
+        life = state.life, state.follows, int(state.log.arrays.counters[FIRST_ID])
+        categories = state.fleet.categories
         try:
-            self.recorder = Recorder(
-                path, recording, state.seed, names, hasher, state.fleet.categories, watch, settings, end
-            )
+            self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, watch, settings, end, life)
         except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings
             end()
             raise
+        state.note_all_nodes()
         return self.recorder
 
 

@@ -101,6 +101,16 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "fogline compile --cpu x86-64-v3 --model models:/demo@champion --out kernels",
         ),
     ),
+    "records": (Example("What a scheduler has written down", "fogline records records"),),
+    "replay": (
+        Example(
+            "Decide again what the champion decided, and compare", "fogline replay records -m models:/demo@champion"
+        ),
+    ),
+    "dataset": (
+        Example("A telemetry directory from records", "fogline dataset records --out recorded"),
+        Example("And what is in it", "fogline check recorded --spec demo"),
+    ),
     "models": (
         Example("Every version of every model", "fogline models list"),
         Example("The champion: its window, its figures, and why it was promoted", "fogline models show demo@champion"),

@@ -119,6 +119,8 @@ class Recorder:
         How records are written.
     end
         Ends the recording: nobody appends to it any more once it returns.
+    life
+        ``life``, ``follows`` and ``first_id`` of `SegmentManifest`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it writes, where and how
@@ -132,10 +134,11 @@ class Recorder:
         watch: WatchFeed,
         settings: RecordSettings,
         end: Callable[[], object],
+        life: tuple[int, int, int],
     ) -> None:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
         self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
-        self._seed, self._outcomes, self._pid = seed, outcomes, os.getpid()
+        self._seed, self._outcomes, self._pid, self._life = seed, outcomes, os.getpid(), life
         self._watch = watch
         self._stream, self._number = secrets.token_hex(4), 0
         self._names = CategoryKeys(categories, hasher)
@@ -220,7 +223,11 @@ class Recorder:
         return counts
 
     def _drain(self) -> None:
-        """Take all that waits in rings; what is appended meanwhile may be among it or not."""
+        """Take all that waits in rings; what is appended meanwhile may be among it or not.
+
+        Outcomes come first, and decisions are written first: where an outcome is on disk, so is its decision.
+        """
+        self._take("outcomes", self._taker.outcomes)
         for ring in list(self._recording.rings):
             is_abandoned, arm = ring.is_abandoned, self._arm_of(ring)
             self._take("full", lambda ring=ring, arm=arm: self._taker.full(ring, arm))  # type: ignore[misc]
@@ -229,7 +236,6 @@ class Recorder:
                 self._gone["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
                 self._gone["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
                 self._recording.rings.remove(ring)
-        self._take("outcomes", self._taker.outcomes)
         self._take("nodes", self._taker.nodes)
 
     def _take(self, table: str, take: Callable[[], Columns | None]) -> None:
@@ -328,6 +334,9 @@ class Recorder:
             hashed=self._hashed,
             outcomes=self._outcomes,
             arms=tuple(self._arms.values()),
+            life=self._life[0],
+            follows=self._life[1],
+            first_id=self._life[2],
         )
         segment = Segment(self._folder, manifest)
         self._segments += 1

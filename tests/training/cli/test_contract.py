@@ -43,6 +43,9 @@ FAILING = {
     "why-not": ("1", "2", *RECORDED),
     "what-if": ("1", *RECORDED),
     "explain-model": ("nothing",),
+    "records": ("nothing",),
+    "replay": ("nothing", "--model", "nothing"),
+    "dataset": ("nothing", "--out", "out"),
 }
 """Words with which a subcommand fails, in a folder with a file ``file`` and a registry that has a model ``demo``."""
 
@@ -59,14 +62,17 @@ MISUSED = {
     "why-not": ("1", *RECORDED),
     "what-if": ("first", *RECORDED),
     "explain-model": (),
+    "records": (),
+    "replay": ("nothing",),
+    "dataset": ("nothing",),
 }
 """Words that each command takes for a wrong call, in the same folder."""
 
 WITHOUT_TABLES = {"compile"}
 
-LONG = {"compile", "why", "why-not", "what-if"}
-"""The first takes two minutes, the others need records; `tests/training/cli/test_compile.py` and `test_explain.py` run
-them."""
+LONG = {"compile", "why", "why-not", "what-if", "records", "replay", "dataset"}
+"""The first takes two minutes, the others need records; `tests/training/cli/test_compile.py`, `test_explain.py` and
+`tests/training/telemetry/test_records.py` run them."""
 
 
 @pytest.fixture
