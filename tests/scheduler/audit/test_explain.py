@@ -9,7 +9,7 @@ from scheduler.audit.contributions import contributions
 from scheduler.audit.explain import compare, explain
 from scheduler.audit.live import Request, record_now
 from scheduler.audit.recorded import candidates_left, whole_row
-from scheduler.audit.scores import raw_parts, raw_scores
+from scheduler.audit.scores import raw_parts
 from scheduler.audit.shapley import shapley_of
 from scheduler.audit.what_if import what_if
 from scheduler.audit.words import counts_of, number, percent
@@ -155,7 +155,7 @@ def test_an_offset_is_a_part_of_its_feature(started):
     features = {head.offset.feature for head in model.manifest.heads.values() if head.offset is not None}
     x, z = (models.feature_rows(1, seed, models.EXTENDED)[0] for seed in (3, 4))
     phi = raw_parts(model, x, z)
-    raw = raw_scores(model, np.array([x, z]))
+    raw = model.raw(np.array([x, z]))
     np.testing.assert_allclose(phi.sum(axis=1), raw[0] - raw[1], atol=1e-9)
     assert features
     trees = np.array([shapley_of(one, x[None], z[None])[0] for one in model.trees])
