@@ -7,6 +7,7 @@ import numpy as np
 from scheduler.audit.arrays import RecordedArrays, ReplayedArrays, ReplayWork
 from scheduler.audit.kernels.replay import replay
 from scheduler.columns.arrays import ColumnArrays
+from scheduler.decisions.counts import new_counts
 from scheduler.engine.arrays import ArmArrays
 from scheduler.engine.workspace import n_raw, new_candidates, new_outputs
 from scheduler.fleet.arrays import FleetArrays, SlotTable
@@ -32,6 +33,7 @@ class Redecider:
                 mask_tables=model.forest.mask_tables,
                 policy=compile_policy(model),
                 node_rows=model.forest.empty_rows(0),
+                counts=new_counts(),
             )
         )
         self._work = self._new_work(1)

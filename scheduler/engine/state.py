@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
+from scheduler.decisions.counts import VersionCounts
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.decisions.record.arrays import NOT_RECORDED, new_outcome_rows
@@ -92,6 +94,10 @@ class State(NotCopied):
         Memory for the outcome that is taken in; only a writer uses it.
     arms
         Arms whose node rows follow the state; the first one is in charge.
+    in_charge_since
+        When the model in charge was put there, in seconds of `time.time`; nothing is decided by it.
+    counts
+        Decisions of all arms, released ones included, by the version of their model.
     listeners
         Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
         several nodes of which one is its own, and its decision, -1 for none. The lock is held as a writer.
@@ -142,6 +148,7 @@ class State(NotCopied):
         self.outcome = OutcomeBuffer(spec)
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
+        self.counts, self.in_charge_since = VersionCounts(), time.time()
         self.listeners: tuple[Listener, ...] = ()
         self.life, self.follows = new_life(), 0
         self._packed: PackedArrays[StateArrays] | None = None
@@ -224,6 +231,7 @@ class State(NotCopied):
     def _add(self, arm: Arm) -> None:
         self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
         arm.grow(len(self.fleet.arrays.generation))
+        arm.count_in(self.counts.of(arm.model.version, [other.model.version for other in self.arms]))
         self.arms = (*self.arms, arm)
 
     def put_in_charge(self, arm: Arm) -> Arm:
@@ -233,6 +241,7 @@ class State(NotCopied):
     def _put_first(self, arm: Arm) -> Arm:
         before, arm = self.arms[0], self.arm(arm)
         self.arms = (arm, *(other for other in self.arms if other is not arm))
+        self.in_charge_since = time.time()
         return before
 
     def leave(self, arm: Arm) -> None:

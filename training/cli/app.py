@@ -19,6 +19,7 @@ from training.cli.examples import EXAMPLES, epilog
 from training.cli.explain import explain_model, what_if, why, why_not
 from training.cli.init import init
 from training.cli.models import models
+from training.cli.ope import ope
 from training.cli.output import print_error
 from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
@@ -44,6 +45,7 @@ for command in (
     tune,
     evaluate,
     report,
+    ope,
     lifetime,
     demo,
     why,

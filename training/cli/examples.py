@@ -71,17 +71,27 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "what-if": (
         Example(
             "What the first version would have decided",
-            "fogline what-if 4711 -r records -m models:/demo@champion --other models:/demo/1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --other models:/demo/1",
         ),
         Example(
             "What if a node had been less loaded",
-            "fogline what-if 4711 -r records -m models:/demo@champion --set box-17:load=0.1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --set box-17:load=0.1",
         ),
     ),
     "explain-model": (
         Example("The champion, on the rows within its artifact", "fogline explain-model models:/demo@champion"),
         Example(
             "On the telemetry that fogline demo left", f"fogline explain-model models:/demo@champion --data {DEMO}"
+        ),
+    ),
+    "ope": (
+        Example(
+            "What the first version would have cost on a log of another one",
+            "fogline ope logged --model models:/demo/1 --propensity propensity",
+        ),
+        Example(
+            "Under the policy of a spec",
+            "fogline ope logged -m models:/demo/1 -s demo --propensity propensity",
         ),
     ),
     "compile": (

@@ -12,6 +12,7 @@ from scheduler.engine.kernels.filters import still_free
 from scheduler.fleet.arrays import FleetArrays
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
+from scheduler.model.kernels.offsets import add_offsets
 from scheduler.policy.arrays import CandidateArrays
 from scheduler.policy.kernels.choice import draw_slate
 from scheduler.policy.kernels.uncertainty import estimate_uncertainty
@@ -58,6 +59,7 @@ def score(arm: ArmArrays, recorded: RecordedArrays, i: int, n: int, work: Replay
     forest_kernels.score(
         arm.mask_tables, work.request_row, work.node_rows, candidates.slot[:n], work.x_pair[:n], work.forest, raw
     )
+    add_offsets(arm.policy.offsets, recorded.x_request[i], work.x_pair[:n], raw)
     calibrate(arm.policy.calibration, raw, work.x[:n], values)
 
 

@@ -22,6 +22,8 @@ from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.recording import Recording, Ring
 from scheduler.decisions.record.segment import FORMAT, TABLES, RecordedArm, Segment, SegmentManifest
 from scheduler.decisions.record.take import Taker
+from scheduler.decisions.record.watch_feed import WatchFeed
+from scheduler.decisions.record.watch_totals import WatchTotals
 from scheduler.runtime.background import Background
 
 LOOK_EVERY: Final = 0.05
@@ -111,6 +113,8 @@ class Recorder:
         Turns ids into what is written of them.
     categories
         Returns the names of node categories by key.
+    watch
+        Told of what is recorded.
     settings
         How records are written.
     end
@@ -127,6 +131,7 @@ class Recorder:
         outcomes: tuple[str, ...],
         hasher: IdHasher,
         categories: Callable[[], dict[int, Id]],
+        watch: WatchFeed,
         settings: RecordSettings,
         end: Callable[[], object],
         life: tuple[int, int, int],
@@ -134,6 +139,7 @@ class Recorder:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
         self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
         self._seed, self._outcomes, self._pid, self._life = seed, outcomes, os.getpid(), life
+        self._watch = watch
         self._stream, self._number = secrets.token_hex(4), 0
         self._names = CategoryKeys(categories, hasher)
         self._arms: dict[tuple[str, str, str], RecordedArm] = {}
@@ -149,6 +155,11 @@ class Recorder:
         self._last_prune = -PRUNE_EVERY
         self._is_on, self._lock = True, threading.Lock()
         self._background = Background("fogline-record", self._turn, min(LOOK_EVERY, settings.every), at_once=False)
+
+    @property
+    def totals(self) -> WatchTotals | None:
+        """Predicted against actual, and missing outcomes; None before the first decision."""
+        return self._watch.totals
 
     @property
     def status(self) -> RecordStatus:
@@ -251,6 +262,7 @@ class Recorder:
                     spec=spec.decode(),
                     since=ring.since,
                 )
+                self._watch.know_arm(self._arms[key].arm, model)
             ring.arm = self._arms[key].arm
             self._names.learn(model.manifest.vocabulary)
         return ring.arm
@@ -260,9 +272,10 @@ class Recorder:
         self._last_flush, failures = time.monotonic(), self._failures
         pending, self._pending = self._pending, {table: [] for table in TABLES}
         self._pending_bytes = 0
-        for table, parts in pending.items():
-            if parts:
-                self._write(table, joined(parts))
+        taken = {table: joined(parts) for table, parts in pending.items() if parts}
+        for table, columns in taken.items():
+            self._write(table, columns)
+        self._watch_over(taken)
         self._recording.forget_names()
         if self._segment is not None and self._is_full(self._segment):
             self._close_segment()
@@ -270,6 +283,16 @@ class Recorder:
             self._prune()
         if self._failures == failures:
             self._flushes, self._durable = self._flushes + 1, self._last_flush
+
+    def _watch_over(self, taken: dict[str, Columns]) -> None:
+        """Tell the watch of what was taken, and write who did not answer in time."""
+        try:
+            timeouts = self._watch.add(taken.get("decisions"), taken.get("outcomes"))
+        except Exception as error:  # noqa: BLE001 - nothing that is recorded is lost by it
+            self._note(error)
+            return
+        if timeouts is not None:
+            self._write("timeouts", timeouts)
 
     def _prune(self) -> None:
         self._last_prune = time.monotonic()

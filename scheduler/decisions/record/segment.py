@@ -19,7 +19,7 @@ FORMAT: Final = 1
 
 MANIFEST: Final = "segment.json"
 
-TABLES: Final = ("decisions", "full", "outcomes", "nodes", "names")
+TABLES: Final = ("decisions", "full", "outcomes", "timeouts", "nodes", "names")
 """Of each there is a file ``.arrows``, an Arrow IPC stream, and a file ``.sums`` that vouches for it."""
 
 BATCH_ROWS: Final = {"full": 64}

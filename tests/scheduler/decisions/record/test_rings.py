@@ -175,9 +175,9 @@ def test_nodes_that_come_change_and_go_are_told(model, tmp_path):
         sched.fleet.quarantine([9], until=5.0)
         sched.fleet.remove([9])
     rows = rows_of(tmp_path, "nodes")
-    assert rows["kind"].tolist() == [0, 0, 2, 1]
-    assert rows["node"] == ["9", "1", "9", "9"]
-    assert rows["capacity"].tolist() == [77.0, 88.0, 77.0, 77.0]
+    assert rows["kind"].tolist() == [0] * len(IDS) + [0, 0, 2, 1]  # all that were known come first
+    assert rows["node"] == [*map(str, IDS), "9", "1", "9", "9"]
+    assert rows["capacity"].tolist() == [*COLUMNS["uplink"], 77.0, 88.0, 77.0, 77.0]
 
 
 def test_nodes_and_clients_that_left_are_still_called_by_their_ids(model, tmp_path):
