@@ -71,6 +71,7 @@ class Served:
         self.scheduler = Scheduler(model, seed=7)
         self.scheduler.fleet.upsert(world.nodes.ids, columns_of(world.nodes))
         self.scheduler.clients.upsert(world.clients.ids, columns_of(world.clients))
+        self.scheduler.warm_up()
         self._rng = np.random.default_rng(5)
 
     def record(self, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """A telemetry directory made of records says what the scheduler was told, and training sees what it saw."""
 
+import dataclasses
 import heapq
 import json
 
@@ -17,11 +18,11 @@ from scheduler.history.store import new_history
 from scheduler.spec import Policy
 from tests import models
 from tests.registries import new_registry
+from tests.schedulers import OK
 from tests.small_world import fogline
 from training.features.replay import replay
 from training.simulator import START, World
 from training.telemetry import Categories, check_telemetry, read_telemetry
-from training.telemetry.records.collect import LATE, TIMEOUT
 from training.telemetry.records.dataset import write_dataset
 
 NEVER = 1e5
@@ -136,45 +137,23 @@ def test_training_replays_the_features_that_the_scheduler_saw(world):
     assert isinstance(telemetry.request["kind"], Categories)
 
 
-def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path, monkeypatch):
-    sched = started(model, tmp_path / "records")
-    serve(sched, 30)
+def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path):
+    spec = msgspec.structs.replace(model.spec, watch=msgspec.structs.replace(model.spec.watch, window="10s"))
+    sched = started(dataclasses.replace(model, spec=spec), tmp_path / "records")
+    made = [sched.decide({"client_id": 17}, now=now) for now in (1_000.0, 1_001.0, 1_002.0, 1_100.0)]
+    sched.observe(made[0].id, OK, now=1_003.0, node=made[0].nodes[0])
+    sched.recorder.flush()
+    sched.observe(made[1].id, OK, now=1_101.0, node=made[1].nodes[0])
     sched.recorder.stop()
-    real = read_segments
-
-    class Changed:
-        """The records as if the last two outcomes were timeouts, the very last of them followed by a late one."""
-
-        def __init__(self, segment):
-            self._segment, self.manifest = segment, segment.manifest
-            self.torn, self.names = segment.torn, segment.names
-
-        def batches(self, table):
-            for batch in self._segment.batches(table):
-                if table == "outcomes":
-                    batch["kind"][-2:] = TIMEOUT
-                    batch["outcomes"][-2:] = np.nan
-                    batch["outcomes"][-2:, -2] = 1.0
-                    last = {n: c[-1:].copy() if isinstance(c, np.ndarray) else c[-1:] for n, c in batch.items()}
-                    last["kind"][:] = LATE
-                    last["outcomes"][:] = 3.0
-                    last["outcomes"][:, -2] = 0.0
-                    yield batch
-                    yield last
-                else:
-                    yield batch
-
-    segments = list(real(tmp_path / "records"))
-    monkeypatch.setattr(
-        "training.telemetry.records.collect.read_segments", lambda _: [Changed(segment) for segment in segments]
-    )
     report = write_dataset(tmp_path / "records", tmp_path / "out")
     rows = pl.read_parquet(tmp_path / "out" / "telemetry.parquet")
-    n = len(list(segments[-1].batches("outcomes")))
-    assert (report.timeouts, report.late) == (2 * n - n, n)
-    assert rows.filter("timeout").select("ok", "rtt_ms", "speed").unique().rows() == [(False, None, None)]
-    assert rows.filter("late").select("ok", "rtt_ms").unique().rows() == [(True, 3.0)]
-    assert rows["decision"].n_unique() == rows.height
+    assert rows["decision"].to_list() == [one.id for one in made[:3]]
+    assert rows.select("ok", "rtt_ms", "timeout", "late").rows() == [
+        (True, 30.0, False, False),
+        (True, 30.0, False, True),
+        (False, None, True, False),
+    ]
+    assert (report.timeouts, report.late, report.missing) == (1, 1, 1)
 
 
 def test_hashed_ids_stay_hashed(model, tmp_path):

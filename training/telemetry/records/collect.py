@@ -12,15 +12,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
-from scheduler.decisions.record.arrays import ADMITTED
+from scheduler.decisions.record.arrays import ADMITTED, LEARNED
 from scheduler.decisions.record.columns import Columns, Ragged, joined
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.errors import DataError
 from scheduler.fleet.hooks import REMOVED
 from scheduler.spec import Spec, spec_from_json
-
-LEARNED, TIMEOUT, LATE = 2, 3, 4
-"""Kinds of outcomes that are no plain outcome of a decision: measured elsewhere, none in time, after the time."""
 
 _DECISIONS = (
     "id",
@@ -47,7 +44,7 @@ class Collected(NamedTuple):
     ----------
     spec
         The newest that decided, policy included.
-    decisions, outcomes, nodes
+    decisions, outcomes, timeouts, nodes
         Columns as they were recorded, with ``life`` for the scheduler that recorded them; None for none.
     candidates
         ``decision`` and ``candidates``, ids as texts, of the decisions that were recorded in full.
@@ -62,6 +59,7 @@ class Collected(NamedTuple):
     spec: Spec
     decisions: dict[str, Any]
     outcomes: dict[str, Any] | None
+    timeouts: dict[str, Any] | None
     nodes: dict[str, Any] | None
     candidates: pl.DataFrame
     names: dict[int, Id]
@@ -85,7 +83,7 @@ def collect(folder: str | Path, progress: Progress) -> Collected:
         raise DataError(f"{folder}: expected recorded decisions, found none")
     newest = max(arms, key=lambda arm: arm.since)
     spec = spec_from_json(newest.spec.encode())
-    tables: dict[str, list[Columns]] = {"decisions": [], "outcomes": [], "nodes": []}
+    tables: dict[str, list[Columns]] = {"decisions": [], "outcomes": [], "timeouts": [], "nodes": []}
     candidates, names = list[pl.DataFrame](), dict[int, Id]()
     skipped: Counter[str] = Counter()
     hashed = {segment.manifest.hashed for segment in segments}
@@ -93,23 +91,23 @@ def collect(folder: str | Path, progress: Progress) -> Collected:
         raise DataError(f"{folder}: expected ids all hashed or all as they are, found both")
     for done, segment in enumerate(segments):
         progress(done, len(segments))
-        for table in ("decisions", "outcomes", "nodes", "full"):
+        for table in (*tables, "full"):
             if torn := segment.torn(table).rows:
                 skipped[f"torn rows of {table}"] += torn
         if any(arm.fingerprint != newest.fingerprint for arm in segment.manifest.arms):
             skipped["decisions of another fingerprint"] += sum(len(b["time"]) for b in segment.batches("decisions"))
             continue
         names |= segment.names()
-        for table, wanted in (("decisions", _DECISIONS), ("outcomes", _OUTCOMES), ("nodes", None)):
+        for table, wanted in (("decisions", _DECISIONS), ("outcomes", _OUTCOMES), ("timeouts", None), ("nodes", None)):
             tables[table] += _batches(segment, table, wanted)
         candidates += [_candidates(columns) for columns in segment.batches("full")]
     progress(len(segments), len(segments))
-    decisions, outcomes, nodes = (joined(parts) if parts else None for parts in tables.values())
+    decisions, outcomes, timeouts, nodes = (joined(parts) if parts else None for parts in tables.values())
     if decisions is None:
         raise DataError(f"{folder}: expected recorded decisions, found none")
     none = pl.DataFrame(schema={"decision": pl.Int64, "candidates": pl.List(pl.String)})
     lists = pl.concat([none, *candidates]).unique("decision")
-    return Collected(spec, decisions, outcomes, nodes, lists, names, hashed.pop(), dict(skipped))
+    return Collected(spec, decisions, outcomes, timeouts, nodes, lists, names, hashed.pop(), dict(skipped))
 
 
 def _batches(segment: SegmentReader, table: str, wanted: tuple[str, ...] | None) -> list[Columns]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
 from scheduler.spec import FAILED, Spec
-from training.telemetry.records.collect import LATE, TIMEOUT, Collected, Progress, collect
+from training.telemetry.records.collect import Collected, Progress, collect
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
 
 PROPENSITY = "propensity"
@@ -120,19 +120,22 @@ def _places(found: Collected) -> _Places:
 
 
 def _outcomes(found: Collected) -> pl.DataFrame:
-    """Return one outcome for each decision and node: a timeout only where no other came."""
-    spec, rows = found.spec, found.outcomes
-    names = (*spec.outcomes, FAILED)
-    schema = {"decision": pl.Int64, "key": pl.UInt64, "kind": pl.UInt8, **dict.fromkeys(names, pl.Float32)}
+    """Return one outcome for each decision and node that has any."""
+    rows, names = found.outcomes, (*found.spec.outcomes, FAILED)
+    schema = {"decision": pl.Int64, "key": pl.UInt64, **dict.fromkeys(names, pl.Float32)}
     if rows is None:
         return pl.DataFrame(schema=schema)
-    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0], "kind": rows["kind"]}
+    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0]}
     data |= {name: rows["outcomes"][:, i] for i, name in enumerate(names)}
-    frame = pl.DataFrame(data, schema=schema).with_columns(is_timeout=pl.col("kind") == TIMEOUT)
-    first = frame.sort("is_timeout", maintain_order=True).unique(["decision", "key"], keep="first", maintain_order=True)
-    return first.with_columns(
-        pl.when("is_timeout").then(None).otherwise(pl.col(spec_name)).alias(spec_name) for spec_name in spec.outcomes
-    )
+    return pl.DataFrame(data, schema=schema).unique(["decision", "key"], keep="first", maintain_order=True)
+
+
+def _timeouts(found: Collected) -> pl.DataFrame:
+    """Return the places whose window passed without an outcome."""
+    rows, schema = found.timeouts, {"decision": pl.Int64, "place": pl.Int64}
+    if rows is None:
+        return pl.DataFrame(schema=schema)
+    return pl.DataFrame({name: rows[name].astype(np.int64) for name in schema}).unique()
 
 
 def _node_rows(found: Collected) -> pl.DataFrame | None:
@@ -145,7 +148,7 @@ def _node_rows(found: Collected) -> pl.DataFrame | None:
 
 
 def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows: pl.DataFrame | None) -> pl.DataFrame:
-    """Return a row for each place that has an outcome, in the order of time, with the row of its node's state."""
+    """Return a row for each place that has an outcome or a timeout, by time, with the row of its node's state."""
     decisions = found.decisions
     frame = pl.DataFrame(
         {
@@ -154,9 +157,17 @@ def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows
             "life": decisions["life"][places.row],
             "key": places.key,
             "time": decisions["time"][places.row],
+            "place": places.place,
             "is_slate": places.place < decisions["n_slate"][places.row],
         }
-    ).join(outcomes, on=["decision", "key"], how="inner")
+    )
+    told = outcomes.with_columns(is_told=pl.lit(value=True))
+    due = _timeouts(found).with_columns(is_due=pl.lit(value=True))
+    frame = frame.join(told, on=["decision", "key"], how="left").join(due, on=["decision", "place"], how="left")
+    is_told, is_due = pl.col("is_told").fill_null(value=False), pl.col("is_due").fill_null(value=False)
+    frame = frame.filter(is_told | is_due).with_columns(
+        pl.col(FAILED).fill_null(1.0), timeout=is_due & ~is_told, late=is_due & is_told
+    )
     if node_rows is None:
         frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
     else:
@@ -194,8 +205,8 @@ def _telemetry(
         roles.node: node_ids[at],
         "decision": decisions["id"][of],
         "place": place,
-        "timeout": rows["kind"] == TIMEOUT,
-        "late": rows["kind"] == LATE,
+        "timeout": rows["timeout"],
+        "late": rows["late"],
     }
     if roles.time is not None:
         out[roles.time] = time
