@@ -52,10 +52,9 @@ class Levels(NamedTuple):
 def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, other: int) -> tuple[Flip, ...]:
     """Return for each feature its smallest change with which another candidate would win, the smallest first.
 
-    The candidate is scored anew at each range of values that the forest's thresholds tell apart. Features of the
-    request alone are left out: they are the same for both. So are features that a score starts from: every value of
-    theirs gives another score, and no threshold says from where on. A change is the smaller the fewer thresholds it
-    passes.
+    The candidate is scored anew at each range of values that the forest's thresholds tell apart, and in steps where a
+    score starts from the feature. Features of the request alone are left out: they are the same for both. A change is
+    the smaller the fewer thresholds and steps it passes.
 
     Parameters
     ----------
@@ -66,13 +65,10 @@ def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, o
     """
     row = whole_row(record, model, other)
     target, found = record.utility[chosen], []
-    starting = {head.offset.feature for head in model.manifest.heads.values() if head.offset is not None}
     raw = record.raw[other, : len(model.heads)].astype(np.float64)
     # Served scores are sums of float32; a response is moved by what that makes, so that nothing changes where it is.
     shift = raw - model.raw(row[None])[0]
     for f in np.flatnonzero(model.features.owners != REQUEST).tolist():
-        if model.features.names[f] in starting:
-            continue
         levels = levels_of(model, f, float(row[f]))
         if levels.values.size == 0:
             continue
