@@ -1,4 +1,4 @@
-"""Recorded decisions side by side, as kernels see them."""
+"""Arrays of the kernel that makes recorded decisions again: what it reads, what comes out and its scratch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class RecordedArrays(NamedTuple):
     price: NDArray[np.float64]
 
 
-class ReplayedArrays(NamedTuple):
+class RedecidedArrays(NamedTuple):
     """What comes out when decisions are made again.
 
     Attributes
@@ -71,6 +71,9 @@ class ReplayedArrays(NamedTuple):
         (n,) float64 and int32.
     raw, values, utility, uncertainty, is_new
         By candidate, as in `RecordedArrays`; NaN and False where a filter had dropped it.
+    feasible, probability
+        By candidate, bool and float64: whether a slate that begins with it covers the demand, and with which
+        probability it is drawn for the first place; False and 0 where a filter had dropped it.
     out
         The decisions.
     """
@@ -82,10 +85,12 @@ class ReplayedArrays(NamedTuple):
     utility: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     is_new: NDArray[np.bool_]
+    feasible: NDArray[np.bool_]
+    probability: NDArray[np.float64]
     out: DecisionArrays
 
 
-class ReplayWork(NamedTuple):
+class RedecideWork(NamedTuple):
     """Scratch for one decision.
 
     Attributes

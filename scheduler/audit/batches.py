@@ -1,8 +1,8 @@
-"""Full records as arrays that kernels read, one batch of one arm at a time."""
+"""Full records as arrays that kernels read: one record, or one batch of one arm at a time."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from scheduler.audit.arrays import RecordedArrays
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.record.columns import Columns, Ragged
+from scheduler.decisions.record.values import FullRecord
 from scheduler.model.model import Model
+
+_BY_CANDIDATE: Final = RecordedArrays._fields[RecordedArrays._fields.index("node_keys") :]
+"""Arrays that have a row for each candidate."""
 
 
 class Recorded(NamedTuple):
@@ -32,6 +36,25 @@ class Recorded(NamedTuple):
     propensity: NDArray[np.float64]
     reason: NDArray[np.uint8]
     dropped: NDArray[np.int32]
+
+
+def one_recorded(record: FullRecord) -> RecordedArrays:
+    """Return one record as arrays."""
+    by_candidate: dict[str, Any] = {name: np.ascontiguousarray(getattr(record, name)) for name in _BY_CANDIDATE}
+    return RecordedArrays(
+        starts=np.array([0, len(record.verdict)], np.int64),
+        id=np.array([record.id], np.int64),
+        seed=np.array([record.seed], np.int64),
+        explores=np.array([record.explores], np.bool_),
+        demand=np.array([record.demand], np.float64),
+        draw=np.array([record.draw], np.float64),
+        profile=np.array([record.profile], np.int32),
+        request=ColumnArrays(
+            np.ascontiguousarray(record.request_values[None]), np.ascontiguousarray(record.request_keys[None])
+        ),
+        x_request=np.ascontiguousarray(record.x_request[None]),
+        **by_candidate,
+    )
 
 
 def some_rows(columns: Columns, which: NDArray[np.int64]) -> Columns:
@@ -69,7 +92,9 @@ def recorded_of(columns: Columns, seed: int, model: Model) -> Recorded | None:
         if name not in rows:  # a width of 0 is not written
             return np.zeros((k, 0), dtype)
         values = np.asarray(rows[name].values)
-        return np.ascontiguousarray(values if width is None else values.reshape(k, -1), dtype)
+        if width is not None:
+            values = values.reshape(k, -1 if k else width)  # without rows the width cannot be told
+        return np.ascontiguousarray(values, dtype)
 
     arrays = RecordedArrays(
         starts=verdict.starts.astype(np.int64),

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit.arrays import ReplayedArrays
+from scheduler.audit.arrays import RedecidedArrays
 from scheduler.audit.batches import Recorded
 from scheduler.decisions.arrays import DROPS, REASONS
 
@@ -60,7 +60,7 @@ class _Pair(NamedTuple):
     by_candidate: bool
 
 
-def differences(recorded: Recorded, replayed: ReplayedArrays, max_nodes: int) -> list[Difference]:
+def differences(recorded: Recorded, redecided: RedecidedArrays, max_nodes: int) -> list[Difference]:
     """Return the decisions that came out otherwise, each with the first field that differs.
 
     Parameters
@@ -71,7 +71,7 @@ def differences(recorded: Recorded, replayed: ReplayedArrays, max_nodes: int) ->
     starts = recorded.arrays.starts
     owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     found: dict[int, Difference] = {}
-    for field, pair in _pairs(recorded, replayed, max_nodes):
+    for field, pair in _pairs(recorded, redecided, max_nodes):
         rows = np.flatnonzero(_differ(pair.expected, pair.found))
         for row in rows.tolist():
             i = int(owner[row]) if pair.by_candidate else row
@@ -82,20 +82,20 @@ def differences(recorded: Recorded, replayed: ReplayedArrays, max_nodes: int) ->
     return [found[i] for i in sorted(found)]
 
 
-def _pairs(recorded: Recorded, replayed: ReplayedArrays, max_nodes: int) -> Iterator[tuple[str, _Pair]]:
-    given, out = recorded.arrays, replayed.out
+def _pairs(recorded: Recorded, redecided: RedecidedArrays, max_nodes: int) -> Iterator[tuple[str, _Pair]]:
+    given, out = recorded.arrays, redecided.out
     expected = recorded.position
     places = np.full_like(expected, -1)
     width = min(places.shape[1], out.position.shape[1])
     places[:, :width] = out.position[:, :width]
     pairs = {
-        "raw": _Pair(given.raw, replayed.raw, True),  # noqa: FBT003
-        "values": _Pair(given.values, replayed.values, True),  # noqa: FBT003
-        "profile": _Pair(given.profile, replayed.profile, False),  # noqa: FBT003
-        "utility": _Pair(given.utility, replayed.utility, True),  # noqa: FBT003
-        "uncertainty": _Pair(given.uncertainty, replayed.uncertainty, True),  # noqa: FBT003
-        "is_new": _Pair(given.is_new, replayed.is_new, True),  # noqa: FBT003
-        "draw": _Pair(given.draw, replayed.draw, False),  # noqa: FBT003
+        "raw": _Pair(given.raw, redecided.raw, True),  # noqa: FBT003
+        "values": _Pair(given.values, redecided.values, True),  # noqa: FBT003
+        "profile": _Pair(given.profile, redecided.profile, False),  # noqa: FBT003
+        "utility": _Pair(given.utility, redecided.utility, True),  # noqa: FBT003
+        "uncertainty": _Pair(given.uncertainty, redecided.uncertainty, True),  # noqa: FBT003
+        "is_new": _Pair(given.is_new, redecided.is_new, True),  # noqa: FBT003
+        "draw": _Pair(given.draw, redecided.draw, False),  # noqa: FBT003
         "pick": _Pair(expected[:, 0], places[:, 0], False),  # noqa: FBT003
         "propensity": _Pair(recorded.propensity, out.propensity, False),  # noqa: FBT003
         "reason": _Pair(recorded.reason, out.reason, False),  # noqa: FBT003

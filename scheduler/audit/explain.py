@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scheduler.audit.again import Again, decide_again
 from scheduler.audit.contributions import Contributions, contributions
 from scheduler.audit.flips import flips, head_flips
 from scheduler.audit.recorded import (
@@ -18,6 +17,7 @@ from scheduler.audit.recorded import (
     slate_of,
     whole_row,
 )
+from scheduler.audit.redecide import Redecided, decide_again
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, Flip, HeadPart, Part, Plain
 from scheduler.audit.words import counts_of, feature_value, head_value, number, percent, same, signed, with_unit
@@ -71,7 +71,7 @@ def explain(record: FullRecord, model: Model) -> Explanation:
     return compare(record, model, chosen, other)
 
 
-def as_made(record: FullRecord, model: Model) -> Again:
+def as_made(record: FullRecord, model: Model) -> Redecided:
     """Decide a recorded request once more under the model and the policy that made it.
 
     Raises
@@ -94,7 +94,7 @@ def as_made(record: FullRecord, model: Model) -> Again:
     return again
 
 
-def rival(record: FullRecord, slate: list[int], again: Again) -> int | None:
+def rival(record: FullRecord, slate: list[int], again: Redecided) -> int | None:
     """Return the candidate that the chosen one is compared with, None if there is none."""
     passed = slate[:1] if record.reason == EXPLORED else slate
     others = again.candidates[again.feasible]

@@ -1,4 +1,4 @@
-"""Scratch arrays and tables of the kernels that explain."""
+"""Scratch of the kernels that walk a tree, for Shapley values and responses, and the weights of its leaves."""
 
 from __future__ import annotations
 

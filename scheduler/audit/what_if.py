@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from scheduler.audit.again import Again, check_known, decide_again
+from scheduler.audit.batches import one_recorded
 from scheduler.audit.explain import as_made
-from scheduler.audit.recorded import find_candidate, node_of
+from scheduler.audit.recorded import candidates_left, find_candidate, node_of
+from scheduler.audit.redecide import Redecided, decide_again
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Outcome, Plain, WhatIf
 from scheduler.audit.words import head_value, names_of, number
@@ -19,7 +20,8 @@ from scheduler.decisions.record.values import FullRecord
 from scheduler.errors import InputError, UnknownNodeError, shown
 from scheduler.features.arrays import REQUEST
 from scheduler.model.model import Model
-from scheduler.policy.compile import with_policy
+from scheduler.policy.compile import compile_policy, with_policy
+from scheduler.policy.kernels.utility import profile
 from scheduler.spec import NodeColumn, Spec
 
 
@@ -72,6 +74,45 @@ def what_if(
     return WhatIf(record.id, first.slate != second.slate, sentences, first, second)
 
 
+def check_known(record: FullRecord, model: Model, by: Model) -> None:
+    """Raise `InputError` if another policy needs what the record does not have, because its own did not need it.
+
+    Parameters
+    ----------
+    record, model
+        The record, and the model with the policy that made it.
+    by
+        The model with the other policy.
+    """
+    left = candidates_left(record)
+    columns = {
+        "load": record.load,
+        "prices": record.price,
+        "counts of outcomes": record.n_outcomes,
+        "counts of each node's outcomes": record.n_own_outcomes,
+    }
+    for name in _needs(record, by) - _needs(record, model):
+        if left.size and np.isnan(columns[name][left]).all():
+            message = (
+                f"spec {by.spec.name}: expected a policy that needs what was recorded, found one that needs {name}, "
+                f"which decision {record.id} was made without"
+            )
+            raise InputError(message)
+
+
+def _needs(record: FullRecord, model: Model) -> set[str]:
+    """Return what a model's policy reads of the candidates besides their scores."""
+    policy = compile_policy(model)
+    p = profile(policy, one_recorded(record).request, 0)
+    needed = {
+        "load": policy.load[p] != 0.0,
+        "prices": policy.price >= 0 and policy.price_weight[p] != 0.0,
+        "counts of outcomes": policy.count_key >= 0,
+        "counts of each node's outcomes": policy.newcomer_key >= 0,
+    }
+    return {name for name, is_needed in needed.items() if is_needed}
+
+
 def changed(record: FullRecord, model: Model, changes: Mapping[Id, Mapping[str, Plain]]) -> FullRecord:
     """Return a record with other values of some nodes' features."""
     program, names = model.features.program, list(model.features.names)
@@ -108,7 +149,7 @@ def _feature(model: Model, f: int, value: Plain) -> np.float32:
     return np.float32(value)
 
 
-def outcome_of(record: FullRecord, model: Model, again: Again) -> Outcome:
+def outcome_of(record: FullRecord, model: Model, again: Redecided) -> Outcome:
     """Return what a decision made once more came to."""
     out, places = again.out, model.spec.policy.max_nodes
     slate = tuple(node_of(record, int(c)) for c in out.position[0, :places] if c >= 0)
@@ -121,7 +162,7 @@ def outcome_of(record: FullRecord, model: Model, again: Again) -> Outcome:
     return Outcome(f"{model.name}-{model.version}", slate, reason, float(out.propensity[0]), utility, heads)
 
 
-def _sentences(model: Model, before: Outcome, after: Outcome, first: Again, second: Again) -> Iterator[str]:
+def _sentences(model: Model, before: Outcome, after: Outcome, first: Redecided, second: Redecided) -> Iterator[str]:
     if before.slate == after.slate:
         yield say("unchanged", nodes=names_of(after.slate))
     else:

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from scheduler.audit.again import Again
 from scheduler.audit.explain import as_made, compare, reasons_for
 from scheduler.audit.recorded import alternatives_of, find_candidate, n_candidates, node_of, slate_of
+from scheduler.audit.redecide import Redecided
 from scheduler.audit.sentences import say
 from scheduler.audit.values import WhyNot
 from scheduler.audit.words import number
@@ -71,7 +71,7 @@ def why_not(record: FullRecord, model: Model, node: Id, *, known: bool | None = 
     return _of_candidate(record, model, again, c)
 
 
-def _of_candidate(record: FullRecord, model: Model, again: Again, c: int) -> WhyNot:
+def _of_candidate(record: FullRecord, model: Model, again: Redecided, c: int) -> WhyNot:
     """Say why a candidate that no filter dropped does not serve."""
     node, slate = node_of(record, c), slate_of(record, model)
     if c in slate:

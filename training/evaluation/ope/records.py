@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.audit.again import Again, decide_again
 from scheduler.audit.recorded import whole_row
+from scheduler.audit.redecide import Redecided, Redecider
 from scheduler.decisions.record.arrays import OBSERVED, TOKEN
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.decisions.record.segment import RecordedArm
@@ -68,7 +68,7 @@ def decisions_of_records(folder: Path, model: Model, start: int | None = None) -
     """
     outcomes, clients = _outcomes(folder), _clients(folder)
     numbers: dict[str, int] = {}
-    judged = []
+    judged, redecider = [], Redecider(model)
     for record, arm in _full_records(folder):
         _check_features(arm, model)
         cost = outcomes.of(record.id)
@@ -77,14 +77,16 @@ def decisions_of_records(folder: Path, model: Model, start: int | None = None) -
         if cost is None or not slate.size or (start is not None and number < start):
             continue
         client = numbers.setdefault(clients.get(record.id, ""), len(numbers))
-        judged.append(_judged(record, slate, model, cost, client))
+        judged.append(_judged(record, slate, redecider, cost, client))
     if not judged:
         raise DataError(f"{folder}: expected decisions that were recorded in full and have an outcome, found none")
     return joined_decisions(judged)
 
 
-def _judged(record: FullRecord, slate: NDArray[np.integer], model: Model, cost: float, client: int) -> JudgedDecision:
-    again = decide_again(record, model)
+def _judged(
+    record: FullRecord, slate: NDArray[np.integer], redecider: Redecider, cost: float, client: int
+) -> JudgedDecision:
+    model, again = redecider.model, redecider.decide_one(record)
     if not np.isfinite(again.utility).all():
         raise InputError(
             f"spec {model.spec.name}: expected a policy that needs what was recorded, found one without utilities for "
@@ -96,7 +98,7 @@ def _judged(record: FullRecord, slate: NDArray[np.integer], model: Model, cost: 
     target = first
     if first > 0.0:
         places = model.spec.policy.max_nodes
-        theirs = _slate_from(record, model, again, int(at[0]))
+        theirs = _slate_from(record, redecider, again, int(at[0]))
         width = max(places, slate.size)
         both = [np.concatenate([one, np.full(width - one.size, -1)]) for one in (slate, theirs)]
         target = float(slate_probability(np.array([first]), both[0][None], both[1][None])[0])
@@ -112,11 +114,11 @@ def _judged(record: FullRecord, slate: NDArray[np.integer], model: Model, cost: 
     )
 
 
-def _slate_from(record: FullRecord, model: Model, again: Again, at: int) -> NDArray[np.integer]:
+def _slate_from(record: FullRecord, redecider: Redecider, again: Redecided, at: int) -> NDArray[np.integer]:
     """Return the slate that a model makes where the draw falls on one candidate."""
     below = float(again.probability[:at].sum())
-    drawn = decide_again(record._replace(draw=below + 0.5 * float(again.probability[at])), model)
-    position = drawn.out.position[0, : model.spec.policy.max_nodes]
+    drawn = redecider.decide_one(record._replace(draw=below + 0.5 * float(again.probability[at])))
+    position = drawn.out.position[0, : redecider.model.spec.policy.max_nodes]
     return position[position >= 0]
 
 

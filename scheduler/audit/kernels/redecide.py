@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.audit.arrays import RecordedArrays, ReplayedArrays, ReplayWork
+from scheduler.audit.arrays import RecordedArrays, RedecidedArrays, RedecideWork
 from scheduler.decisions.record.arrays import ADMITTED, PADDING, TAKEN
 from scheduler.engine.arrays import ArmArrays
 from scheduler.engine.kernels.decide import clear
@@ -24,7 +24,7 @@ from scheduler.runtime.random import DRAW_NODE, uniform
 
 
 @inlined
-def read_candidates(recorded: RecordedArrays, i: int, work: ReplayWork, dropped: np.ndarray) -> int:
+def read_candidates(recorded: RecordedArrays, i: int, work: RedecideWork, dropped: np.ndarray) -> int:
     """Write the candidates of decision ``i`` that were scored, return how many, and count the others by reason."""
     candidates, n, first = work.candidates, 0, recorded.starts[i]
     for at in range(first, recorded.starts[i + 1]):
@@ -48,7 +48,7 @@ def read_candidates(recorded: RecordedArrays, i: int, work: ReplayWork, dropped:
 
 
 @inlined
-def score(arm: ArmArrays, recorded: RecordedArrays, i: int, n: int, work: ReplayWork) -> None:
+def score(arm: ArmArrays, recorded: RecordedArrays, i: int, n: int, work: RedecideWork) -> None:
     """Write raw scores and head values of the first ``n`` candidates from the recorded features."""
     candidates, first = work.candidates, recorded.starts[i]
     forest_kernels.request_row(arm.mask_tables, recorded.x_request[i], work.request_row)
@@ -64,19 +64,28 @@ def score(arm: ArmArrays, recorded: RecordedArrays, i: int, n: int, work: Replay
 
 
 @inlined
-def write_candidates(candidates: CandidateArrays, n: int, first: int, replayed: ReplayedArrays) -> None:
-    """Write what was computed of ``n`` candidates to their rows, which begin at ``first``."""
+def write_candidates(candidates: CandidateArrays, n: int, first: int, redecided: RedecidedArrays) -> None:
+    """Write the scores of ``n`` candidates to their rows, which begin at ``first``."""
     for c in range(n):
         at = first + candidates.slot[c]
-        copy_row(replayed.raw, at, candidates.raw, c)
-        copy_row(replayed.values, at, candidates.values, c)
-        replayed.utility[at] = candidates.utility[c]
-        replayed.uncertainty[at] = candidates.uncertainty[c]
-        replayed.is_new[at] = candidates.is_new[c]
+        copy_row(redecided.raw, at, candidates.raw, c)
+        copy_row(redecided.values, at, candidates.values, c)
+        redecided.utility[at] = candidates.utility[c]
+        redecided.uncertainty[at] = candidates.uncertainty[c]
+        redecided.is_new[at] = candidates.is_new[c]
 
 
 @inlined
-def fleet_of(recorded: RecordedArrays, i: int, work: ReplayWork) -> FleetArrays:
+def write_chances(candidates: CandidateArrays, n: int, first: int, redecided: RedecidedArrays) -> None:
+    """Write which of ``n`` candidates could be drawn, and with which probability, to their rows."""
+    for c in range(n):
+        at = first + candidates.slot[c]
+        redecided.feasible[at] = candidates.feasible[c]
+        redecided.probability[at] = candidates.probability[c]
+
+
+@inlined
+def fleet_of(recorded: RecordedArrays, i: int, work: RedecideWork) -> FleetArrays:
     """Return the candidates of decision ``i`` as a fleet, with as much uplink as was left, none of it reserved."""
     first, end, empty = recorded.starts[i], recorded.starts[i + 1], work.fleet
     return FleetArrays(
@@ -93,22 +102,30 @@ def fleet_of(recorded: RecordedArrays, i: int, work: ReplayWork) -> FleetArrays:
 
 
 @kernel
-def replay(
+def write_draws(seed: np.ndarray, id_: np.ndarray, out: np.ndarray) -> None:
+    """Write the draw of each decision's first node, from the seed and the decision's id."""
+    for i in range(out.size):
+        out[i] = uniform(seed[i], id_[i], DRAW_NODE)
+
+
+@kernel
+def redecide(
     arm: PackedArrays[ArmArrays],
     recorded: PackedArrays[RecordedArrays],
-    packed: PackedArrays[ReplayWork],
-    out: PackedArrays[ReplayedArrays],
+    packed: PackedArrays[RedecideWork],
+    out: PackedArrays[RedecidedArrays],
 ) -> None:
     """Make decisions again from what was recorded of them.
 
-    Features, counts of outcomes, uplink and whether exploration was allowed are recorded; all else is computed.
+    Features, counts of outcomes, uplink and whether exploration was allowed are recorded, and the draws are given; all
+    else is computed.
 
     Parameters
     ----------
     arm
         The model and the policy; its node rows are not read.
     out
-        Changed in place; what dropped candidates hold stays as it is.
+        Changed in place, except the draws; what dropped candidates hold stays as it is.
     """
     by, given, work, found = unpack_arrays(arm), unpack_arrays(recorded), unpack_arrays(packed), unpack_arrays(out)
     candidates, decided = work.candidates, found.out
@@ -126,6 +143,6 @@ def replay(
             write_candidates(candidates, n, first, found)
         if demand > 0.0:
             n = still_free(fleet_of(given, i, work), n, candidates, decided.dropped[i])
-        u = uniform(given.seed[i], given.id[i], DRAW_NODE)
-        found.draw[i] = u
-        draw_slate(by.policy, given.node_keys[first:end], n, demand, given.explores[i], u, candidates, decided, i)
+        explores, u = given.explores[i], found.draw[i]
+        draw_slate(by.policy, given.node_keys[first:end], n, demand, explores, u, candidates, decided, i)
+        write_chances(candidates, n, first, found)
