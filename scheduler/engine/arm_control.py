@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from scheduler.decisions.decision import Decision
 from scheduler.engine.arm import Arm
 from scheduler.engine.state import State
+from scheduler.engine.trial import check_trial
 from scheduler.engine.warm_up import warm_arm
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_arm, check_model, check_swap, with_policy
@@ -52,17 +54,36 @@ class ArmControl(NotCopied):
         InputError
             If the model, or its spec's candidates, ledger or sets, do not fit the state. Nothing changed.
         """
+        return self._prepare(model, spec)[0]
+
+    def prepare_tried(self, model: Model, spec: Spec | None = None) -> Arm:
+        """Make an arm as `prepare`, unless the decisions that warm it show that it is of no use.
+
+        Raises
+        ------
+        InputError
+            As `prepare`, or if the arm scores with what is no number, or serves none of the requests that the one in
+            charge serves. Nothing changed.
+        """
+        arm, trial = self._prepare(model, spec)
+        try:
+            check_trial(self.state, arm, trial)
+        except BaseException:
+            self.state.leave(arm)
+            raise
+        return arm
+
+    def _prepare(self, model: Model, spec: Spec | None) -> tuple[Arm, list[Decision]]:
         check_model(model)
         model = model if spec is None else with_policy(model, spec)
         check_arm(self.state.spec, model.spec)
         arm = Arm(model, self.state.index, self.state.lock)
         self.state.join(arm)
         try:
-            warm_arm(self.state, arm)
+            return arm, warm_arm(self.state, arm)
         except BaseException:  # interrupted: nobody will release it
             self.state.leave(arm)
             raise
-        return arm
 
     def swap(self, arm: Arm | Model, spec: Spec | None = None) -> Arm:
         """Put an arm in charge between two decisions; return the one that was in charge.

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id
+from scheduler.decisions.arrays import CLAIMED
 from scheduler.engine.state import State
 from scheduler.fleet.arrays import TIME
 from scheduler.retrieval.arrays import SET_SIZE
@@ -53,9 +54,11 @@ def capture(state: State, sink: Sink) -> None:
 
 
 def _copy_log(state: State, sink: Sink) -> None:
-    counters = state.lock.write(lambda: (state.log.arrays.counters.copy(), state.clock.latest.copy()))
+    log = state.log.arrays
+    counters = state.lock.write(lambda: (log.counters.copy(), state.clock.latest.copy(), log.earlier.copy()))
     steps = np.array([state.clock.steps_back, state.fleet.n_forgotten], np.int64)
     sink.append("log.counters", counters[0])
+    sink.append("log.earlier", counters[2])
     sink.append("clock", counters[1])
     sink.append("clock.counters", steps)
     seen = state.lock.read(state.seen.pairs)
@@ -78,7 +81,7 @@ def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
         "length": log.length[at].copy(),
         "request_keys": log.request_keys[at].copy(),
         "node_keys": node_keys[at].copy(),
-        "state": log.state[at].copy(),
+        "state": log.state[at] % CLAIMED,  # what is claimed is open until it counts
         "held": np.where(stands, log.held[at], 0.0),
     }
 

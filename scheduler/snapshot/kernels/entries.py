@@ -9,6 +9,7 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.history.arrays import WAYS
+from scheduler.history.kernels.hash_table import first_of_bucket
 from scheduler.runtime.jit import kernel
 
 
@@ -37,6 +38,7 @@ def copy_held(keys: np.ndarray, words: np.ndarray, first: int, last: int, out: n
 @kernel
 def place_entries(
     keys: np.ndarray,
+    placement: np.ndarray,
     seen: np.ndarray,
     counters: np.ndarray,
     new_keys: np.ndarray,
@@ -49,6 +51,8 @@ def place_entries(
     ----------
     keys, seen
         (slots,) uint64 and float64, changed in place.
+    placement
+        (2,) uint64, of the table.
     counters
         (2,) int64, entries held and evicted; changed in place.
     new_keys, new_seen
@@ -56,10 +60,9 @@ def place_entries(
     slots
         (n,) int64, filled; -1 for an entry that is older than all of its full bucket.
     """
-    buckets = np.uint64(keys.size // WAYS - 1)
     for i in range(new_keys.size):
         key = new_keys[i]
-        first = np.int64(key & buckets) * WAYS
+        first = first_of_bucket(placement, key)
         oldest, found = first, -1
         for slot in range(first, first + WAYS):
             if keys[slot] == key or keys[slot] == np.uint64(MISSING_KEY):
