@@ -61,8 +61,8 @@ class Scheduler(AuditControl):
         Signs tokens of decisions, 16 bytes or more, the same in all processes that exchange them; by default they are
         not signed. It is not saved with a snapshot.
     secret
-        Integer that says which entries share a bucket of the tables, so that nobody can choose ids that crowd one; by
-        default drawn at random, and saved with a snapshot. Give one where a run with full tables has to repeat exactly.
+        Integer that says which entries share a bucket of the tables, by default drawn at random and saved with a
+        snapshot: nobody can choose ids that crowd one. Runs in which tables overflow repeat exactly with one.
 
     Attributes
     ----------

@@ -150,7 +150,8 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
     refusal = (direct.call if direct.seen == packed else direct.resolve(packed, *args))(*args)
     if refusal:
         raise state.log.refusal(refusal, id_, node)
-    refresh_others(state, changed)
+    if changed is not NO_OTHER_ARMS:
+        refresh_others(state, changed)
 
 
 def observe_many(

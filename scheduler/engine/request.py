@@ -20,6 +20,8 @@ LAST_TIME = 1e15
 
 def check_time(now: object) -> float:
     """Return a time in seconds; raise `InputError` unless it is a number up to `LAST_TIME`."""
+    if type(now) is float and -LAST_TIME <= now <= LAST_TIME:
+        return now
     now = plain(now)
     if isinstance(now, float | int) and -LAST_TIME <= now <= LAST_TIME:  # false for NaN too
         return float(now)

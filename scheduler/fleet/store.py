@@ -124,7 +124,7 @@ class NodeStore:
     def hear(self, slots: NDArray[np.int32], alive_until: float) -> int:
         """Take heartbeats and return how many; nodes that are not held, slot -1, are passed over."""
         n = self._fitting(slots)
-        some, turned = slots[:n], np.zeros(n, np.bool_)
+        some, turned = slots if n == len(slots) else slots[:n], np.zeros(n, np.bool_)
 
         def apply() -> None:
             self.presence.hear(some, alive_until, turned)
@@ -278,6 +278,8 @@ class NodeStore:
 
 def check_time(name: str, time: object) -> None:
     """Refuse what is no time; infinity is, as never."""
+    if type(time) is float and abs(time) <= sys.float_info.max:
+        return
     number = plain(time)
     is_number = isinstance(number, float | int | np.floating)
     if not is_number or not (number == math.inf or abs(number) <= sys.float_info.max):  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scheduler.engine.arm import Arm
-from scheduler.engine.arm_control import ArmControl
+from scheduler.engine.arm_control import ArmControl, prepare_tried
 from scheduler.errors import FoglineError
 from scheduler.model.artifact import check_files
 from scheduler.model.model import Model
@@ -118,7 +118,7 @@ class Follower:
 
     def _swap(self, model: Model) -> None:
         control = self._control
-        arm = control.prepare_tried(model, self._spec)
+        arm = prepare_tried(control.state, model, self._spec)
         try:
             earlier = control.swap(arm)
         except BaseException:

@@ -246,7 +246,7 @@ LONG = {
     "observe_batch in parts": CALLS["observe_batch"],
     "learn_batch in parts": (
         None,
-        lambda s, _, now: s.learn_batch(BATCH, [1, "box", "nobody"], {"ok": [True, False, True]}, now=now),
+        lambda s, _, now: s.learn_batch(BATCH, [1, "box", "nobody"], {"ok": True, "rtt_ms": [3.0, 4.0, 5.0]}, now=now),
     ),
 }
 
