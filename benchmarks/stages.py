@@ -17,7 +17,7 @@ from scheduler.features.kernels.candidates import fill_pairs
 from scheduler.features.kernels.operations import fill
 from scheduler.forest.kernels import score
 from scheduler.history.outcomes import tracked_values
-from scheduler.model.kernels import calibrate
+from scheduler.model.kernels import calibrate, offsets
 from scheduler.policy.kernels import choice, slate, utility
 from scheduler.policy.kernels.exploration import draw
 from scheduler.retrieval.arrays import NO_BLOCKLIST
@@ -58,6 +58,7 @@ def _partial(packed, arm, request, blocklist, now, workspace, slots, dropped, la
         score.score(by.mask_tables, work.request_row, by.node_rows, left.slot[:n], work.x_pair[:n], work.forest, raw)
         if last == 4:
             continue
+        offsets.add_offsets(policy.offsets, work.x_request, work.x_pair[:n], raw)
         calibrate.calibrate(policy.calibration, raw, work.pair.x[:n], left.values[:n])
         p = utility.profile(policy, request, i)
         utility.read_nodes(policy, fleet, p, n, False, left)  # noqa: FBT003

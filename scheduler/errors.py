@@ -19,6 +19,7 @@
     │   └── RegistryDownError      it does not answer
     │       ├── RegistryBusyError      other processes hold it for too long
     │       └── RegistryBrokenError    its database is damaged, half made or of another version
+    ├── MetricsError           prometheus-client is not installed
     ├── NestedCallError        a call from within a call of the same scheduler
     ├── LockTimeoutError       another thread keeps a call waiting for too long
     └── ForkError              a process was forked in the middle of a change
@@ -44,6 +45,7 @@ __all__ = [
     "InputError",
     "KernelCacheWarning",
     "LockTimeoutError",
+    "MetricsError",
     "NestedCallError",
     "NotRecordedError",
     "RecordError",
@@ -142,6 +144,10 @@ class RegistryBusyError(RegistryDownError):
 
 class RegistryBrokenError(RegistryDownError):
     """The registry's database is damaged, was left half made, or belongs to another version of MLflow."""
+
+
+class MetricsError(FoglineError):
+    """Metrics cannot be made: prometheus-client is not installed."""
 
 
 class NestedCallError(FoglineError):

@@ -32,16 +32,16 @@ from scheduler.spec import Spec
 class Scheduler(AuditControl):
     """Decides which nodes serve a request, and learns from what came of it.
 
-    All times are seconds and passed in; nothing here reads a clock. Calls may come from several threads:
-    those that decide or score run side by side, those that change anything run alone.
+    All times are seconds and passed in; a clock is read only to tell how long decisions take. Calls may come from
+    several threads: those that decide or score run side by side, those that change anything run alone.
 
     Parameters
     ----------
     model
         What predicts; see `Model.load`.
     spec
-        Gives utility, policy, candidates, sets of categories and ledger in place of the model's own spec, so that they
-        may change without training; of the same fingerprint.
+        Gives utility, policy, candidates, sets of categories, ledger and windows in place of the model's own spec, so
+        that they may change without training; of the same fingerprint.
     seed
         Fixes every random draw, 0 to 2**63 - 1.
     remember
@@ -61,8 +61,8 @@ class Scheduler(AuditControl):
         Signs tokens of decisions, 16 bytes or more, the same in all processes that exchange them; by default they are
         not signed. It is not saved with a snapshot.
     secret
-        Integer that says which entries share a bucket of the tables, by default drawn at random and saved with a
-        snapshot: nobody can choose ids that crowd one. Runs in which tables overflow repeat exactly with one.
+        Integer that says which entries share a bucket, so that nobody can choose ids that crowd one; by default drawn at
+        random. It is saved with a snapshot.
 
     Attributes
     ----------

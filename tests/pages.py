@@ -76,6 +76,7 @@ SECTIONS = {
     "candidates": spec.Candidates,
     "ledger": spec.Ledger,
     "policy": spec.Policy,
+    "watch": spec.WatchRules,
     "training": spec.Training,
     "evaluation": spec.Evaluation,
     "promotion": spec.PromotionRules,

@@ -58,14 +58,17 @@ class Ran(NamedTuple):
 
 
 def spec_text(fit: str = FIT) -> str:
-    """Return the demo's spec with little to fit and little to evaluate."""
+    """Return the demo's spec with little to fit and little to evaluate.
+
+    With a single round no head starts from an average: that would make a model as good as the average.
+    """
     text, count = DEMO.read_text(encoding="utf-8"), 0
     training = text[text.index("rounds = 200") : text.index("[evaluation]")]
     for old, new in ((training, fit + "\n"), ("start = 144", f"start = {UNTIL}"), ("requests = 5", "requests = 1")):
         count += text.count(old)
         text = text.replace(old, new)
     assert count == 3
-    return text
+    return text.replace("\nlink = ", '\noffset = "none"\nlink = ') if "rounds = 1\n" in fit else text
 
 
 def write_world(folder: Path) -> SmallWorld:
@@ -73,6 +76,12 @@ def write_world(folder: Path) -> SmallWorld:
     write_telemetry(World(0), folder / "data", hours=12.0, requests=20_000)
     (folder / "small.toml").write_text(spec_text(), encoding="utf-8")
     return SmallWorld(folder / "data", folder / "small.toml")
+
+
+def write_logged(folder: Path, explore: float = 1.0) -> None:
+    """Write half a day of telemetry with propensities; every request may go to any of 20 nodes."""
+    world = World(1, n_nodes=20, n_clients=40)
+    write_telemetry(world, folder, hours=12.0, requests=12_000, explore=explore, propensities=True)
 
 
 def fogline(capfd, *arguments: object) -> Ran:

@@ -49,6 +49,7 @@ HEADINGS = {
     policy.Tier: "`[[candidates.tiers]]`",
     policy.Ledger: "`[ledger]`",
     policy.Policy: "`[policy]`",
+    types.WatchRules: "`[watch]`",
     types.Training: "`[training]`",
     types.Evaluation: "`[evaluation]`",
     types.PromotionRules: "`[promotion]`",

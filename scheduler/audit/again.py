@@ -16,6 +16,7 @@ from scheduler.engine.workspace import new_candidates, new_outputs
 from scheduler.errors import InputError
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
+from scheduler.model.kernels.offsets import add_offsets
 from scheduler.model.model import Model
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.policy.compile import compile_policy
@@ -33,6 +34,8 @@ class Again(NamedTuple):
         (n, n_heads) and (n,) of those.
     feasible
         (n,) bool, whether a slate that begins with one covers the demand.
+    probability
+        (n,) with which each is drawn for the first place.
     out
         The decision.
     """
@@ -41,6 +44,7 @@ class Again(NamedTuple):
     values: NDArray[np.float64]
     utility: NDArray[np.float64]
     feasible: NDArray[np.bool_]
+    probability: NDArray[np.float64]
     out: DecisionArrays
 
 
@@ -66,7 +70,8 @@ def decide_again(record: FullRecord, model: Model) -> Again:
     choose_again(policy, keys, p, n, record.demand, explores, record.draw, candidates, out)
     if n == 0:
         candidates.feasible[:] = False
-    return Again(left, candidates.values[:n], candidates.utility[:n], candidates.feasible[:n], out)
+    scores = candidates.values[:n], candidates.utility[:n], candidates.feasible[:n], candidates.probability[:n]
+    return Again(left, *scores, out)
 
 
 def profile_of(record: FullRecord, policy: PolicyArrays) -> int:
@@ -91,6 +96,7 @@ def rescore(record: FullRecord, model: Model, left: NDArray[np.intp], candidates
         forest.work(),
         raw[:n],
     )
+    add_offsets(model.offsets, record.x_request, np.ascontiguousarray(record.x_pair[left]), raw[:n])
     calibrate(model.calibration, raw[:n], np.empty(n), candidates.values[:n])
 
 

@@ -11,7 +11,8 @@ from scheduler.audit.live import Request, record_now
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, WhyNot
 from scheduler.audit.why_not import why_not
-from scheduler.columns.ids import Id, Ids, plain_list
+from scheduler.columns.ids import Id, Ids, id_key, plain_list
+from scheduler.columns.values import plain
 from scheduler.decisions.decision import Decision
 from scheduler.decisions.record.values import FullRecord
 from scheduler.engine import engine
@@ -99,6 +100,7 @@ class AuditControl(RolloutControl):
         NotRecordedError, InputError
             As `explain`.
         """
+        node = _check_node(node)
         if not isinstance(what, Mapping):
             return why_not(*self._recorded(what), node)
         record, model = self._as_of_now(what, candidates, now, exclude, block, arm)
@@ -123,16 +125,26 @@ class AuditControl(RolloutControl):
         return record_now(self.state, arm, request), self.state.arm(arm).model
 
     def _recorded(self, what: Decision | int) -> tuple[FullRecord, Model]:
-        id_ = what.id if isinstance(what, Decision) else what
+        id_ = plain(what.id if isinstance(what, Decision) else what)
         if not isinstance(id_, int) or isinstance(id_, bool):
             message = f"what: expected a request, a decision or its id, found {shown(what)}"
             raise InputError(message)
         if self.recorder is None:
             message = (
-                f"decision {id_}: expected a full record, found that nothing is recorded; `Scheduler.record` does so, "
-                "in full the share ``full`` of the decisions"
+                f"decision {shown(id_)}: expected a full record, found that nothing is recorded; "
+                "`Scheduler.record` does so, in full the share ``full`` of the decisions"
             )
             raise NotRecordedError(message)
         self.recorder.flush()
         record, arm = find_full(self.recorder.status.folder, id_)
         return record, model_of(arm, (one.model for one in self.state.arms))
+
+
+def _check_node(node: object) -> Id:
+    """Return a node's id; raise `InputError` if it is none."""
+    id_ = plain(node)
+    if isinstance(id_, bool) or not isinstance(id_, int | str):
+        message = f"node: expected an integer or a text, found {shown(node)}"
+        raise InputError(message)
+    id_key(id_)  # raises beyond 64 bits
+    return id_

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.audit.recorded import whole_row
-from scheduler.audit.shapley import shapley_of
+from scheduler.audit.scores import raw_parts
 from scheduler.decisions.record.values import FullRecord
 from scheduler.model.calibration import head_slopes, head_values
 from scheduler.model.model import Model
@@ -38,7 +38,8 @@ def contributions(record: FullRecord, model: Model, policy: PolicyArrays, chosen
     """Return what makes the difference between the utilities of two candidates, by feature and by head.
 
     The difference of each raw score is divided by exact interventional Shapley values with the other candidate as the
-    single background row, see `scheduler.audit.shapley`. What comes after the raw score is passed on in proportion:
+    single background row, see `scheduler.audit.shapley`; what a score starts from, its offset, belongs to the offset's
+    feature. What comes after the raw score is passed on in proportion:
 
     - Link and calibration: a head's difference in value is divided among the features in proportion to their Shapley
       values. The factor is the slope of the line through both points, the derivative where the scores are equal.
@@ -77,8 +78,7 @@ def head_parts(
     model: Model, x: NDArray[np.float32], z: NDArray[np.float32], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return (n_heads, n_features) parts of the differences between the served values (2, n_heads) of two rows."""
-    phi = np.array([shapley_of(trees, x[None], z[None])[0] for trees in model.trees])
-    raw = model.forest.predict(np.array([x, z]))
+    phi, raw = raw_parts(model, x, z), model.raw(np.array([x, z]))
     parts = secants(model, raw)[:, None] * phi
     missing = values[0] - values[1] - parts.sum(axis=1)
     sizes = np.abs(phi)

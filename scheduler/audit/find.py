@@ -10,7 +10,7 @@ import numpy as np
 from scheduler.decisions.record.read import full_record, read_segments
 from scheduler.decisions.record.segment import RecordedArm
 from scheduler.decisions.record.values import FullRecord
-from scheduler.errors import InputError, NotRecordedError
+from scheduler.errors import InputError, NotRecordedError, shown
 from scheduler.model.model import Model
 from scheduler.policy.compile import with_policy
 from scheduler.spec import spec_from_json
@@ -40,8 +40,8 @@ def find_full(folder: str | Path, decision: int) -> tuple[FullRecord, RecordedAr
                 record = full_record(columns, int(found[0]), segment.manifest)
                 return record, next(arm for arm in segment.manifest.arms if arm.arm == record.arm)
     message = (
-        f"{folder}: expected a full record of decision {decision}, found none; `Scheduler.record` writes full records "
-        "of the share ``full`` of the decisions"
+        f"{folder}: expected a full record of decision {shown(decision)}, found none; "
+        "`Scheduler.record` writes full records of the share ``full`` of the decisions"
     )
     raise NotRecordedError(message)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.audit.contributions import value_slopes
 from scheduler.audit.recorded import plain_value, whole_row
-from scheduler.audit.shapley import response_of
+from scheduler.audit.scores import raw_responses
 from scheduler.audit.values import Flip
 from scheduler.decisions.record.values import FullRecord
 from scheduler.features.arrays import REQUEST, FeatureT
@@ -21,6 +21,10 @@ from scheduler.policy.arrays import PolicyArrays
 from scheduler.spec import Equal, NodeColumn
 
 ABOVE, AT_MOST, IS = "above", "at most", "is"
+
+
+STEPS = 64
+"""Parts of the range of an offset's feature, in each of which the smallest change is looked for."""
 
 
 class Levels(NamedTuple):
@@ -49,7 +53,9 @@ def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, o
     """Return for each feature its smallest change with which another candidate would win, the smallest first.
 
     The candidate is scored anew at each range of values that the forest's thresholds tell apart. Features of the
-    request alone are left out: they are the same for both. A change is the smaller the fewer thresholds it passes.
+    request alone are left out: they are the same for both. So are features that a score starts from: every value of
+    theirs gives another score, and no threshold says from where on. A change is the smaller the fewer thresholds it
+    passes.
 
     Parameters
     ----------
@@ -59,18 +65,18 @@ def flips(record: FullRecord, model: Model, policy: PolicyArrays, chosen: int, o
         The candidate that won, and the one that would.
     """
     row = whole_row(record, model, other)
-    slopes = value_slopes(policy, record.profile, record.values[[chosen, other]])
     target, found = record.utility[chosen], []
+    starting = {head.offset.feature for head in model.manifest.heads.values() if head.offset is not None}
     raw = record.raw[other, : len(model.heads)].astype(np.float64)
     # Served scores are sums of float32; a response is moved by what that makes, so that nothing changes where it is.
-    shift = raw - model.forest.predict(row[None])[0]
+    shift = raw - model.raw(row[None])[0]
     for f in np.flatnonzero(model.features.owners != REQUEST).tolist():
+        if model.features.names[f] in starting:
+            continue
         levels = levels_of(model, f, float(row[f]))
         if levels.values.size == 0:
             continue
-        scores = np.tile(raw, (levels.values.size, 1))
-        for h in np.flatnonzero(slopes).tolist():
-            scores[:, h] = response_of(model.trees[h], row, f, levels.values) + shift[h]
+        scores = raw_responses(model, row, f, levels.values) + shift
         utility = utilities_with(record, policy, other, head_values(scores, model.calibration))
         wins = np.flatnonzero(utility > target)
         if wins.size:
@@ -113,7 +119,7 @@ def levels_of(model: Model, f: int, now: float) -> Levels:
         return _codes(2, now)
     if isinstance(feature, NodeColumn) and f in model.features.categorical:
         return _codes(len(model.vocabulary[f"node.{feature.column}"]), now)
-    bounds = thresholds_of(model.trees, f)
+    bounds = bounds_of(model, f)
     n = bounds.size
     # A missing value lies in no range; steps are then counted from the middle one.
     here = n // 2 if np.isnan(now) else int(np.searchsorted(bounds, now))
@@ -129,6 +135,16 @@ def _codes(n: int, now: float) -> Levels:
     """Return the codes of ``n`` categories without the present one; all are one step away."""
     codes = np.array([code for code in range(n) if code != now], np.float64)
     return Levels(codes, codes, np.zeros(codes.size, np.bool_), np.ones(codes.size, np.int64))
+
+
+def bounds_of(model: Model, f: int) -> NDArray[np.float64]:
+    """Return where the scores are looked at anew: at all thresholds, and in steps where a score starts from a line."""
+    starts = [
+        np.linspace(head.offset.least, head.offset.most, STEPS + 1)
+        for head in model.manifest.heads.values()
+        if head.offset is not None and head.offset.feature == model.features.names[f]
+    ]
+    return np.unique(np.concatenate([thresholds_of(model.trees, f), *starts]))
 
 
 def thresholds_of(heads: tuple[Trees, ...], f: int) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from scheduler.audit.kernels.verdicts import find_verdicts
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import DROPS, DecisionArrays
+from scheduler.decisions.counts import new_counts
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.record.arrays import ADMITTED, NOT_RECORDED
 from scheduler.decisions.record.values import FullRecord
@@ -52,8 +53,9 @@ def record_now(state: State, arm: Arm | None, request: Request) -> FullRecord:
         log=ring.arrays, clock=clock, fleet=fleet._replace(reserved=reserved), full_rate=NOT_RECORDED
     )
     over = as_seen._replace(fleet=fleet._replace(reserved=reserved.copy()))
+    by = PackedArrays(arm.arrays.content._replace(counts=new_counts()))
     engine.decide_over(
-        state, arm, PackedArrays(over), arm.arrays, request.values, request.candidates, request.blocklist, request.now
+        state, arm, PackedArrays(over), by, request.values, request.candidates, request.blocklist, request.now
     )
     work, out = arm.thread.workspace.content, arm.thread.decision.arrays
     if request.candidates is None:

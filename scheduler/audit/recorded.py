@@ -82,7 +82,7 @@ def fits(record: FullRecord, model: Model) -> bool:
     left = candidates_left(record)[:1]
     if left.size == 0:
         return True
-    expected = model.forest.predict(whole_row(record, model, int(left[0]))[None])[0]
+    expected = model.raw(whole_row(record, model, int(left[0]))[None])[0]
     found = record.raw[left[0], :n_heads]
     return bool(np.all(np.abs(found - expected) <= RAW_TOLERANCE * (1.0 + np.abs(expected))))
 

@@ -46,6 +46,11 @@ outcome may come; 0 is none."""
 
 CLAIMED: Final = 4
 """Added to the state of a node whose outcome is among many that are taken in part by part: others wait for them."""
+LEAST_LATENCY: Final = 1 << 10
+"""Upper bound of the first bucket of latencies in nanoseconds: a microsecond, in which nothing is decided."""
+
+N_LATENCIES: Final = 41
+"""Bounds of buckets, two an octave: 1.0, 1.5, 2.0, 3.1, 4.1, ... us, up to 2**30 ns, which is about a second."""
 
 (UNKNOWN, FROM_ORIGIN, NO_NODE, NOT_CHOSEN, ANSWERED_BEFORE, CLAIMED_BEFORE) = range(-1, -7, -1)
 """Why an outcome is refused: the decision is not remembered; the origin serves; the slate has several nodes and none is
@@ -115,3 +120,24 @@ class DecisionArrays(NamedTuple):
     propensity: NDArray[np.float64]
     reason: NDArray[np.uint8]
     dropped: NDArray[np.int32]
+
+
+class DecisionCounts(NamedTuple):
+    """What the decisions of one version of the model came to; changed under the mutex, read at any time.
+
+    Attributes
+    ----------
+    reasons
+        (len(REASONS),) int64, decisions by reason.
+    dropped
+        (len(DROPS),) int64, candidates that were dropped, by reason.
+    latencies
+        (N_LATENCIES + 1,) int64, decisions by how long they took; the last ones took longer than all bounds.
+    nanoseconds
+        (1,) int64, how long all took.
+    """
+
+    reasons: NDArray[np.int64]
+    dropped: NDArray[np.int64]
+    latencies: NDArray[np.int64]
+    nanoseconds: NDArray[np.int64]

@@ -7,6 +7,8 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.decisions.arrays import DecisionCounts
+from scheduler.decisions.counts import new_counts
 from scheduler.decisions.decision import DecisionBuffer
 from scheduler.decisions.record.arrays import NO_ROWS
 from scheduler.decisions.record.recording import Recording
@@ -113,6 +115,8 @@ class Arm(NotCopied):
         The state's lock, which knows how deep a thread's calls are.
     rows
         The node rows of another arm of the same forest, to share; by default new ones.
+    counts
+        Where to count decisions; by default apart from other arms.
 
     Attributes
     ----------
@@ -124,12 +128,20 @@ class Arm(NotCopied):
 
     _INSTEAD = "make another by `Scheduler.prepare`"
 
-    def __init__(self, model: Model, index: Index, lock: ReadWriteLock, rows: GrowableArray | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        index: Index,
+        lock: ReadWriteLock,
+        rows: GrowableArray | None = None,
+        counts: DecisionCounts | None = None,
+    ) -> None:
         self.model = model
         self._lock = lock
         self._thread = _Thread(model, index, lock)
         self._rows = GrowableArray((model.forest.node_words,), np.uint64, rows=index.most) if rows is None else rows
         self._policy = compile_policy(model)
+        self._counts = new_counts() if counts is None else counts
         self.arrays = self._packed(self._rows.grow(0) if rows is None else rows.used)
 
     @property
@@ -140,7 +152,12 @@ class Arm(NotCopied):
 
     def with_model(self, model: Model, index: Index) -> Arm:
         """Return an arm of the same forest under another policy, which shares this one's node rows."""
-        return Arm(model, index, self._lock, self._rows)
+        return Arm(model, index, self._lock, self._rows, self._counts)
+
+    def count_in(self, counts: DecisionCounts) -> None:
+        """Count decisions in these arrays from now on; the caller holds the state's lock as a writer."""
+        self._counts = counts
+        self.arrays = self._packed(self.arrays.content.node_rows)
 
     def grow(self, n: int) -> None:
         """Have a row for each of ``n`` slots of the fleet; the caller holds the state's lock as a writer."""
@@ -158,5 +175,6 @@ class Arm(NotCopied):
                 mask_tables=self.model.forest.mask_tables,
                 policy=self._policy,
                 node_rows=node_rows,
+                counts=self._counts,
             )
         )

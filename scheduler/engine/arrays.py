@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.decisions.arrays import DecisionArrays, DecisionLog
+from scheduler.decisions.arrays import DecisionArrays, DecisionCounts, DecisionLog
 from scheduler.decisions.record.arrays import OutcomeRows, RecordArrays
 from scheduler.features.arrays import FeatureProgram, PairWork
 from scheduler.fleet.arrays import FleetArrays
@@ -114,9 +114,12 @@ class ArmArrays(NamedTuple):
         How head values become a choice.
     node_rows
         (slots, node_words) uint64, the forest's row of each node.
+    counts
+        Counts the decisions.
     """
 
     program: FeatureProgram
     mask_tables: MaskTables
     policy: PolicyArrays
     node_rows: NDArray[np.uint64]
+    counts: DecisionCounts

@@ -177,6 +177,8 @@ def _learn(
     """Fold outcomes into history; the caller holds the lock as a writer."""
     arm, work = state.arms[0].arrays, state.arms[0].thread.workspace
     values = values_at(state.tracked, outcomes)
+    if state.listeners:
+        state.tell(request_keys, node_keys, np.full(times.size, decision))
     changed = engine.room_for_changed(state, times.size)
     kernels.learn_rows(state.arrays, arm, decision, request_keys, node_keys, outcomes, values, times, changed, work)
     engine.refresh_others(state, changed)

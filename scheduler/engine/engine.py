@@ -144,6 +144,8 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
     if not state.clock.is_near(now):
         state.log.find([id_], [node])  # an outcome that is refused moves no clock
         state.clock.check(now)
+    if state.listeners:
+        _tell(state, id_)
     changed, packed = room_for_changed(state, 1), (state.arrays, arm.arrays, one.packed, thread.workspace)
     args = packed[0], packed[1], id_, packed[2], now, changed, packed[3]
     direct = thread.observe_one
@@ -152,6 +154,16 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
         raise state.log.refusal(refusal, id_, node)
     if changed is not NO_OTHER_ARMS:
         refresh_others(state, changed)
+
+
+def _tell(state: State, decision: int) -> None:
+    """Tell the listeners of an outcome of a decision, whichever of its nodes it is of."""
+    row, log = state.log.row(decision), state.log.arrays
+    if row >= 0:
+        places = log.slot.shape[1]
+        node_keys = log.node_keys[row * places : (row + 1) * places][log.state[row] != 0]
+        request_keys = np.broadcast_to(log.request_keys[row], (len(node_keys), log.request_keys.shape[1]))
+        state.tell(request_keys, node_keys, np.full(len(node_keys), decision))
 
 
 def observe_many(
@@ -166,6 +178,9 @@ def observe_many(
     rows, places = state.log.find(ids, nodes)
     arm = state.arms[0]
     state.clock.check_all(times)
+    if state.listeners:
+        log = state.log.arrays
+        state.tell(log.request_keys[rows], log.node_keys[rows * log.slot.shape[1] + places], log.id[rows])
     changed = room_for_changed(state, rows.size)
     work = arm.thread.workspace
     observe_kernels.observe(state.arrays, arm.arrays, rows, places, outcomes, values, times, changed, work)
@@ -176,6 +191,8 @@ def observe_claimed(state: State, claims: ClaimArrays, first: int, last: int) ->
     """Take in some outcomes whose places are claimed; the caller holds the lock as a writer."""
     arm, changed = state.arms[0], room_for_changed(state, last - first)
     workspace = arm.thread.workspace
+    if state.listeners:
+        state.tell(claims.request_keys[first:last], claims.node_keys[first:last], claims.decision[first:last])
     observe_kernels.observe_claimed(state.arrays, arm.arrays, claims, first, last, changed, workspace)
     refresh_others(state, changed)
 

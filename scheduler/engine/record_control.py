@@ -6,12 +6,15 @@ import math
 from functools import partial
 from pathlib import Path
 
+from scheduler.decisions.arrays import FIRST_ID
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.recorder import Recorder, RecordSettings
 from scheduler.decisions.record.recording import Recording
+from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.engine.arm_control import ArmControl
+from scheduler.engine.request import LAST_TIME
 from scheduler.errors import InputError, RecordError, shown
 from scheduler.history.outcomes import outcome_names
 from scheduler.runtime.background import check_every
@@ -27,6 +30,12 @@ MOST_BYTES = 10 << 30
 
 RING = 8_192
 """Decisions that wait for the recorder, by thread; see `LOOK_EVERY`."""
+
+MOST_RING = 1 << 20
+"""Of a thread: some 300 MB, for a disk that stops for a minute."""
+
+MOST_COUNT = 1 << 62
+"""Of bytes: more than any disk has."""
 
 FULL_RING = 64
 """Decisions recorded in full that wait, by thread: with one in a hundred, those of 6,400 decisions."""
@@ -102,18 +111,22 @@ class RecordControl(ArmControl):
             retention=_check_seconds("retention", retention),
         )
         hasher = IdHasher(key, state.clients, state.fleet.table)
-        path, n = _made(folder), _check_count("ring", ring)
+        n = _check_count("ring", ring, MOST_RING)
         full_rows = FULL_RING if _check_share(full) > 0 else 0
         sizes = Sizes(thin=n, full=full_rows, pool=full_rows * state.index.arrays.limit, outcomes=n)
-        names = outcome_names(state.spec)
+        path, names = _made(folder), outcome_names(state.spec)
         recording = Recording(float(full), sizes, state.fleet.table, state.clients, len(names))
+        watch = WatchFeed(state.clock.latest.item)
         end = partial(state.record_by, None)
         state.record_by(recording)
+        life = state.life, state.follows, int(state.log.arrays.counters[FIRST_ID])
+        categories = state.fleet.categories
         try:
-            self.recorder = Recorder(path, recording, state.seed, names, hasher, state.fleet.categories, settings, end)
+            self.recorder = Recorder(path, recording, state.seed, names, hasher, categories, watch, settings, end, life)
         except BaseException:  # interrupted, or no thread may be begun: nobody would empty the rings
             end()
             raise
+        state.note_all_nodes()
         return self.recorder
 
 
@@ -124,15 +137,15 @@ def _made(folder: object) -> Path:
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{path}: expected a folder that can be made, found {error.strerror}"
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        message = f"folder {shown(folder)}: expected one that can be made, found {error}"
         raise RecordError(message) from error
     return path
 
 
-def _check_count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        message = f"{name}: expected an integer of 1 or more, found {shown(value)}"
+def _check_count(name: str, value: object, most: int = MOST_COUNT) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        message = f"{name}: expected an integer from 1 to {most:,}, found {shown(value)}"
         raise InputError(message)
     return value
 
@@ -141,7 +154,7 @@ def _check_seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, float | int) or not value > 0:
         message = f"{name}: expected seconds, more than 0, found {shown(value)}"
         raise InputError(message)
-    return float(value)
+    return float(min(value, LAST_TIME))
 
 
 def _check_share(full: object) -> float:

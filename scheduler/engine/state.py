@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.id_table import IdTable
+from scheduler.decisions.counts import VersionCounts
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.first_id import LAST_ID, new_first_id
 from scheduler.decisions.record.arrays import NOT_RECORDED, new_outcome_rows
@@ -24,7 +28,7 @@ from scheduler.engine.settings import memory_for
 from scheduler.errors import InputError
 from scheduler.features.program import Features, kept_columns
 from scheduler.fleet.fleet import Fleet
-from scheduler.fleet.hooks import Hooks
+from scheduler.fleet.hooks import WRITTEN, Hooks
 from scheduler.history.outcome_codec import OutcomeBuffer, OutcomeCodec
 from scheduler.history.outcomes import outcome_names, tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
@@ -38,8 +42,19 @@ from scheduler.runtime.parts import in_parts
 from scheduler.runtime.read_write_lock import ReadWriteLock
 from scheduler.spec import Spec
 
+Listener: TypeAlias = Callable[[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]], None]
+"""Takes the keys of requests and of nodes, and decisions."""
+
+LIFE_BITS = 62
+"""Of the number of a life, above 0: among a million of them two are the same with a probability of 1e-7."""
+
 BUILD_STEP = 512
 """Nodes whose rows a new arm computes while it holds the lock as a reader: less than a millisecond."""
+
+
+def new_life() -> int:
+    """Return a number for a new life of a state."""
+    return 1 + secrets.randbits(LIFE_BITS)
 
 
 class State(NotCopied):
@@ -86,6 +101,16 @@ class State(NotCopied):
         Calls of many outcomes that are under way.
     arms
         Arms whose node rows follow the state; the first one is in charge.
+    in_charge_since
+        When the model in charge was put there, in seconds of `time.time`; nothing is decided by it.
+    counts
+        Decisions of all arms, released ones included, by the version of their model.
+    listeners
+        Told of each outcome before history learns from it: the (n, n_keys) keys of its request and of its node, or of
+        several nodes of which one is its own, and its decision, -1 for none. The lock is held as a writer.
+    life, follows
+        A random number that tells states apart, also those of one after restarts and forks; that of the state that was
+        saved, where this one was restored, else 0.
     recording
         Who is told of decisions, outcomes and nodes; None where nothing is recorded.
     """
@@ -134,6 +159,9 @@ class State(NotCopied):
         self.outcome = OutcomeBuffer(spec)
         self.token_key, self.seen = token_key, SeenOutcomes(remember)
         self.arms: tuple[Arm, ...] = ()
+        self.counts, self.in_charge_since = VersionCounts(), time.time()
+        self.listeners: tuple[Listener, ...] = ()
+        self.life, self.follows = new_life(), 0
         self._packed: PackedArrays[StateArrays] | None = None
         self.recording: Recording | None = None
         self._no_outcomes = new_outcome_rows(features.request.n_keys, features.node.n_keys, len(outcome_names(spec)), 0)
@@ -215,6 +243,7 @@ class State(NotCopied):
     def _add(self, arm: Arm) -> None:
         self.log.widen(arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives)
         arm.grow(len(self.fleet.arrays.generation))
+        arm.count_in(self.counts.of(arm.model.version, [other.model.version for other in self.arms]))
         self.arms = (*self.arms, arm)
 
     def put_in_charge(self, arm: Arm) -> Arm:
@@ -224,6 +253,7 @@ class State(NotCopied):
     def _put_first(self, arm: Arm) -> Arm:
         before, arm = self.arms[0], self.arm(arm)
         self.arms = (arm, *(other for other in self.arms if other is not arm))
+        self.in_charge_since = time.time()
         return before
 
     def leave(self, arm: Arm) -> None:
@@ -248,6 +278,13 @@ class State(NotCopied):
     def replace(self, old: Arm, new: Arm) -> None:
         """Let an arm that shares another's node rows follow in its place; the caller holds the lock as a writer."""
         self.arms = tuple(new if arm is old else arm for arm in self.arms)
+
+    def tell(
+        self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64], decisions: NDArray[np.int64]
+    ) -> None:
+        """Tell the listeners of outcomes; the caller holds the lock as a writer."""
+        for listener in self.listeners:
+            listener(request_keys, node_keys, decisions)
 
     def record_by(self, recording: Recording | None) -> None:
         """Tell a recording of all that happens from now on, in place of the one before; None ends it.
@@ -294,6 +331,7 @@ class State(NotCopied):
     def _after_fork(self) -> None:
         """Begin ids that the parent and its other children will never use, and with them other random draws."""
         self._record_by(None)  # the recorder's thread is the parent's
+        self.life, self.follows = new_life(), 0
         first, last = new_first_id(), self.log.next_id()
         status = self.lock.words[STATUS]
         self.long_calls.after_fork()
@@ -316,9 +354,19 @@ class State(NotCopied):
         for arm in self.arms:
             arm.touch(n)
 
+    def note_all_nodes(self) -> None:
+        """Tell the recording of all nodes as they are, in parts between which decisions and changes go on."""
+        for at in in_parts(len(self.fleet.arrays.generation)):
+            self.lock.read(self._note_part, at)
+
+    def _note_part(self, at: slice) -> None:
+        alive = self.fleet.arrays.alive_until[at]
+        self._node_noted(WRITTEN, (at.start + np.flatnonzero(alive > -np.inf)).astype(np.int32))
+
     def _node_noted(self, kind: int, slots: NDArray[np.int32]) -> None:
         if self.recording is not None:
-            self.recording.note_nodes(kind, slots, self.fleet.arrays, float(self.clock.latest[0]))
+            now, decision = float(self.clock.latest[0]), self.log.next_id()
+            self.recording.note_nodes(kind, slots, self.fleet.arrays, now, decision)
 
     def _nodes_changed(self, slots: NDArray[np.int32]) -> None:
         self._nodes_listed(slots)

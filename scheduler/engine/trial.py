@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 
 from scheduler.columns.ids import Id
+from scheduler.decisions.counts import new_counts
 from scheduler.decisions.decision import Decision
 from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.record.arrays import NOT_RECORDED
@@ -22,19 +23,19 @@ TRIALS = 256
 
 
 def dry_run(state: State, arm: Arm, n: int = TRIALS) -> list[Decision]:
-    """Decide for clients that the state knows, into a log that is thrown away; nothing is reserved.
+    """Decide for clients that the state knows, into a log that is thrown away; nothing is reserved or counted.
 
     Other calls go on between two decisions.
     """
     ids = list(islice(state.clients, n)) or [0]
     ring = DecisionRing(n, state.log.arrays.slot.shape[1], state.features, 0)
     now = state.clock.latest.item() if np.isfinite(state.clock.latest) else 0.0
-    clock, client = np.full(1, now), state.spec.telemetry.client
+    clock, client, counts = np.full(1, now), state.spec.telemetry.client, new_counts()
 
     def decide(request: dict[str, Id]) -> Decision:
         held = arm.arrays.content
         over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock, full_rate=NOT_RECORDED))
-        by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1)))
+        by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1), counts=counts))
         return engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
 
     return [state.lock.read(decide, {client: ids[i % len(ids)]}) for i in range(n)]

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
 from scheduler.decisions.decision import Decision
+from scheduler.decisions.record.arrays import Sizes
+from scheduler.decisions.record.hashing import IdHasher
+from scheduler.decisions.record.recording import Recording
+from scheduler.decisions.record.take import Taker
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.elsewhere import learn_batch
@@ -18,7 +22,7 @@ from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.settings import check_settings
 from scheduler.engine.state import State
 from scheduler.engine.trial import dry_run
-from scheduler.history.outcomes import values_at
+from scheduler.history.outcomes import outcome_names, values_at
 from scheduler.history.store import touch_history
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 
@@ -56,6 +60,10 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     state = State(spec, model.features, **settings)
     other = Arm(model, state.index, state.lock)
     state.join(other)
+    recording = Recording(
+        1.0, Sizes(8, 8, 8 * WARM_NODES, 8), state.fleet.table, state.clients, len(outcome_names(spec))
+    )
+    state.record_by(recording)
     ids, client = list(range(WARM_NODES)), spec.telemetry.client
     state.fleet.upsert(ids, dict.fromkeys(state.fleet.table.schema.key_columns, ids))
     state.clients.upsert([0], {})
@@ -72,6 +80,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
     learn_batch(state, {client: [0]}, ids[:1], {"ok": [False]}, 0.0)
     for call in (engine.score, engine.features):
         state.lock.read(call, state, other, {client: [0]}, [ids[:2]], 0.0)
+    _take_records(state, recording)
     state.refresh_in_parts()
     for column in state.fleet.table.schema.sets:
         for change in (state.fleet.add, state.fleet.discard, state.fleet.holds):
@@ -90,6 +99,16 @@ def _take_many_in(state: State, arm: Arm, client: str) -> None:
     state.lock.write(outcomes.step)
     state.lock.write(outcomes.step_back)
     state.long_calls.run(outcomes)
+
+
+def _take_records(state: State, recording: Recording) -> None:
+    """Take some of what was recorded, as a recorder does."""
+    taker = Taker(recording, state.seed, IdHasher(None, state.clients, state.fleet.table))
+    for ring in recording.rings:
+        taker.thin(ring, 0)
+        taker.full(ring, 0)
+    taker.outcomes()
+    recording.fullness()
 
 
 def _let_nodes_come_and_go(state: State, ids: Sequence[Id]) -> None:

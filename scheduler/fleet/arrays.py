@@ -19,6 +19,9 @@ FIRST_PLACES: Final = 64
 (LEAVES, RETURNS, FORGETS) = range(3)
 """Queues, in which a node waits for the end of its life, of its quarantine, and of the time that it is remembered."""
 
+N_LISTED: Final = 3
+"""Place of the number of listed nodes after the sizes of the queues."""
+
 (QUEUE, PLACE) = range(2)
 """Where a node waits: in which queue, -1 for none, and at which place of it."""
 
@@ -93,7 +96,7 @@ class PresenceArrays(NamedTuple):
         For each of `LEAVES`, `RETURNS` and `FORGETS` (slots, 2) float64: a time and a slot. Each entry is due no later
         than the four below it; the first one stands at place 0.
     sizes
-        (3,) int64, entries of each heap.
+        (4,) int64, entries of each heap, and how many nodes are listed.
     waits
         (slots, 2) int32, see `QUEUE`.
     """

@@ -102,6 +102,15 @@ class Fleet(NotCopied):
     def n_forgotten(self, n: int) -> None:
         self._store.n_forgotten = n
 
+    def n_by_presence(self) -> dict[str, int]:
+        """Return how many nodes are in the index, wait for the end of their quarantine, and are neither.
+
+        The last are silent, or set aside for good. It scans nothing and takes no lock: nodes that come or go meanwhile
+        may be counted or not.
+        """
+        live, quarantined = self._store.presence.n_listed, self._store.presence.n_quarantined
+        return {"live": live, "quarantined": quarantined, "silent": max(len(self) - live - quarantined, 0)}
+
     def __len__(self) -> int:
         return len(self.table)
 

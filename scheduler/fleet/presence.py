@@ -11,6 +11,7 @@ from scheduler.fleet.arrays import (
     FORGET_AFTER,
     FORGETS,
     LEAVES,
+    N_LISTED,
     NEXT_FORGET,
     NEXT_LEAVE,
     NEXT_RETURN,
@@ -80,7 +81,7 @@ class Presence:
         self._heaps = tuple(GrowableArray((2,), np.float64, rows=most) for _ in range(3))
         self._waits = GrowableArray((2,), np.int32, -1, rows=most)
         self._listed = GrowableArray((), np.bool_, rows=most)
-        self._sizes = np.zeros(3, np.int64)
+        self._sizes = np.zeros(N_LISTED + 1, np.int64)
         self._hear = Direct(kernels.hear)  # writers take turns
 
     def grow(self, n: int, alive_until: NDArray[np.float64], quarantined_until: NDArray[np.float64]) -> None:
@@ -96,6 +97,16 @@ class Presence:
             waits=self._waits.grow(n),
         )
         self._packed = PackedArrays(self.arrays)
+
+    @property
+    def n_listed(self) -> int:
+        """How many nodes are in the index."""
+        return int(self._sizes[N_LISTED])
+
+    @property
+    def n_quarantined(self) -> int:
+        """How many nodes live and wait for the end of their quarantine."""
+        return int(self._sizes[RETURNS])
 
     def touch(self, n: int) -> None:
         """Ask the system for the memory of ``n`` slots; needs no lock."""

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.forest.trees import Trees
-from scheduler.spec import Spec
+from scheduler.spec import Spec, Transform
 
-FORMAT: Final = 4
-"""Formats 1 to 3 are still read. 3 has no importance of features. In 1 and 2 the fingerprint depended on capacities
-too, and nothing was said of how full history became; 1 knew no variances either: neither of leaves nor in golden
-rows."""
+FORMAT: Final = 5
+"""Formats 1 to 4 are still read. 4 has no offsets of heads, and 3 no importance of features either. In 1 and 2 the
+fingerprint depended on capacities too, and nothing was said of how full history became; 1 knew no variances either:
+neither of leaves nor in golden rows."""
 
 WITH_CAPACITY: Final = 2
 """The last format whose fingerprint depended on capacities."""
@@ -28,9 +28,27 @@ NO_DIGEST = "0" * 64
 Category = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 
 
+class Offset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a head's raw score starts from, before its trees: a line in a feature, which is a mean of the target.
+
+    The score starts from ``intercept + slope * transform(x)``, where ``x`` is the feature, kept between ``least`` and
+    ``most``; from ``missing`` where the feature is missing. The transforms are ``none``, ``log1p``, and ``logit``, the
+    logarithm of ``x / (1 - x)``.
+    """
+
+    feature: str
+    transform: Transform
+    least: float
+    most: float
+    intercept: float
+    slope: float
+    missing: float
+
+
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """From a head's raw score to its value: the inverse of ``link`` at ``intercept + slope * raw``.
 
+    The raw score is the sum of the trees; where there is an ``offset``, that is added.
     The variance of the raw score is ``uncertainty`` times the sum of leaf variances to the ``power``; 0 where unknown.
     """
 
@@ -39,6 +57,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     slope: float = 1.0
     uncertainty: float = 0.0
     power: float = 1.0
+    offset: Offset | None = None
 
 
 class TableUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -106,7 +125,7 @@ class Golden(NamedTuple):
     leaves
         (n, trees of all heads) int32, heads in the spec's order.
     raw, values
-        (n, n_heads) float64, scores before and after calibration.
+        (n, n_heads) float64, scores, offsets included, before and after calibration.
     variance
         (n, n_heads) float64, sums of leaf variances.
     """

@@ -19,6 +19,7 @@ from scheduler.forest.trees import Trees
 from scheduler.model.artifact import read_artifact
 from scheduler.model.calibration import calibration_table, head_slopes, head_values, uncertainty_table
 from scheduler.model.manifest import GOLDEN, MANIFEST, Contents, Manifest, head_files
+from scheduler.model.offsets import check_offsets, offset_table, row_offsets
 from scheduler.model.verify import check_calibration, check_golden, check_load, check_trees, n_categories
 from scheduler.runtime.not_copied import NotCopied
 from scheduler.spec import Spec
@@ -43,10 +44,12 @@ class Model(NotCopied):
     forest
         All heads in that order.
     trees
-        The same trees as the artifact stores them, for explanations: 31 bytes a split and 16 a leaf, which for 300
-        trees of 31 leaves is 0.4 MB a head.
+        The same trees as the artifact stores them, for explanations: 21 bytes a split and 16 a leaf, which for 300
+        trees of 31 leaves is 0.3 MB a head.
     calibration
         (n_heads, 3) float64: link code (see `scheduler.model.arrays.LINKS`), intercept, slope. Read-only.
+    offsets
+        (n_heads, 8) float64: what raw scores start from, see `scheduler.model.offsets.offset_table`. Read-only.
     uncertainty
         (n_heads, 2) float64: from sums of leaf variances to the variance of raw scores, factor and power. Read-only.
     manifest
@@ -64,6 +67,7 @@ class Model(NotCopied):
     forest: Forest
     trees: tuple[Trees, ...]
     calibration: NDArray[np.float64]
+    offsets: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     manifest: Manifest
 
@@ -127,7 +131,9 @@ class Model(NotCopied):
         )
         table = calibration_table(manifest.heads.values())
         check_calibration(str(folder / MANIFEST), manifest.heads)
-        check_golden(str(folder / GOLDEN), golden, forest, table, trees)
+        check_offsets(str(folder / MANIFEST), manifest.heads, spec, features)
+        added = row_offsets(tuple(manifest.heads.values()), features.names, golden.rows)
+        check_golden(str(folder / GOLDEN), golden, forest, table, trees, added)
         return cls(
             name=manifest.name,
             version=manifest.version,
@@ -138,6 +144,7 @@ class Model(NotCopied):
             forest=forest,
             trees=trees,
             calibration=table,
+            offsets=offset_table(manifest.heads.values(), features),
             uncertainty=uncertainty_table(manifest.heads.values()),
             manifest=manifest,
         )
@@ -169,7 +176,7 @@ class Model(NotCopied):
         InputError
             Another shape, or values that are no numbers.
         """
-        values = head_values(self.forest.predict(self._rows(X)), self.calibration)
+        values = head_values(self.raw(self._rows(X)), self.calibration)
         return {head: values[:, h] for h, head in enumerate(self.heads)}
 
     def predict_error(self, X: ArrayLike) -> dict[str, NDArray[np.float64]]:  # noqa: N803
@@ -191,9 +198,17 @@ class Model(NotCopied):
         factor, power = self.uncertainty.T
         with np.errstate(over="ignore"):
             raw = np.sqrt(factor * self.forest.variance(x) ** power)
-            values = head_values(self.forest.predict(x), self.calibration)
+            values = head_values(self.raw(x), self.calibration)
             errors = raw * head_slopes(values, self.calibration)
         return {head: errors[:, h] for h, head in enumerate(self.heads)}
+
+    def raw(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (n, n_heads) raw scores of whole feature rows: sums of trees and what they start from."""
+        return self.forest.predict(x) + self.starts(x)
+
+    def starts(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return (n, n_heads) what the raw scores of whole feature rows start from, 0 for heads without offset."""
+        return row_offsets(tuple(self.manifest.heads.values()), self.features.names, x)
 
     def _rows(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803
         x = as_array(X, "X")

@@ -103,8 +103,12 @@ def check_golden(
     forest: Forest,
     calibration: NDArray[np.float64],
     trees: tuple[Trees, ...],
+    offsets: NDArray[np.float64],
 ) -> None:
-    """Evaluate the golden rows: leaves must be equal, scores and values within tolerance."""
+    """Evaluate the golden rows: leaves must be equal, scores and values within tolerance.
+
+    ``offsets``, (n, n_heads), are added to the sums of the trees.
+    """
     leaves = forest.leaves(golden.rows)
     wrong = np.argwhere(leaves != golden.leaves)
     if len(wrong):
@@ -114,7 +118,7 @@ def check_golden(
         where = f"row {row}, head {head}, tree {tree - (ends[head] - trees[head].n_trees)}"
         message = f"{path}: {where}: expected leaf {golden.leaves[row, tree]}, found {leaves[row, tree]}"
         raise ArtifactError(message)
-    raw = forest.predict(golden.rows)
+    raw = forest.predict(golden.rows) + offsets
     for name, found, expected, tolerance in (
         ("raw", raw, golden.raw, RAW_TOLERANCE),
         ("values", head_values(raw, calibration), golden.values, VALUE_TOLERANCE),

@@ -19,6 +19,8 @@ class PolicyArrays(NamedTuple):
     ----------
     calibration
         (n_heads, 3) float64: link, intercept and slope.
+    offsets
+        (n_heads, 8) float64: what raw scores start from, see `scheduler.model.offsets.offset_table`.
     uncertainty
         (n_heads, 2) float64: factor and power that turn a sum of leaf variances into the variance of a raw score.
     given_ok
@@ -52,6 +54,7 @@ class PolicyArrays(NamedTuple):
     """
 
     calibration: NDArray[np.float64]
+    offsets: NDArray[np.float64]
     uncertainty: NDArray[np.float64]
     given_ok: NDArray[np.bool_]
     failure: int

@@ -27,7 +27,7 @@ def check_model(model: object) -> None:
 
 
 def with_policy(model: Model, spec: Spec) -> Model:
-    """Return a model under another spec's utility, policy, candidates, sets of categories and ledger.
+    """Return a model under another spec's utility, policy, candidates, sets of categories, ledger and windows.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def with_policy(model: Model, spec: Spec) -> Model:
             f"spec {spec.name}: expected the fingerprint of {model.name}-{model.version}, {expected}, found {found}"
         )
         raise InputError(message)
-    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger", "node")}
+    own = {name: getattr(spec, name) for name in ("utility", "policy", "candidates", "ledger", "node", "watch")}
     features = model.features._replace(node=model.features.node.with_sets(spec.node))
     return dataclasses.replace(model, spec=msgspec.structs.replace(model.spec, **own), features=features)
 
@@ -105,6 +105,7 @@ def compile_policy(model: Model) -> PolicyArrays:
     ledger = spec.ledger
     return PolicyArrays(
         calibration=calibration,
+        offsets=model.offsets,
         uncertainty=model.uncertainty,
         given_ok=np.array([head.given_ok for head in spec.heads.values()]),
         failure=int(failures[0]) if failures.size else -1,

@@ -1,34 +1,42 @@
 """Copies a state out of memory while decisions go on.
 
 What is copied at once is small: whoever waits for the lock waits for a fraction of a millisecond. The decision log
-comes first, so a snapshot holds all that was told before it began, and what was told meanwhile in part: history may
-have learned from an outcome whose decision still counts as open. Nodes and clients that come or go meanwhile are looked
-for at the end.
+comes first, and history after it, as of one moment: what outcomes changed while it was copied is copied again, and
+``answered`` lists them. So a snapshot holds all that was told before it began, and all outcomes up to that moment.
+Nodes and clients that come or go meanwhile are looked for at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id
-from scheduler.decisions.arrays import CLAIMED
+from scheduler.decisions.arrays import ANSWERED, CLAIMED, N_LEARNED, N_OUTCOMES
 from scheduler.engine.state import State
 from scheduler.fleet.arrays import TIME
+from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS
 from scheduler.retrieval.arrays import SET_SIZE
 from scheduler.runtime.parts import PART, in_parts
 from scheduler.snapshot.id_columns import to_columns
-from scheduler.snapshot.kernels.entries import copy_held
+from scheduler.snapshot.kernels.entries import copy_held, find_changed
 from scheduler.snapshot.kernels.sets import read_sets
-from scheduler.snapshot.tables import tables_of
+from scheduler.snapshot.tables import TableWords, tables_of
 
 HOLD_BYTES = 1 << 19
 """Bytes copied while the lock is held once: some 0.1 ms."""
+
+FEW = 64
+"""Outcomes whose entries are copied while the lock is held once: some 0.1 ms."""
+
+ROUNDS = 64
+"""Times that what outcomes changed is copied anew. Each round takes a small part of the time of the one before, so the
+second or third is the last, unless outcomes come faster than they can be copied."""
 
 LOOK = 1 << 16
 """Slots compared at once for what came or went meanwhile: some 0.1 ms."""
@@ -54,12 +62,10 @@ def capture(state: State, sink: Sink) -> None:
 
 
 def _copy_log(state: State, sink: Sink) -> None:
-    log = state.log.arrays
-    counters = state.lock.write(lambda: (log.counters.copy(), state.clock.latest.copy(), log.earlier.copy()))
     steps = np.array([state.clock.steps_back, state.fleet.n_forgotten], np.int64)
-    sink.append("log.counters", counters[0])
-    sink.append("log.earlier", counters[2])
-    sink.append("clock", counters[1])
+    sink.append("life", np.array([state.life]))
+    sink.append("log.counters", state.lock.write(state.log.arrays.counters.copy))
+    sink.append("log.earlier", state.lock.read(state.log.arrays.earlier.copy))
     sink.append("clock.counters", steps)
     seen = state.lock.read(state.seen.pairs)
     sink.append("seen.id", np.array([id_ for id_, _ in seen], np.int64))
@@ -87,16 +93,112 @@ def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
 
 
 def _copy_history(state: State, sink: Sink) -> None:
-    for name, table in tables_of(state.history).items():
-        parts = {"keys": table.keys[:, None], **table.words}
-        size = max(HOLD_BYTES // sum(words[:1].nbytes for words in parts.values()), 1)
-        outs = {part: np.empty((size, words.shape[1]), np.uint64) for part, words in parts.items()}
-        sink.append(f"{name}.counters", state.lock.read(table.counters.copy))
-        for at in in_parts(len(table.keys), size):
-            n = state.lock.read(_copy_entries, table.keys, parts, at, outs)
-            for part, out in outs.items():
-                sink.append(f"{name}.{part}", out[:n])
-    sink.append("latent_factors.levels", state.lock.read(state.history.latent_factors.levels.copy))
+    """Copy history in parts, then again what outcomes changed meanwhile, the last of it at one moment.
+
+    An entry that was copied twice has two rows of one slot, of which the later one counts.
+    """
+    told = _Told(state)
+    state.lock.write(told.begin)
+    try:
+        for name, table in tables_of(state.history).items():
+            copy_table(state, name, table, sink)
+        for _ in range(ROUNDS):
+            if len(told.outcomes) <= FEW:
+                break
+            for at in in_parts(len(told.outcomes), FEW):
+                _append_columns(state.lock.read(told.copy, at.stop - at.start), sink)
+        _append_columns(state.lock.read(told.finish), sink)
+    finally:
+        state.lock.write(told.end)
+
+
+def copy_table(state: State, name: str, table: TableWords, sink: Sink) -> None:
+    """Copy one table of history in parts, and which slots its entries stand in."""
+    parts = {"keys": table.keys[:, None], **table.words}
+    size = max(HOLD_BYTES // sum(words[:1].nbytes for words in parts.values()), 1)
+    outs = {part: np.empty((size, words.shape[1]), np.uint64) for part, words in parts.items()}
+    for at in in_parts(len(table.keys), size):
+        slots = state.lock.read(_copy_entries, table.keys, parts, at, outs)
+        for part, out in outs.items():
+            sink.append(f"{name}.{part}", out[: len(slots)])
+        sink.append(f"{name}.slots", slots)
+
+
+class _Outcome(NamedTuple):
+    """The keys of an outcome's request and node, and its decision, -1 for none."""
+
+    request_keys: NDArray[np.uint64]
+    node_keys: NDArray[np.uint64]
+    decision: int
+
+
+class _Told:
+    """Of which outcomes history learned while it was copied; a listener of the state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.outcomes: list[_Outcome] = []
+        self._answered: list[tuple[int, int]] = []
+
+    def begin(self) -> None:
+        self._state.listeners = (*self._state.listeners, self._hear)
+
+    def end(self) -> None:
+        self._state.listeners = tuple(one for one in self._state.listeners if one != self._hear)
+
+    def _hear(
+        self, request_keys: NDArray[np.uint64], node_keys: NDArray[np.uint64], decisions: NDArray[np.int64]
+    ) -> None:
+        self.outcomes += map(_Outcome, request_keys.copy(), node_keys.copy(), decisions.tolist())
+
+    def copy(self, n: int) -> dict[str, NDArray[Any]]:
+        """Return what the first ``n`` outcomes changed as it stands now, and forget them; the caller holds the lock."""
+        some, self.outcomes = self.outcomes[:n], self.outcomes[n:]
+        self._answered += [pair for one in some if (pair := _answered(self._state, one)) is not None]
+        columns: dict[str, NDArray[Any]] = {}
+        for name, slots in _changed(self._state, some).items():
+            table = tables_of(self._state.history)[name]
+            columns[f"{name}.keys"] = table.keys[slots, None]
+            columns |= {f"{name}.{part}": words[slots] for part, words in table.words.items()}
+            columns[f"{name}.slots"] = slots
+        return columns
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """Return the rest, and what is kept once; the caller holds the lock."""
+        state, columns = self._state, self.copy(len(self.outcomes))
+        for name, table in tables_of(state.history).items():
+            columns[f"{name}.counters"] = table.counters.copy()
+        columns["latent_factors.levels"] = state.history.latent_factors.levels.copy()
+        columns["answered.id"] = np.array([id_ for id_, _ in self._answered], np.int64)
+        columns["answered.node"] = np.array([key for _, key in self._answered], np.uint64)
+        columns["answered.counters"] = state.log.arrays.counters[[N_OUTCOMES, N_LEARNED]]
+        columns["clock"] = state.clock.latest.copy()
+        return columns
+
+
+def _answered(state: State, outcome: _Outcome) -> tuple[int, int] | None:
+    """Return the decision and the node that an outcome is of, if it was taken in; None for one from elsewhere."""
+    log, id_, key = state.log.arrays, outcome.decision, int(outcome.node_keys[0])
+    row = state.log.row(id_) if id_ >= 0 else -1
+    if row < 0:
+        return (id_, key) if (id_, key) in state.seen else None
+    places = log.slot.shape[1]
+    own = log.node_keys[row * places : (row + 1) * places, 0]
+    return (id_, key) if ((own == key) & (log.state[row] == ANSWERED)).any() else None
+
+
+def _changed(state: State, outcomes: list[_Outcome]) -> dict[str, NDArray[Any]]:
+    """Return the slots of each table that outcomes changed."""
+    if not outcomes:
+        return {}
+    program, n = state.features.program, len(outcomes)
+    request, node = (ColumnArrays(np.empty((n, 0)), np.stack([pair[side] for pair in outcomes])) for side in range(2))
+    of_keys = np.empty((n, program.n_parts.size), np.int64)
+    of_factors = np.empty((n, 2 * len(program.models)), np.int64)
+    of_points = np.empty((n, len(program.change_points)), np.int64)
+    find_changed(program, state.history, request, node, of_keys, of_factors, of_points)
+    found = zip((HISTORY, LATENT_FACTORS, CHANGE_POINTS), (of_keys, of_factors, of_points), strict=True)
+    return {name: np.unique(slots[slots >= 0]) for name, slots in found}
 
 
 def _copy_entries(
@@ -104,12 +206,16 @@ def _copy_entries(
     parts: Mapping[str, NDArray[np.uint64]],
     at: slice,
     outs: Mapping[str, NDArray[np.uint64]],
-) -> int:
-    """Copy what a table holds in some slots, and return how many entries that are."""
-    n = 0
+) -> NDArray[np.int64]:
+    """Copy what a table holds in some slots, and return which of them."""
     for part, words in parts.items():
-        n = copy_held(keys, words, at.start, at.stop, outs[part])
-    return n
+        copy_held(keys, words, at.start, at.stop, outs[part])
+    return at.start + np.flatnonzero(keys[at] != MISSING_KEY)
+
+
+def _append_columns(columns: Mapping[str, NDArray[Any]], sink: Sink) -> None:
+    for name, rows in columns.items():
+        sink.append(name, rows)
 
 
 def _copy_nodes(state: State, sink: Sink) -> None:

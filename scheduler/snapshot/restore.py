@@ -21,6 +21,7 @@ from scheduler.runtime.parts import PART
 from scheduler.snapshot.carried import columns_of, history_places, numbers_of
 from scheduler.snapshot.id_columns import IdColumns, to_ids
 from scheduler.snapshot.kernels.entries import place_entries
+from scheduler.snapshot.log_columns import with_answers
 from scheduler.snapshot.tables import tables_of
 from scheduler.spec import Spec
 
@@ -47,6 +48,7 @@ def restore(state: State, columns: Columns, old: Spec, now: float | None) -> Non
     ValueError
         If the columns do not fit each other or the spec.
     """
+    columns = with_answers(dict(columns))
     latest = float(columns["clock"][0]) if now is None else now
     state.clock.latest[0], state.clock.steps_back = latest, int(columns["clock.counters"][0])
     state.fleet.n_forgotten = int(columns["clock.counters"][1])
@@ -115,8 +117,9 @@ def _fill_history(state: State, columns: Columns, old: Spec, latest: float) -> N
     new, tables = state.spec, tables_of(state.history)
     places = history_places(old, new)
     for name, table in tables.items():
-        keys = columns[f"{name}.keys"][:, 0]
-        rows = columns[f"{name}.rows"].view(np.float32)
+        latest_rows = _latest_rows(columns, name)
+        keys = columns[f"{name}.keys"][latest_rows, 0]
+        rows = columns[f"{name}.rows"][latest_rows].view(np.float32)
         if name == HISTORY:
             seen_and_more = np.zeros((len(rows), table.words["rows"].shape[1] * 2), np.float32)
             seen_and_more[:, places.new] = rows[:, places.old]
@@ -131,11 +134,19 @@ def _fill_history(state: State, columns: Columns, old: Spec, latest: float) -> N
         held = slots >= 0
         table.words["rows"].view(np.float32)[slots[held], 2:width] = rows[held, 2:width]
         if name == CHANGE_POINTS:
-            table.words["edges"][slots[held]] = columns[f"{name}.edges"][held]
+            table.words["edges"][slots[held]] = columns[f"{name}.edges"][latest_rows][held]
     levels = state.history.latent_factors.levels
     levels[:] = numbers_of(
         definitions.latent_factors(old), definitions.latent_factors(new), columns[f"{LATENT_FACTORS}.levels"], levels
     )
+
+
+def _latest_rows(columns: Columns, name: str) -> NDArray[np.int64] | slice:
+    """Return the last row of each slot of a table; what stood in a slot before is evicted or was copied again."""
+    slots = columns.get(f"{name}.slots")
+    if slots is None:  # as snapshots were before they had slots: none is there twice
+        return slice(None)
+    return len(slots) - 1 - np.unique(slots[::-1], return_index=True)[1]
 
 
 def _fill_log(state: State, columns: Columns, old: Spec) -> None:

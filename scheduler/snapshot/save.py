@@ -20,6 +20,9 @@ from scheduler.snapshot.manifest import FORMAT, Manifest
 from scheduler.snapshot.restore import Columns, restore
 from scheduler.spec import Spec, spec_from_json
 
+IN_MEMORY = Path("memory")
+"""In place of where a snapshot stands: another scheduler is made of it at once."""
+
 KEEP = 3
 """Snapshots that stay by default: one that turns out to be damaged has two behind it."""
 
@@ -130,4 +133,4 @@ def copy_of(state: State) -> Saved:
     """Return a snapshot in memory of a state, which goes on meanwhile."""
     memory = _Memory()
     capture(state, memory)
-    return Saved(Path("memory"), memory.columns(), state.spec, cast(Settings, state.settings))
+    return Saved(IN_MEMORY, memory.columns(), state.spec, cast(Settings, state.settings))

@@ -17,8 +17,9 @@ from scheduler.policy.compile import check_model, with_policy
 from scheduler.runtime.background import check_every
 from scheduler.snapshot.autosave import Autosave
 from scheduler.snapshot.carried import Carried
+from scheduler.snapshot.catch_up import CaughtUp, add_records, learn
 from scheduler.snapshot.folder import check_folder
-from scheduler.snapshot.save import KEEP, Saved, copy_of, fill, read_newest, save
+from scheduler.snapshot.save import IN_MEMORY, KEEP, Saved, copy_of, fill, read_newest, save
 from scheduler.spec import Spec
 
 
@@ -29,8 +30,9 @@ class SnapshotControl(RecordControl):
         """Write a snapshot of the state while others decide and change; none of them waits for more than 5 ms.
 
         A snapshot has nodes, clients, sets of categories, history, open decisions, reservations, counters and clock. It
-        holds all that was told before the call, and what is told meanwhile in part. It is written beside its place,
-        made durable, and renamed: a process that is killed leaves the earlier ones as they were.
+        holds all that was told before the call, all outcomes up to one moment of it, and else what is told meanwhile in
+        part. It is written beside its place, made durable, and renamed: a process that is killed leaves the earlier
+        ones as they were.
 
         Parameters
         ----------
@@ -77,9 +79,14 @@ class SnapshotControl(RecordControl):
         *,
         now: float | None = None,
         adapt: bool = False,
+        records: str | Path | None = None,
         **settings: Unpack[Settings],
     ) -> Self:
         """Return a scheduler that goes on where the newest whole snapshot of a folder was saved.
+
+        With records it goes on where these end: what came after the snapshot and was recorded is made up for, so that a
+        process that was killed has lost the seconds that were not written yet. History is then, bit for bit, what it
+        was. Decisions made after the snapshot are known again, but nothing is reserved for them; see `caught_up`.
 
         Reservations expire as they would have. Outcomes of decisions that were open are taken; ids of new ones begin
         anew, so that they meet those of no other process.
@@ -95,6 +102,9 @@ class SnapshotControl(RecordControl):
         adapt
             Take a snapshot of another fingerprint too: what both specs define alike is carried over, what is new starts
             empty; see `carried`.
+        records
+            The folder that `record` wrote to. Several schedulers may write there: only what the one that was saved
+            recorded counts, and those that were restored from it one after another.
         settings
             As of `Scheduler`; those left out are as they were saved.
 
@@ -103,6 +113,8 @@ class SnapshotControl(RecordControl):
         SnapshotError
             If the folder has no whole snapshot, or one of another fingerprint. Where the newest one is damaged and an
             older one is whole, that is used, with a `SnapshotWarning`.
+        RecordError
+            If there is no folder of records, or ids were hashed in it.
         """
         check_model(model)
         model = model if spec is None else with_policy(model, spec)
@@ -112,7 +124,20 @@ class SnapshotControl(RecordControl):
             message = f"{saved.path}: expected a snapshot of fingerprint {model.spec.fingerprint()}, found {found}"
             raise SnapshotError(message)
         kept: Settings = {**saved.settings, **settings}
-        return cls._from(saved, model, check_settings(kept), None if now is None else check_time(now))
+        checked, time = check_settings(kept), None if now is None else check_time(now)
+        if records is None:
+            return cls._from(saved, model, checked, time)
+        if saved.spec.fingerprint() != model.spec.fingerprint():
+            message = (
+                "records: expected none with a model of another fingerprint, because they have other keys, found some"
+            )
+            raise InputError(message)
+        told = add_records(saved, check_folder(records))
+        scheduler = cls._from(told.saved, model, checked, time)
+        scheduler.state.lock.write(learn, scheduler.state, told)
+        scheduler.state.follows = told.life
+        scheduler._caught_up = told.caught_up  # noqa: SLF001 - of its own class
+        return scheduler
 
     def adapt(self, model: Model, spec: Spec | None = None, **settings: Unpack[Settings]) -> Self:
         """Return a scheduler of a model with another fingerprint that knows what this one's state knows.
@@ -138,7 +163,13 @@ class SnapshotControl(RecordControl):
         """What was carried over when the state was restored or adapted, and what started empty; None for a new one."""
         return self._carried
 
+    @property
+    def caught_up(self) -> CaughtUp | None:
+        """What a restored state took from records; None where it was restored without, or is new."""
+        return self._caught_up
+
     _carried: Carried | None = None
+    _caught_up: CaughtUp | None = None
 
     def _begin(self, state: State, model: Model) -> None:
         """Decide by a model over a state."""
@@ -149,6 +180,7 @@ class SnapshotControl(RecordControl):
     def _from(cls, saved: Saved, model: Model, settings: CheckedSettings, now: float | None) -> Self:
         state = State(model.spec, model.features, **settings)
         carried = fill(state, saved, now)
+        state.follows = int(saved.columns["life"][0]) if "life" in saved.columns and saved.path != IN_MEMORY else 0
         state.log.begin_ids(settings["first_id"])
         scheduler = cls.__new__(cls)
         scheduler._begin(state, model)  # noqa: SLF001 - of its own class

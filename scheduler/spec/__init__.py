@@ -5,7 +5,8 @@ frozen. The checks follow every reference (a feature to a column, a statistic to
 head), so the rest of the library relies on a valid spec.
 """
 
-from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY, seconds
+from scheduler.spec.checks import LEAST_CAPACITY, MOST_CAPACITY
+from scheduler.spec.duration import seconds
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -20,6 +21,7 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
+from scheduler.spec.offsets import AUTO, NO_OFFSET, Transform, offset_features
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
 from scheduler.spec.raw import RawColumn
 from scheduler.spec.read import load_spec, parse_spec, spec_from_json
@@ -43,15 +45,18 @@ from scheduler.spec.types import (
     Telemetry,
     Training,
     Value,
+    WatchRules,
 )
 
 __all__ = [
+    "AUTO",
     "CLIENT",
     "COST",
     "FAILED",
     "LEAST_CAPACITY",
     "MOST_CAPACITY",
     "NODE",
+    "NO_OFFSET",
     "Candidates",
     "Capacity",
     "ChangePoint",
@@ -84,9 +89,12 @@ __all__ = [
     "Telemetry",
     "Tier",
     "Training",
+    "Transform",
     "Utility",
     "Value",
+    "WatchRules",
     "load_spec",
+    "offset_features",
     "parse_spec",
     "seconds",
     "spec_from_json",

@@ -22,6 +22,7 @@ def check_training(spec: Spec) -> None:
         "training.patience": (training.patience, 1, 1e6),
         "training.embargo": (training.embargo, 0, 1e6),
         "training.tuned_until": (training.tuned_until or 0, 0, 2**31),
+        "training.propensity_weights": (training.propensity_weights, 0, 1e6),
         "promotion.margin": (promotion.margin, 0, 0.9),
         "promotion.confidence": (promotion.confidence, 0.5, 0.9999),
         "promotion.failures": (promotion.failures, 0, 1),
@@ -31,3 +32,6 @@ def check_training(spec: Spec) -> None:
         if not low <= value <= high:  # false for NaN too
             message = f"{where}: expected a number from {low:g} to {high:g}, found {shown(value)}"
             raise SpecError(message)
+    if training.propensity_weights > 0.0 and spec.telemetry.propensity is None:
+        message = "training.propensity_weights: expected a column telemetry.propensity to weigh rows by, found none"
+        raise SpecError(message)

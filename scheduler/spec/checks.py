@@ -6,9 +6,10 @@ import math
 import re
 
 from scheduler.errors import SpecError, shown
-from scheduler.spec.bounds import LEAST_SECONDS, MOST_SECONDS, check_bounds
+from scheduler.spec.bounds import check_bounds
 from scheduler.spec.check_raw import check_raw
 from scheduler.spec.check_training import check_training
+from scheduler.spec.duration import seconds
 from scheduler.spec.features import (
     ChangePoint,
     Clock,
@@ -22,30 +23,14 @@ from scheduler.spec.features import (
     ShrunkMean,
     Statistic,
 )
+from scheduler.spec.offsets import AUTO, NO_OFFSET, offset_features
 from scheduler.spec.policy import Profile, Tier, Utility
-from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, Spec, Value
+from scheduler.spec.types import CLIENT, COST, FAILED, NODE, Capacity, Column, Head, Spec, Value
 
 LEAST_CAPACITY, MOST_CAPACITY = 16, 2**31
 """Entries of one bucket, and far more than a machine has memory for."""
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
-
-
-def seconds(duration: str) -> float:
-    """Return a duration such as ``90s``, ``15m``, ``6h`` or ``2d`` in seconds; raise `SpecError` for any other text."""
-    match = _DURATION.fullmatch(duration)
-    if match is None or float(match[1]) == 0:
-        message = f"duration {shown(duration)}: expected a positive number and one of s, m, h, d, such as '15m'"
-        raise SpecError(message)
-    length = float(match[1]) * _UNITS[match[2]]
-    if not LEAST_SECONDS <= length <= MOST_SECONDS:
-        message = (
-            f"duration {shown(duration)}: expected {LEAST_SECONDS:g} to {MOST_SECONDS:g} seconds, found {length:g}"
-        )
-        raise SpecError(message)
-    return length
 
 
 def check_spec(spec: Spec) -> None:
@@ -305,9 +290,18 @@ def _check_heads(spec: Spec) -> None:
             _refuse(f"heads.{name}.quantile", "between 0 and 1, of a head with the link log or identity", head.quantile)
         if head.given_ok and value.outcome == FAILED:
             _refuse(f"heads.{name}.given_ok", "false for a head that predicts failure", head.given_ok)
+        _check_offset(f"heads.{name}.offset", head, spec)
     failures = [name for name, head in spec.heads.items() if head.link == "logistic"]
     if len(failures) > 1:
         _refuse("heads", "at most one head with the link logistic", failures)
+
+
+def _check_offset(where: str, head: Head, spec: Spec) -> None:
+    """Refuse an offset that is no mean of the head's target."""
+    known = [AUTO, NO_OFFSET, *offset_features(spec, head)]
+    if head.offset not in known:
+        means = f"a mean of {head.target} that does not belong to the node alone"
+        _refuse(where, f"one of {', '.join(known)}; a feature has to be {means}", head.offset)
 
 
 def _check_rest(spec: Spec) -> None:
@@ -320,6 +314,7 @@ def _check_rest(spec: Spec) -> None:
         _typed("ledger.demand", spec.ledger.demand, spec.request, ("number",))
         _duration("ledger.hold", spec.ledger.hold)
     _check_evaluation(spec)
+    _check_watch(spec)
     _check_exploration(spec)
     policy = spec.policy
     _in_range("policy.max_nodes", policy.max_nodes, 1, 16)
@@ -366,6 +361,15 @@ def _check_evaluation(spec: Spec) -> None:
     if spec.evaluation.carrier is not None:
         _typed("evaluation.carrier", spec.evaluation.carrier, spec.request, ("category",))
         _typed("evaluation.carrier", spec.evaluation.carrier, spec.node, ("category",))
+
+
+def _check_watch(spec: Spec) -> None:
+    _duration("watch.window", spec.watch.window)
+    for i, profile in enumerate(spec.utility.profiles):
+        if profile.window is not None:
+            _duration(f"utility.profiles[{i}].window", profile.window)
+    if spec.watch.carrier is not None:
+        _typed("watch.carrier", spec.watch.carrier, spec.node, ("category",))
 
 
 def _check_utility(spec: Spec) -> None:

@@ -8,12 +8,16 @@ from scheduler.spec.section import Section
 
 
 class Profile(Section, frozen=True):
-    """Weights that replace the default ones for requests whose columns equal ``when``."""
+    """A class of requests, whose columns equal ``when``: weights that replace the default ones, and a ``window``.
+
+    The window replaces that of `scheduler.spec.types.WatchRules`; it changes no decision.
+    """
 
     when: dict[str, str | int]
     heads: dict[str, float] = {}
     load: float | None = None
     price_weight: float | None = None
+    window: str | None = None
 
 
 class Utility(Section, frozen=True):

@@ -45,7 +45,7 @@ class Telemetry(Section, frozen=True):
     Without ``time`` a row was decided at the start of its slice. The first of the ``arrival`` columns that is not null
     says how many milliseconds after the decision its outcome arrived; without such a column it arrived at once.
     ``propensity`` is the probability with which the scheduler that logged the row drew its node; it is read to compare
-    models on logs, and is no part of the fingerprint.
+    models on logs and to weigh rows in training, and is no part of the fingerprint.
     """
 
     client: str
@@ -168,7 +168,10 @@ class Head(Section, frozen=True):
 
     ``logistic`` is for ``failed``. ``log`` fits ``log1p(outcome)`` and is calibrated to predict the mean of the outcome
     itself. ``identity`` predicts the mean of the target as written. ``given_ok`` trains on successes alone. With a
-    ``quantile`` the head predicts that quantile of the outcomes in place of the mean.
+    ``quantile`` the head predicts that quantile of the outcomes in place of the mean. ``offset`` names the feature
+    that the raw score starts from, a mean of the target, so that trees learn only what it leaves. With ``auto``
+    training fits the head with and without the best such mean and keeps what has the lower loss on the rows that stop
+    training; with ``none`` trees predict all of it.
     """
 
     target: str
@@ -176,6 +179,7 @@ class Head(Section, frozen=True):
     given_ok: bool = False
     quantile: float | None = None
     unit: str = ""
+    offset: str = "auto"
     lightgbm: Params = {}
 
 
@@ -190,7 +194,8 @@ class Training(Section, frozen=True):
     share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
     With 0 there is no rehearsal. ``embargo`` is how many slices are left out between the parts of the data, where an
     outcome is known only so many slices later. ``tuned_until`` says that tuning has seen all slices before this one.
-    ``tuned`` says on what these settings were chosen, for the reader.
+    ``tuned`` says on what these settings were chosen, for the reader. With ``propensity_weights`` above 0 a row counts
+    with the inverse of its propensity, at most so much, as if the log had drawn all nodes alike.
     """
 
     reveal: float = 1.0
@@ -202,6 +207,7 @@ class Training(Section, frozen=True):
     patience: int = 30
     embargo: int = 0
     tuned_until: int | None = None
+    propensity_weights: float = 0.0
     lightgbm: Params = {}
     tuned: str = ""
 
@@ -233,6 +239,16 @@ class PromotionRules(Section, frozen=True):
     tail: float = 0.005
 
 
+class WatchRules(Section, frozen=True):
+    """How long outcomes are waited for: one that has not come within ``window`` of its decision counts as missing.
+
+    Missing outcomes are counted by ``carrier``, a category of the node; by default that of `Evaluation`.
+    """
+
+    window: str = "30s"
+    carrier: str | None = None
+
+
 class Spec(Section, frozen=True, kw_only=True):
     """A whole spec. `load_spec` reads one and checks it."""
 
@@ -253,6 +269,7 @@ class Spec(Section, frozen=True, kw_only=True):
     candidates: Candidates = Candidates()
     ledger: Ledger | None = None
     policy: Policy = Policy()
+    watch: WatchRules = WatchRules()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     promotion: PromotionRules = PromotionRules()
@@ -264,8 +281,8 @@ class Spec(Section, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Return a hash of what fixes a feature row and its meaning, from columns to features and heads.
 
-        Weights, tiers, policy, sets of categories, capacities, the column of propensities, the settings of training,
-        evaluation and promotion, and what raw columns are called may change without changing the fingerprint.
+        Weights, tiers, policy, windows, sets of categories, capacities, the column of propensities, the settings of
+        training, evaluation and promotion, and what raw columns are called may change without changing the fingerprint.
         """
         latent_factors = {name: _without_capacity(model) for name, model in self.latent_factors.items()}
         change_points = {name: _without_capacity(kind) for name, kind in self.change_points.items()}

@@ -95,6 +95,8 @@ WRONG = {
     "list of no shown text": [NoText()],
 }
 
+QUESTION = {"candidates": IDS, "now": 60.0, "exclude": [1], "block": {"isp": [7]}, "arm": None}
+
 CALLS = {
     "decide": lambda s: (
         s.decide,
@@ -107,6 +109,9 @@ CALLS = {
             "arm": None,
         },
     ),
+    "explain": lambda s: (s.explain, {"what": {"client_id": 17}} | QUESTION),
+    "explain a decision": lambda s: (s.explain, {"what": open_decision(s)}),
+    "why_not": lambda s: (s.why_not, {"what": {"client_id": 17}, "node": 1} | QUESTION),
     "decide_batch": lambda s: (
         s.decide_batch,
         {
@@ -280,6 +285,11 @@ BESIDE = {
     "follow": lambda s: (
         s.follow,
         {"uri": "models:/m@a", "every": 60.0, "registry": "sqlite:///none.db", "cache": "cache", "spec": None},
+    ),
+    "record": lambda s: (
+        s.record,
+        {"folder": "records", "full": 0.5, "every": 60.0, "key": None, "ring": 8}
+        | {"segment_bytes": 1 << 20, "segment_seconds": 60.0, "most_bytes": 1 << 30, "retention": 60.0},
     ),
 }
 """Calls that write files or begin threads."""

@@ -1,4 +1,4 @@
-"""The trees of one head as an ONNX model of raw scores."""
+"""The trees of one head and its offset as an ONNX model of raw scores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from scheduler.errors import ForestError
 from scheduler.forest.trees import CATEGORICAL, DEFAULT_LEFT, MISSING_NAN, MISSING_SHIFT, MISSING_ZERO, Trees
+from scheduler.model.manifest import Offset
+from training.artifacts.onnx_offset import offset_constants, offset_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +25,7 @@ OPSET, ML_OPSET, IR_VERSION = 21, 5, 10
 """The first operator set that has TreeEnsemble, and the versions that go with it."""
 
 
-def to_onnx(trees: Trees) -> bytes:
+def to_onnx(trees: Trees, offset: tuple[int, Offset] | None = None) -> bytes:
     """Write trees as ONNX: input `features`, float32 (n, n_features), and output `raw_score`, float32 (n, 1).
 
     Thresholds are rounded down to float32, so that every float32 row reaches the same leaf as in LightGBM. Values are
@@ -34,6 +36,9 @@ def to_onnx(trees: Trees) -> bytes:
     ----------
     trees
         Checked trees of one head.
+    offset
+        What the raw score starts from, and the column of its feature. It is computed in double precision, rounded, and
+        added to the sum of the trees.
 
     Returns
     -------
@@ -59,14 +64,18 @@ def to_onnx(trees: Trees) -> bytes:
     kind = _feature_kinds(trees)
     nodes = _prepare(kind)
     attributes = _ensemble(trees)
-    ensemble = helper.make_node("TreeEnsemble", ["prepared"], ["raw_score"], None, None, "ai.onnx.ml", **attributes)
-    nodes.append(ensemble)
+    total = "raw_score" if offset is None else "sum_of_trees"
+    nodes.append(helper.make_node("TreeEnsemble", ["prepared"], [total], None, None, "ai.onnx.ml", **attributes))
+    constants = _constants(kind)
+    if offset is not None:
+        nodes += offset_nodes(offset[1], total)
+        constants += offset_constants(*offset)
     graph = helper.make_graph(
         nodes,
         "fogline",
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(kind)])],
         [helper.make_tensor_value_info("raw_score", TensorProto.FLOAT, [None, 1])],
-        initializer=_constants(kind),
+        initializer=constants,
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="fogline")

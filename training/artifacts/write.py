@@ -34,12 +34,14 @@ from scheduler.model.manifest import (
     Calibration,
     Golden,
     Manifest,
+    Offset,
     TableUse,
     encode_manifest,
     file_names,
     head_files,
 )
 from scheduler.model.model import Model
+from scheduler.model.offsets import row_offsets
 from scheduler.runtime.durable import sync
 from scheduler.spec import Spec
 from training.artifacts.check_onnx import check_onnx
@@ -147,7 +149,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             forest, text, onnx = head_files(head)
             save_trees(one, stage / forest)
             _write(stage / text, boosters[head].model_to_string().encode())
-            _write(stage / onnx, to_onnx(one))
+            _write(stage / onnx, to_onnx(one, _placed(heads[head], spec)))
         np.savez(stage / GOLDEN, **golden._asdict())
         manifest = Manifest(
             format=FORMAT,
@@ -169,7 +171,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
         _write(stage / MANIFEST, encode_manifest(manifest))
         Model.load(stage)
         for at, (head, one) in enumerate(trees.items()):
-            check_onnx(head, (stage / head_files(head)[2]).read_bytes(), one, golden.rows, golden.raw[:, at])
+            onnx_model = (stage / head_files(head)[2]).read_bytes()
+            check_onnx(head, onnx_model, one, golden.rows, golden.raw[:, at])
     return folder
 
 
@@ -255,13 +258,19 @@ def _golden(
     heads: Mapping[str, Calibration],
     rows: ArrayLike,
 ) -> Golden:
-    """Return LightGBM's own leaves and raw scores of golden rows, and the variances of those leaves."""
+    """Return LightGBM's own leaves and raw scores, offsets added, of golden rows, and the variances of those leaves."""
     x = golden_rows(features, list(trees.values()), rows)
     leaves = [np.reshape(boosters[h].predict(x, pred_leaf=True), (len(x), one.n_trees)) for h, one in trees.items()]
     raw = np.stack([boosters[h].predict(x, raw_score=True) for h in trees], axis=1).astype(np.float64)
+    raw += row_offsets(tuple(heads.values()), features.names, x)
     values = head_values(raw, calibration_table(heads.values()))
     variance = [score_variances(boosters[h], one, x, threads=1) for h, one in trees.items()]
     return Golden(x, np.concatenate(leaves, axis=1).astype(np.int32), raw, values, np.stack(variance, axis=1))
+
+
+def _placed(head: Calibration, spec: Spec) -> tuple[int, Offset] | None:
+    """Return the column of a head's offset in a feature row, and the offset."""
+    return None if head.offset is None else (list(spec.features).index(head.offset.feature), head.offset)
 
 
 def _check_heads(spec: Spec, **parts: Mapping[str, object]) -> None:

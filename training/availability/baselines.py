@@ -1,4 +1,4 @@
-"""Predict by simple statistics of a node: running frequencies, running means, and Kaplan-Meier curves.
+"""Predict by simple statistics of a node, and of a client and it: running frequencies and means, Kaplan-Meier curves.
 
 Running statistics keep learning while they are judged, from what is known at each sighting, as the model's history
 does. Groups with few rows are shrunk towards coarser ones; the strength is chosen on rows before the judged ones.
@@ -48,33 +48,39 @@ class Stream(NamedTuple):
     past: NDArray[np.bool_]
 
 
-def running_means(
-    stream: Stream, categories: Mapping[str, Ints], node: Ints, loss: Loss, start: float = 0.5
-) -> dict[str, Floats]:
-    """Predict each row by the means of all known rows, of the rows that share a category, and of its node's rows.
+class Groups(NamedTuple):
+    """What rows share: (n,) category numbers by name of the column, and numbers of nodes and of clients, 0 or more."""
+
+    categories: Mapping[str, Ints]
+    node: Ints
+    client: Ints
+
+
+def running_means(stream: Stream, groups: Groups, loss: Loss, start: float = 0.5) -> dict[str, Floats]:
+    """Predict each row by the means of all known rows, of those that share a category, a node, or client and node.
 
     Parameters
     ----------
-    categories
-        (n,) category numbers by name of the column, 0 or more.
-    node
-        (n,) node numbers, 0 or more.
     loss
         Loss of predictions and targets. Its minimum on the past rows decides how strongly a group's mean is shrunk
-        towards that of all rows, and towards which of these a node's mean is shrunk.
+        towards that of all rows, and towards which of the coarser means that of a node, or of a pair, is shrunk.
     start
         Prediction before anything is known.
 
     Returns
     -------
     dict
-        (n,) predictions as ``global``, under the name of each column, and as ``node``.
+        (n,) predictions as ``global``, under the name of each column, as ``node``, and as ``pair`` where there is more
+        than one client.
     """
     n, total = known(stream, np.zeros(stream.at.size, np.int64))
     found = {"global": np.divide(total, n, out=np.full(total.size, start), where=n > 0)}
-    for name, group in categories.items():
+    for name, group in groups.categories.items():
         found[name] = _drawn(stream, group, [found["global"]], loss)
-    found["node"] = _drawn(stream, node, list(found.values()), loss)
+    found["node"] = _drawn(stream, groups.node, list(found.values()), loss)
+    if np.unique(groups.client).size > 1:
+        pair = groups.node * (groups.client.max() + 1) + groups.client
+        found["pair"] = _drawn(stream, pair, list(found.values()), loss)
     return found
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scheduler.history.store import new_history
 from scheduler.model.model import Model
-from training.availability.baselines import Gaps, Stream, kaplan_meier, running_means
+from training.availability.baselines import Gaps, Groups, Stream, kaplan_meier, running_means
 from training.availability.sightings import with_gaps
 from training.features.replay import replay
 from training.heads.metrics import head_metrics, log_loss, log_odds, squared_error
@@ -60,9 +60,10 @@ class Judged(NamedTuple):
         columns = self.telemetry.nodes.columns
         return {n: c.codes.astype(np.int64) + 1 for n, c in columns.items() if isinstance(c, Categories)}
 
-    def row_categories(self) -> dict[str, NDArray[np.int64]]:
-        """Return each row's category by the same columns."""
-        return {name: codes[self.telemetry.node] for name, codes in self.categories().items()}
+    def groups(self) -> Groups:
+        """Return what each row shares with others: its node's categories, its node and its client."""
+        node, client = self.telemetry.node.astype(np.int64), self.telemetry.client.astype(np.int64)
+        return Groups({name: codes[node] for name, codes in self.categories().items()}, node, client)
 
 
 def predict(model: Model, judged: Judged) -> dict[str, Floats]:
@@ -85,7 +86,7 @@ def presence(judged: Judged, gone: Floats, sightings: pl.DataFrame) -> Scores:
     telemetry = judged.telemetry
     seen = telemetry.ok.astype(np.float64)
     stream = Stream(judged.at, seen, judged.horizon, seen, judged.at < judged.fitted)
-    means = running_means(stream, judged.row_categories(), telemetry.node.astype(np.int64), _probability_loss)
+    means = running_means(stream, judged.groups(), _probability_loss)
     predicted = {MODEL: 1.0 - gone} | {f"frequency:{name}": mean[judged.rows] for name, mean in means.items()}
     predicted |= _kaplan_meier(judged, sightings)
     outcome = seen[judged.rows]
@@ -148,7 +149,7 @@ def speed(judged: Judged, mean: Floats, log_mean: Floats) -> Scores:
 
 def _speed_baselines(judged: Judged, now: Floats, then: Floats) -> dict[str, Floats]:
     stream = Stream(judged.at, now, 0, then, judged.at < judged.fitted)
-    means = running_means(stream, judged.row_categories(), judged.telemetry.node.astype(np.int64), squared_error)
+    means = running_means(stream, judged.groups(), squared_error)
     last = np.where(np.isnan(now), means["node"], now)
     found = {"last": last} | {f"mean:{name}": mean for name, mean in means.items()}
     return {name: values[judged.rows] for name, values in found.items()}

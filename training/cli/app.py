@@ -19,7 +19,9 @@ from training.cli.examples import EXAMPLES, epilog
 from training.cli.explain import explain_model, what_if, why, why_not
 from training.cli.init import init
 from training.cli.models import models
+from training.cli.ope import ope
 from training.cli.output import print_error
+from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
 from training.cli.train import train, tune
 from training.memory import describe_shortage, is_shortage
@@ -43,12 +45,16 @@ for command in (
     tune,
     evaluate,
     report,
+    ope,
     lifetime,
     demo,
     why,
     why_not,
     what_if,
     explain_model,
+    records,
+    replay,
+    dataset,
 ):
     name = command.__name__.replace("_", "-")
     app.command(name, epilog=epilog(EXAMPLES[name]))(command)
@@ -85,7 +91,7 @@ def run(arguments: list[str]) -> int:
         app(arguments, prog_name="fogline")
     except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
         code = stop.code if isinstance(stop.code, int) else FAILED
-        if code != DONE:
+        if code != DONE and not isinstance(stop.__context__, typer.Exit):  # where a command ended with its result
             said = getattr(stop.__context__, "format_message", None)
             print_error(arguments, "UsageError", "see standard error" if said is None else said())
         return code

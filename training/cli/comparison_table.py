@@ -52,9 +52,12 @@ def comparison_table(comparison: Comparison) -> FigureTable:
 
 def ageing_table(ages: Sequence[Age]) -> FigureTable:
     """Return the regret of the model and of the one that is trained anew, by the slices since the first training."""
-    columns = (Column("requests"), Column("learned"), Column("retrained"))
+    columns = tuple(map(Column, ("requests", "learned", "retrained", "learned log", "retrained log")))
     rows = tuple(
-        Row(str(age.first_slice), (Cell(f"{age.n:,}"), Cell(f"{age.learned:.3f}"), Cell(f"{age.retrained:.3f}")))
+        Row(
+            str(age.first_slice),
+            (Cell(f"{age.n:,}"), *(Cell(f"{regret:.3f}") for regret in age[2:])),
+        )
         for age in ages
     )
     return FigureTable("Regret by slices since training", "slices from", columns, rows)

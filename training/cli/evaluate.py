@@ -54,24 +54,86 @@ def evaluate(
             min=1, metavar="EVERY", help="Also train a model anew every so many slices, to see what ageing costs."
         ),
     ] = None,
+    trainings: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Train N models on the slices before --from, a seed each, and let each decide its own draws: figures "
+            "then vary as trainings do. In place of --model and --seeds; nothing is logged.",
+        ),
+    ] = None,
     registry: Registry = None,
     log: Log = True,
     wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Replay measured data through the scheduler and the baselines and compare what they picked."""
-    comparison = _compare(
-        data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json, retrain
-    )
+    if trainings is not None:
+        _refuse_beside_trainings(model=model, seeds=seeds, cold=cold)
+        comparison = _compare_trainings(
+            data, spec, trainings, start, candidates, requests, seed, without, retrain, json=json
+        )
+    else:
+        comparison = _compare(
+            data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json, retrain
+        )
     ages = [] if retrain is None else _ages(comparison, retrain)
-    problems = _log(comparison, spec, model, registry) if log else []
+    problems = _log(comparison, spec, model, registry) if log and trainings is None else []
     print_warnings([*comparison.warnings(), *problems], json)
     if json:
-        print_json({**comparison.to_json(), **({"ageing": [age._asdict() for age in ages]} if ages else {})})
+        print_json(
+            {
+                **comparison.to_json(),
+                "intervals": _intervals(comparison),
+                **({"ageing": [age._asdict() for age in ages]} if ages else {}),
+            }
+        )
     else:
         _print(comparison, wide=wide)
         if ages:
             print_table(ageing_table(ages), wide=wide)
+
+
+def _refuse_beside_trainings(*, model: str | None, seeds: int, cold: str) -> None:
+    """Raise `InputError` for options that would not do what they say beside ``--trainings``."""
+    from scheduler.errors import InputError
+
+    for name, given in (("model", model), ("seeds", seeds if seeds > 1 else None), ("cold", cold or None)):
+        if given is not None:
+            raise InputError(f"{name}: expected none beside --trainings, which trains models itself, found {given}")
+
+
+def _compare_trainings(
+    data: list[Path],
+    spec: str,
+    trainings: int,
+    start: int | None,
+    candidates: int | None,
+    requests: int | None,
+    seed: int,
+    without: list[str] | None,
+    retrain: int | None,
+    *,
+    json: bool,
+) -> Comparison:
+    from training.pipeline.trainings import evaluate_trainings
+    from training.telemetry import data_of
+
+    with progress_bar(json) as progress:
+        found = evaluate_trainings(
+            data_of(data),
+            find_spec(spec),
+            trainings,
+            start=start,
+            seed=seed,
+            every=retrain,
+            progress=progress,
+            candidates=candidates,
+            requests=requests,
+            without=without or (),
+        )
+    return found.by_command(command_line())
 
 
 def _ages(comparison: Comparison, every: int) -> list[Age]:
@@ -120,8 +182,28 @@ def _rules(data: list[Path], spec: str, model: str | None, registry: str | None,
     return model_rules(source, registry_uri(registry, os.environ), data=data, spec=parsed, seed=seed)
 
 
+def _intervals(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return by policy the 95 % intervals of its mean cost, and of that less the learned one's."""
+    from training.evaluation.intervals import intervals
+
+    found = intervals(comparison)
+    if found is None:
+        return {}
+    return {
+        name: {"mean": (one.low, one.high)}
+        | ({"difference": found.difference[name][1:]} if name in found.difference else {})
+        for name, one in found.mean.items()
+    }
+
+
 def _print(comparison: Comparison, *, wide: bool) -> None:
+    from training.evaluation.intervals import intervals, sureness
+
     print_table(comparison_table(comparison), wide=wide)
+    found = intervals(comparison)
+    said = "" if found is None else sureness(comparison, found)
+    if said:
+        print_sentence(said)
     if comparison.conditions is not None:
         print_sentence(comparison.conditions.in_words())
 

@@ -71,11 +71,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "what-if": (
         Example(
             "What the first version would have decided",
-            "fogline what-if 4711 -r records -m models:/demo@champion --other models:/demo/1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --other models:/demo/1",
         ),
         Example(
             "What if a node had been less loaded",
-            "fogline what-if 4711 -r records -m models:/demo@champion --set box-17:load=0.1",
+            "fogline what-if 4711 -r records -m models:/demo/2 --set box-17:load=0.1",
         ),
     ),
     "explain-model": (
@@ -84,12 +84,32 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "On the telemetry that fogline demo left", f"fogline explain-model models:/demo@champion --data {DEMO}"
         ),
     ),
+    "ope": (
+        Example(
+            "What the first version would have cost on a log of another one",
+            "fogline ope logged --model models:/demo/1 --propensity propensity",
+        ),
+        Example(
+            "Under the policy of a spec",
+            "fogline ope logged -m models:/demo/1 -s demo --propensity propensity",
+        ),
+    ),
     "compile": (
         Example("For this machine, into the installed package", "fogline compile"),
         Example(
             "For an image that other machines run, beside the artifact",
             "fogline compile --cpu x86-64-v3 --model models:/demo@champion --out kernels",
         ),
+    ),
+    "records": (Example("What a scheduler has written down", "fogline records records"),),
+    "replay": (
+        Example(
+            "Decide again what the champion decided, and compare", "fogline replay records -m models:/demo@champion"
+        ),
+    ),
+    "dataset": (
+        Example("A telemetry directory from records", "fogline dataset records --out recorded"),
+        Example("And what is in it", "fogline check recorded --spec demo"),
     ),
     "models": (
         Example("Every version of every model", "fogline models list"),

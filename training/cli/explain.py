@@ -97,8 +97,8 @@ def what_if(
         list[str] | None,
         typer.Option(
             "--set",
-            metavar="NODE:FEATURE=VALUE",
-            help="Give a candidate another value of a feature; nothing after = is missing. May be given several times.",
+            metavar="CHANGE",
+            help="NODE:FEATURE=VALUE gives a candidate another value; no VALUE is missing. May be given several times.",
         ),
     ] = None,
     registry: Registry = None,

@@ -86,6 +86,9 @@ def train(
     heads = {name: head.metrics for name, head in result.summary.heads.items()}
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
         print_table(table, wide=wide)
+    for name, head in result.summary.heads.items():
+        if head.choice():
+            print_sentence(f"Head {name} {head.choice()}.")
     print_text(f"Artifact: {result.summary.folder}")
     print_sentence(made_by_in_words(seed))
     if result.registered.known:

@@ -25,7 +25,7 @@ from training.distributed.next_outcomes import AGAIN
 from training.distributed.replay_shard import Replayed, Rows, replay_part
 from training.distributed.sharding import lane_spec, plan_lanes
 from training.distributed.sketch import estimate
-from training.distributed.slice_ranges import Dealt, Plan, SliceRange, Slices, deal_range, plan_ranges
+from training.distributed.slice_ranges import Dealt, Met, Plan, SliceRange, Slices, deal_range, meet_range, plan_ranges
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble
 from training.features.split import split_slices, without_embargo
@@ -117,14 +117,14 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         slices = np.concatenate([one.slices for one in dealt])
         if not slices.size:
             raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
-        keys = _count_keys(dealt)
-        plan = plan._replace(spec=sized(spec, keys))
-        rows = _draw(plan, dealt, slices, seed)
+        known = _before(client, plan, ranges, dealt, middles, split_slices(slices, spec).judge)
+        plan = plan._replace(spec=sized(spec, _count_keys(known)))
+        rows = _draw(plan, dealt, slices, seed, _vocabulary(plan, known))
         parts = _replay(client, plan, rows, progress)
     features = compile_features(spec, rows.vocabulary)
     x, measured = _joined(plan, rows, parts)
     made = assemble(spec, rows.bounds, features, rows.vocabulary, x, measured)
-    memory = _memory(plan, keys, parts)
+    memory = _memory(plan, _count_keys([one.met for one in dealt]), parts)
     return ClusterDataset(
         dataset=made._replace(memory=memory),
         read={
@@ -139,10 +139,30 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     )
 
 
-def _count_keys(dealt: Sequence[Dealt]) -> dict[str, int]:
+def _before(
+    client: Client,
+    plan: Plan,
+    ranges: Sequence[SliceRange],
+    dealt: Sequence[Dealt],
+    middles: pl.DataFrame | None,
+    bound: int,
+) -> list[Met]:
+    """Return what the rows before a slice name; a range that the slice cuts is read again up to there."""
+    found = []
+    for one, what in zip(ranges, dealt, strict=True):
+        if not what.slices.size or what.slices.min() >= bound:
+            continue
+        if what.slices.max() < bound:
+            found.append(what.met)
+            continue
+        found.append(client.submit(meet_range, plan, one._replace(until=bound), middles, pure=False).result())
+    return found
+
+
+def _count_keys(met: Sequence[Met]) -> dict[str, int]:
     """Return about how many distinct values each history key has in all ranges together."""
-    names = dealt[0].sketches
-    return {name: estimate(np.maximum.reduce([one.sketches[name] for one in dealt])) for name in names}
+    names = met[0].sketches
+    return {name: estimate(np.maximum.reduce([one.sketches[name] for one in met])) for name in names}
 
 
 def _memory(plan: Plan, keys: Mapping[str, int], parts: Mapping[tuple[int, int], Replayed]) -> Memory:
@@ -193,7 +213,13 @@ def _replay(client: Client, plan: Plan, rows: Rows, progress: ProgressCallback) 
     return dict(zip(numbers, gathered(client, asked, "replay parts", progress), strict=True))
 
 
-def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: int) -> Rows:
+def _draw(
+    plan: Plan,
+    dealt: Sequence[Dealt],
+    slices: NDArray[np.int32],
+    seed: int,
+    vocabulary: dict[str, tuple[Id, ...]],
+) -> Rows:
     """Return all rows' numbers and their random draws, as `training.features.dataset.build_dataset` makes them."""
     spec = plan.spec
     lengths = np.concatenate([one.lengths for one in dealt])
@@ -214,27 +240,30 @@ def _draw(plan: Plan, dealt: Sequence[Dealt], slices: NDArray[np.int32], seed: i
         bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,
-        categories=[{name: values for name, (values, _) in one.categories.items()} for one in dealt],
-        vocabulary=_vocabulary(plan, dealt),
+        categories=[{name: values for name, (values, _) in one.met.categories.items()} for one in dealt],
+        vocabulary=vocabulary,
     )
 
 
-def _vocabulary(plan: Plan, dealt: Sequence[Dealt]) -> dict[str, tuple[Id, ...]]:
-    """Return what `training.features.dataset.find_vocabulary` would find in all rows."""
+def _vocabulary(plan: Plan, met: Sequence[Met]) -> dict[str, tuple[Id, ...]]:
+    """Return what `training.features.vocabulary.find_vocabulary` would find in the rows of some ranges."""
     spec = plan.spec
     found: dict[str, tuple[Id, ...]] = {}
-    for side, columns, table in (
-        ("request", spec.request, read_clients(plan.data, spec)),
-        ("node", spec.node, read_nodes(plan.data, spec)),
+    clients, nodes = (
+        np.logical_or.reduce(masks) for masks in zip(*((one.clients, one.nodes) for one in met), strict=True)
+    )
+    for side, columns, table, occurs in (
+        ("request", spec.request, read_clients(plan.data, spec), clients),
+        ("node", spec.node, read_nodes(plan.data, spec), nodes),
     ):
         for name in columns:
             counts: Counter[Id] = Counter()
-            for one in dealt:
+            for one in met:
                 values, times = one.categories.get(f"{side}.{name}", ((), np.zeros(0, np.int64)))
                 counts.update(dict(zip(values, times.tolist(), strict=True)))
             raw = table.columns.get(name)
             if isinstance(raw, Categories):
-                counts.update(dict(zip(raw.values, category_counts(raw).tolist(), strict=True)))
+                counts.update(dict(zip(raw.values, category_counts(raw, occurs).tolist(), strict=True)))
             if columns[name].type == "category":
                 found[f"{side}.{name}"] = by_frequency(list(counts), np.array([*counts.values()], np.int64))
     return found
@@ -252,4 +281,5 @@ def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> t
         {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
         for prefix in ("outcome.", AGAIN)
     )
-    return x, RowOutcomes(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again)
+    propensity = known["propensity"].to_numpy() if "propensity" in known.columns else None
+    return x, RowOutcomes(known["slice"].to_numpy(), known["ok"].to_numpy(), values, again, propensity)

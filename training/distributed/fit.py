@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.errors import FoglineError
+from scheduler.model.manifest import Offset
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
-from training.heads.fit import FittedHead, HeadRows, fitted_head, head_rows
+from training.heads.fit import Boosted, FittedHead, HeadFit, HeadRows, best_start, fitted_head, head_rows, start_scores
 from training.heads.lightgbm_params import head_params, quiet
 from training.heads.metrics import head_loss
+from training.heads.offset import starts
 from training.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -68,35 +70,51 @@ def fit_heads_on_cluster(
     fitted = {}
     for done, name in enumerate(spec.heads):
         progress("fit on the cluster", done, len(spec.heads))
-        rows = head_rows(name, dataset, spec)
-        booster = _persistently(client, lambda name=name, rows=rows: _fit(client, name, dataset, spec, rows, seed))  # type: ignore[misc]
-        n = best_round(booster, dataset.x[rows.stop], dataset.targets[name][rows.stop], spec, name)
-        cut = lgb.Booster(model_str=booster.model_to_string(num_iteration=n))
-        fitted[name] = fitted_head(name, cut, dataset, rows, spec, threads=threads)
+        fit = HeadFit(name, dataset, head_rows(name, dataset, spec), spec, seed)
+        tries = [_tried(client, fit, offset) for offset in starts(name, dataset, fit.rows.fit, spec)]
+        fitted[name] = fitted_head(fit, best_start(fit, tries), threads=threads)
     progress("fit on the cluster", len(spec.heads), len(spec.heads))
     return fitted
 
 
-def _fit(client: Client, name: str, dataset: Dataset, spec: Spec, rows: HeadRows, seed: int) -> lgb.Booster:
+def _tried(client: Client, fit: HeadFit, offset: Offset | None) -> Boosted:
+    """Fit a head from an offset, or from nothing, and cut it where it would have stopped."""
+    booster = _persistently(client, lambda: _fit(client, fit, offset))
+    name, dataset, rows, spec, _ = fit
+    start = start_scores(offset, dataset, rows.stop)
+    n = best_round(booster, stop_rows(name, dataset, rows, start), spec, name)
+    return Boosted(lgb.Booster(model_str=booster.model_to_string(num_iteration=n)), offset)
+
+
+def _fit(client: Client, fit: HeadFit, offset: Offset | None) -> lgb.Booster:
     import dask.array as da
     from dask import delayed
     from lightgbm.dask import DaskLGBMClassifier, DaskLGBMRegressor
 
+    name, dataset, rows, spec, seed = fit
     quiet()
     client.run(quiet)
     workers = sorted(_workers(client))
-    x, y = [], []
+    x, y, start, weights = [], [], [], []
     for k, worker in enumerate(workers):
         some = rows.fit[k :: len(workers)]  # of all times: each worker finds the bins of some features in its rows
-        block = client.scatter([dataset.x[some], dataset.targets[name][some]], workers=[worker], hash=False)
+        own = (start_scores(offset, dataset, some), None if dataset.weight is None else dataset.weight[some])
+        parts = [dataset.x[some], dataset.targets[name][some], *(one for one in own if one is not None)]
+        block = client.scatter(parts, workers=[worker], hash=False)
         x.append(da.from_delayed(delayed(block[0]), (some.size, dataset.x.shape[1]), dtype=np.float32))
         y.append(da.from_delayed(delayed(block[1]), (some.size,), dtype=np.float32))
+        if offset is not None:
+            start.append(da.from_delayed(delayed(block[2]), (some.size,), dtype=np.float64))
+        if dataset.weight is not None:
+            weights.append(da.from_delayed(delayed(block[-1]), (some.size,), dtype=np.float32))
     estimator = DaskLGBMClassifier if spec.heads[name].link == "logistic" else DaskLGBMRegressor
     model = estimator(client=client, n_estimators=spec.training.rounds, **head_params(name, spec, seed))
     names = [str(one) for one in dataset.features.names]
     model.fit(
         da.concatenate(x),
         da.concatenate(y),
+        init_score=da.concatenate(start) if start else None,
+        sample_weight=da.concatenate(weights) if weights else None,
         feature_name=names,
         categorical_feature=list(dataset.features.categorical),
     )
@@ -160,19 +178,33 @@ def _workers(client: Client) -> set[str]:
     return set(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def best_round(booster: lgb.Booster, x: NDArray[np.float32], y: NDArray[np.float32], spec: Spec, name: str) -> int:
-    """Return how many rounds to keep: up to the least loss that is not undercut for ``training.patience`` rounds.
+class StopRows(NamedTuple):
+    """Rows to stop on: (n, n_features) features and (n,) targets of the head.
 
-    Parameters
-    ----------
-    x, y
-        (n, n_features) and (n,) rows to stop on, with the head's target.
+    ``weight`` are (n,) weights, None if all count alike; ``start`` is what raw scores start from, if that is not in the
+    first tree.
     """
-    raw = np.zeros(len(y))
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    weight: NDArray[np.float32] | None = None
+    start: NDArray[np.float64] | None = None
+
+
+def stop_rows(name: str, dataset: Dataset, rows: HeadRows, start: NDArray[np.float64] | None = None) -> StopRows:
+    """Return the rows that a head stops on."""
+    some = rows.stop
+    weight = None if dataset.weight is None else dataset.weight[some]
+    return StopRows(dataset.x[some], dataset.targets[name][some], weight, start)
+
+
+def best_round(booster: lgb.Booster, rows: StopRows, spec: Spec, name: str) -> int:
+    """Return how many rounds to keep: up to the least loss that is not undercut for ``training.patience`` rounds."""
+    raw = np.zeros(len(rows.y)) if rows.start is None else rows.start.copy()
     best, least = 1, np.inf
     for n in range(1, booster.num_trees() + 1):
-        raw += np.asarray(booster.predict(x, raw_score=True, start_iteration=n - 1, num_iteration=1))
-        loss = head_loss(spec.heads[name], raw, y)
+        raw += np.asarray(booster.predict(rows.x, raw_score=True, start_iteration=n - 1, num_iteration=1))
+        loss = head_loss(spec.heads[name], raw, rows.y, rows.weight)
         if loss < least:
             best, least = n, loss
         elif n - best >= spec.training.patience:

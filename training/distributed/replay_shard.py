@@ -88,7 +88,7 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
         telemetry = from_frame(chunk, clients, nodes, meaning)
         keep, revealed = chunk["kept"].to_numpy(), chunk["revealed"].to_numpy()
         found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, end=end))
-        kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^outcome\\..*$")))
+        kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^propensity$|^outcome\\..*$")))
     known = pl.concat(kept)
     outcomes = known.select("row")
     if lane == plan.lanes[0]:

@@ -15,7 +15,7 @@ from scheduler.columns.ids import Id
 from scheduler.spec import Spec
 from training.distributed.sharding import Lane, deal
 from training.distributed.sketch import sketch
-from training.features.vocabulary import category_counts
+from training.features.vocabulary import category_counts, occurring
 from training.telemetry import Categories, Columns, Entities, Telemetry
 from training.telemetry.history_keys import row_keys
 from training.telemetry.read import read_part
@@ -63,6 +63,25 @@ class Slices(NamedTuple):
     accepted: NDArray[np.int32]
 
 
+class Met(NamedTuple):
+    """What rows name.
+
+    Attributes
+    ----------
+    categories
+        By ``request.COLUMN`` and ``node.COLUMN`` the values that the telemetry holds, and how many rows have each.
+    sketches
+        By history key what `training.distributed.sketch.sketch` keeps of its values.
+    clients, nodes
+        For each of the two tables' rows whether it is named.
+    """
+
+    categories: dict[str, tuple[tuple[Id, ...], NDArray[np.int64]]]
+    sketches: dict[str, NDArray[np.uint8]]
+    clients: NDArray[np.bool_]
+    nodes: NDArray[np.bool_]
+
+
 class Dealt(NamedTuple):
     """Facts about a range, after it was split.
 
@@ -74,10 +93,8 @@ class Dealt(NamedTuple):
         The accepted rows' slices as runs in the order of rows.
     first_time
         Of the earliest row; infinite where there is none.
-    categories
-        By ``request.COLUMN`` and ``node.COLUMN`` the values that the telemetry holds, and how many rows have each.
-    sketches
-        By history key what `training.distributed.sketch.sketch` keeps of its values.
+    met
+        What the rows name.
     """
 
     n_read: int
@@ -86,8 +103,7 @@ class Dealt(NamedTuple):
     slices: NDArray[np.int32]
     lengths: NDArray[np.int64]
     first_time: float
-    categories: dict[str, tuple[tuple[Id, ...], NDArray[np.int64]]]
-    sketches: dict[str, NDArray[np.uint8]]
+    met: Met
 
 
 def plan_ranges(counts: Mapping[int, int], until: int | None) -> list[SliceRange]:
@@ -123,12 +139,26 @@ def deal_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> Dea
         slices=rows.slice[changes],
         lengths=np.diff(np.append(changes, len(rows))),
         first_time=float(rows.time[0]) if len(rows) else np.inf,
+        met=_met(rows, plan.spec),
+    )
+
+
+def meet_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> Met:
+    """Read and check a range, and return what its rows name."""
+    part = read_part(plan.data, plan.spec, start=one.start, until=one.until, middles=middles)
+    return _met(part.telemetry, plan.spec)
+
+
+def _met(rows: Telemetry, spec: Spec) -> Met:
+    return Met(
         categories={
             name: (column.values, category_counts(column))
             for name, column in _own(rows).items()
             if isinstance(column, Categories)
         },
-        sketches={name: sketch(keys) for name, keys in row_keys(rows, plan.spec)},
+        sketches={name: sketch(keys) for name, keys in row_keys(rows, spec)},
+        clients=occurring(rows.client, len(rows.clients)),
+        nodes=occurring(rows.node, len(rows.nodes)),
     )
 
 
@@ -163,6 +193,8 @@ def to_frame(telemetry: Telemetry) -> pl.DataFrame:
         "node": telemetry.node,
         "ok": telemetry.ok,
     }
+    if telemetry.propensity is not None:
+        columns["propensity"] = telemetry.propensity
     columns |= {f"outcome.{name}": values for name, values in telemetry.outcomes.items()}
     columns |= {name: c.codes if isinstance(c, Categories) else c for name, c in _own(telemetry).items()}
     return pl.DataFrame(columns)
@@ -197,4 +229,5 @@ def from_frame(
         nodes=nodes,
         rejected={},
         n_read=frame.height,
+        propensity=frame["propensity"].to_numpy() if "propensity" in frame.columns else None,
     )

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from scheduler.model.model import Model
-from scheduler.spec import COST, Head, Policy, Spec, Utility
+from scheduler.spec import COST, NO_OFFSET, Head, Policy, Spec, Utility
 from training.artifacts.write import write_artifact
 from training.features.dataset import build_dataset
 from training.heads.calibration import calibrate
@@ -42,7 +42,7 @@ def greedy_spec(spec: Spec) -> Spec:
     )
     return msgspec.structs.replace(
         spec,
-        heads={COST: Head(target=COST, link="identity")},
+        heads={COST: Head(target=COST, link="identity", offset=NO_OFFSET)},
         utility=Utility(heads={COST: -1.0}),
         policy=Policy(max_nodes=spec.policy.max_nodes, spread=spec.policy.spread),
         training=training,

@@ -1,4 +1,4 @@
-"""How sure the figures of an evaluation are: intervals by drawing whole slices, or clients, anew."""
+"""How sure the figures of an evaluation are, by clients and slices drawn anew; see `paired_intervals`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from training.evaluation.metrics import LEARNED
+from training.evaluation.metrics import LEARNED, NO_BASELINES
+from training.evaluation.paired_intervals import Interval, interval
 from training.evaluation.results import Comparison
-
-DRAWS = 2_000
-"""Resamples: the ends of a 95 % interval move by a hundredth of its width from one seed to the next."""
-
-COVERAGE = 0.95
-
-LEAST = 8
-"""Groups of requests from which on drawing them anew says how sure a mean is."""
-
-
-class Interval(NamedTuple):
-    """Two ends between which a figure lies with 95 %."""
-
-    low: float
-    high: float
 
 
 class Intervals(NamedTuple):
-    """Intervals by policy, and of what was drawn.
+    """Intervals by policy that hold a figure with 95 %, and of what was drawn.
 
     Attributes
     ----------
@@ -35,55 +22,61 @@ class Intervals(NamedTuple):
         Of each policy's mean cost.
     difference
         Of each policy's mean cost less the learned one's, on the same requests; above 0 the learned one is better.
-    groups, n
-        What was drawn, ``slices`` or ``clients``, and how many there are.
+    n_clients, n_slices
+        How many there are.
     """
 
     mean: dict[str, Interval]
     difference: dict[str, Interval]
-    groups: str
-    n: int
+    n_clients: int
+    n_slices: int
 
 
 def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
-    """Return intervals of mean costs; None where there are too few slices and clients to tell.
+    """Return intervals of mean costs for other clients and other slices like these; None where there is one of each.
 
-    Requests of one slice share its conditions, and those of one client its place. So whichever there are more of are
-    drawn as wholes, all policies alike.
+    With several seeds they also hold what seeds vary: the draws, and the training where each seed has its own.
     """
-    of_slices, of_clients = _by_slice(comparison), _by_client(comparison)
-    groups, sums = max((("slices", of_slices), ("clients", of_clients)), key=lambda pair: len(pair[1][0]))
-    counts, costs = sums
-    if len(counts) < LEAST:
+    n_clients, n_slices = len(np.unique(comparison.client)), len(np.unique(comparison.slice))
+    if max(n_clients, n_slices) == 1:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(counts), np.full(len(counts), 1.0 / len(counts)), size=DRAWS).astype(np.float64)
-    n_requests = drawn @ counts
-    means = {name: drawn @ cost / n_requests for name, cost in costs.items()}
-    learned = means.get(LEARNED)
-    others = {} if learned is None else {name: mean - learned for name, mean in means.items() if name != LEARNED}
+    # Of a single client, or a single slice, requests vary by the other alone, which then stands for both.
+    client = comparison.client if n_clients > 1 else comparison.slice
+    slices = comparison.slice if n_slices > 1 else comparison.client
+
+    def mean(cost: NDArray[np.float64]) -> Interval:
+        columns = np.stack([cost, np.ones(cost.size)])
+        found = interval(columns, client, slices, seed=seed)
+        return found if comparison.run is None else _widened(found, cost, comparison.run)
+
+    costs = {name: picks.cost.astype(np.float64) for name, picks in comparison.picks.items()}
+    others = {name: cost for name, cost in costs.items() if name != LEARNED and LEARNED in costs}
     return Intervals(
-        mean={name: _interval(values) for name, values in means.items()},
-        difference={name: _interval(values) for name, values in others.items()},
-        groups=groups,
-        n=len(counts),
+        mean={name: mean(cost) for name, cost in costs.items()},
+        difference={name: mean(cost - costs[LEARNED]) for name, cost in others.items()},
+        n_clients=n_clients,
+        n_slices=n_slices,
     )
 
 
-def _interval(values: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(values, [(1.0 - COVERAGE) / 2.0, (1.0 + COVERAGE) / 2.0])
-    return Interval(float(low), float(high))
+def _widened(found: Interval, cost: NDArray[np.float64], run: NDArray[np.int32]) -> Interval:
+    """Return an interval with the standard error of a mean over runs added, as that of independent parts."""
+    means = np.bincount(run, cost) / np.bincount(run)
+    error = float(stats.t.ppf(0.975, means.size - 1)) * float(means.std(ddof=1)) / np.sqrt(means.size)
+    half = float(np.hypot(found.half, error))
+    return Interval(found.value, found.value - half, found.value + half)
 
 
-_Sums = tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]
-
-
-def _by_slice(comparison: Comparison) -> _Sums:
-    series = comparison.series
-    return series.n_requests.astype(np.float64), series.cost
-
-
-def _by_client(comparison: Comparison) -> _Sums:
-    _, at = np.unique(comparison.client, return_inverse=True)
-    costs = {name: np.bincount(at, picks.cost).astype(np.float64) for name, picks in comparison.picks.items()}
-    return np.bincount(at).astype(np.float64), costs
+def sureness(comparison: Comparison, found: Intervals) -> str:
+    """Return in words how far the learned policy is from the best baseline; empty without either of them."""
+    baselines = [name for name in found.difference if name not in NO_BASELINES]
+    if not baselines:
+        return ""
+    best = min(baselines, key=lambda name: comparison.policies[name].mean)
+    more = found.difference[best]
+    told = "by more than chance" if not more.low <= 0.0 <= more.high else "which cannot be told from chance"
+    which = "above" if more.value > 0.0 else "below"
+    return (
+        f"{best} is {abs(more.value):.4g} {which} learned in the mean cost, {told} (95 %: {more.low:+.4g} to "
+        f"{more.high:+.4g}, for other clients and slices like these{' and other seeds' * (comparison.seeds > 1)})"
+    )

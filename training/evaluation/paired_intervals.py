@@ -81,7 +81,9 @@ def interval(
         return Interval(value, -np.inf, np.inf)
     of_clients = _variance(cells.sum(axis=2), figure, seed)
     of_slices = _variance(cells.sum(axis=1), figure, seed + 1)
-    of_cells = _variance(cells.reshape(len(cells), -1), figure, seed + 2)
+    single = cells.reshape(len(cells), -1)
+    single = single[:, single.any(axis=0)]  # a resample of cells without a request has no figure
+    of_cells = _variance(single, figure, seed + 2) if single.shape[1] > 1 else 0.0
     both = of_clients + of_slices
     if both == 0.0:
         return Interval(value, value, value)

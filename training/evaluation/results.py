@@ -83,6 +83,8 @@ class Comparison:
         Identity of the model, if known.
     seeds
         How many seeds' draws these are.
+    run
+        (n,) int32, which of them each request belongs to; None for one.
     cold
         Among which cold nodes and clients the decisions were, where among such only.
     standard_deviation
@@ -117,6 +119,7 @@ class Comparison:
     nodes: Entities
     card: ModelCard | None = None
     seeds: int = 1
+    run: NDArray[np.int32] | None = None
     cold: str = ""
     standard_deviation: dict[str, Score] = field(default_factory=dict)
     tables: dict[str, dict[str, TableUse]] = field(default_factory=dict)

@@ -36,6 +36,7 @@ def pooled(runs: Sequence[Comparison]) -> Comparison:
         policies=_over(runs, np.mean),
         standard_deviation=_over(runs, lambda values: np.std(values, ddof=1)),
         seeds=len(runs),
+        run=np.repeat(np.arange(len(runs), dtype=np.int32), [run.n for run in runs]),
         picks={
             name: Picks(*map(np.concatenate, zip(*(r.picks[name] for r in runs), strict=True))) for name in first.picks
         },

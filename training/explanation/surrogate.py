@@ -20,6 +20,9 @@ FEWEST_ROWS = 40
 LEAST_SHARE = 0.02
 """Of the rows, for a rule of its own."""
 
+MOST = np.float32(1e30)
+"""Golden rows have infinities and the largest numbers, which scikit-learn cannot add up; no threshold is there."""
+
 MOST_CATEGORIES = 8
 """Categories of a feature that the tree can ask for, the most frequent ones."""
 
@@ -109,7 +112,7 @@ def _answers(rows: NDArray[np.float32], questions: list[_Question]) -> NDArray[n
         rows[:, q.feature] if q.category is None else (rows[:, q.feature] == q.category).astype(np.float32)
         for q in questions
     ]
-    return np.stack(columns, axis=1)
+    return np.clip(np.stack(columns, axis=1), -MOST, MOST)
 
 
 def _rules(model: Model, tree: object, questions: list[_Question]) -> list[Rule]:

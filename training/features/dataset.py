@@ -14,7 +14,7 @@ from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
 from training.features.split import split_slices, without_embargo
-from training.features.targets import RowOutcomes, head_targets, row_outcomes, targets_of
+from training.features.targets import RowOutcomes, head_targets, row_outcomes, row_weights, targets_of
 from training.features.vocabulary import find_vocabulary
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys
@@ -46,6 +46,8 @@ class Dataset(NamedTuple):
         or calibrate, and those that judge alike; NaN if there is none. None if they were not looked for.
     memory
         The running statistics that the rows were replayed through, where it is known.
+    weight
+        (n,) float32 weights of the rows, None where all count alike; see `training.features.targets.row_weights`.
     """
 
     features: Features
@@ -59,6 +61,7 @@ class Dataset(NamedTuple):
     judge: int
     again: dict[str, NDArray[np.float32]] | None = None
     memory: Memory | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
@@ -67,7 +70,8 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     The first slices only feed history. Of the rest a random sample of at most ``spec.training.rows`` rows is
     kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
     row of today. History sees a random share ``spec.training.reveal`` of the outcomes. Capacities that are ``auto`` are
-    those of `training.telemetry.history_size.auto_capacity`.
+    those of `training.telemetry.history_size.auto_capacity`. They and the vocabulary depend on the slices before those
+    that only judge.
 
     Raises
     ------
@@ -82,17 +86,17 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     keep = np.zeros(telemetry.time.size, np.bool_)
     keep[candidates] = True
     revealed = rng.random(telemetry.time.size) < spec.training.reveal
-    vocabulary = find_vocabulary(telemetry, spec)
+    known = telemetry.slice < bounds[2]
+    vocabulary = find_vocabulary(telemetry, spec, known)
     features = compile_features(spec, vocabulary)
-    keys = count_keys(telemetry, spec)
-    spec = sized(spec, keys)
+    spec = sized(spec, count_keys(telemetry, spec, known))
     history = new_history(spec)
     x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
     measured = row_outcomes(telemetry, keep)._replace(
         again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), keep)
     )
     made = assemble(spec, bounds, features, vocabulary, x, measured)
-    return made._replace(memory=Memory.of(spec, keys, table_counters(history)))
+    return made._replace(memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)))
 
 
 def _next_outcomes(
@@ -144,6 +148,7 @@ def assemble(
         where = f"before slice {', before '.join(map(str, bounds))} and after"
         raise DataError(f"training: expected rows {where}, found {found}")
     targets, outcomes = targets_of(measured, spec)
+    weight = row_weights(measured.propensity, spec)
     return Dataset(
         features,
         vocabulary,
@@ -155,6 +160,7 @@ def assemble(
         calibrate,
         judge,
         None if measured.again is None else {name: y[order] for name, y in measured.again.items()},
+        weight=None if weight is None else weight[order],
     )
 
 
@@ -175,6 +181,7 @@ def joined(first: Dataset, second: Dataset) -> Dataset:
         calibrate=first.calibrate + second.calibrate,
         judge=first.judge + second.judge,
         again=None if first.again is None else {name: both(y, _again(second, name)) for name, y in first.again.items()},
+        weight=None if first.weight is None else both(first.weight, _weight(second)),
     )
 
 
@@ -191,8 +198,14 @@ def without_slices(dataset: Dataset, slices: NDArray[np.integer]) -> Dataset:
         calibrate=calibrate,
         judge=judge,
         again=None if dataset.again is None else {name: y[keep] for name, y in dataset.again.items()},
+        weight=None if dataset.weight is None else dataset.weight[keep],
     )
 
 
 def _again(dataset: Dataset, name: str) -> NDArray[np.float32]:
     return np.full(len(dataset.x), np.nan, np.float32) if dataset.again is None else dataset.again[name]
+
+
+def _weight(dataset: Dataset) -> NDArray[np.float32]:
+    """Return weights; what a rehearsal saw was chosen by nobody, so its rows count alike."""
+    return np.ones(len(dataset.x), np.float32) if dataset.weight is None else dataset.weight

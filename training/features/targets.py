@@ -7,18 +7,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.history.outcomes import outcome_names, tracked_values
+from scheduler.history import head_outcomes as heads
+from scheduler.history.outcomes import outcome_names
 from scheduler.spec import Spec
 from training.telemetry import Telemetry
 
 
 class RowOutcomes(NamedTuple):
-    """Outcomes of the kept rows: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`."""
+    """Outcomes of the kept rows: (n,) int32 slices, bool, and float32 for each outcome; see `Dataset`.
+
+    ``propensity`` is as in `Telemetry`.
+    """
 
     slice: NDArray[np.int32]
     ok: NDArray[np.bool_]
     outcomes: dict[str, NDArray[np.float32]]
     again: dict[str, NDArray[np.float32]] | None = None
+    propensity: NDArray[np.float64] | None = None
 
 
 def head_targets(
@@ -31,7 +36,8 @@ def head_targets(
 def row_outcomes(telemetry: Telemetry, keep: NDArray[np.bool_]) -> RowOutcomes:
     """Return the outcomes of the rows to keep, from which targets are computed."""
     outcomes = {name: values[keep] for name, values in telemetry.outcomes.items()}
-    return RowOutcomes(telemetry.slice[keep], telemetry.ok[keep], outcomes)
+    propensity = None if telemetry.propensity is None else telemetry.propensity[keep]
+    return RowOutcomes(telemetry.slice[keep], telemetry.ok[keep], outcomes, propensity=propensity)
 
 
 def targets_of(
@@ -39,14 +45,17 @@ def targets_of(
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
     """Return targets and outcomes of kept rows by head."""
     rows = np.column_stack([measured.outcomes[name] for name in outcome_names(spec)])
-    targets, outcomes = {}, {}
-    for name, head in spec.heads.items():
-        y = tracked_values(spec, (head.target,), rows)[:, 0]
-        if head.given_ok:
-            y[~measured.ok] = np.nan
-        targets[name] = y
-        # The link `log` predicts the outcome itself; the others predict the target.
-        plain = head.target.removeprefix("log1p(").removesuffix(")") if head.link == "log" else head.target
-        raw = tracked_values(spec, (plain,), rows)[:, 0]
-        outcomes[name] = np.where(np.isnan(y), np.float32(np.nan), raw)
-    return targets, outcomes
+    return heads.head_targets(spec, rows, measured.ok), heads.head_outcomes(spec, rows, measured.ok)
+
+
+def row_weights(propensity: NDArray[np.float64] | None, spec: Spec) -> NDArray[np.float32] | None:
+    """Return (n,) weights of mean 1: inverse propensities up to ``training.propensity_weights``; None if that is 0.
+
+    A log that mostly draws what its policy prefers has many rows of few nodes. With these weights a model is fitted as
+    if every candidate had been drawn equally often. A row without a propensity counts as one that was sure to be drawn.
+    """
+    most = spec.training.propensity_weights
+    if most == 0.0 or propensity is None:
+        return None
+    weight = np.minimum(1.0 / np.where(np.isnan(propensity), 1.0, propensity), most)
+    return (weight / weight.mean()).astype(np.float32)

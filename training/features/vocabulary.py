@@ -16,26 +16,41 @@ MAX_CATEGORIES = 1024
 with a row of masks in the forest."""
 
 
-def find_vocabulary(telemetry: Telemetry, spec: Spec) -> dict[str, tuple[Id, ...]]:
+def find_vocabulary(
+    telemetry: Telemetry, spec: Spec, rows: NDArray[np.bool_] | None = None
+) -> dict[str, tuple[Id, ...]]:
     """Return the categories that the features of a spec need codes for, most frequent first, ties by value.
 
     A telemetry column is counted by row, a table's column by client or node.
+
+    Parameters
+    ----------
+    rows
+        (n,) which rows are counted, and with them the clients and nodes that they name; all by default.
     """
     found: dict[str, tuple[Id, ...]] = {}
-    for side, columns, own, table in (
-        ("request", spec.request, telemetry.request, telemetry.clients),
-        ("node", spec.node, telemetry.node_state, telemetry.nodes),
+    for side, columns, own, table, of_rows in (
+        ("request", spec.request, telemetry.request, telemetry.clients, telemetry.client),
+        ("node", spec.node, telemetry.node_state, telemetry.nodes, telemetry.node),
     ):
+        named = None if rows is None else occurring(of_rows[rows], len(table))
         for name, column in columns.items():
             raw = own.get(name, table.columns.get(name))
             if column.type == "category" and isinstance(raw, Categories):
-                found[f"{side}.{name}"] = by_frequency(raw.values, category_counts(raw))
+                counts = category_counts(raw, rows if name in own else named)
+                found[f"{side}.{name}"] = by_frequency(raw.values, counts)
     return found
 
 
-def category_counts(raw: Categories) -> NDArray[np.int64]:
-    """Return how many rows have each value."""
-    return np.bincount(raw.codes[raw.codes >= 0], minlength=len(raw.values))
+def occurring(places: NDArray[np.integer], n: int) -> NDArray[np.bool_]:
+    """Return for each of ``n`` entities whether a row names it."""
+    return np.bincount(places, minlength=n) > 0
+
+
+def category_counts(raw: Categories, rows: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Return how many rows, or how many of some, have each value."""
+    codes = raw.codes if rows is None else raw.codes[rows]
+    return np.bincount(codes[codes >= 0], minlength=len(raw.values))
 
 
 def by_frequency(values: Sequence[Id], counts: NDArray[np.int64]) -> tuple[Id, ...]:

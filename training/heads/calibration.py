@@ -22,7 +22,9 @@ NOTHING = 1e-12
 """Value of a head with the link `log` whose outcomes are all 0, which has no logarithm."""
 
 
-def calibrate(link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64]) -> Calibration:
+def calibrate(
+    link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> Calibration:
     """Fit a head's calibration on validation rows.
 
     A slope that comes out negative or not finite (rows too few or a head that knows nothing) gives the constant
@@ -32,25 +34,27 @@ def calibrate(link: Link, raw: NDArray[np.float64], outcome: NDArray[np.float64]
     ----------
     raw, outcome
         (n,) raw scores, and outcomes in the unit of the head's value.
+    weight
+        (n,) weights of the rows, None if all count alike.
     """
     x = raw[:, None]
-    mean = float(outcome.mean())
+    mean = float(np.average(outcome, weights=weight))
     if link == "logistic":
         if mean in (0.0, 1.0):
             # Nothing to fit a line to: trust the scores, which were fitted on rows of both kinds.
             return Calibration(link=link)
-        line = LogisticRegression(C=np.inf, max_iter=1000).fit(x, outcome > 0)
+        line = LogisticRegression(C=np.inf, max_iter=1000).fit(x, outcome > 0, weight)
         fitted = float(line.intercept_[0]), float(line.coef_[0, 0])
         constant = float(np.log(mean / (1.0 - mean)))
     elif link == "log":
         if mean <= 0.0:
             return Calibration(link=link, intercept=float(np.log(NOTHING)), slope=0.0)
         # In units of the mean, so that the solver's tolerance means the same everywhere.
-        line = PoissonRegressor(alpha=0.0, max_iter=1000).fit(x, outcome / mean)
+        line = PoissonRegressor(alpha=0.0, max_iter=1000).fit(x, outcome / mean, weight)
         fitted = float(line.intercept_) + float(np.log(mean)), float(line.coef_[0])
         constant = float(np.log(mean))
     else:
-        line = LinearRegression().fit(x, outcome)
+        line = LinearRegression().fit(x, outcome, weight)
         fitted = float(line.intercept_), float(line.coef_[0])
         constant = mean
     if not np.isfinite(fitted).all() or fitted[1] <= 0.0:

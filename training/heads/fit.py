@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightgbm as lgb
@@ -11,11 +13,15 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.forest.trees import Trees
-from scheduler.spec import Spec
+from scheduler.model.manifest import Offset
+from scheduler.model.offsets import offset_values
+from scheduler.spec import NO_OFFSET, Spec
 from training.features.dataset import Dataset
 from training.heads.lightgbm_params import head_params
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
-from training.heads.uncertainty import Rows, leaf_variances, score_variances
+from training.heads.metrics import head_loss
+from training.heads.offset import starts
+from training.heads.uncertainty import FittedRows, Rows, leaf_variances, score_variances
 from training.progress import ProgressCallback
 
 
@@ -29,7 +35,7 @@ class FittedHead(NamedTuple):
     trees
         The same with the variances of its leaves.
     calibration, judge
-        Rows to calibrate it on, which did not stop training, and later ones to judge it by.
+        Rows to calibrate it on, which did not stop training, and later ones to judge it by. Scores include the offset.
     n_rows
         How many rows it was fitted on.
     importance
@@ -37,6 +43,11 @@ class FittedHead(NamedTuple):
     repeated
         Rows that stopped training and rows to calibrate on: outcomes that follow each other are sought in both, because
         a few slices alone may hold no client and node twice.
+    offset
+        What the raw score starts from; None where trees predict all of it.
+    losses
+        By what was tried to start from, a feature or ``none``, the loss on the rows that stop training; empty where one
+        way alone was tried.
     """
 
     booster: lgb.Booster
@@ -46,6 +57,21 @@ class FittedHead(NamedTuple):
     n_rows: int
     importance: NDArray[np.float64]
     repeated: Rows | None = None
+    offset: Offset | None = None
+    losses: Mapping[str, float] = MappingProxyType({})
+
+
+class Boosted(NamedTuple):
+    """A booster, what its raw scores start from, and the losses of all that was tried; see `FittedHead`."""
+
+    booster: lgb.Booster
+    offset: Offset | None = None
+    losses: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def start(self) -> str:
+        """Return the name of the feature that scores start from, or ``none``."""
+        return NO_OFFSET if self.offset is None else self.offset.feature
 
 
 def fit_heads(
@@ -72,12 +98,29 @@ def fit_heads(
 def _fit(
     name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: ProgressCallback | None
 ) -> FittedHead:
-    rows = head_rows(name, dataset, spec)
+    fit = HeadFit(name, dataset, head_rows(name, dataset, spec), spec, seed)
+    tries = starts(name, dataset, fit.rows.fit, spec)
+    boosters = []
+    for done, offset in enumerate(tries):
+        shown = None if progress is None else _part(progress, done, len(tries))
+        boosters.append(_boosted(fit, offset, threads, shown))
+    return fitted_head(fit, best_start(fit, boosters), threads=threads)
+
+
+def _part(progress: ProgressCallback, done: int, parts: int) -> ProgressCallback:
+    """Return what shows the progress of one of several fits as that of all of them."""
+    return lambda what, at, of: progress(what, done * of + at, parts * of)
+
+
+def _boosted(fit: HeadFit, offset: Offset | None, threads: int, progress: ProgressCallback | None) -> Boosted:
+    name, dataset, rows, spec, seed = fit
     params = {"num_threads": threads, **head_params(name, spec, seed)}
-    y = dataset.targets[name]
     names, categorical = list(dataset.features.names), list(dataset.features.categorical)
-    train = lgb.Dataset(dataset.x[rows.fit], y[rows.fit], feature_name=names, categorical_feature=categorical)
-    valid = lgb.Dataset(dataset.x[rows.stop], y[rows.stop], reference=train)
+    x, y, start = dataset.x, dataset.targets[name], partial(start_scores, offset, dataset)
+    weights = (None if dataset.weight is None else dataset.weight[some] for some in (rows.fit, rows.stop))
+    train = lgb.Dataset(x[rows.fit], y[rows.fit], weight=next(weights), init_score=start(rows.fit), feature_name=names)
+    train.set_categorical_feature(categorical)
+    valid = lgb.Dataset(x[rows.stop], y[rows.stop], weight=next(weights), init_score=start(rows.stop), reference=train)
     rounds = spec.training.rounds
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
     if progress is not None:
@@ -85,7 +128,29 @@ def _fit(
     booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
     if progress is not None:
         progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
-    return fitted_head(name, booster, dataset, rows, spec, threads=threads)
+    return Boosted(booster, offset)
+
+
+def start_scores(offset: Offset | None, dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """Return what the raw scores of rows start from; None without an offset."""
+    if offset is None:
+        return None
+    return offset_values(offset, dataset.x[rows, dataset.features.names.index(offset.feature)])
+
+
+def best_start(fit: HeadFit, tries: Sequence[Boosted]) -> Boosted:
+    """Return the booster with the least loss on the rows that stop training, with the losses of all of them."""
+    if len(tries) == 1:
+        return tries[0]
+    name, dataset, rows, spec, _ = fit
+    x, y = dataset.x[rows.stop], dataset.targets[name][rows.stop].astype(np.float64)
+    weight = None if dataset.weight is None else dataset.weight[rows.stop]
+    losses = {}
+    for one in tries:
+        start = start_scores(one.offset, dataset, rows.stop)
+        raw = np.asarray(one.booster.predict(x, raw_score=True, num_threads=1), np.float64)
+        losses[one.start] = head_loss(spec.heads[name], raw if start is None else raw + start, y, weight)
+    return min(tries, key=lambda one: losses[one.start])._replace(losses=losses)
 
 
 class HeadRows(NamedTuple):
@@ -95,6 +160,16 @@ class HeadRows(NamedTuple):
     stop: NDArray[np.int64]
     calibrate: NDArray[np.int64]
     judge: NDArray[np.int64]
+
+
+class HeadFit(NamedTuple):
+    """What a fit of a head needs: its name, the data and which rows of it, the spec, and the seed of random draws."""
+
+    name: str
+    dataset: Dataset
+    rows: HeadRows
+    spec: Spec
+    seed: int
 
 
 def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
@@ -113,20 +188,33 @@ def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:
     return rows
 
 
-def fitted_head(
-    name: str, booster: lgb.Booster, dataset: Dataset, rows: HeadRows, spec: Spec, *, threads: int
-) -> FittedHead:
+def fitted_head(fit: HeadFit, boosted: Boosted, *, threads: int) -> FittedHead:
     """Find the variances of a booster's leaves, and score the rows that it was not fitted on."""
-    logistic = spec.heads[name].link == "logistic"
-    trees, x, y = trees_from_lightgbm(booster), dataset.x[rows.fit], dataset.targets[name][rows.fit]
-    trees = trees._replace(leaf_variance=leaf_variances(booster, trees, x, y, logistic=logistic, threads=threads))
+    name, dataset, rows, spec, _ = fit
+    logistic, booster = spec.heads[name].link == "logistic", boosted.booster
+    trees, start = trees_from_lightgbm(booster), partial(start_scores, boosted.offset, dataset)
+    fitted = FittedRows(dataset.x[rows.fit], dataset.targets[name][rows.fit], start(rows.fit))
+    trees = trees._replace(leaf_variance=leaf_variances(booster, trees, fitted, logistic=logistic, threads=threads))
 
     def scored(some: NDArray[np.int64]) -> Rows:
         x, outcome = dataset.x[some], dataset.outcomes[name][some].astype(np.float64)
         raw = np.asarray(booster.predict(x, raw_score=True, num_threads=threads), np.float64)
+        added = start(some)
+        raw = raw if added is None else raw + added
         again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
-        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again)
+        weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
+        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again, weight)
 
     importance = gain_importance(booster)
     repeated = scored(np.concatenate([rows.stop, rows.calibrate]))
-    return FittedHead(booster, trees, scored(rows.calibrate), scored(rows.judge), rows.fit.size, importance, repeated)
+    return FittedHead(
+        booster,
+        trees,
+        scored(rows.calibrate),
+        scored(rows.judge),
+        rows.fit.size,
+        importance,
+        repeated,
+        boosted.offset,
+        boosted.losses,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,29 +40,35 @@ def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
     return np.log(p) - np.log1p(-p)
 
 
-def log_loss(raw: NDArray[np.float64], outcome: NDArray[np.floating]) -> float:
+Weights: TypeAlias = "NDArray[np.floating] | None"
+"""(n,) weights of rows, None if all count alike."""
+
+
+def log_loss(raw: NDArray[np.float64], outcome: NDArray[np.floating], weight: Weights = None) -> float:
     """Return the mean negative log likelihood of 0/1 outcomes, given log odds (raw scores of a logistic head).
 
     An outcome between 0 and 1 is a share of ones; predicted as it is, its loss is its entropy.
     """
-    return float((np.logaddexp(0.0, raw) - outcome * raw).mean())
+    return float(np.average(np.logaddexp(0.0, raw) - outcome * raw, weights=weight))
 
 
-def squared_error(predicted: NDArray[np.float64], outcome: NDArray[np.floating]) -> float:
+def squared_error(predicted: NDArray[np.float64], outcome: NDArray[np.floating], weight: Weights = None) -> float:
     """Return the mean squared error."""
-    return float(((predicted - outcome) ** 2).mean())
+    return float(np.average((predicted - outcome) ** 2, weights=weight))
 
 
-def pinball_loss(predicted: NDArray[np.float64], outcome: NDArray[np.floating], quantile: float) -> float:
+def pinball_loss(
+    predicted: NDArray[np.float64], outcome: NDArray[np.floating], quantile: float, weight: Weights = None
+) -> float:
     """Return the mean pinball loss, which the quantile itself makes least."""
-    return float(mean_pinball_loss(outcome, predicted, alpha=quantile))
+    return float(mean_pinball_loss(outcome, predicted, alpha=quantile, sample_weight=weight))
 
 
-def head_loss(head: Head, raw: NDArray[np.float64], target: NDArray[np.floating]) -> float:
+def head_loss(head: Head, raw: NDArray[np.float64], target: NDArray[np.floating], weight: Weights = None) -> float:
     """Return the loss that a head is fitted by, of raw scores for targets: pinball, log loss or squared error."""
     if head.quantile is not None:
-        return pinball_loss(raw, target, head.quantile)
-    return log_loss(raw, target) if head.link == "logistic" else squared_error(raw, target)
+        return pinball_loss(raw, target, head.quantile, weight)
+    return log_loss(raw, target, weight) if head.link == "logistic" else squared_error(raw, target, weight)
 
 
 def constant_loss(head: Head, target: NDArray[np.floating]) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from scheduler.model.manifest import Calibration, TableUse
 from scheduler.model.model import Model
+from scheduler.spec import NO_OFFSET
 from training.heads.metrics import Reliability
 
 TrainingWindow: TypeAlias = dict[str, int | float | str]
@@ -28,6 +31,9 @@ class HeadSummary(NamedTuple):
         Share of the total gain by feature.
     n_rows, n_trees
         Rows it was fitted on, and trees kept.
+    losses
+        By what was tried to start from, a feature or ``none``, the loss on the rows that stop training; the least one
+        was kept. Empty where one way alone was tried.
     """
 
     calibration: Calibration
@@ -36,6 +42,20 @@ class HeadSummary(NamedTuple):
     importance: dict[str, float]
     n_rows: int
     n_trees: int
+    losses: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def start(self) -> str:
+        """Return the name of the feature that raw scores start from, or ``none``."""
+        offset = self.calibration.offset
+        return NO_OFFSET if offset is None else offset.feature
+
+    def choice(self) -> str:
+        """Return in words how it was chosen what raw scores start from; empty where nothing was to choose."""
+        if not self.losses:
+            return ""
+        tried = ", ".join(f"{loss:.5g} from {start}" for start, loss in self.losses.items())
+        return f"starts from {self.start} (loss on the rows that stop training: {tried})"
 
 
 class TrainingSummary(NamedTuple):

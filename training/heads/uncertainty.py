@@ -50,12 +50,31 @@ class Rows(NamedTuple):
         Raw scores and their sums of leaf variances.
     outcome, again
         Outcomes in the unit of the head's value, and the next ones of the same client and node, NaN where unknown.
+    weight
+        As in `training.features.dataset.Dataset`.
     """
 
     raw: NDArray[np.float64]
     outcome: NDArray[np.float64]
     variance: NDArray[np.float64]
     again: NDArray[np.float64]
+    weight: NDArray[np.float64] | None = None
+
+
+class FittedRows(NamedTuple):
+    """Rows that a booster was fitted on.
+
+    Attributes
+    ----------
+    x, y
+        (n, n_features) float32 rows, and (n,) float32 targets.
+    start
+        (n,) float64, what the raw scores started from; None where LightGBM began from a constant of its own.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    start: NDArray[np.float64] | None = None
 
 
 class Errors(NamedTuple):
@@ -95,28 +114,24 @@ class VarianceScale(NamedTuple):
 
 
 def leaf_variances(
-    booster: lgb.Booster, trees: Trees, x: NDArray[np.float32], y: NDArray[np.float32], *, logistic: bool, threads: int
+    booster: lgb.Booster, trees: Trees, fitted: FittedRows, *, logistic: bool, threads: int
 ) -> NDArray[np.float64]:
     """Return the variance of each leaf's Newton step, before the learning rate; `fit_variance_scale` adds that.
 
     That is mean(g^2) / (n mean(h)^2) over the n fitted rows in the leaf, with g and h the first and second derivative
     of the loss at the score before the tree: for squared errors the variance of the mean residual.
-
-    Parameters
-    ----------
-    x, y
-        (n, n_features) rows and (n,) targets that the booster was fitted on.
     """
+    y = fitted.y
     rows = np.linspace(0, len(y) - 1, min(SAMPLE, len(y))).astype(np.int64)
     target = y[rows].astype(np.float64)
-    start = float(target.mean())
-    if logistic:
-        start = float(np.log(start / (1.0 - start))) if 0.0 < start < 1.0 else 0.0
     n, squares, slopes = np.zeros((3, len(trees.leaf_value)))
-    for some, at in _leaves(booster, trees, x[rows], threads):
+    for some, at in _leaves(booster, trees, fitted.x[rows], threads):
         value = trees.leaf_value[at]
         before = np.cumsum(value, axis=1) - value
-        before[:, 0] = start  # the first tree carries the constant that boosting began from
+        if fitted.start is None:
+            before[:, 0] = _constant(target, logistic)  # the first tree carries what boosting began from
+        else:
+            before += fitted.start[rows][some, None]
         mean = 1.0 / (1.0 + np.exp(-before)) if logistic else before
         flat = at.ravel()
         n += np.bincount(flat, minlength=n.size)
@@ -128,6 +143,14 @@ def leaf_variances(
     square, slope = (_shrunk(sums, n, tree, len(rows)) for sums in (squares, slopes))
     share = len(y) / len(rows)
     return np.asarray(square / (np.maximum(n, 1.0) * share * np.maximum(slope, LEAST) ** 2))
+
+
+def _constant(target: NDArray[np.float64], logistic: bool) -> float:  # noqa: FBT001
+    """Return the constant that boosting begins from."""
+    mean = float(target.mean())
+    if not logistic:
+        return mean
+    return float(np.log(mean / (1.0 - mean))) if 0.0 < mean < 1.0 else 0.0
 
 
 def _shrunk(

@@ -15,7 +15,8 @@ from training.artifacts.locate import artifact_folder
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.head_losses import judge_by_losses
 from training.evaluation.measured_requests import measured_requests
-from training.evaluation.off_policy import LEAST_SUPPORT, judge_off_policy, weigh
+from training.evaluation.ope.support import LEAST_SUPPORT
+from training.evaluation.ope.telemetry import judge_off_policy, weigh
 from training.evaluation.paired_intervals import Interval
 from training.evaluation.results import Comparison
 from training.evaluation.verdict import (
@@ -180,7 +181,7 @@ def _compare_logged(telemetry: Telemetry, new: Model, old: Model, start: int, op
         verdict = judge_by_losses(telemetry, new, old, start, options.seed)
         how = f"{why}, whose propensities are worth {found.support():.0f} decisions, too few"
     else:
-        verdict = judge_off_policy(telemetry, found, NEW, OLD, new.spec.promotion, options.seed)
+        verdict = judge_off_policy(telemetry, found, NEW, OLD, new.spec.promotion)
         how = f"{why}; off-policy by {len(found.rows):,} logged propensities worth {found.support():,.0f} decisions"
     return verdict._replace(reason=f"{verdict.reason}; on a log of {how}, so compared with no simple average")
 

@@ -63,6 +63,8 @@ class TrainingResult(NamedTuple):
             "registered": not self.registered.known,
             "window": self.summary.window,
             "metrics": self.summary.metrics(),
+            "offsets": {name: head.start for name, head in self.summary.heads.items()},
+            "losses": {name: dict(head.losses) for name, head in self.summary.heads.items() if head.losses},
             "tables": msgspec.to_builtins(self.summary.tables()),
             "warnings": self.warnings(),
             "promoted": self.promotion.moved,
@@ -178,6 +180,7 @@ def _register(
         **_lightgbm_params(spec, summary, options.seed),
         **{f"{name}.trees": head.n_trees for name, head in summary.heads.items()},
         **{f"{name}.rows": head.n_rows for name, head in summary.heads.items()},
+        **{f"{name}.offset": head.start for name, head in summary.heads.items()},
         **({} if workers is None else {"workers": workers.n}),
     }
     source = DataSet(data_name(data), str(data), data_id(data), int(summary.window["rows"]))

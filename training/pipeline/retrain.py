@@ -14,7 +14,7 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
 from training.evaluation.measured_requests import slice_starts
-from training.evaluation.metrics import LEARNED, NO_BASELINES, ORACLE, RETRAINED, Picks
+from training.evaluation.metrics import LEARNED, NO_BASELINES, ORACLE, RETRAINED
 from training.evaluation.results import Comparison
 from training.pipeline.train import train_model
 from training.policies import Learned, Policy, Question, Setting
@@ -73,13 +73,15 @@ def retrained(
 class Age(NamedTuple):
     """Regret of slices that are equally old: of the model, and of the one that is trained anew.
 
-    ``first_slice`` is the first of them, ``n`` how many requests they have.
+    ``first_slice`` is the first of them, ``n`` how many requests they have. The last two are the regret in the log.
     """
 
     first_slice: int
     n: int
     learned: float
     retrained: float
+    learned_log: float
+    retrained_log: float
 
 
 def ageing(comparison: Comparison, every: int) -> list[Age]:
@@ -88,13 +90,15 @@ def ageing(comparison: Comparison, every: int) -> list[Age]:
     found = []
     for at in range(0, len(present), every):
         rows = np.isin(comparison.slice, present[at : at + every])
-        learned, retrained = (_regret(comparison.picks, name, rows) for name in (LEARNED, RETRAINED))
-        found.append(Age(int(present[at]), int(rows.sum()), learned, retrained))
+        costs = {policy: one.cost[rows].astype(np.float64) for policy, one in comparison.picks.items()}
+        logs = {policy: np.log(np.maximum(cost, 1.0)) for policy, cost in costs.items()}
+        regrets = (_regret(some, name) for some in (costs, logs) for name in (LEARNED, RETRAINED))
+        found.append(Age(int(present[at]), int(rows.sum()), *regrets))
     return found
 
 
-def _regret(picks: dict[str, Picks], name: str, rows: NDArray[np.bool_]) -> float:
-    means = {policy: float(one.cost[rows].mean(dtype=np.float64)) for policy, one in picks.items()}
+def _regret(costs: dict[str, NDArray[np.float64]], name: str) -> float:
+    means = {policy: float(cost.mean()) for policy, cost in costs.items()}
     best = min(mean for policy, mean in means.items() if policy not in NO_BASELINES)
     gap = best - means[ORACLE]
     return (means[name] - means[ORACLE]) / gap if gap else float("nan")

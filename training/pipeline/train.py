@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -141,12 +142,13 @@ def write_model(
 def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
     rows = head.calibration
     if meant.quantile is None:
-        calibration = calibrate(meant.link, rows.raw, rows.outcome)
+        calibration = calibrate(meant.link, rows.raw, rows.outcome, rows.weight)
     else:
         calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
     level = error_level(calibration, rows)
     repeated = None if head.repeated is None else find_errors(calibration, head.repeated, level)
     scale = fit_variance_scale(find_errors(calibration, rows, level), repeated)
+    known = msgspec.structs.replace(scale.into(calibration), offset=head.offset)
     predicted, outcome = _values(calibration, head.judge), head.judge.outcome
     metrics = (
         head_metrics(meant.link, predicted, outcome)
@@ -154,12 +156,13 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
         else quantile_metrics(meant.quantile, predicted, outcome)
     )
     return HeadSummary(
-        calibration=scale.into(calibration),
+        calibration=known,
         metrics=metrics | uncertainty_metrics(meant.link, scale, find_errors(calibration, head.judge, level)),
         reliability=reliability(predicted, outcome),
         importance=dict(zip(dataset.features.names, head.importance.tolist(), strict=True)),
         n_rows=head.n_rows,
         n_trees=head.booster.num_trees(),
+        losses=head.losses,
     )
 
 

@@ -17,7 +17,7 @@ SLICE_SECONDS = 900
 _BATCH_S = 60.0  # the rules see the load and the failures as of the start of the minute
 
 
-def write_telemetry(
+def write_telemetry(  # noqa: PLR0913 - what a log may be like
     world: World,
     folder: str | Path,
     *,
@@ -25,6 +25,7 @@ def write_telemetry(
     requests: int = 350_000,
     explore: float = 0.05,
     seed: int = 0,
+    propensities: bool = False,
 ) -> None:
     """Let the hand-written rules serve a world, and write the telemetry that they log.
 
@@ -38,13 +39,15 @@ def write_telemetry(
         From the world's beginning, for how long, and how many requests in all.
     explore
         The share of requests that get a random candidate instead of the rules' choice.
+    propensities
+        Whether to write the probability with which each node was drawn, as column ``propensity``.
     seed
         Of requests and exploration; it does not change the world.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log = _serve(world, hours * 3600.0, requests, explore, seed)
-    log.write_parquet(folder / "telemetry.parquet")
+    (log if propensities else log.drop("propensity")).write_parquet(folder / "telemetry.parquet")
     _table(world.nodes).write_parquet(folder / "nodes.parquet")
     _table(world.clients).write_parquet(folder / "clients.parquet")
 
@@ -54,7 +57,7 @@ def _serve(world: World, seconds: float, n: int, explore: float, seed: int) -> p
     offered = world.candidates(asked, CANDIDATES)
     rng = np.random.default_rng([world.seed, seed, 1])
     place = np.where(rng.random(n) < explore, rng.integers(CANDIDATES, size=n), -1)
-    rules, load = RulePile(world), np.empty(n)
+    rules, load, propensity = RulePile(world), np.empty(n), np.full(n, explore / CANDIDATES)
     found: list[dict[str, NDArray[Any]]] = []
     edges = np.searchsorted(asked.time, np.arange(START, START + seconds + _BATCH_S, _BATCH_S))
     for now, low, high in zip(START + _BATCH_S * np.arange(len(edges)), edges[:-1], edges[1:], strict=False):
@@ -62,6 +65,7 @@ def _serve(world: World, seconds: float, n: int, explore: float, seed: int) -> p
         reported = world.reported_load(now)
         picked = rules.pick(batch, offered[low:high], reported)
         place[low:high] = np.where(place[low:high] < 0, picked, place[low:high])
+        propensity[low:high] += np.where(place[low:high] == picked, 1.0 - explore, 0.0)
         node = np.take_along_axis(offered[low:high], place[low:high, None], axis=1)
         found.append({name: values[:, 0] for name, values in world.outcomes(batch, node).items()})
         load[low:high] = reported[node[:, 0]]
@@ -78,6 +82,7 @@ def _serve(world: World, seconds: float, n: int, explore: float, seed: int) -> p
             "bitrate_kbps": asked.bitrate_kbps,
             "customer": _texts(Categories(asked.customer, CUSTOMERS)),
             "load": load,
+            "propensity": propensity,
             **outcomes,
         }
     ).with_columns(pl.col(pl.Float32).fill_nan(None))

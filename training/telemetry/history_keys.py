@@ -35,11 +35,13 @@ def part_keys(telemetry: Telemetry, part: str) -> NDArray[np.uint64]:
     return np.append(id_keys(list(column.values)), np.uint64(MISSING_KEY))[codes]
 
 
-def row_keys(telemetry: Telemetry, spec: Spec) -> Iterator[tuple[str, NDArray[np.uint64]]]:
-    """Yield each history key's name and its values in the rows that have one, hashed to 64 bits."""
+def row_keys(
+    telemetry: Telemetry, spec: Spec, rows: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[str, NDArray[np.uint64]]]:
+    """Yield each history key's name and its values in the rows, or some of them, that have one, hashed to 64 bits."""
     for name, parts in spec.history.keys.items():
         key = np.zeros(len(telemetry), np.uint64)
-        known = np.ones(len(telemetry), np.bool_)
+        known = np.ones(len(telemetry), np.bool_) if rows is None else rows.copy()
         for part in parts:
             values = part_keys(telemetry, part)
             known &= values != MISSING_KEY
@@ -47,6 +49,6 @@ def row_keys(telemetry: Telemetry, spec: Spec) -> Iterator[tuple[str, NDArray[np
         yield name, key[known]
 
 
-def count_keys(telemetry: Telemetry, spec: Spec) -> dict[str, int]:
-    """Return how many distinct values each history key has in telemetry."""
-    return {name: pl.Series(keys).n_unique() for name, keys in row_keys(telemetry, spec)}
+def count_keys(telemetry: Telemetry, spec: Spec, rows: NDArray[np.bool_] | None = None) -> dict[str, int]:
+    """Return how many distinct values each history key has in telemetry, or in some of its rows."""
+    return {name: pl.Series(keys).n_unique() for name, keys in row_keys(telemetry, spec, rows)}

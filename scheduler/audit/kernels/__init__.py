@@ -1,1 +1,1 @@
-"""Kernels that explain: Shapley values of a pair of rows, and the response to one feature."""
+"""Kernels that explain decisions, by Shapley values and responses to a feature, and kernels that make them again."""

@@ -43,7 +43,7 @@ class CategoryKeys:
 
     def of(self, table: str, columns: Columns, segment: Segment) -> Columns | None:
         """Return the names of categories in rows of a table that the segment does not have; None for none."""
-        if table not in {"decisions", "full"}:
+        if table not in {"decisions", "full", "nodes"}:
             return None
         if segment is not self._segment:
             self._segment, self._asked = segment, set()
@@ -64,7 +64,7 @@ class CategoryKeys:
 
     def _keys(self, columns: Columns) -> set[int]:
         nodes: Any = columns["node_keys"]
-        requests: Any = columns["request_keys"]
+        requests: Any = columns.get("request_keys", np.zeros(0, np.uint64))
         flat: Any = nodes.values if isinstance(nodes, Ragged) else nodes
         parts = self._hasher.categories(requests, flat)
         return {key for part in parts for key in np.unique(part).tolist()} - {MISSING_KEY}

@@ -22,6 +22,8 @@ from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.recording import Recording, Ring
 from scheduler.decisions.record.segment import FORMAT, TABLES, RecordedArm, Segment, SegmentManifest
 from scheduler.decisions.record.take import Taker
+from scheduler.decisions.record.watch_feed import WatchFeed
+from scheduler.decisions.record.watch_totals import WatchTotals
 from scheduler.runtime.background import Background
 
 LOOK_EVERY: Final = 0.05
@@ -111,10 +113,14 @@ class Recorder:
         Turns ids into what is written of them.
     categories
         Returns the names of node categories by key.
+    watch
+        Told of what is recorded.
     settings
         How records are written.
     end
         Ends the recording: nobody appends to it any more once it returns.
+    life
+        ``life``, ``follows`` and ``first_id`` of `SegmentManifest`.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it writes, where and how
@@ -125,12 +131,15 @@ class Recorder:
         outcomes: tuple[str, ...],
         hasher: IdHasher,
         categories: Callable[[], dict[int, Id]],
+        watch: WatchFeed,
         settings: RecordSettings,
         end: Callable[[], object],
+        life: tuple[int, int, int],
     ) -> None:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
         self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
-        self._seed, self._outcomes, self._pid = seed, outcomes, os.getpid()
+        self._seed, self._outcomes, self._pid, self._life = seed, outcomes, os.getpid(), life
+        self._watch = watch
         self._stream, self._number = secrets.token_hex(4), 0
         self._names = CategoryKeys(categories, hasher)
         self._arms: dict[tuple[str, str, str], RecordedArm] = {}
@@ -146,6 +155,11 @@ class Recorder:
         self._last_prune = -PRUNE_EVERY
         self._is_on, self._lock = True, threading.Lock()
         self._background = Background("fogline-record", self._turn, min(LOOK_EVERY, settings.every), at_once=False)
+
+    @property
+    def totals(self) -> WatchTotals | None:
+        """Predicted against actual, and missing outcomes; None before the first decision."""
+        return self._watch.totals
 
     @property
     def status(self) -> RecordStatus:
@@ -209,7 +223,11 @@ class Recorder:
         return counts
 
     def _drain(self) -> None:
-        """Take all that waits in rings; what is appended meanwhile may be among it or not."""
+        """Take all that waits in rings; what is appended meanwhile may be among it or not.
+
+        Outcomes come first, and decisions are written first: where an outcome is on disk, so is its decision.
+        """
+        self._take("outcomes", self._taker.outcomes)
         for ring in list(self._recording.rings):
             is_abandoned, arm = ring.is_abandoned, self._arm_of(ring)
             self._take("full", lambda ring=ring, arm=arm: self._taker.full(ring, arm))  # type: ignore[misc]
@@ -218,7 +236,6 @@ class Recorder:
                 self._gone["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
                 self._gone["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
                 self._recording.rings.remove(ring)
-        self._take("outcomes", self._taker.outcomes)
         self._take("nodes", self._taker.nodes)
 
     def _take(self, table: str, take: Callable[[], Columns | None]) -> None:
@@ -245,6 +262,7 @@ class Recorder:
                     spec=spec.decode(),
                     since=ring.since,
                 )
+                self._watch.know_arm(self._arms[key].arm, model)
             ring.arm = self._arms[key].arm
             self._names.learn(model.manifest.vocabulary)
         return ring.arm
@@ -254,9 +272,10 @@ class Recorder:
         self._last_flush, failures = time.monotonic(), self._failures
         pending, self._pending = self._pending, {table: [] for table in TABLES}
         self._pending_bytes = 0
-        for table, parts in pending.items():
-            if parts:
-                self._write(table, joined(parts))
+        taken = {table: joined(parts) for table, parts in pending.items() if parts}
+        for table, columns in taken.items():
+            self._write(table, columns)
+        self._watch_over(taken)
         self._recording.forget_names()
         if self._segment is not None and self._is_full(self._segment):
             self._close_segment()
@@ -264,6 +283,16 @@ class Recorder:
             self._prune()
         if self._failures == failures:
             self._flushes, self._durable = self._flushes + 1, self._last_flush
+
+    def _watch_over(self, taken: dict[str, Columns]) -> None:
+        """Tell the watch of what was taken, and write who did not answer in time."""
+        try:
+            timeouts = self._watch.add(taken.get("decisions"), taken.get("outcomes"))
+        except Exception as error:  # noqa: BLE001 - nothing that is recorded is lost by it
+            self._note(error)
+            return
+        if timeouts is not None:
+            self._write("timeouts", timeouts)
 
     def _prune(self) -> None:
         self._last_prune = time.monotonic()
@@ -305,6 +334,9 @@ class Recorder:
             hashed=self._hashed,
             outcomes=self._outcomes,
             arms=tuple(self._arms.values()),
+            life=self._life[0],
+            follows=self._life[1],
+            first_id=self._life[2],
         )
         segment = Segment(self._folder, manifest)
         self._segments += 1

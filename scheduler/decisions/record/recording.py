@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, plain_list
 from scheduler.decisions.record.arrays import (
@@ -41,12 +41,16 @@ MOST_NODE_ROWS: Final = 1 << 20
 
 
 class NodeRows(NamedTuple):
-    """A change of (n,) nodes: which, see `scheduler.fleet.hooks.WRITTEN`, when, their slots, keys and capacities."""
+    """A change of (n,) nodes: which, see `scheduler.fleet.hooks.WRITTEN`, when, their slots, columns and capacities.
+
+    ``decision`` is the id of the first decision that sees it.
+    """
 
     kind: int
     time: float
+    decision: int
     slots: NDArray[np.int32]
-    keys: NDArray[np.uint64]
+    columns: ColumnArrays
     capacity: NDArray[np.float64]
 
 
@@ -134,7 +138,7 @@ class Recording:
         """Keep the ids of clients that are about to be erased."""
         self._keep(self._clients, slots)
 
-    def note_nodes(self, kind: int, slots: NDArray[np.int32], fleet: FleetArrays, now: float) -> None:
+    def note_nodes(self, kind: int, slots: NDArray[np.int32], fleet: FleetArrays, now: float, decision: int) -> None:
         """Keep a change of nodes, and the ids of those about to be removed."""
         self._keep(self._nodes, slots)
         if not slots.size:
@@ -143,7 +147,8 @@ class Recording:
             self.nodes_dropped += slots.size
             return
         self._n_node_rows += slots.size
-        self.node_rows.append(NodeRows(kind, now, slots.copy(), fleet.columns.keys[slots, 0], fleet.capacity[slots]))
+        columns = ColumnArrays(fleet.columns.values[slots], fleet.columns.keys[slots])
+        self.node_rows.append(NodeRows(kind, now, decision, slots.copy(), columns, fleet.capacity[slots]))
 
     def take_node_rows(self) -> NodeRows | None:
         """Return the oldest change of nodes and forget it; None where there is none."""

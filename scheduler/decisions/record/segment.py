@@ -19,7 +19,7 @@ FORMAT: Final = 1
 
 MANIFEST: Final = "segment.json"
 
-TABLES: Final = ("decisions", "full", "outcomes", "nodes", "names")
+TABLES: Final = ("decisions", "full", "outcomes", "timeouts", "nodes", "names")
 """Of each there is a file ``.arrows``, an Arrow IPC stream, and a file ``.sums`` that vouches for it."""
 
 BATCH_ROWS: Final = {"full": 64}
@@ -67,6 +67,12 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
         Of the scheduler's draws.
     begun
         In seconds of `time.time`.
+    life
+        A random number that tells schedulers, and their lives between restarts, apart.
+    follows
+        That of the scheduler that was saved, where this one was restored; 0 where it was new.
+    first_id
+        Id with which its decisions begin.
     hashed
         Whether ids are hashed with a key.
     outcomes
@@ -86,6 +92,9 @@ class SegmentManifest(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: tuple[str, ...]
     arms: tuple[RecordedArm, ...] = ()
     closed: bool = False
+    life: int = 0
+    follows: int = 0
+    first_id: int = 0
 
 
 def write_all(handle: int, data: bytes) -> None:

@@ -153,9 +153,12 @@ class Taker:
         return {
             "time": np.full(n, rows.time),
             "kind": np.full(n, rows.kind, np.uint8),
-            "node": self._node_names(rows.slots, rows.keys),
-            "key": self._hash.keys(rows.keys),
+            "decision": np.full(n, rows.decision, np.int64),
+            "node": self._node_names(rows.slots, rows.columns.keys[:, 0]),
+            "key": self._hash.keys(rows.columns.keys[:, 0]),
             "capacity": rows.capacity,
+            "values": rows.columns.values,
+            "node_keys": self._hash.node_keys(rows.columns.keys.copy()),
         }
 
     def _node_names(self, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> list[str]:

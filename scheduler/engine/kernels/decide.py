@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.decisions.arrays import EXPLORED, N_EXPLORED, NEXT, DecisionArrays
+from scheduler.decisions.kernels.counting import count_decision
 from scheduler.decisions.kernels.numbering import id_of
 from scheduler.engine.arrays import ArmArrays, StateArrays, Workspace
 from scheduler.engine.kernels.filters import admit, still_free
@@ -17,6 +18,7 @@ from scheduler.features.kernels.operations import fill
 from scheduler.fleet.arrays import NEXT_LEAVE, TIME
 from scheduler.forest.kernels import score as forest_kernels
 from scheduler.model.kernels.calibrate import calibrate
+from scheduler.model.kernels.offsets import add_offsets
 from scheduler.policy.arrays import CandidateArrays, PolicyArrays
 from scheduler.policy.kernels.choice import draw_slate
 from scheduler.policy.kernels.guard import may_explore
@@ -26,6 +28,7 @@ from scheduler.retrieval.arrays import NodeTimes
 from scheduler.retrieval.kernels.retrieve import retrieve
 from scheduler.runtime import atomics, lock_kernels
 from scheduler.runtime.jit import inlined, kernel
+from scheduler.runtime.monotonic import monotonic_ns
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
 from scheduler.runtime.prefetch import copy_row
 from scheduler.runtime.random import DRAW_FULL, DRAW_NODE, uniform
@@ -49,6 +52,7 @@ def score(
     forest_kernels.request_row(by.mask_tables, work.x_request, work.request_row)
     fill_pairs(program, request, i, columns, slots, state.history, now, work.pair, work.x_pair)
     forest_kernels.score(by.mask_tables, work.request_row, by.node_rows, slots, work.x_pair[:n], work.forest, raw)
+    add_offsets(by.policy.offsets, work.x_request, work.x_pair[:n], raw)
     calibrate(by.policy.calibration, raw, work.pair.x[:n], values)
 
 
@@ -113,7 +117,7 @@ def decide(
         Which of the requests to decide; those from 0 on come first.
     """
     state, policy, work = unpack_arrays(packed), unpack_arrays(arm).policy, unpack_arrays(workspace)
-    fleet = state.fleet
+    fleet, counts, begun = state.fleet, unpack_arrays(arm).counts, monotonic_ns()
     if first == 0:
         lock_kernels.acquire(state.locks)
         state.clock[0] = max(state.clock[0], now)
@@ -146,6 +150,7 @@ def decide(
         full = begin_full(packed, arm, slots[i], p, n, workspace) if is_full else -1
         lock_kernels.acquire(state.locks)
         left, explores = choose(state, policy, request, i, number, n, demand, now, work.candidates, out)
+        begun = count_decision(counts, out, i, begun)
         lock_kernels.release(state.locks)
         if full >= 0:
             finish_full(request, i, full, p, n, left, demand, now, explores, workspace, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.fleet.arrays import FORGET_AFTER, FORGETS, LEAVES, QUEUE, RETURNS, TIME, PresenceArrays
+from scheduler.fleet.arrays import FORGET_AFTER, FORGETS, LEAVES, N_LISTED, QUEUE, RETURNS, TIME, PresenceArrays
 from scheduler.fleet.kernels.queues import stop_waiting, wait_until
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
@@ -36,9 +36,10 @@ def settle(presence: PresenceArrays, slot: int) -> bool:
         wait_until(presence, q, slot, due)
     else:
         stop_waiting(presence, slot)
-    is_new = is_listed != presence.listed[slot]
+    was_listed = presence.listed[slot]
     presence.listed[slot] = is_listed
-    return is_new
+    presence.sizes[N_LISTED] += int(is_listed) - int(was_listed)
+    return is_listed != was_listed
 
 
 @kernel
@@ -121,4 +122,5 @@ def leave(packed: PackedArrays[PresenceArrays], slots: np.ndarray) -> None:
     presence = unpack_arrays(packed)
     for i in range(slots.size):
         stop_waiting(presence, slots[i])
+        presence.sizes[N_LISTED] -= int(presence.listed[slots[i]])
         presence.listed[slots[i]] = False

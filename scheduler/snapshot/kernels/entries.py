@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.columns.arrays import MISSING_KEY
-from scheduler.history.arrays import WAYS
-from scheduler.history.kernels.hash_table import first_of_bucket
+from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
+from scheduler.features.arrays import FeatureProgram
+from scheduler.features.kernels.history_keys import group_key, history_key, model_key
+from scheduler.history.arrays import WAYS, HistoryArrays
+from scheduler.history.kernels.hash_table import find, first_of_bucket
 from scheduler.runtime.jit import kernel
 
 
@@ -79,3 +81,33 @@ def place_entries(
         if found >= 0:
             keys[found] = key
             seen[found] = new_seen[i]
+
+
+@kernel
+def find_changed(
+    program: FeatureProgram,
+    history: HistoryArrays,
+    request: ColumnArrays,
+    node: ColumnArrays,
+    of_keys: np.ndarray,
+    of_factors: np.ndarray,
+    of_points: np.ndarray,
+) -> None:
+    """Write the slots of the entries that outcomes changed, -1 for an entry that is not there.
+
+    Parameters
+    ----------
+    request, node
+        Of n outcomes.
+    of_keys, of_factors, of_points
+        (n, n_history_keys), (n, 2 n_models) and (n, n_kinds) int64, filled.
+    """
+    for i in range(of_keys.shape[0]):
+        for k in range(of_keys.shape[1]):
+            of_keys[i, k] = find(history, history_key(program, k, request, i, node, i))
+        for m in range(of_factors.shape[1] // 2):
+            for side in range(2):
+                key = model_key(program, m, side, request, i, node, i)
+                of_factors[i, 2 * m + side] = find(history.latent_factors, key)
+        for g in range(of_points.shape[1]):
+            of_points[i, g] = find(history.change_points, group_key(program, g, request, i, node, i))

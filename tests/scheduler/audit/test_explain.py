@@ -9,12 +9,15 @@ from scheduler.audit.contributions import contributions
 from scheduler.audit.explain import compare, explain
 from scheduler.audit.live import Request, record_now
 from scheduler.audit.recorded import candidates_left, whole_row
+from scheduler.audit.scores import raw_parts, raw_scores
+from scheduler.audit.shapley import shapley_of
 from scheduler.audit.what_if import what_if
 from scheduler.audit.words import counts_of, number, percent
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.spec import Policy, Utility
 from tests import models
+from tests.scheduler.model.test_offsets import write as write_with_offsets
 from tests.schedulers import COLUMNS, IDS, LEDGER, new, same, state
 
 REQUESTS = [
@@ -51,6 +54,18 @@ def known(model):
     return sched
 
 
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """The same with heads that start from a mean of their target."""
+    model = Model.load(write_with_offsets(tmp_path_factory.mktemp("offsets") / "model"))
+    return after_outcomes(new(model, policy=Policy(max_nodes=2), ledger=LEDGER))
+
+
+@pytest.fixture(params=["trees", "offsets"])
+def either(request, known, started):
+    return known if request.param == "trees" else started
+
+
 def pairs_of(sched):
     """Records with all pairs of candidates that have scores."""
     for request in REQUESTS:
@@ -59,16 +74,16 @@ def pairs_of(sched):
         yield from ((record, model, a, b) for a in left for b in left if a != b)
 
 
-def test_parts_sum_to_the_difference_of_the_utilities(known):
-    for record, model, a, b in pairs_of(known):
+def test_parts_sum_to_the_difference_of_the_utilities(either):
+    for record, model, a, b in pairs_of(either):
         found = contributions(record, model, compile_policy(model), a, b)
         expected = record.utility[a] - record.utility[b]
         assert found.features.sum() + found.load + found.price == pytest.approx(expected, abs=1e-9)
         assert found.heads.sum() + found.load + found.price == pytest.approx(expected, abs=1e-9)
 
 
-def test_features_that_are_equal_have_a_part_of_exactly_zero_and_are_left_out(known):
-    for record, model, a, b in pairs_of(known):
+def test_features_that_are_equal_have_a_part_of_exactly_zero_and_are_left_out(either):
+    for record, model, a, b in pairs_of(either):
         x, z = (whole_row(record, model, c) for c in (a, b))
         equal = (x == z) | (np.isnan(x) & np.isnan(z))
         assert np.all(contributions(record, model, compile_policy(model), a, b).features[equal] == 0.0)
@@ -76,8 +91,8 @@ def test_features_that_are_equal_have_a_part_of_exactly_zero_and_are_left_out(kn
         assert shown.isdisjoint(np.array(model.features.names)[equal])
 
 
-def test_the_comparison_turned_round_has_the_opposite_parts(known):
-    for record, model, a, b in pairs_of(known):
+def test_the_comparison_turned_round_has_the_opposite_parts(either):
+    for record, model, a, b in pairs_of(either):
         policy = compile_policy(model)
         there, back = (contributions(record, model, policy, *pair) for pair in ((a, b), (b, a)))
         np.testing.assert_allclose(there.features, -back.features, atol=1e-9)
@@ -117,10 +132,10 @@ def test_parts_and_sentences_name_the_largest_first(known):
     assert named >= {"utility.load", "utility.price"}
 
 
-def test_a_flip_is_what_makes_the_other_node_win(known):
+def test_a_flip_is_what_makes_the_other_node_win(either):
     tried = 0
     for request in REQUESTS:
-        record, model = recorded(known, request, now=4.0)
+        record, model = recorded(either, request, now=4.0)
         found = explain(record, model)
         for flip in found.flips:
             value = flip.value
@@ -133,6 +148,19 @@ def test_a_flip_is_what_makes_the_other_node_win(known):
             assert gap == pytest.approx(flip.gain, rel=1e-4, abs=1e-3)
             tried += again.after.slate[0] == found.other
     assert tried > 3
+
+
+def test_an_offset_is_a_part_of_its_feature(started):
+    model = started.model
+    features = {head.offset.feature for head in model.manifest.heads.values() if head.offset is not None}
+    x, z = (models.feature_rows(1, seed, models.EXTENDED)[0] for seed in (3, 4))
+    phi = raw_parts(model, x, z)
+    raw = raw_scores(model, np.array([x, z]))
+    np.testing.assert_allclose(phi.sum(axis=1), raw[0] - raw[1], atol=1e-9)
+    assert features
+    trees = np.array([shapley_of(one, x[None], z[None])[0] for one in model.trees])
+    moved = {model.features.names[f] for f in np.flatnonzero((phi != trees).any(axis=0))}
+    assert moved <= features
 
 
 def test_a_head_flip_makes_the_utilities_equal(known):

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import json
 import sys
+import tempfile
 from importlib import import_module
 
 from numba.core import event
@@ -37,6 +38,7 @@ def versions():
 
 before = versions()
 with event.install_recorder("numba:compile") as compiled:
+    recorder = sched.record(tempfile.mkdtemp(), full=1.0)
     nodes = list(range(100, 400))
     sched.fleet.upsert(nodes, {"isp": nodes, "uplink": [5_000.0] * 300, "load": [0.1] * 300})
     sched.clients.upsert([17], {"isp": [101], "lat": [1.0], "lon": [2.0]})
@@ -52,6 +54,8 @@ with event.install_recorder("numba:compile") as compiled:
         sched.decide({"client_id": 17}, now=now)
     sched.fleet.remove([100, 399])
     sched.refresh()
+    written = recorder.stop().written
+    assert written["decisions"] == written["full"] == 9, written
 print(json.dumps([len(compiled.buffer), versions() - before]))
 """
 

@@ -36,6 +36,7 @@ def check_heaps(presence):
             waiting[int(heap[place, 1])] = (q, place)
             assert place == 0 or heap[(place - 1) // 4, 0] <= heap[place, 0]
         assert arrays.clock[NEXT_LEAVE + q] == (heap[0, 0] if size else math.inf)
+    assert presence.n_listed == np.count_nonzero(arrays.listed)
     found = {slot: tuple(wait) for slot, wait in enumerate(arrays.waits.tolist()) if wait[QUEUE] >= 0}
     assert found == waiting
     return waiting

@@ -188,8 +188,8 @@ def test_files_that_are_too_large_together_are_refused(folder, monkeypatch):
 
 
 def test_another_format_version_is_named(folder):
-    (folder / MANIFEST).write_text('{"format": 5, "anything": "else"}')
-    refused(folder, MANIFEST, "format 1 to 4", "found 5")
+    (folder / MANIFEST).write_text('{"format": 6, "anything": "else"}')
+    refused(folder, MANIFEST, "format 1 to 5", "found 6")
 
 
 def test_an_artifact_of_format_3_is_read_as_knowing_no_importance(folder):
@@ -287,7 +287,7 @@ def test_names_that_are_paths_are_refused(folder, name):
             {"vocabulary": {"request.isp": ("red",)}},
             ("failure.forest.npz", "categories of request_isp below 1"),
         ),
-        ({"format": 5}, ("format 1 to 4", "found 5")),
+        ({"format": 6}, ("format 1 to 5", "found 6")),
     ],
 )
 def test_a_manifest_that_disagrees_with_the_files_is_refused(folder, changes, words):

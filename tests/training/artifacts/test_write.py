@@ -137,10 +137,10 @@ def test_a_folder_that_appears_while_writing_is_kept(tmp_path, monkeypatch):
 def test_an_export_that_onnx_runtime_scores_otherwise_is_refused(tmp_path, monkeypatch):
     real = onnx_export.to_onnx
 
-    def wrong(trees):
+    def wrong(trees, offset=None):
         other = trees.leaf_value.copy()
         other[trees.leaf_start[1]] += 0.01
-        return real(trees._replace(leaf_value=other))
+        return real(trees._replace(leaf_value=other), offset)
 
     monkeypatch.setattr(onnx_export, "to_onnx", wrong)
     with pytest.raises(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.availability.baselines import Gaps, Stream, kaplan_meier, known, running_means
+from training.availability.baselines import Gaps, Groups, Stream, kaplan_meier, known, running_means
 from training.heads.metrics import squared_error
 
 
@@ -13,6 +13,10 @@ def stream(at, value, lag=0, **parts):
     value = np.array(value, float)
     defaults = {"target": value, "past": np.ones(value.size, bool)} | parts
     return Stream(np.array(at, np.int64), value, lag, **defaults)
+
+
+def groups(node, client=None, **categories):
+    return Groups(categories, node, np.zeros_like(node) if client is None else client)
 
 
 ROWS = st.lists(
@@ -34,14 +38,14 @@ def test_a_group_never_seen_is_predicted_as_all_are_and_one_seen_often_by_its_ow
     at = np.arange(400)
     group = np.where(at == 399, 2, at % 2)
     value = np.where(group == 1, 0.9, 0.1)
-    means = running_means(stream(at, value, 1), {"kind": group}, np.arange(400), squared_error)
+    means = running_means(stream(at, value, 1), groups(np.arange(400), kind=group), squared_error)
     assert means["kind"][399] == pytest.approx(means["global"][399])
     assert means["kind"][398] == pytest.approx(0.1, abs=0.02)
     assert means["kind"][397] == pytest.approx(0.9, abs=0.02)
 
 
 def test_before_anything_is_known_the_start_is_predicted():
-    means = running_means(stream([0, 1], [1.0, 1.0], 1), {}, np.zeros(2, np.int64), squared_error, start=0.25)
+    means = running_means(stream([0, 1], [1.0, 1.0], 1), groups(np.zeros(2, np.int64)), squared_error, start=0.25)
     assert means["global"].tolist() == [0.25, 1.0]
 
 
@@ -49,11 +53,28 @@ def test_values_from_after_a_row_do_not_change_what_it_is_predicted():
     rng = np.random.default_rng(0)
     at, value = np.sort(rng.integers(0, 50, 300)), (rng.random(300) < 0.3).astype(float)
     node, past = rng.integers(0, 9, 300), at < 25
-    one = running_means(stream(at, value, 3, past=past), {}, node, squared_error)
+    one = running_means(stream(at, value, 3, past=past), groups(node), squared_error)
     late = stream(at, np.where(at > 40, 1 - value, value), 3, past=past)
-    two = running_means(late, {}, node, squared_error)
+    two = running_means(late, groups(node), squared_error)
     for name, mean in one.items():
         assert mean[at <= 43].tolist() == two[name][at <= 43].tolist()
+
+
+def test_what_a_client_saw_of_a_node_is_predicted_where_clients_see_different_things():
+    """As where a node's uplink is fast for its neighbours alone: by node each pair is as good as the other."""
+    rng = np.random.default_rng(0)
+    at, node, client = np.arange(2_000), rng.integers(0, 10, 2_000), rng.integers(0, 2, 2_000)
+    value = np.where((node + client) % 2, 0.9, 0.1)
+    means = running_means(stream(at, value, 1), groups(node, client), squared_error)
+    late = at > 500
+    errors = {name: squared_error(mean[late], value[late]) for name, mean in means.items()}
+    assert errors["pair"] < 0.001
+    assert errors["node"] > 0.1
+
+
+def test_a_single_client_has_no_pairs_beside_its_nodes():
+    means = running_means(stream(np.arange(4), np.ones(4)), groups(np.arange(4)), squared_error)
+    assert set(means) == {"global", "node"}
 
 
 def censored_world(n, rng):

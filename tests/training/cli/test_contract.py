@@ -14,7 +14,7 @@ import typer
 
 from tests.registries import new_registry
 from tests.sightings_world import write_sightings
-from tests.small_world import UNTIL, fogline, shrink_demo
+from tests.small_world import UNTIL, fogline, shrink_demo, write_logged
 from training.cli.app import app, run
 from training.cli.examples import EXAMPLES
 from training.specs.builtin import find_spec
@@ -35,6 +35,7 @@ FAILING = {
     "demo": ("--out", "file/below"),
     "compile": ("--model", "nothing"),
     "init": ("nothing",),
+    "ope": ("nothing", "--model", "nothing"),
     "models list": NOWHERE,
     "models show": ("demo", *NOWHERE),
     "models compare": ("demo/1", "demo/2", *NOWHERE),
@@ -42,6 +43,9 @@ FAILING = {
     "why-not": ("1", "2", *RECORDED),
     "what-if": ("1", *RECORDED),
     "explain-model": ("nothing",),
+    "records": ("nothing",),
+    "replay": ("nothing", "--model", "nothing"),
+    "dataset": ("nothing", "--out", "out"),
 }
 """Words with which a subcommand fails, in a folder with a file ``file`` and a registry that has a model ``demo``."""
 
@@ -50,6 +54,7 @@ MISUSED = {
     "demo": ("--out", "."),
     "compile": ("--cpu", "z80"),
     "init": ("nothing", "--out", "file"),
+    "ope": ("nothing", "--model", "nothing", "--spec", "nobody"),
     "models list": ("demo",),
     "models show": (),
     "models compare": ("demo",),
@@ -57,14 +62,17 @@ MISUSED = {
     "why-not": ("1", *RECORDED),
     "what-if": ("first", *RECORDED),
     "explain-model": (),
+    "records": (),
+    "replay": ("nothing",),
+    "dataset": ("nothing",),
 }
 """Words that each command takes for a wrong call, in the same folder."""
 
 WITHOUT_TABLES = {"compile"}
 
-LONG = {"compile", "why", "why-not", "what-if"}
-"""The first takes two minutes, the others need records; `tests/training/cli/test_compile.py` and `test_explain.py` run
-them."""
+LONG = {"compile", "why", "why-not", "what-if", "records", "replay", "dataset"}
+"""The first takes two minutes, the others need records; `tests/training/cli/test_compile.py`, `test_explain.py` and
+`tests/training/telemetry/test_records.py` run them."""
 
 
 @pytest.fixture
@@ -81,12 +89,13 @@ def folder(tmp_path, tmp_path_factory, monkeypatch):
 @pytest.fixture
 def small(folder, small_world, monkeypatch):
     """The same, with the small world's spec in place of the demo's, and its telemetry where a demo leaves it."""
-    for module in ("data", "train", "evaluate"):
+    for module in ("data", "train", "evaluate", "ope"):
         monkeypatch.setattr(
             f"training.cli.{module}.find_spec", lambda name: small_world.spec if name == "demo" else find_spec(name)
         )
     shrink_demo(monkeypatch)
     write_sightings(folder / "sightings")
+    write_logged(folder / "logged")
     return folder
 
 
@@ -135,6 +144,7 @@ def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
         "tune": [*data, "--trials", 1, "--folds", 1, "--objective", "loss", "--threads", 1],
         "evaluate": [*data, *quick],
         "report": [*data, *quick],
+        "ope": ["logged", "--model", "models:/demo/1", "--propensity", "propensity"],
         "lifetime": ["sightings", "--horizon", 1, "--threads", 1],
         "init": [".fogline/demo/telemetry"],
         "models list": [],
@@ -222,7 +232,19 @@ def tables(text):
 @pytest.mark.usefixtures("small")
 def test_the_examples_run_one_after_the_other_and_their_tables_fit_a_terminal(monkeypatch):
     models = ["models list", "models show", "models compare"]
-    order = ["demo", "init", "check", "train", "tune", "evaluate", "report", *models, "explain-model", "lifetime"]
+    order = [
+        "demo",
+        "init",
+        "check",
+        "train",
+        "tune",
+        "evaluate",
+        "report",
+        *models,
+        "explain-model",
+        "ope",
+        "lifetime",
+    ]
     assert sorted(order) == sorted(COMMANDS.keys() - LONG)
     for example in chain.from_iterable(EXAMPLES[command] for command in order):
         words = shlex.split(example.command)[1:]

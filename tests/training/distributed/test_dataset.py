@@ -11,7 +11,7 @@ import pytest
 from distributed import Client
 
 from scheduler.errors import DataError
-from tests.small_world import UNTIL
+from tests.small_world import UNTIL, write_logged
 from tests.training.distributed.test_sharding import with_change_points, with_factors
 from training.distributed import cluster_dataset, connect
 from training.distributed import slice_ranges as under_test
@@ -60,6 +60,9 @@ def assert_same(made, expected):
     if expected.again is not None:
         assert any(np.isfinite(values).any() for values in expected.again.values())
         pairs.append((made.again, expected.again))
+    assert (made.weight is None) == (expected.weight is None)
+    if expected.weight is not None:
+        np.testing.assert_array_equal(made.weight, expected.weight)
     for ours, theirs in pairs:
         assert list(ours) == list(theirs)
         for name, values in theirs.items():
@@ -78,6 +81,15 @@ def test_what_is_drawn_at_random_is_what_one_machine_draws(here, small_world, mo
     spec = changed(small_world.spec, rows=4_000, reveal=0.4)
     made, expected = both(here, small_world.data, spec, monkeypatch)
     assert len(made.x) == 4_000
+    assert_same(made, expected)
+
+
+def test_rows_are_weighed_by_the_same_propensities(here, small_world, tmp_path, monkeypatch):
+    write_logged(tmp_path / "data", explore=0.2)
+    spec = changed(small_world.spec, propensity_weights=20.0)
+    spec = msgspec.structs.replace(spec, telemetry=msgspec.structs.replace(spec.telemetry, propensity="propensity"))
+    made, expected = both(here, tmp_path / "data", spec, monkeypatch, n_parts=3)
+    assert expected.weight.max() > 5.0 * expected.weight.min()
     assert_same(made, expected)
 
 

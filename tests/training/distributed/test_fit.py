@@ -11,9 +11,10 @@ import pytest
 
 from tests.evaluation_world import SPEC, telemetry
 from tests.small_world import UNTIL, fogline
+from tests.training.heads import test_offset as offsets
 from training.distributed import connect
 from training.distributed import fit as distributed_fit
-from training.distributed.fit import WorkersLostError, best_round, fit_heads_on_cluster
+from training.distributed.fit import StopRows, WorkersLostError, best_round, fit_heads_on_cluster
 from training.distributed.workers import PATIENCE
 from training.features.dataset import build_dataset
 from training.heads.fit import fit_heads
@@ -28,6 +29,8 @@ def with_training(spec, **changes):
 
 def test_the_round_to_stop_at_is_the_one_that_lightgbm_finds():
     spec = with_training(SPEC, rounds=60, patience=5, lightgbm={"num_leaves": 8, "min_data_in_leaf": 5})
+    heads = {name: msgspec.structs.replace(head, offset="none") for name, head in SPEC.heads.items()}
+    spec = msgspec.structs.replace(spec, heads=heads)
     dataset = build_dataset(telemetry(3_000), spec, seed=0)
     stopped = fit_heads(dataset, spec, seed=0, threads=1)
     endless = fit_heads(dataset, with_training(spec, patience=1_000), seed=0, threads=1)
@@ -36,7 +39,7 @@ def test_the_round_to_stop_at_is_the_one_that_lightgbm_finds():
         stop = np.flatnonzero(~np.isnan(y))
         stop = stop[(stop >= dataset.split) & (stop < dataset.calibrate)]
         whole = lgb.Booster(model_str=endless[name].booster.model_to_string(num_iteration=-1))
-        assert best_round(whole, dataset.x[stop], y[stop], spec, name) == head.booster.best_iteration
+        assert best_round(whole, StopRows(dataset.x[stop], y[stop]), spec, name) == head.booster.best_iteration
 
 
 class _Climbing:
@@ -56,7 +59,7 @@ def test_a_quantile_stops_at_its_own_loss_on_a_cluster_too():
     for quantile in (0.9, None):
         head = msgspec.structs.replace(SPEC.heads["latency"], quantile=quantile)
         spec = msgspec.structs.replace(SPEC, heads={"latency": head})
-        rounds.append(best_round(_Climbing(), np.zeros((y.size, 1)), y, spec, "latency"))
+        rounds.append(best_round(_Climbing(), StopRows(np.zeros((y.size, 1)), y), spec, "latency"))
     assert rounds == [round(10 * np.quantile(y, 0.9)), round(10 * y.mean())] == [33, 20]
 
 
@@ -86,6 +89,28 @@ def test_a_cluster_fits_as_well_as_one_machine_and_outlives_a_killed_worker(data
         del asked["objective"]  # of which LightGBM writes another name
         assert used_params(text, asked) == asked
     assert prediction_loss(fitted, spec) == pytest.approx(np.mean(seeds), abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_cluster_starts_from_the_same_offset_and_chooses_by_the_same_losses():
+    data, spec = offsets.dataset(), offsets.spec()
+    here = fit_heads(data, spec, seed=0, threads=1)
+    with connect("local:1") as client:
+        there = fit_heads_on_cluster(client, data, spec, seed=0, threads=1)
+    for name, head in here.items():
+        other = there[name]
+        assert other.offset == head.offset
+        assert dict(other.losses) == pytest.approx(dict(head.losses), rel=0.02)
+        np.testing.assert_allclose(other.judge.raw, head.judge.raw, atol=0.2)
+    assert there["latency"].offset is not None
+
+
+def test_a_round_to_stop_at_counts_what_scores_start_from():
+    y = np.full(50, 5.0)
+    spec = msgspec.structs.replace(SPEC, heads={"latency": SPEC.heads["latency"]})
+    start = np.full(50, 4.0)
+    assert best_round(_Climbing(), StopRows(np.zeros((50, 1)), y, start=start), spec, "latency") == 10
+    assert start.tolist() == [4.0] * 50
 
 
 def test_workers_that_do_not_come_back_are_a_named_error():

@@ -8,7 +8,7 @@ import pytest
 
 from tests import evaluation_world as world
 from training.evaluation.head_losses import row_losses
-from training.evaluation.off_policy import judge_off_policy, weigh
+from training.evaluation.ope.telemetry import judge_off_policy, weigh
 from training.policies import Random
 from training.policies.protocol import least
 
@@ -81,9 +81,9 @@ def test_weights_give_the_cost_that_a_policy_would_have_had():
     assert estimate["low"] == pytest.approx(10.0, rel=0.1)
     assert estimate["high"] == pytest.approx(60.0, rel=0.15)
     assert 100 < found.support() < len(found.rows)
-    assert judge_off_policy(rows, found, "low", "high", RULES, 0).outcome == "better"
-    assert judge_off_policy(rows, found, "high", "low", RULES, 0).outcome == "not better"
-    assert judge_off_policy(rows, found, "low", "low", RULES, 0).outcome == "not better"
+    assert judge_off_policy(rows, found, "low", "high", RULES).outcome == "better"
+    assert judge_off_policy(rows, found, "high", "low", RULES).outcome == "not better"
+    assert judge_off_policy(rows, found, "low", "low", RULES).outcome == "not better"
 
 
 def test_a_policy_has_learned_what_had_arrived_before_it_was_asked_and_nothing_later():

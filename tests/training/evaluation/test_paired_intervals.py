@@ -149,3 +149,11 @@ def test_two_trainings_of_one_kind_are_rarely_promoted_over_each_other():
         asked, new, old = noisy(seed, gain=luck, of_clients=0.05, of_slices=0.03)
         promoted += judge(asked, new, old, RULES).outcome == "better"
     assert promoted <= 5
+
+
+def test_clients_that_never_ask_in_the_same_slice_leave_most_cells_empty():
+    """Of nine cells three have requests, and a resample of empty ones alone has no mean."""
+    at = np.array([0, 1, 2], np.int32)
+    found = interval(np.array([[1.0, 2.0, 4.0], np.ones(3)]), at, at)
+    assert found.value == pytest.approx(7 / 3)
+    assert np.isfinite([found.low, found.high]).all()

@@ -51,6 +51,14 @@ def test_the_tree_finds_rules_that_are_there(model, rows):
     assert "node_isp is 7" in " ".join(found.rules[-1].conditions)
 
 
+def test_rows_with_infinities_are_no_obstacle(model, rows):
+    wild = rows.copy()
+    wild[::7, 5], wild[::5, 13] = np.inf, -np.inf
+    found = rules_of(model, wild, "rows")
+    assert found.surrogate is not None
+    assert all(np.isfinite(one.utility).all() for one in found.dependence)
+
+
 def test_few_rows_have_no_rules(model, rows):
     assert surrogate(model, rows[:20], np.arange(20.0)) is None
 

@@ -16,7 +16,7 @@ from tests.small_world import UNTIL
 from training.features.dataset import build_dataset, without_slices
 from training.features.split import split_slices
 from training.features.vocabulary import find_vocabulary
-from training.telemetry import Categories, read_telemetry
+from training.telemetry import Categories, Entities, read_telemetry
 
 
 def training(**changes):
@@ -146,6 +146,49 @@ def test_categories_come_most_frequent_first_and_those_that_never_occur_not_at_a
         "request.isp": ("blue", "red", "white"),  # by client, not by row
         "node.isp": ("green", "red", "yellow"),
     }
+
+
+def with_news(rows, first):
+    """Rows of which those from a slice on name a kind, a carrier, clients and nodes that none before names."""
+    late = rows.slice >= first
+    codes = np.where(late, 2, rows.request["kind"].codes).astype(np.int32)
+    kind = Categories(codes, (*rows.request["kind"].values, "new"))
+    old = rows.nodes.columns["isp"]
+    isp = Categories(np.append(old.codes, 3).astype(np.int32), (*old.values, "newcomer"))
+    columns = {name: isp if name == "isp" else np.append(c, 0.0) for name, c in rows.nodes.columns.items()}
+    nodes = Entities(ids=np.append(rows.nodes.ids, "late"), columns=columns)
+    node = np.where(late & (np.arange(len(rows)) % 2 == 0), len(rows.nodes), rows.node).astype(np.int32)
+    return dataclasses.replace(rows, request={"kind": kind}, nodes=nodes, node=node)
+
+
+def test_the_vocabulary_and_capacities_do_not_depend_on_slices_that_only_judge():
+    rows = telemetry(3_000)
+    judge = split_slices(rows.slice, SPEC).judge
+    one, other = (build_dataset(made, SPEC, seed=0) for made in (rows, with_news(rows, judge)))
+    assert other.vocabulary == one.vocabulary
+    assert other.memory.history == one.memory.history
+    before = build_dataset(with_news(rows, judge - 1), SPEC, seed=0)
+    assert "new" in before.vocabulary["request.kind"]
+    assert "newcomer" in before.vocabulary["node.isp"]
+
+
+def test_capacities_are_sized_without_the_keys_of_slices_that_only_judge():
+    """Every late row names a node of its own, whose keys would take four times the room."""
+    rows = telemetry(12_000)
+    late = rows.slice >= split_slices(rows.slice, SPEC).judge
+    n = int(late.sum())
+    columns = {
+        name: Categories(np.append(c.codes, np.full(n, -1)).astype(np.int32), c.values)
+        if isinstance(c, Categories)
+        else np.append(c, np.zeros(n))
+        for name, c in rows.nodes.columns.items()
+    }
+    node = rows.node.copy()
+    node[late] = len(rows.nodes) + np.arange(n)
+    nodes = Entities(ids=np.append(rows.nodes.ids, [f"m{i}" for i in range(n)]), columns=columns)
+    memory = build_dataset(dataclasses.replace(rows, nodes=nodes, node=node), SPEC, seed=0).memory
+    assert memory.history.capacity == 1_024
+    assert memory.tables["history"].keys > 2 * n  # how full it became counts all that it was shown
 
 
 def test_the_vocabulary_is_bounded_and_the_rare_are_left_out(monkeypatch):

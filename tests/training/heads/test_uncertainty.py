@@ -11,6 +11,7 @@ from training.heads.lightgbm_trees import trees_from_lightgbm
 from training.heads.uncertainty import (
     PRIOR,
     Errors,
+    FittedRows,
     Rows,
     VarianceScale,
     error_level,
@@ -22,17 +23,17 @@ from training.heads.uncertainty import (
 )
 
 
-def fitted(objective, n=1_500):
+def fitted(objective, n=1_500, start=None):
     rng = np.random.default_rng(3)
     x = rng.normal(size=(n, 3)).astype(np.float32)
     y = x[:, 0] + rng.normal(size=n)
     y = (y > 0.5 if objective == "binary" else y).astype(np.float32)
     params = {"objective": objective, "num_leaves": 6, "verbose": -1, "num_threads": 1, "learning_rate": 0.3}
-    booster = lgb.train(params, lgb.Dataset(x, y), 4)
+    booster = lgb.train(params, lgb.Dataset(x, y, init_score=start), 4)
     return booster, trees_from_lightgbm(booster), x, y
 
 
-def by_hand(booster, trees, x, y, *, logistic):
+def by_hand(booster, trees, x, y, *, logistic, offset=None):
     """Row by row and tree by tree: gradients and curvatures of each leaf's rows at the score before its tree."""
     leaf = booster.predict(x, pred_leaf=True).astype(int)
     start = math.log(y.mean() / (1 - y.mean())) if logistic else y.mean()
@@ -41,7 +42,8 @@ def by_hand(booster, trees, x, y, *, logistic):
         values = trees.leaf_value[trees.leaf_start[t] : trees.leaf_start[t + 1]]
         squares, slopes = {}, {}
         for i in range(len(y)):
-            before = start if t == 0 else booster.predict(x[[i]], raw_score=True, num_iteration=t)[0]
+            before = 0.0 if t == 0 else booster.predict(x[[i]], raw_score=True, num_iteration=t)[0]
+            before += offset[i] if offset is not None else start if t == 0 else 0.0
             mean = 1 / (1 + math.exp(-before)) if logistic else before
             squares.setdefault(leaf[i, t], []).append((y[i] - mean) ** 2)
             slopes.setdefault(leaf[i, t], []).append(mean * (1 - mean) if logistic else 1.0)
@@ -60,7 +62,7 @@ def by_hand(booster, trees, x, y, *, logistic):
 def test_a_leaf_has_the_variance_of_its_newton_step(objective):
     booster, trees, x, y = fitted(objective, 300)
     logistic = objective == "binary"
-    found = leaf_variances(booster, trees, x, y, logistic=logistic, threads=1)
+    found = leaf_variances(booster, trees, FittedRows(x, y), logistic=logistic, threads=1)
     np.testing.assert_allclose(found, by_hand(booster, trees, x, y, logistic=logistic), rtol=1e-6)
     trees = trees._replace(leaf_variance=found)
     sums = score_variances(booster, trees, x[:7], threads=1)
@@ -68,12 +70,21 @@ def test_a_leaf_has_the_variance_of_its_newton_step(objective):
     np.testing.assert_allclose(sums, found[at].sum(axis=1))
 
 
+@pytest.mark.parametrize("objective", ["regression", "binary"])
+def test_a_leaf_has_the_variance_of_its_step_from_an_offset_too(objective):
+    offset = np.random.default_rng(5).normal(size=300)
+    booster, trees, x, y = fitted(objective, 300, offset)
+    logistic = objective == "binary"
+    found = leaf_variances(booster, trees, FittedRows(x, y, offset), logistic=logistic, threads=1)
+    np.testing.assert_allclose(found, by_hand(booster, trees, x, y, logistic=logistic, offset=offset), rtol=1e-6)
+
+
 def test_a_sample_of_the_rows_says_about_the_same(monkeypatch):
     booster, trees, x, y = fitted("regression")
-    every = leaf_variances(booster, trees, x, y, logistic=False, threads=1)
+    every = leaf_variances(booster, trees, FittedRows(x, y), logistic=False, threads=1)
     monkeypatch.setattr("training.heads.uncertainty.SAMPLE", 500)
     monkeypatch.setattr("training.heads.uncertainty.CHUNK", 64)
-    some = leaf_variances(booster, trees, x, y, logistic=False, threads=1)
+    some = leaf_variances(booster, trees, FittedRows(x, y), logistic=False, threads=1)
     assert np.abs(np.log(some / every)).mean() < 0.3
 
 

@@ -57,6 +57,11 @@ def test_the_run_tells_how_the_model_was_made(trained):
     params = run.data.params
     assert (params["spec"], params["until"], params["seed"]) == ("demo", str(UNTIL), "0")
     assert (params["lightgbm.num_leaves"], params["lightgbm.learning_rate"]) == ("8", "0.2")
+    heads = Model.load(trained.artifact).manifest.heads
+    starts = {name: "none" if head.offset is None else head.offset.feature for name, head in heads.items()}
+    assert {name: params[f"{name}.offset"] for name in heads} == trained.result["offsets"] == starts
+    assert set(trained.result["losses"]["latency"]) > {"none"}
+    assert min(trained.result["losses"]["latency"], key=trained.result["losses"]["latency"].get) == starts["latency"]
     assert (params["lightgbm.deterministic"], params["lightgbm.force_row_wise"]) == ("True", "True")
     assert params["failure.lightgbm.objective"] == "binary"
     assert int(params["latency.rows"]) < int(params["failure.rows"])

@@ -17,6 +17,9 @@ from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
 from training.evaluation.model_card import ModelCard
 from training.evaluation.seeds import pooled
+from training.explanation.dependence import Dependence
+from training.explanation.model_rules import ModelRules
+from training.explanation.surrogate import Rule, Surrogate
 from training.heads.metrics import Reliability
 from training.policies import all_policies, baselines
 from training.report.charts import Line, bars, lines
@@ -278,3 +281,16 @@ class TestInChromium:
             colours = image.convert("RGB").getcolors(maxcolors=1 << 20)
         assert len(colours) > 50
         assert max(count for count, _ in colours) < 0.9 * 1000 * 1400
+
+
+def test_the_model_as_rules_is_on_the_page_where_it_is_known(comparison, page):
+    curve = Dependence("same_isp", (False, True, None), (-90.5, -61.25, -70.0), {"latency": (40.0, 31.0, 33.0)}, 29.25)
+    rules = (Rule(("same_isp: yes", "load at most 0.4"), -60.0, 0.7), Rule(("same_isp: no",), -91.0, 0.3))
+    found = ModelRules("tiny-1", 4_000, "rows", {}, (curve,), Surrogate(rules, 0.82, 0.91, 2_000))
+    told = render(comparison, model_rules=found)
+    cells = Tree(told).cells
+    assert "same_isp: yes and load at most 0.4" in cells
+    assert {"yes", "no", "-61.25", "70 %"} <= {*cells}
+    assert "explains 82 % of the variance of the model's utility and orders 91 % of pairs" in told
+    assert "The nearest rules" not in page
+    assert "The nearest rules" not in render(comparison, model_rules=found._replace(surrogate=None))

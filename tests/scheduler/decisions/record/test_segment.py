@@ -67,6 +67,7 @@ def test_polars_reads_a_closed_table(segment):
     assert frame["names"].to_list()[2] == ["2", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [".arrows", ".sums"])
 def test_a_file_that_is_cut_short_at_any_byte_gives_whole_batches_and_counts_the_rest(segment, tmp_path, which):
     file = (segment.path / TABLE).with_suffix(which)
@@ -84,6 +85,7 @@ def test_a_file_that_is_cut_short_at_any_byte_gives_whole_batches_and_counts_the
             assert torn.bytes > 0
 
 
+@pytest.mark.slow
 def test_a_changed_byte_anywhere_is_never_read_as_good(segment, tmp_path):
     segment.close()
     file = segment.path / f"{TABLE}.arrows"

@@ -1,0 +1,77 @@
+"""`fogline ope`: estimates with their support, or the reason why a log cannot tell."""
+
+import re
+
+import polars as pl
+import pytest
+
+from tests.small_world import fogline, spec_text, write_logged
+
+pytestmark = pytest.mark.slow
+
+COLUMN = ("--propensity", "propensity")
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logged")
+    write_logged(folder)
+    return folder
+
+
+def test_estimates_and_support_come_as_a_table_and_as_json(trained, logged, capfd):
+    words = ["ope", logged, "--model", trained.artifact, *COLUMN]
+    asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
+    assert (asked.code, shown.code) == (0, 0), shown.err
+    found = asked.json
+    assert found["refused"] is None
+    assert set(found["estimates"]) == {"ips", "snips", "dm", "dr", "switch_dr"}
+    for one in found["estimates"].values():
+        assert one["low"] <= one["value"] <= one["high"]
+    assert 100 < found["support"]["effective"] < found["support"]["decisions"]
+    assert found["support"]["overlap"]["low"] < 1.0 < found["support"]["overlap"]["high"]
+    for words in (
+        "as logged",
+        "self-normalised",
+        "doubly robust",
+        "switch-DR",
+        "Weights are worth",
+        "Against what was",
+    ):
+        assert words in shown.out
+
+
+def test_a_log_that_draws_one_node_alone_does_not_say_what_another_policy_costs(trained, logged, tmp_path, capfd):
+    one = tmp_path / "one"
+    one.mkdir()
+    for name in ("nodes.parquet", "clients.parquet"):
+        pl.read_parquet(logged / name).write_parquet(one / name)
+    telemetry = pl.read_parquet(logged / "telemetry.parquet")
+    rare = pl.int_range(pl.len()) % 100 == 0
+    first = telemetry["node_id"].mode()[0]
+    telemetry = telemetry.filter((pl.col("node_id") == first) | rare).with_columns(propensity=pl.lit(1.0))
+    telemetry.write_parquet(one / "telemetry.parquet")
+    words = ["ope", one, "--model", trained.artifact, *COLUMN, "--from", 10]
+    ran, asked = fogline(capfd, *words), fogline(capfd, *words, "--json")
+    assert (ran.code, ran.out, asked.code) == (1, "", 1)
+    assert "does not say what demo-" in asked.json["error"]["message"]
+    assert "support is too thin" in ran.err or "the log lacks what the model would choose" in ran.err
+
+
+def test_a_log_without_propensities_and_slices_that_it_does_not_have_are_named(trained, logged, capfd):
+    words = ["ope", logged, "--model", trained.artifact, "--json"]
+    without = fogline(capfd, *words)
+    assert without.code == 1
+    assert "expected telemetry.propensity in the spec, found none" in without.json["error"]["message"]
+    late = fogline(capfd, *words, *COLUMN, "--from", 900)
+    assert late.code == 1
+    assert "expected slice 900 or later, found 47 at most" in late.json["error"]["message"]
+
+
+def test_a_spec_of_other_features_is_a_wrong_call(trained, logged, tmp_path, capfd):
+    (tmp_path / "other.toml").write_text(re.sub(r"(?m)^regions_latency = .*$", "", spec_text()))
+    ran = fogline(
+        capfd, "ope", logged, "--model", trained.artifact, "--spec", tmp_path / "other.toml", *COLUMN, "--json"
+    )
+    assert ran.code == 2
+    assert "fingerprint" in ran.json["error"]["message"]

@@ -1,0 +1,87 @@
+"""Records as logged decisions: the policy that decided has the propensities that were recorded."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from scheduler import InputError
+from scheduler.errors import DataError
+from scheduler.policy.compile import with_policy
+from scheduler.spec import Policy, Utility
+from tests import models
+from tests.schedulers import LEDGER, new
+from training.evaluation.ope.records import decisions_of_records, is_records
+
+pytestmark = pytest.mark.slow
+
+HEADS = {"latency": -1.0, "failure": -100.0}
+UTILITY = Utility(heads=HEADS)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return models.load_small(tmp_path_factory)
+
+
+def record(sched, folder, *, n=60, outcomes=True, kbps=0):
+    """Decide and observe with everything recorded."""
+    recorder = sched.record(folder, full=1.0, every=60.0)
+    for t in range(n):
+        d = sched.decide({"client_id": [17, "tv"][t % 2], "kind": "live", "kbps": kbps}, now=100.0 * t)
+        for node in d.nodes if outcomes else ():
+            sched.observe(d.id, {"ok": True, "rtt_ms": 10.0 + t, "speed": 5.0}, now=100.0 * t, node=node)
+    recorder.stop()
+    return folder
+
+
+def test_the_policy_that_decided_draws_as_it_did(model, tmp_path):
+    sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5))
+    folder = record(sched, tmp_path / "records")
+    assert is_records(folder)
+    assert not is_records(tmp_path)
+    found = decisions_of_records(folder, sched.model)
+    assert found.cost.size == 60
+    assert len(np.unique(found.propensity)) > 1
+    assert found.target == pytest.approx(found.propensity)
+    assert sorted(np.bincount(found.client)) == [30, 30]
+    assert found.candidates.target[found.candidates.chosen] == pytest.approx(found.propensity)
+    decision = np.repeat(np.arange(60), np.diff(found.candidates.begin))
+    assert np.bincount(decision, found.candidates.target) == pytest.approx(np.ones(60))
+    assert found.cost[0] == pytest.approx(10.0)
+
+
+def test_a_slate_has_the_probability_of_its_first_node_where_the_others_are_the_same(model, tmp_path):
+    policy = Policy(explore="epsilon", epsilon=0.5, max_nodes=2)
+    sched = new(model, utility=UTILITY, policy=policy, ledger=LEDGER)
+    folder = record(sched, tmp_path / "records", kbps=4_500)
+    found = decisions_of_records(folder, sched.model)
+    assert found.candidates is None  # some slates have two nodes
+    assert found.target == pytest.approx(found.propensity)
+    assert len(np.unique(found.propensity)) > 1
+    turned = msgspec.structs.replace(sched.model.spec, utility=Utility(heads={"latency": 1.0, "failure": 100.0}))
+    other = decisions_of_records(folder, with_policy(sched.model, turned))
+    assert (other.target == 0.0).any()
+    assert (other.target > 0.0).any()
+
+
+def test_another_policy_has_its_own_probabilities(model, tmp_path):
+    sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5))
+    folder = record(sched, tmp_path / "records")
+    greedy = with_policy(sched.model, msgspec.structs.replace(sched.model.spec, policy=Policy()))
+    found = decisions_of_records(folder, greedy)
+    assert set(found.target) == {0.0, 1.0}
+    assert (found.target == 1.0).sum() == (found.propensity > 0.4).sum()
+    late = decisions_of_records(folder, greedy, start=int(found.slice.max()))
+    assert 0 < late.cost.size < found.cost.size
+
+
+def test_records_without_outcomes_and_of_other_features_are_refused(model, tmp_path):
+    sched = new(model, utility=UTILITY)
+    folder = record(sched, tmp_path / "records", n=3, outcomes=False)
+    with pytest.raises(DataError, match="expected decisions that were recorded in full and have an outcome"):
+        decisions_of_records(folder, sched.model)
+    features = dict(list(model.spec.features.items())[:-1])
+    other = msgspec.structs.replace(model.spec, features=features)
+    object.__setattr__(changed := with_policy(model, model.spec), "spec", other)
+    with pytest.raises(InputError, match="expected the fingerprint of"):
+        decisions_of_records(folder, changed)

@@ -1,0 +1,136 @@
+"""What a version would have cost on a log that another one wrote, and whether that is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from scheduler.errors import DataError, InputError
+from scheduler.model.model import Model
+from scheduler.policy.compile import with_policy
+from scheduler.spec import Spec
+from training.artifacts.locate import artifact_folder
+from training.evaluation.ope.decisions import LoggedDecisions
+from training.evaluation.ope.evaluate import OffPolicy, evaluate_off_policy
+from training.evaluation.ope.records import decisions_of_records, is_records
+from training.evaluation.ope.telemetry import decisions_of_telemetry
+from training.evaluation.verdict import percent
+from training.pipeline.champion import first_unseen
+from training.policies import Learned, Setting
+from training.progress import ProgressCallback, silent
+from training.telemetry import Data, data_name, read_telemetry
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicyOptions:
+    """How a log is judged.
+
+    Attributes
+    ----------
+    spec
+        Policy and columns; None for those of the model.
+    propensity
+        Column of the propensities; None for that of the spec.
+    start
+        First slice; None for the first that neither training nor tuning of the model has seen.
+    clip
+        Bound of the weights; None for the square root of the number of decisions.
+    seed
+        Of the model's draws, and of the folds of the model of the cost.
+    registry
+        As for `scheduler.Model.load`.
+    """
+
+    spec: Spec | None = None
+    propensity: str | None = None
+    start: int | None = None
+    clip: float | None = None
+    seed: int = 0
+    registry: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """A version, the log that it was judged on, and what the log says."""
+
+    model: str
+    data: str
+    unit: str
+    found: OffPolicy
+
+    def verdict(self) -> str:
+        """Return the change of the estimate that counts in words."""
+        found = self.found.change[self.found.best]
+        words = "better" if found.high < 0.0 else "worse" if found.low > 0.0 else "cannot be told"
+        sure = "" if words == "cannot be told" else " by more than chance"
+        return f"Against what was logged, by {self.found.best}: {percent(found)}: {words}{sure}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``fogline ope --json`` prints."""
+        return {"model": self.model, "data": self.data, "unit": self.unit, **self.found.to_json()}
+
+
+def estimate_challenger(
+    data: Data, source: str, options: OffPolicyOptions, progress: ProgressCallback = silent
+) -> Estimated:
+    """Estimate what a version would have cost on a log with propensities.
+
+    Parameters
+    ----------
+    data
+        A folder of records, a telemetry directory, or other files that the spec reads.
+    source
+        The version, as for `scheduler.Model.load`.
+
+    Raises
+    ------
+    InputError
+        If model and spec differ in what a feature row means.
+    DataError
+        If the data cannot be read, or say too little about the version: with the reason.
+    ArtifactError, RegistryError
+        If the model cannot be read.
+    """
+    model = Model.load(artifact_folder(source, options.registry))
+    spec = _spec(model, options)
+    logged = logged_decisions(data, model, spec, options, progress)
+    found = evaluate_off_policy(logged, clip=options.clip, confidence=spec.promotion.confidence, seed=options.seed)
+    name = f"{model.name}-{model.version}"
+    if found.refused is not None:
+        raise DataError(f"{data_name(data)} does not say what {name} would have cost: {found.refused}")
+    return Estimated(model=name, data=data_name(data), unit=spec.outcomes[spec.cost.success].unit, found=found)
+
+
+def logged_decisions(
+    data: Data, model: Model, spec: Spec, options: OffPolicyOptions, progress: ProgressCallback
+) -> LoggedDecisions:
+    """Read a log, and ask the model about each of its decisions."""
+    if isinstance(data, Path) and is_records(data):
+        return decisions_of_records(data, with_policy(model, spec), options.start)
+    start = first_unseen((model.spec, model.manifest.window)) if options.start is None else options.start
+    telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
+    last = int(telemetry.slice.max())
+    if last < start:
+        raise DataError(f"{data_name(data)}: expected slice {start} or later, found {last} at most")
+    progress("ask the model", 0, 1)
+    policy = Learned(Setting(spec, telemetry.clients, telemetry.nodes, options.seed), model)
+    logged = decisions_of_telemetry(telemetry, policy, start, spec.evaluation.requests)
+    progress("ask the model", 1, 1)
+    return logged
+
+
+def _spec(model: Model, options: OffPolicyOptions) -> Spec:
+    spec = model.spec if options.spec is None else options.spec
+    if spec.fingerprint() != model.spec.fingerprint():
+        raise InputError(
+            f"model: expected one for the spec {spec.name} (fingerprint {spec.fingerprint()}), found {model.name}-"
+            f"{model.version} (fingerprint {model.spec.fingerprint()})"
+        )
+    if options.propensity is None:
+        return spec
+    return msgspec.structs.replace(
+        spec, telemetry=msgspec.structs.replace(spec.telemetry, propensity=options.propensity)
+    )

@@ -1,0 +1,1 @@
+"""Turns records of decisions into a telemetry directory."""

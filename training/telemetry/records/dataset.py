@@ -1,0 +1,275 @@
+"""Writes a telemetry directory from records: a row for each decision and node with its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scheduler.columns.schema import Schema
+from scheduler.spec import FAILED, Spec
+from training.telemetry.records.collect import LATE, TIMEOUT, Collected, Progress, collect
+from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
+
+PROPENSITY = "propensity"
+"""Name of the column where the spec has none for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport:
+    """What was written.
+
+    ``decisions`` were read, with ``rows`` outcomes; ``missing`` nodes of slates have none. ``timeouts`` of the rows are
+    failures because no outcome came in time, ``late`` came after that. ``unnamed`` categories are null because their
+    names were not recorded; ``nodes_unknown`` have no columns for the same reason. ``skipped`` are rows that were left
+    out, by reason.
+    """
+
+    spec: str
+    fingerprint: str
+    decisions: int
+    rows: int
+    missing: int
+    timeouts: int
+    late: int
+    clients: int
+    nodes: int
+    nodes_unknown: int
+    unnamed: int
+    skipped: dict[str, int]
+
+
+class _Places(NamedTuple):
+    """Nodes of decisions: the decision's row, the place, and the node's id as text and as key."""
+
+    row: NDArray[np.int64]
+    place: NDArray[np.int64]
+    text: list[str]
+    key: NDArray[np.uint64]
+
+
+def write_dataset(
+    records: str | Path, out: str | Path, *, origin: float | None = None, progress: Progress | None = None
+) -> DatasetReport:
+    """Write ``telemetry.parquet``, ``nodes.parquet`` and ``clients.parquet`` from records.
+
+    A timeout is a failed request whose outcomes are null; the column ``timeout`` says so. An outcome that came after
+    its timeout is used in the place of it, once, and ``late`` says so. Besides the spec's columns there are
+    ``decision``, ``place`` (in the slate; a propensity is that of place 0), and ``candidates`` where the decision was
+    recorded in full.
+
+    Parameters
+    ----------
+    records
+        Folder that `Scheduler.record` wrote to.
+    out
+        Made where it is missing; the three files in it are replaced.
+    origin
+        When slice 0 begins, in seconds; by default a whole number of slices, with the first decision in slice 0.
+    progress
+        Told after each segment.
+
+    Raises
+    ------
+    RecordError
+        If there is no such folder.
+    DataError
+        If no decision is recorded, or nothing came of any.
+    """
+    found = collect(records, progress or (lambda _done, _of: None))
+    spec, n = found.spec, len(found.decisions["id"])
+    places = _places(found)
+    outcomes = _outcomes(found)
+    categories, node_rows = _categories(found), _node_rows(found)
+    rows = _joined(found, places, outcomes, node_rows)
+    telemetry = _telemetry(found, places, rows, categories, origin)
+    clients, nodes = _clients(found, categories), _nodes(found, places, node_rows, categories)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("telemetry", telemetry), ("clients", clients), ("nodes", nodes)):
+        frame.write_parquet(folder / f"{name}.parquet")
+    known = set() if node_rows is None else set(node_rows["key"].to_list())
+    return DatasetReport(
+        spec=spec.name,
+        fingerprint=spec.fingerprint(),
+        decisions=n,
+        rows=telemetry.height,
+        missing=int((places.place < found.decisions["n_slate"][places.row]).sum())
+        - rows.filter(pl.col("is_slate")).height,
+        timeouts=int(telemetry["timeout"].sum()),
+        late=int(telemetry["late"].sum()),
+        clients=clients.height,
+        nodes=nodes.height,
+        nodes_unknown=len(set(places.key.tolist()) - known),
+        unnamed=len(categories.unnamed),
+        skipped=found.skipped,
+    )
+
+
+def _places(found: Collected) -> _Places:
+    nodes, keys = found.decisions["nodes"], found.decisions["node_keys"]
+    n_keys = Schema(found.spec.node).n_keys
+    own = keys.reshape(len(keys), -1, n_keys)[:, :, 0]
+    counts = np.diff(nodes.starts)
+    row = np.repeat(np.arange(len(counts)), counts)
+    return _Places(row, np.arange(len(row)) - nodes.starts[row], nodes.values, own[own != 0])
+
+
+def _outcomes(found: Collected) -> pl.DataFrame:
+    """Return one outcome for each decision and node: a timeout only where no other came."""
+    spec, rows = found.spec, found.outcomes
+    names = (*spec.outcomes, FAILED)
+    schema = {"decision": pl.Int64, "key": pl.UInt64, "kind": pl.UInt8, **dict.fromkeys(names, pl.Float32)}
+    if rows is None:
+        return pl.DataFrame(schema=schema)
+    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0], "kind": rows["kind"]}
+    data |= {name: rows["outcomes"][:, i] for i, name in enumerate(names)}
+    frame = pl.DataFrame(data, schema=schema).with_columns(is_timeout=pl.col("kind") == TIMEOUT)
+    first = frame.sort("is_timeout", maintain_order=True).unique(["decision", "key"], keep="first", maintain_order=True)
+    return first.with_columns(
+        pl.when("is_timeout").then(None).otherwise(pl.col(spec_name)).alias(spec_name) for spec_name in spec.outcomes
+    )
+
+
+def _node_rows(found: Collected) -> pl.DataFrame | None:
+    """Return which recorded row of nodes says what a node was like from which decision on."""
+    rows = found.nodes
+    if rows is None:
+        return None
+    data = {"life": rows["life"], "key": rows["key"], "decision": rows["decision"]}
+    return pl.DataFrame(data).with_row_index("node_row").sort("decision", maintain_order=True)
+
+
+def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows: pl.DataFrame | None) -> pl.DataFrame:
+    """Return a row for each place that has an outcome, in the order of time, with the row of its node's state."""
+    decisions = found.decisions
+    frame = pl.DataFrame(
+        {
+            "at": np.arange(len(places.row)),
+            "decision": decisions["id"][places.row],
+            "life": decisions["life"][places.row],
+            "key": places.key,
+            "time": decisions["time"][places.row],
+            "is_slate": places.place < decisions["n_slate"][places.row],
+        }
+    ).join(outcomes, on=["decision", "key"], how="inner")
+    if node_rows is None:
+        frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
+    else:
+        ordered = frame.sort("decision")
+        frame = ordered.join_asof(node_rows, on="decision", by=["life", "key"], check_sortedness=False)
+    return frame.sort("time", "decision", "at")
+
+
+def _categories(found: Collected) -> Categories:
+    """Return the categories of all columns."""
+    spec, keys = found.spec, dict[tuple[str, str], NDArray[np.uint64]]()
+    request, node = Schema(spec.request), Schema(spec.node)
+    for name, at in request.key_columns.items():
+        keys["request", name] = np.unique(found.decisions["request_keys"][:, at])
+    if found.nodes is not None:
+        for name, at in node.key_columns.items():
+            keys["node", name] = np.unique(found.nodes["node_keys"][:, at])
+    own = {("request", "id"), ("node", "id")}
+    return Categories(spec, found.names, {name: some for name, some in keys.items() if name not in own})
+
+
+def _telemetry(
+    found: Collected, places: _Places, rows: pl.DataFrame, categories: Categories, origin: float | None
+) -> pl.DataFrame:
+    spec, roles, decisions = found.spec, found.spec.telemetry, found.decisions
+    at = rows["at"].to_numpy()
+    of = places.row[at]
+    ids, node_ids = (
+        _ids(found, decisions["client"], decisions["request_keys"][:, 0]),
+        _ids(found, places.text, places.key),
+    )
+    time, place = decisions["time"][of], places.place[at]
+    out: dict[str, Any] = {
+        roles.client: ids[of],
+        roles.node: node_ids[at],
+        "decision": decisions["id"][of],
+        "place": place,
+        "timeout": rows["kind"] == TIMEOUT,
+        "late": rows["kind"] == LATE,
+    }
+    if roles.time is not None:
+        out[roles.time] = time
+    if roles.slice.column is not None:
+        out[roles.slice.column] = _slices(time, spec, origin)
+    if roles.ok is not None:
+        out[roles.ok] = rows[FAILED] == 0.0
+    out |= {name: rows[name].fill_nan(None) for name in spec.outcomes}
+    first = (place == 0) & (decisions["n_slate"][of] > 0)
+    out[roles.propensity or PROPENSITY] = pl.Series(np.where(first, decisions["propensity"][of], np.nan)).fill_nan(None)
+    schema = Schema(spec.request)
+    values = decisions.get("request_values", np.zeros((len(decisions["id"]), 0)))
+    request = values[of], decisions["request_keys"][of]
+    out |= columns_of("request", spec.request_columns("telemetry"), schema, request, categories)
+    out |= columns_of("node", spec.node_columns("telemetry"), Schema(spec.node), _states(found, rows), categories)
+    frame = pl.DataFrame(out).join(found.candidates, on="decision", how="left", maintain_order="left")
+    return frame if roles.ok is not None else frame.filter((rows[FAILED] == 0.0).to_numpy())
+
+
+def _states(found: Collected, rows: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
+    """Return the columns of each row's node as of its decision; missing where they were not recorded."""
+    schema = Schema(found.spec.node)
+    values = np.full((rows.height, schema.width), np.nan)
+    keys = np.zeros((rows.height, schema.n_keys), np.uint64)
+    if found.nodes is not None:
+        known = rows["node_row"].is_not_null().to_numpy()
+        at = rows["node_row"].drop_nulls().to_numpy()
+        keys[known] = found.nodes["node_keys"][at]
+        if schema.width:
+            values[known] = found.nodes["values"][at]
+    return values, keys
+
+
+def _slices(time: NDArray[np.float64], spec: Spec, origin: float | None) -> NDArray[np.int32]:
+    seconds = spec.telemetry.slice.seconds
+    begin = np.floor(time.min() / seconds) * seconds if origin is None and len(time) else origin or 0.0
+    return np.floor((time - begin) / seconds).astype(np.int32)
+
+
+def _ids(found: Collected, texts: list[str], keys: NDArray[np.uint64]) -> pl.Series:
+    """Return ids as a column; hashed ones are texts."""
+    ids = dict.fromkeys(texts) if found.hashed else ids_of(texts, keys)
+    if found.hashed:
+        return series(list(texts), as_text=True)
+    as_text = not are_integers(ids.values())
+    return series([ids[text] for text in texts], as_text=as_text)
+
+
+def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
+    """Return each client as its last decision knew it."""
+    spec, decisions = found.spec, found.decisions
+    ids = _ids(found, decisions["client"], decisions["request_keys"][:, 0])
+    order = np.argsort(decisions["time"], kind="stable")
+    last = pl.DataFrame({"id": ids, "row": np.arange(len(ids))})[order].unique("id", keep="last", maintain_order=True)
+    at = last["row"].to_numpy()
+    values = decisions.get("request_values", np.zeros((len(ids), 0)))
+    rows = values[at], decisions["request_keys"][at]
+    wanted = {name: column for name, column in spec.request_columns("clients").items() if name != "id"}
+    return pl.DataFrame({"id": last["id"]} | columns_of("request", wanted, Schema(spec.request), rows, categories))
+
+
+def _nodes(found: Collected, places: _Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
+    """Return each node of a slate, and each whose columns are known, as it was last."""
+    spec, schema = found.spec, Schema(found.spec.node)
+    texts, keys = dict(zip(places.key.tolist(), places.text, strict=True)), list[int]()
+    if found.nodes is not None:
+        texts |= dict(zip(found.nodes["key"].tolist(), found.nodes["node"], strict=True))
+    keys = list(texts)
+    frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.UInt64)})
+    if node_rows is None:
+        frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
+    else:
+        last = node_rows.unique("key", keep="last", maintain_order=True).select("key", "node_row")
+        frame = frame.join(last, on="key", how="left", maintain_order="left")
+    ids = _ids(found, list(texts.values()), np.array(keys, np.uint64))
+    wanted = {name: column for name, column in spec.node_columns("nodes").items() if name != "id"}
+    return pl.DataFrame({"id": ids} | columns_of("node", wanted, schema, _states(found, frame), categories))

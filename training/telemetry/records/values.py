@@ -1,0 +1,110 @@
+"""Recorded ids and categories as columns of tables: integers where all are integers, else texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scheduler.columns.ids import Id
+from scheduler.columns.schema import Schema
+from scheduler.decisions.record.read import typed_id
+from scheduler.spec import Column, Equal, Spec
+
+MOST_INTEGER, LEAST_INTEGER = 2**63 - 1, -(2**63)
+"""Integers that a table takes."""
+
+
+def ids_of(texts: list[str], keys: NDArray[np.uint64]) -> dict[str, Id]:
+    """Return the ids that texts stand for; a text that is not one of an id stands for itself."""
+    distinct = dict(zip(texts, keys.tolist(), strict=True))
+    found = {text: typed_id(text, key) for text, key in distinct.items()}
+    return {text: text if id_ is None else id_ for text, id_ in found.items()}
+
+
+def are_integers(values: Iterable[Id | None]) -> bool:
+    """Return whether all values that are there are integers that a table takes."""
+    return all(isinstance(v, int) and LEAST_INTEGER <= v <= MOST_INTEGER for v in values if v is not None)
+
+
+def series(values: list[Id | None], *, as_text: bool) -> pl.Series:
+    """Return values as a column."""
+    if as_text:
+        return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
+    return pl.Series(values, dtype=pl.Int64)
+
+
+def linked_columns(spec: Spec) -> list[set[tuple[str, str]]]:
+    """Return the category columns that are compared with each other: they are integers, or texts, together."""
+    pairs = [(f.request, f.node) for f in spec.features.values() if isinstance(f, Equal)]
+    pairs += [pair for tier in spec.candidates.tiers for pair in ((r, n) for n, r in tier.match.items())]
+    groups: list[set[tuple[str, str]]] = []
+    for request, node in pairs:
+        one = {("request", request), ("node", node)}
+        groups = [group for group in groups if not group & one] + [one.union(*(g for g in groups if g & one))]
+    return groups
+
+
+class Categories:
+    """Categories by key, and which columns are texts.
+
+    Parameters
+    ----------
+    spec
+        Says which columns are compared.
+    names
+        Categories by key.
+    keys
+        The keys that occur in each column, by side and name.
+
+    Attributes
+    ----------
+    unnamed
+        Keys that no name is known of; their values are null.
+    """
+
+    def __init__(self, spec: Spec, names: Mapping[int, Id], keys: Mapping[tuple[str, str], NDArray[np.uint64]]) -> None:
+        self._names = {0: None, **names}
+        values = {column: [self._names.get(key) for key in some.tolist()] for column, some in keys.items()}
+        self.unnamed = {key for some in keys.values() for key in some.tolist() if key not in self._names}
+        self._texts = {column for column, some in values.items() if not are_integers(some)}
+        for group in linked_columns(spec):
+            if group & self._texts:
+                self._texts |= group
+
+    def column(self, side: str, name: str, keys: NDArray[np.uint64]) -> pl.Series:
+        """Return a column of categories by their keys."""
+        distinct, which = np.unique(keys, return_inverse=True)
+        values = [self._names.get(key) for key in distinct.tolist()]
+        return series(values, as_text=(side, name) in self._texts)[which]
+
+
+def columns_of(
+    side: str,
+    columns: Mapping[str, Column],
+    schema: Schema,
+    rows: tuple[NDArray[np.float64], NDArray[np.uint64]],
+    categories: Categories,
+) -> dict[str, pl.Series]:
+    """Return some columns of a side from (n, width) numbers and (n, n_keys) keys; sets of categories are left out."""
+    values, keys = rows
+    found: dict[str, Any] = {}
+    for name, column in columns.items():
+        if name in schema.key_columns:
+            found[name] = categories.column(side, name, keys[:, schema.key_columns[name]])
+        elif name in schema.offsets:
+            at = schema.offsets[name]
+            found[name] = _numbers(values[:, at : at + column.size])
+    return found
+
+
+def _numbers(values: NDArray[np.float64]) -> pl.Series:
+    """Return numbers, or vectors, NaN as null."""
+    if values.shape[1] == 1:
+        return pl.Series(values[:, 0]).fill_nan(None)
+    whole = np.asarray(~np.isnan(values).any(axis=1))
+    rows = [row.tolist() if is_whole else None for row, is_whole in zip(values, whole.tolist(), strict=True)]
+    return pl.Series(rows, dtype=pl.List(pl.Float64))
