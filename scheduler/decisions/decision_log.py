@@ -44,6 +44,14 @@ class ClaimedError(Exception):
     """An outcome of the same node is among many that are taken in part by part; whoever meets it waits for them."""
 
 
+def begin_life(counters: NDArray[np.int64], earlier: NDArray[np.int64], first_id: int) -> None:
+    """Count ids anew from ``first_id`` on; see `DecisionLog` for the arrays, which are changed in place."""
+    if counters[NEXT] > counters[FIRST_NUMBER]:
+        earlier[1:] = earlier[:-1].copy()
+        earlier[0] = counters[[FIRST_ID, FIRST_NUMBER]]
+    counters[[FIRST_ID, FIRST_NUMBER]] = first_id, counters[NEXT]
+
+
 class DecisionRing:
     """The last decisions in arrays of fixed size; a new one takes the place of the oldest.
 
@@ -168,11 +176,7 @@ class DecisionRing:
 
         Those of `EARLIER_LIVES` earlier lives stay known.
         """
-        counters, earlier, last = self.arrays.counters, self.arrays.earlier, self.next_id()
-        if counters[NEXT] > counters[FIRST_NUMBER]:
-            earlier[1:] = earlier[:-1].copy()
-            earlier[0] = counters[[FIRST_ID, FIRST_NUMBER]]
-        counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, last), counters[NEXT]
+        begin_life(self.arrays.counters, self.arrays.earlier, max(first_id, self.next_id()))
 
     def check_id(self, decision: object) -> int:
         """Return a decision's id as kernels take it.
