@@ -60,6 +60,8 @@ class Scheduler(AuditControl):
     token_key
         Signs tokens of decisions, 16 bytes or more, the same in all processes that exchange them; by default they are
         not signed. It is not saved with a snapshot.
+    secret
+        Integer that says which entries share a bucket, so that chosen ids crowd none; random by default, and saved.
 
     Attributes
     ----------

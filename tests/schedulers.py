@@ -26,7 +26,7 @@ HELD = [["film", "song"], ["film"], [], ["film", 7], None]
 
 
 def new(model, seed=0, token_key=None, **parts):
-    sched = Scheduler(models.changed(model, **parts), seed=seed, first_id=0, token_key=token_key)
+    sched = Scheduler(models.changed(model, **parts), seed=seed, first_id=0, token_key=token_key, secret=0)
     sched.fleet.upsert(IDS, COLUMNS)
     sched.clients.upsert([17, "tv"], {"isp": [7, "mobile"], "lat": [1, 2], "lon": [3, 4], "taste": [[1, 0, 0]] * 2})
     return sched

@@ -48,12 +48,6 @@ class Entry:
                 self.last[v] = float(F32(x))
 
 
-def splitmix(z: int) -> int:
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-    return z ^ (z >> 31)
-
-
 def mixed(a: int, b: int) -> int:
     z = (a ^ (b + 0x9E3779B97F4A7C15 + (a << 6) + (a >> 2)) % 2**64) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
@@ -64,7 +58,8 @@ def word(part: int | str) -> int:
     """The 64 bits an id or category is hashed to."""
     if isinstance(part, str):
         return int.from_bytes(hashlib.blake2b(part.encode(), digest_size=8).digest(), "little")
-    return splitmix((part + 0x9E3779B97F4A7C15) % 2**64)
+    message = part.to_bytes(9, "little", signed=True)
+    return int.from_bytes(hashlib.blake2s(message, digest_size=8, person=b"integer").digest(), "little")
 
 
 class Someone:

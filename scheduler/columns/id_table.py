@@ -156,6 +156,14 @@ class IdTable(NotCopied):
         """Return the slot of each id, (n,), -1 where the table does not hold it."""
         return np.array(self._slots.take_or(names, -1), np.int32)
 
+    def find_all(self, names: list[Id]) -> NDArray[np.int32] | None:
+        """Return the slot of each id, (n,), which may be anything; None where the table does not hold one of them."""
+        try:
+            found = self._slots.take_or(names, -1)
+        except TypeError:  # not even hashable
+            return None
+        return None if -1 in found else np.array(found, np.int32)
+
     def upsert(self, ids: Ids, columns: Mapping[str, object], *, errors: Errors = "raise") -> list[Skipped]:
         """Add new ids and set columns of new and known ones; columns not named stay as they are.
 

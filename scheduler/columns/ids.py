@@ -14,20 +14,13 @@ from numpy.typing import NDArray
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.values import described, plain
 from scheduler.errors import InputError, shown
+from scheduler.runtime.blake2s import DIGEST_BYTES, MESSAGE_BYTES, PERSON, digests
 
 Id: TypeAlias = int | str
 """An id or a category as the user has it."""
 
 Ids: TypeAlias = "Sequence[Id] | NDArray[Any]"
 """Ids in a list or a one-dimensional array."""
-
-_SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-
-_GAMMA, _MUL_1, _MUL_2 = map(np.uint64, _SPLITMIX)
-
-_WORD = 0xFFFFFFFFFFFFFFFF
-
-_MOST_SIGNED = 2**63 - 1
 
 MOST_REMEMBERED = 65_536
 """Ids and categories whose key `remembered_key` remembers."""
@@ -44,6 +37,8 @@ def plain_list(values: object, what: str) -> list[Any]:
     InputError
         If it is a text, a single value, or an array of other than one dimension.
     """
+    if type(values) is list:
+        return [item if type(item) is int or type(item) is str else plain(item) for item in values]
     flat = values.ndim == 1 if isinstance(values, np.ndarray) else not isinstance(values, str | bytes)
     if not flat or not isinstance(values, Iterable):
         message = f"{what}: expected a list or a one-dimensional array, found {shown(values)}"
@@ -63,7 +58,8 @@ def n_distinct(values: NDArray[Any]) -> int:
 def id_keys(ids: object) -> NDArray[np.uint64]:
     """Return the 64-bit key of each id: the same in every process, for integers and strings.
 
-    Integers go through the splitmix64 finaliser, strings through BLAKE2b. None and NaN give `MISSING_KEY`.
+    Integers go through BLAKE2s, strings through BLAKE2b, so nobody can compute two ids of one key. None and NaN give
+    `MISSING_KEY`.
 
     Parameters
     ----------
@@ -94,14 +90,16 @@ def id_key(value: object) -> int:
         digest = hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "little") or 1
     if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**64:
-        return _integer_key(value)
+        number = value.to_bytes(MESSAGE_BYTES, "little", signed=True)
+        digest = hashlib.blake2s(number, digest_size=DIGEST_BYTES, person=PERSON).digest()
+        return int.from_bytes(digest, "little") or 1
     message = f"id or category: expected an integer of 64 bits or a string, found {described(value)}"
     raise InputError(message)
 
 
 @lru_cache(maxsize=MOST_REMEMBERED, typed=True)
 def remembered_key(value: Id) -> int:
-    """Return the key of an integer or a text as `id_key`, and remember it: hashing a text takes a microsecond."""
+    """Return the key of an integer or a text as `id_key`, and remember it: hashing takes a microsecond."""
     key = id_key(value)
     if len(_values) >= 2 * MOST_REMEMBERED:
         _values.clear()
@@ -134,32 +132,11 @@ def present_keys(values: object, what: str, kind: str = "categories") -> NDArray
 
 
 def _integer_keys(ids: NDArray[Any]) -> NDArray[np.uint64]:
-    z = _mixed(ids.astype(np.int64, copy=False).view(np.uint64))
-    if ids.dtype.kind == "u":
-        # The bits of 2**64 - 1 are those of -1: what no signed number has is mixed once more.
-        beyond = ids > _MOST_SIGNED
-        z[beyond] = _mixed(z[beyond])
-    z[z == MISSING_KEY] = 1
-    return z
-
-
-def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = bits + _GAMMA
-    z = (z ^ (z >> np.uint64(30))) * _MUL_1
-    z = (z ^ (z >> np.uint64(27))) * _MUL_2
-    z ^= z >> np.uint64(31)
-    return z
-
-
-def _integer_key(value: int) -> int:
-    """`_integer_keys` of one integer, in Python's own numbers: a fifth of the time."""
-    key = _mixed_one(value)
-    return (_mixed_one(key) if value > _MOST_SIGNED else key) or 1
-
-
-def _mixed_one(value: int) -> int:
-    gamma, first, second = _SPLITMIX
-    z = (value + gamma) & _WORD
-    z = ((z ^ (z >> 30)) * first) & _WORD
-    z = ((z ^ (z >> 27)) * second) & _WORD
-    return z ^ (z >> 31)
+    bits = np.ascontiguousarray(ids.astype(np.uint64 if ids.dtype.kind == "u" else np.int64, copy=False)).view(
+        np.uint64
+    )
+    ninth = np.where(ids < 0, np.uint32(0xFF), np.uint32(0))
+    keys = np.empty(len(bits), np.uint64)
+    digests(bits, ninth, keys)
+    keys[keys == MISSING_KEY] = 1
+    return keys

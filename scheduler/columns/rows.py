@@ -129,6 +129,8 @@ class RowReader:
 
     def names(self, ids: Ids) -> list[Id]:
         """Return ids as plain Python values, not yet checked."""
+        if type(ids) is list and len(ids) <= LIGHT_PART:
+            return plain_list(ids, self._what)
         if is_single(ids) or not isinstance(ids, np.ndarray | list) or len(ids) <= LIGHT_PART:
             return plain_list(ids, self._what)
         names: list[Id] = []

@@ -27,28 +27,35 @@ not want it; the first that holds counts. Or a spread limit kept it out of the s
     N_EXPLORED,
     FIRST_ID,
     FIRST_NUMBER,
-    EARLIER_ID,
-    EARLIER_NUMBER,
     N_LEARNED,
-) = range(11)
+) = range(9)
 """Counters of a decision log: number of the next decision, first number whose hold was not checked, outcomes seen,
 reservations that expired, decisions overwritten before all their outcomes came, decisions for another than the best;
-then an id and the number that it belongs to, from which on ids are counted, and the same of the ids before those; and
-outcomes of decisions that were made elsewhere."""
+then an id and the number that it belongs to, from which on ids are counted; and outcomes of decisions that were made
+elsewhere."""
+
+EARLIER_LIVES: Final = 8
+"""Restarts and forks before the present life whose ids of decisions are still known."""
+
+NO_ID: Final = 2**63 - 1
+"""First id of an earlier life that there was not: no decision comes so far."""
 
 OPEN, ANSWERED, SPARE = 1, 2, 3
 """State of a node of a decision: in the slate and waiting for its outcome, answered, or an alternative, of which an
 outcome may come; 0 is none."""
 
+CLAIMED: Final = 4
+"""Added to the state of a node whose outcome is among many that are taken in part by part: others wait for them."""
 LEAST_LATENCY: Final = 1 << 10
 """Upper bound of the first bucket of latencies in nanoseconds: a microsecond, in which nothing is decided."""
 
 N_LATENCIES: Final = 41
 """Bounds of buckets, two an octave: 1.0, 1.5, 2.0, 3.1, 4.1, ... us, up to 2**30 ns, which is about a second."""
 
-(UNKNOWN, FROM_ORIGIN, NO_NODE, NOT_CHOSEN, ANSWERED_BEFORE) = range(-1, -6, -1)
+(UNKNOWN, FROM_ORIGIN, NO_NODE, NOT_CHOSEN, ANSWERED_BEFORE, CLAIMED_BEFORE) = range(-1, -7, -1)
 """Why an outcome is refused: the decision is not remembered; the origin serves; the slate has several nodes and none is
-named; the node is not one of the decision; its outcome is known. Negative, where a place in the log would stand."""
+named; the node is not one of the decision; its outcome is known; or it is `CLAIMED`. Negative, where a place in the log
+would stand."""
 
 
 class DecisionLog(NamedTuple):
@@ -65,7 +72,10 @@ class DecisionLog(NamedTuple):
     slot, generation, state, held
         (size, places): where the node stood, which node it was, see `OPEN`, kbit/s reserved.
     counters
-        (11,) int64, see `NEXT`.
+        (9,) int64, see `NEXT`.
+    earlier
+        (EARLIER_LIVES, 2) int64: an id and its number, from which on ids were counted before, the latest life first;
+        `NO_ID` where there was none.
     """
 
     id: NDArray[np.int64]
@@ -78,6 +88,7 @@ class DecisionLog(NamedTuple):
     state: NDArray[np.int8]
     held: NDArray[np.float64]
     counters: NDArray[np.int64]
+    earlier: NDArray[np.int64]
 
 
 class DecisionArrays(NamedTuple):

@@ -13,13 +13,14 @@ from scheduler.columns.ids import Id, id_keys, plain_list
 from scheduler.columns.values import plain
 from scheduler.decisions.arrays import (
     ANSWERED_BEFORE,
-    EARLIER_ID,
-    EARLIER_NUMBER,
+    CLAIMED_BEFORE,
+    EARLIER_LIVES,
     FIRST_ID,
     FIRST_NUMBER,
     FROM_ORIGIN,
     N_LEARNED,
     NEXT,
+    NO_ID,
     NO_NODE,
     NOT_CHOSEN,
     UNKNOWN,
@@ -37,6 +38,18 @@ _REFUSALS: dict[int, tuple[type[InputError], str]] = {
     NOT_CHOSEN: (UnknownDecisionError, "expected a node of its slate, found {node!r}"),
     ANSWERED_BEFORE: (DuplicateOutcomeError, "expected one outcome for each node, found another"),
 }
+
+
+class ClaimedError(Exception):
+    """An outcome of the same node is among many that are taken in part by part; whoever meets it waits for them."""
+
+
+def begin_life(counters: NDArray[np.int64], earlier: NDArray[np.int64], first_id: int) -> None:
+    """Count ids anew from ``first_id`` on; see `DecisionLog` for the arrays, which are changed in place."""
+    if counters[NEXT] > counters[FIRST_NUMBER]:
+        earlier[1:] = earlier[:-1].copy()
+        earlier[0] = counters[[FIRST_ID, FIRST_NUMBER]]
+    counters[[FIRST_ID, FIRST_NUMBER]] = first_id, counters[NEXT]
 
 
 class DecisionRing:
@@ -68,6 +81,7 @@ class DecisionRing:
             state=np.zeros((size, places), np.int8),
             held=np.zeros((size, places)),
             counters=counters,
+            earlier=np.full((EARLIER_LIVES, 2), (NO_ID, 0), np.int64),
         )
 
     def widen(self, places: int) -> None:
@@ -115,12 +129,10 @@ class DecisionRing:
             If a place has its outcome, or is named twice.
         InputError
             If a decision's slate has several nodes and none is named, or ids are no integers.
+        ClaimedError
+            If a call of many outcomes takes in one of these at this moment.
         """
-        ids = self._ids(decisions)
-        keys = np.full(len(ids), MISSING_KEY, np.uint64) if nodes is None else id_keys(nodes)
-        if len(keys) != len(ids):
-            message = f"nodes: expected {len(ids)}, found {len(keys)}"
-            raise InputError(message)
+        ids, keys = self.keys_of(decisions, nodes)
         rows, places = np.empty((2, len(ids)), np.int64)
         refused = find_all_open(self.arrays, ids, keys, rows, places)
         if refused >= 0:
@@ -133,6 +145,23 @@ class DecisionRing:
             raise self.refusal(ANSWERED_BEFORE, int(again), None)
         return rows, places
 
+    def keys_of(
+        self, decisions: Sequence[int] | NDArray[np.int64], nodes: Sequence[Id | None] | NDArray[Any] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Return decisions' ids and nodes' keys, (n,) each, as kernels take them; needs no lock.
+
+        Raises
+        ------
+        InputError, UnknownDecisionError
+            If ids are no integers of 63 bits, or there is not one node for each.
+        """
+        ids = self._ids(decisions)
+        keys = np.full(len(ids), MISSING_KEY, np.uint64) if nodes is None else id_keys(nodes)
+        if len(keys) != len(ids):
+            message = f"nodes: expected {len(ids)}, found {len(keys)}"
+            raise InputError(message)
+        return ids, keys
+
     def row(self, decision: int) -> int:
         """Return the row of a decision, -1 where it is not remembered."""
         return int(row_of(self.arrays, decision))
@@ -143,11 +172,11 @@ class DecisionRing:
         return int(counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER])
 
     def begin_ids(self, first_id: int) -> None:
-        """Give the next decisions ids from ``first_id`` on, or after the last one; those of earlier ones stay known."""
-        counters, last = self.arrays.counters, self.next_id()
-        if counters[NEXT] > counters[FIRST_NUMBER]:
-            counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
-        counters[[FIRST_ID, FIRST_NUMBER]] = max(first_id, last), counters[NEXT]
+        """Give the next decisions ids from ``first_id`` on, or after the last one.
+
+        Those of `EARLIER_LIVES` earlier lives stay known.
+        """
+        begin_life(self.arrays.counters, self.arrays.earlier, max(first_id, self.next_id()))
 
     def check_id(self, decision: object) -> int:
         """Return a decision's id as kernels take it.
@@ -169,17 +198,20 @@ class DecisionRing:
             raise self.refusal(UNKNOWN, decision, None)
         return decision
 
-    def refusal(self, why: int, decision: int, node: object) -> InputError:
+    def refusal(self, why: int, decision: int, node: object) -> InputError | ClaimedError:
         """Return the error about an outcome that `find_open` refused."""
         if why == UNKNOWN:
             return self._unknown(decision)
+        if why == CLAIMED_BEFORE:
+            return ClaimedError(f"decision {decision}: expected an outcome that nobody takes in at this moment")
         error, text = _REFUSALS[why]
         return error(f"decision {shown(decision)}: {text.format(node=plain(node))}")
 
     def _unknown(self, decision: int) -> InputError:
         counters, size = self.arrays.counters, self.arrays.id.size
-        begin = min(counters[[FIRST_ID, EARLIER_ID]]) if counters[EARLIER_ID] else counters[FIRST_ID]
-        own = begin <= decision < counters[FIRST_ID] + counters[NEXT] - counters[FIRST_NUMBER]
+        lives = [counters[[FIRST_ID, FIRST_NUMBER]].tolist(), *self.arrays.earlier.tolist()]
+        ends = [int(counters[NEXT]), *(number for _, number in lives)]
+        own = any(first <= decision < first + end - number for (first, number), end in zip(lives, ends, strict=False))
         why = "which is forgotten" if own else "which another scheduler made, or none"
         message = f"decision: expected one of the last {size} of this scheduler, found {shown(decision)}, {why}"
         return UnknownDecisionError(message)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from scheduler.errors import InputError, shown
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 had other keys for ids that are integers."""
 
 SIGNATURE_BYTES: Final = 16
 """Of HMAC-SHA256: as hard to guess as a key of 128 bits."""

@@ -13,11 +13,14 @@ from scheduler.decisions.decision import DecisionBuffer
 from scheduler.decisions.record.arrays import NO_ROWS
 from scheduler.decisions.record.recording import Recording
 from scheduler.engine.arrays import ArmArrays, Workspace
+from scheduler.engine.kernels import decide as decide_kernels
+from scheduler.engine.kernels import observe as observe_kernels
 from scheduler.engine.request_codec import RequestBuffer
 from scheduler.engine.workspace import CallBuffers, new_rings, new_workspace
 from scheduler.model.model import Model
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.index import Index
+from scheduler.runtime.direct import Direct
 from scheduler.runtime.growable_array import GrowableArray
 from scheduler.runtime.lock_kernels import MAX_DEPTH, READING
 from scheduler.runtime.not_copied import NotCopied
@@ -36,11 +39,14 @@ class Buffers:
         Memory for one request and one decision, in that workspace.
     recording
         Who takes the decisions out of the workspace's records; None where nothing is recorded.
+    decide_one, observe_one
+        The kernels.
     """
 
     def __init__(self, model: Model, index: Index) -> None:
         policy = model.spec.policy
         self._model = model
+        self.decide_one, self.observe_one = Direct(decide_kernels.decide_one), Direct(observe_kernels.observe_one)
         self.request = RequestBuffer(model.features.request)
         self.decision = DecisionBuffer(policy.max_nodes, policy.alternatives, model.heads, model.version)
         self._buffers = CallBuffers(

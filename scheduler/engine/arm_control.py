@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from scheduler.decisions.decision import Decision
 from scheduler.engine.arm import Arm
 from scheduler.engine.state import State
+from scheduler.engine.trial import check_trial
 from scheduler.engine.warm_up import warm_arm
 from scheduler.model.model import Model
 from scheduler.policy.compile import check_arm, check_model, check_swap, with_policy
@@ -52,17 +54,7 @@ class ArmControl(NotCopied):
         InputError
             If the model, or its spec's candidates, ledger or sets, do not fit the state. Nothing changed.
         """
-        check_model(model)
-        model = model if spec is None else with_policy(model, spec)
-        check_arm(self.state.spec, model.spec)
-        arm = Arm(model, self.state.index, self.state.lock)
-        self.state.join(arm)
-        try:
-            warm_arm(self.state, arm)
-        except BaseException:  # interrupted: nobody will release it
-            self.state.leave(arm)
-            raise
-        return arm
+        return _prepare(self.state, model, spec)[0]
 
     def swap(self, arm: Arm | Model, spec: Spec | None = None) -> Arm:
         """Put an arm in charge between two decisions; return the one that was in charge.
@@ -123,3 +115,35 @@ class ArmControl(NotCopied):
         model = with_policy(old.model, spec)
         check_swap(old.model.spec, model.spec)
         self.state.replace(old, old.with_model(model, self.state.index))
+
+
+def prepare_tried(state: State, model: Model, spec: Spec | None = None) -> Arm:
+    """Make an arm as `ArmControl.prepare`, unless the decisions that warm it show that it is of no use.
+
+    Raises
+    ------
+    InputError
+        As `ArmControl.prepare`, or if the arm scores with what is no number, or serves none of the requests that the
+        one in charge serves. Nothing changed.
+    """
+    arm, trial = _prepare(state, model, spec)
+    try:
+        check_trial(state, arm, trial)
+    except BaseException:
+        state.leave(arm)
+        raise
+    return arm
+
+
+def _prepare(state: State, model: Model, spec: Spec | None) -> tuple[Arm, list[Decision]]:
+    """Return a warm arm that follows the state, and the decisions that warmed it."""
+    check_model(model)
+    model = model if spec is None else with_policy(model, spec)
+    check_arm(state.spec, model.spec)
+    arm = Arm(model, state.index, state.lock)
+    state.join(arm)
+    try:
+        return arm, warm_arm(state, arm)
+    except BaseException:  # interrupted: nobody will release it
+        state.leave(arm)
+        raise

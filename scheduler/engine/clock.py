@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.errors import ClockError
 
@@ -65,6 +66,12 @@ class Clock:
             self.latest[0] = now
         elif latest != -np.inf:
             self._check_jump(now, latest)
+
+    def check_all(self, times: NDArray[np.float64]) -> None:
+        """Accept the times of many calls at once, or raise as `check`."""
+        if times.size:
+            self.check(times.min())
+            self.check(times.max())
 
     def accepts(self, now: float) -> bool:
         """Whether `check` would accept a time at once; nothing changes."""

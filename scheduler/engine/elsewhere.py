@@ -13,13 +13,16 @@ from scheduler.columns.id_table import OWN_ID
 from scheduler.columns.ids import Id, id_key, plain_list, present_keys
 from scheduler.decisions.arrays import FIRST_ID, FROM_ORIGIN, UNKNOWN
 from scheduler.decisions.decision import Decision
+from scheduler.decisions.decision_log import ClaimedError
 from scheduler.decisions.token import Token, layout_of, read_token, write_token
 from scheduler.engine import engine
 from scheduler.engine.kernels import observe as kernels
+from scheduler.engine.long_call import when_unclaimed
 from scheduler.engine.request import check_times
 from scheduler.engine.state import State
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
 from scheduler.history.outcomes import values_at
+from scheduler.runtime.parts import PART
 
 NO_DECISION = -1
 """In place of the id of a decision: what was learned is of none that is known."""
@@ -52,7 +55,10 @@ def observe_token(state: State, text: str, outcome: object, now: float, node: Id
     if token.layout != layout_of(state.spec.fingerprint()):
         message = "token: expected one of a scheduler of the same fingerprint, found another"
         raise InputError(message)
-    state.lock.write(_observe_token, state, token, outcome, now, node)
+    try:
+        state.lock.write(_observe_token, state, token, outcome, now, node)
+    except ClaimedError:
+        when_unclaimed(state.lock, _observe_token, state, token, outcome, now, node)
 
 
 def _observe_token(state: State, token: Token, outcome: object, now: float, node: Id | None) -> None:
@@ -66,6 +72,7 @@ def _observe_token(state: State, token: Token, outcome: object, now: float, node
         raise DuplicateOutcomeError(message)
     state.outcome_codec.write(outcome, state.outcome)
     outcomes, times = state.outcome.arrays.outcomes, np.array([now])
+    state.clock.check(now)
     _learn(state, token.id, token.request_keys[None], token.node_keys[place][None], outcomes, times)
     state.seen.add(told)
 
@@ -95,30 +102,61 @@ def learn_batch(
     names = plain_list(nodes, "nodes")
     times = check_times(now, len(names))
     rows = state.outcome_codec.rows(outcomes, len(names))
-    state.lock.write(_learn_from, state, requests, names, rows, times)
+    learning = _Learning(state, requests, names, rows, times)
+    if len(names) <= PART:
+        state.lock.write(learning.step)
+    else:
+        state.long_calls.run(learning)
 
 
-def _learn_from(
-    state: State,
-    requests: Mapping[str, Any],
-    names: list[Id],
-    outcomes: NDArray[np.float32],
-    times: NDArray[np.float64],
-) -> None:
-    rows = state.request_codec.rows(requests, state.clients)
-    if len(rows.keys) != len(names):
-        message = f"nodes: expected {len(rows.keys)}, one for each request, found {len(names)}"
-        raise InputError(message)
-    node_keys = _node_keys(state, names)
-    if state.recording is not None:
-        state.recording.note_clients(rows.keys[:, 0], state.request_codec.client_of(requests))
-        state.recording.note_names(node_keys[:, 0], names)
-    _learn(state, NO_DECISION, rows.keys, node_keys, outcomes, times)
+class _Learning:
+    """Outcomes of what was measured elsewhere; a `scheduler.engine.long_call.LongCall`.
+
+    All that can be wrong is looked at before the first part.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        requests: Mapping[str, Any],
+        names: list[Id],
+        outcomes: NDArray[np.float32],
+        times: NDArray[np.float64],
+    ) -> None:
+        self._state, self._names, self._outcomes, self._times = state, names, outcomes, times
+        self._requests = state.request_codec.read(requests)
+        if len(self._requests.ids) != len(names):
+            message = f"nodes: expected {len(self._requests.ids)}, one for each request, found {len(names)}"
+            raise InputError(message)
+        self._keys = present_keys(names, "nodes", "ids")
+        self._part, self._n_done = engine.part_of(state, len(names)), 0
+        self.is_certain = False
+
+    def step(self) -> bool:
+        """Learn from a part."""
+        state, n = self._state, len(self._names)
+        if not self.is_certain:
+            state.clock.check_all(self._times)
+            self.is_certain = True
+        at = slice(self._n_done, min(self._n_done + self._part, n))
+        if at.start < at.stop:
+            rows = state.request_codec.known_rows(self._requests, at, state.clients)
+            node_keys = _node_keys(state, self._names[at], self._keys[at])
+            if state.recording is not None:
+                state.recording.note_clients(rows.keys[:, 0], self._requests.ids[at])
+                state.recording.note_names(node_keys[:, 0], self._names[at])
+            _learn(state, NO_DECISION, rows.keys, node_keys, self._outcomes[at], self._times[at])
+            self._n_done = at.stop
+        return at.stop < n
+
+    def step_back(self) -> bool:
+        """Undo nothing: nothing is done before it is certain."""
+        return False
 
 
-def _node_keys(state: State, names: list[Id]) -> NDArray[np.uint64]:
+def _node_keys(state: State, names: list[Id], keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return the key columns of nodes; of one that the fleet does not hold its id is known, and nothing else."""
-    table, keys = state.fleet.table, present_keys(names, "nodes", "ids")
+    table = state.fleet.table
     slots = table.find(names)
     rows = table.columns.keys[slots]  # copies
     rows[slots < 0] = MISSING_KEY
@@ -139,9 +177,6 @@ def _learn(
     """Fold outcomes into history; the caller holds the lock as a writer."""
     arm, work = state.arms[0].arrays, state.arms[0].thread.workspace
     values = values_at(state.tracked, outcomes)
-    if times.size:
-        state.clock.check(times.min())
-        state.clock.check(times.max())
     if state.listeners:
         state.tell(request_keys, node_keys, np.full(times.size, decision))
     changed = engine.room_for_changed(state, times.size)

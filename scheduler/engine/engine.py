@@ -12,10 +12,13 @@ from scheduler.columns.arrays import ColumnArrays
 from scheduler.columns.ids import Id, id_key, remembered_key
 from scheduler.decisions.arrays import DecisionArrays
 from scheduler.decisions.decision import Decision
+from scheduler.decisions.decision_log import ClaimedError
+from scheduler.decisions.kernels.claims import ClaimArrays
 from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.kernels import observe as observe_kernels
+from scheduler.engine.long_call import when_unclaimed
 from scheduler.engine.request import candidate_slots, read_blocklist
 from scheduler.engine.request_codec import NO_SLOT
 from scheduler.engine.state import State
@@ -23,6 +26,7 @@ from scheduler.engine.workspace import new_outputs
 from scheduler.features.kernels.operations import fill_candidates
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
+from scheduler.runtime.parts import PART
 
 CHUNK = 1 << 15
 """Candidates that a kernel takes before interrupts are looked for: some 5 milliseconds."""
@@ -65,7 +69,13 @@ def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than 
         recording.note_client(thread.request.keys[0], state.request_codec.client_of(request))
     if candidates is None:
         slots = workspace.content.found
-        decide_kernels.decide_one(state_arrays, arm_arrays, client, blocklist, now, workspace)
+        packed = state_arrays, arm_arrays, workspace
+        args = state_arrays, arm_arrays, client, blocklist, now, workspace
+        direct = thread.decide_one
+        if blocklist is not NO_BLOCKLIST:  # of another shape, and maybe of another type
+            decide_kernels.decide_one(*args)
+        else:
+            (direct.call if direct.seen == packed else direct.resolve(packed, *args))(*args)
     else:
         given, slots = True, candidate_slots(candidates, state.fleet.table, 1)
         decide_kernels.take_request(state_arrays, client, workspace)
@@ -113,17 +123,21 @@ def blocklist_of(state: State, exclude: object, block: object, n: int) -> NDArra
     """Return what ``n`` requests do not want; see `read_blocklist`."""
     if exclude is None and block is None:
         return NO_BLOCKLIST
-    return read_blocklist(exclude, block, state.features.node, n)
+    return read_blocklist(exclude, block, state.fleet.table, n)
 
 
 def observe(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
     """Take in one outcome; raises as `Scheduler.observe`."""
-    state.lock.write(observe_here, state, decision, outcome, now, node)
+    try:
+        state.lock.write(observe_here, state, decision, outcome, now, node)
+    except ClaimedError:
+        when_unclaimed(state.lock, observe_here, state, decision, outcome, now, node)
 
 
 def observe_here(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:
     """Take in one outcome; the caller holds the lock as a writer."""
     one, arm = state.outcome, state.arms[0]
+    thread = arm.thread
     state.outcome_codec.write(outcome, one)
     is_plain = type(node) is int or type(node) is str
     id_, one.node[0] = state.log.check_id(decision), remembered_key(node) if is_plain else id_key(node)
@@ -132,11 +146,14 @@ def observe_here(state: State, decision: object, outcome: object, now: float, no
         state.clock.check(now)
     if state.listeners:
         _tell(state, id_)
-    changed = room_for_changed(state, 1)
-    refusal = observe_kernels.observe_one(state.arrays, arm.arrays, id_, one.packed, now, changed, arm.thread.workspace)
+    changed, packed = room_for_changed(state, 1), (state.arrays, arm.arrays, one.packed, thread.workspace)
+    args = packed[0], packed[1], id_, packed[2], now, changed, packed[3]
+    direct = thread.observe_one
+    refusal = (direct.call if direct.seen == packed else direct.resolve(packed, *args))(*args)
     if refusal:
         raise state.log.refusal(refusal, id_, node)
-    refresh_others(state, changed)
+    if changed is not NO_OTHER_ARMS:
+        refresh_others(state, changed)
 
 
 def _tell(state: State, decision: int) -> None:
@@ -160,9 +177,7 @@ def observe_many(
     """Take in many outcomes, all or none; the caller holds the lock as a writer."""
     rows, places = state.log.find(ids, nodes)
     arm = state.arms[0]
-    if times.size:
-        state.clock.check(times.min())
-        state.clock.check(times.max())
+    state.clock.check_all(times)
     if state.listeners:
         log = state.log.arrays
         state.tell(log.request_keys[rows], log.node_keys[rows * log.slot.shape[1] + places], log.id[rows])
@@ -170,6 +185,21 @@ def observe_many(
     work = arm.thread.workspace
     observe_kernels.observe(state.arrays, arm.arrays, rows, places, outcomes, values, times, changed, work)
     refresh_others(state, changed)
+
+
+def observe_claimed(state: State, claims: ClaimArrays, first: int, last: int) -> None:
+    """Take in some outcomes whose places are claimed; the caller holds the lock as a writer."""
+    arm, changed = state.arms[0], room_for_changed(state, last - first)
+    workspace = arm.thread.workspace
+    if state.listeners:
+        state.tell(claims.request_keys[first:last], claims.node_keys[first:last], claims.decision[first:last])
+    observe_kernels.observe_claimed(state.arrays, arm.arrays, claims, first, last, changed, workspace)
+    refresh_others(state, changed)
+
+
+def part_of(state: State, n: int) -> int:
+    """Return how many of ``n`` outcomes to take in while the lock is held once: the rows of each arm follow."""
+    return n if n <= PART else max(PART // len(state.arms), 1)
 
 
 def score(

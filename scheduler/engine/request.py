@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import id_keys, plain_list
-from scheduler.columns.schema import Schema
 from scheduler.columns.values import as_mapping, is_single, items_of, plain
 from scheduler.errors import InputError, shown
 from scheduler.retrieval.arrays import BLOCKED_COLUMN, BLOCKED_KEY, NO_BLOCKLIST
@@ -20,6 +20,8 @@ LAST_TIME = 1e15
 
 def check_time(now: object) -> float:
     """Return a time in seconds; raise `InputError` unless it is a number up to `LAST_TIME`."""
+    if type(now) is float and -LAST_TIME <= now <= LAST_TIME:
+        return now
     now = plain(now)
     if isinstance(now, float | int) and -LAST_TIME <= now <= LAST_TIME:  # false for NaN too
         return float(now)
@@ -79,13 +81,14 @@ def candidate_slots(candidates: object, nodes: IdTable, n: int) -> NDArray[np.in
     return slots
 
 
-def read_blocklist(exclude: object, block: object, nodes: Schema, n: int) -> NDArray[np.uint64]:
+def read_blocklist(exclude: object, block: object, nodes: IdTable, n: int) -> NDArray[np.uint64]:
     """Return what ``n`` requests do not want, as `BAR_COLUMN` says.
 
     Parameters
     ----------
     exclude
-        For each request its node ids, None for none. The fleet need not hold them: a node may have left since.
+        For each request its node ids, None for none. The fleet need not hold them: a node may have left since. Those
+        that it does not hold exclude nobody, whatever their keys.
     block
         The same by category column of nodes.
 
@@ -99,22 +102,26 @@ def read_blocklist(exclude: object, block: object, nodes: Schema, n: int) -> NDA
         message = f"block: expected values by node column, found {shown(block)}"
         raise InputError(message)
     for name, rows in (block or {}).items():
-        if name not in nodes.blockable:
-            message = f"block: expected one of {', '.join(nodes.blockable) or '(none)'}, found {shown(name)}"
+        if name not in nodes.schema.blockable:
+            message = f"block: expected one of {', '.join(nodes.schema.blockable) or '(none)'}, found {shown(name)}"
             raise InputError(message)
-        columns[f"block {name!r}"] = (nodes.blockable[name], rows)
-    parts = [_bar_rows(what, column, rows, n) for what, (column, rows) in columns.items()]
+        columns[f"block {name!r}"] = (nodes.schema.blockable[name], rows)
+    parts = [_bar_rows(what, column, rows, n, nodes) for what, (column, rows) in columns.items()]
     return np.concatenate(parts, axis=1) if parts else NO_BLOCKLIST
 
 
-def _bar_rows(what: str, column: int, rows: object, n: int) -> NDArray[np.uint64]:
-    """Return (n, longest row, 2) bars of one column."""
+def _bar_rows(what: str, column: int, rows: object, n: int, nodes: IdTable) -> NDArray[np.uint64]:
+    """Return (n, longest row, 2) bars of one column; column 0 is the ids of nodes."""
     if isinstance(rows, np.ndarray):
         rows = list(np.atleast_1d(rows))
     if not isinstance(rows, Sequence) or len(rows) != n:
         message = f"{what}: expected {n} rows, found {shown(rows)}"
         raise InputError(message)
-    keys = [id_keys(plain_list([] if row is None else row, what)) for row in rows]
+    items = [plain_list([] if row is None else row, what) for row in rows]
+    keys = [id_keys(row) for row in items]
+    if column == 0:
+        for ids, found in zip(items, keys, strict=True):
+            found[nodes.find(ids) < 0] = MISSING_KEY
     blocklist = np.zeros((n, max(map(len, keys), default=0), 2), np.uint64)
     blocklist[:, :, BLOCKED_COLUMN] = column
     for i, row in enumerate(keys):

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import OWN_ID, IdTable
 from scheduler.columns.ids import Id, id_key, id_keys, plain_list, remembered_key
-from scheduler.columns.schema import Schema
+from scheduler.columns.schema import ALL, Encoded, Schema
 from scheduler.columns.values import names_of, plain
 from scheduler.engine.arrays import RequestArrays
 from scheduler.errors import InputError, shown
 
 NO_SLOT = -1
 """In place of the slot of a client that the table does not hold."""
+
+
+class Requests(NamedTuple):
+    """What many requests carry: (n,) ids of clients, their keys, and columns ready for kernels by name."""
+
+    ids: list[Id]
+    keys: NDArray[np.uint64]
+    columns: dict[str, Encoded]
 
 
 class RequestBuffer:
@@ -98,12 +107,17 @@ class RequestCodec:
     def rows(self, requests: object, clients: IdTable) -> ColumnArrays:
         """Return many requests as kernels read them: what is known of their clients, and over it what they carry.
 
+        Raises as `read`.
+        """
+        return self.known_rows(self.read(requests), ALL, clients)
+
+    def read(self, requests: object) -> Requests:
+        """Return what many requests carry.
+
         Parameters
         ----------
         requests
             Columns by name, each (n,); the client's id among them.
-        clients
-            What is known of clients.
 
         Raises
         ------
@@ -115,6 +129,16 @@ class RequestCodec:
         keys = id_keys(ids)
         if (keys == MISSING_KEY).any():
             raise self._without_id()
+        columns = {
+            name: self._schema.encode(name, raw, len(ids))
+            for name, raw in carried.items()
+            if name != self._client or name in self._schema.columns
+        }
+        return Requests(ids, keys, columns)
+
+    def known_rows(self, requests: Requests, at: slice, clients: IdTable) -> ColumnArrays:
+        """Return some of many requests as kernels read them; ``clients`` is what is known of clients."""
+        ids, keys = requests.ids[at], requests.keys[at]
         slots = np.array([NO_SLOT if (slot := clients.slot(id_)) is None else slot for id_ in ids], np.int32)
         rows = ColumnArrays(clients.columns.values[slots], clients.columns.keys[slots])  # copies
         unknown = slots < 0
@@ -123,9 +147,8 @@ class RequestCodec:
         rows.keys[:, 0] = keys
         if clients.knows_own_id:
             rows.keys[unknown, self._keys[OWN_ID]] = keys[unknown]
-        for name, raw in carried.items():
-            if name != self._client or name in self._schema.columns:
-                self._schema.write(rows, name, self._schema.encode(name, raw, len(ids)))
+        for name, column in requests.columns.items():
+            self._schema.write(rows, name, column[at])
         return rows
 
     def client_of(self, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as callers pass it

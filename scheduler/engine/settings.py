@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NotRequired, TypedDict
@@ -17,6 +18,10 @@ REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
 
 
+SECRET_BITS = 63
+"""Of a secret that is drawn: as many as a snapshot keeps in an integer."""
+
+
 class Settings(TypedDict):
     """What `scheduler.Scheduler` takes by name; see there."""
 
@@ -27,6 +32,7 @@ class Settings(TypedDict):
     max_nodes: NotRequired[int]
     forget_after: NotRequired[float]
     token_key: NotRequired[bytes | None]
+    secret: NotRequired[int | None]
 
 
 class CheckedSettings(TypedDict):
@@ -39,6 +45,7 @@ class CheckedSettings(TypedDict):
     max_nodes: int
     forget_after: float
     token_key: bytes | None
+    secret: int
 
 
 def check_settings(settings: Settings) -> CheckedSettings:
@@ -50,7 +57,7 @@ def check_settings(settings: Settings) -> CheckedSettings:
         Naming the setting that is wrong.
     """
     capacity = settings.get("history_capacity")
-    first_id = settings.get("first_id")
+    first_id, secret = settings.get("first_id"), settings.get("secret")
     return CheckedSettings(
         seed=_integer("seed", settings.get("seed", 0), 0, LAST_ID),
         remember=_integer("remember", settings.get("remember", REMEMBERED), 1, MOST_REMEMBERED),
@@ -59,6 +66,7 @@ def check_settings(settings: Settings) -> CheckedSettings:
         max_nodes=_integer("max_nodes", settings.get("max_nodes", MOST_ROWS), 1, MOST_ROWS),
         forget_after=positive_seconds("forget_after", settings.get("forget_after", math.inf)),
         token_key=_key(settings.get("token_key")),
+        secret=_integer("secret", secrets.randbits(SECRET_BITS) if secret is None else secret, 0, LAST_ID),
     )
 
 

@@ -22,6 +22,7 @@ from scheduler.engine.arm import Arm
 from scheduler.engine.arrays import StateArrays
 from scheduler.engine.clock import Clock
 from scheduler.engine.kernels import node_rows
+from scheduler.engine.long_call import LongCalls
 from scheduler.engine.request_codec import RequestCodec
 from scheduler.engine.settings import memory_for
 from scheduler.errors import InputError
@@ -33,6 +34,8 @@ from scheduler.history.outcomes import outcome_names, tracked
 from scheduler.history.store import HISTORY, capacities, checked_capacity, new_history
 from scheduler.retrieval.index import Index
 from scheduler.runtime.growable_array import MOST_ROWS
+from scheduler.runtime.hashing import secret_multiplier
+from scheduler.runtime.lock_kernels import STATUS
 from scheduler.runtime.not_copied import NotCopied
 from scheduler.runtime.packed_arrays import PackedArrays
 from scheduler.runtime.parts import in_parts
@@ -77,6 +80,8 @@ class State(NotCopied):
         Seconds after which a silent node is removed.
     token_key
         Signs tokens of decisions; by default they are not signed.
+    secret
+        Says which keys share a bucket or a place of the tables, so that nobody can choose ids that crowd one.
 
     Attributes
     ----------
@@ -92,6 +97,8 @@ class State(NotCopied):
         Outcomes of decisions made elsewhere that were taken in.
     outcome
         Memory for the outcome that is taken in; only a writer uses it.
+    long_calls
+        Calls of many outcomes that are under way.
     arms
         Arms whose node rows follow the state; the first one is in charge.
     in_charge_since
@@ -122,6 +129,7 @@ class State(NotCopied):
         max_nodes: int = MOST_ROWS,
         forget_after: float = math.inf,
         token_key: bytes | None = None,
+        secret: int = 0,
     ) -> None:
         self.spec, self.features = spec, features
         self.settings: dict[str, int | float | None] = {
@@ -130,16 +138,19 @@ class State(NotCopied):
             "history_capacity": history_capacity,
             "max_nodes": max_nodes,
             "forget_after": forget_after,
+            "secret": secret,
         }
+        multiplier = secret_multiplier(secret)
         self.lock = ReadWriteLock()
         self.lock.repair, self.lock.on_fork = self.refresh_all, self._after_fork
+        self.long_calls = LongCalls(self.lock, self._make_buffers)
         self.clock = Clock()
         self.seed = seed
-        self.index = Index(spec.candidates, features.request, features.node, max_nodes)
+        self.index = Index(spec.candidates, features.request, features.node, max_nodes, multiplier)
         wanted = capacities(spec)[HISTORY] if history_capacity is None else history_capacity
         self.history_capacity = checked_capacity(wanted, "history_capacity")
         with memory_for("history_capacity", self.history_capacity):
-            self.history = new_history(spec, self.history_capacity)
+            self.history = new_history(spec, self.history_capacity, multiplier)
         with memory_for("remember", remember):
             self.log = DecisionRing(remember, spec.policy.max_nodes + spec.policy.alternatives, features, first_id)
         self.tracked = tracked(spec, spec.history.values)
@@ -171,6 +182,7 @@ class State(NotCopied):
             most=max_nodes,
             forget_after=forget_after,
         )
+        self.fleet.place_by(multiplier)
 
     @property
     def arrays(self) -> PackedArrays[StateArrays]:
@@ -321,8 +333,16 @@ class State(NotCopied):
         self._record_by(None)  # the recorder's thread is the parent's
         self.life, self.follows = new_life(), 0
         first, last = new_first_id(), self.log.next_id()
+        status = self.lock.words[STATUS]
+        self.long_calls.after_fork()
+        self.lock.words[STATUS] = status
         # Ids that were chosen by hand may lie beyond those of the clock.
         self.log.begin_ids(first if first > last else last + secrets.randbelow(max((LAST_ID - last) // 2, 1)))
+
+    def _make_buffers(self) -> None:
+        """Make the calling thread's buffers in all arms."""
+        for arm in self.arms:
+            arm.thread  # noqa: B018 - made when it is first read
 
     def _build_rows(self, arm: Arm, first: int) -> None:
         alive = self.fleet.arrays.alive_until[first : first + BUILD_STEP]

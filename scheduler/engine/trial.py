@@ -41,8 +41,8 @@ def dry_run(state: State, arm: Arm, n: int = TRIALS) -> list[Decision]:
     return [state.lock.read(decide, {client: ids[i % len(ids)]}) for i in range(n)]
 
 
-def try_arm(state: State, arm: Arm) -> None:
-    """Dry-run decisions by an arm and by the one in charge.
+def check_trial(state: State, arm: Arm, trial: list[Decision]) -> None:
+    """Compare an arm's dry run with one by the arm in charge.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def try_arm(state: State, arm: Arm) -> None:
         If the arm scores with what is no number, or serves none of the requests that the other serves.
     """
     name = f"model {arm.model.name}-{arm.model.version}"
-    trial, present = dry_run(state, arm), dry_run(state, state.arms[0])
+    present = dry_run(state, state.arms[0])
     for decision in trial:
         for scores in decision.scores:
             wrong = {name: value for name, value in scores.items() if not np.isfinite(value)}

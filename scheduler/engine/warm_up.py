@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
+from scheduler.decisions.decision import Decision
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.recording import Recording
@@ -16,11 +17,13 @@ from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.elsewhere import learn_batch
 from scheduler.engine.kernels import decide as decide_kernels
+from scheduler.engine.long_outcomes import LongOutcomes
 from scheduler.engine.outcome_batch import observe_batch
 from scheduler.engine.settings import check_settings
 from scheduler.engine.state import State
 from scheduler.engine.trial import dry_run
-from scheduler.history.outcomes import outcome_names
+from scheduler.history.outcomes import outcome_names, values_at
+from scheduler.history.store import touch_history
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 
 WARM_NODES = 2_048
@@ -37,13 +40,17 @@ def warm_up(state: State, arm: Arm) -> None:
     """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
     _call_everything(arm, state.history_capacity)
     state.lock.write(state.log.touch_pages)
+    touch_history(state.history)
     warm_arm(state, arm)
 
 
-def warm_arm(state: State, arm: Arm) -> None:
-    """Score all nodes and dry-run decisions over the real state, in steps between which other calls go on."""
+def warm_arm(state: State, arm: Arm) -> list[Decision]:
+    """Score all nodes and dry-run decisions over the real state, in steps between which other calls go on.
+
+    Returns the decisions.
+    """
     _read_nodes(state, arm)
-    dry_run(state, arm)
+    return dry_run(state, arm)
 
 
 def _call_everything(arm: Arm, history_capacity: int) -> None:
@@ -68,6 +75,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         _, out, nodes = state.lock.read(engine.decide_batch, state, other, {client: [0]}, candidates, None, None, 0.0)
         if nodes[0, 0] is not None:
             observe_batch(state, out.id, {"ok": [False]}, 0.0, nodes[:, 0].tolist())
+    _take_many_in(state, other, client)
     state.log.row(0)
     learn_batch(state, {client: [0]}, ids[:1], {"ok": [False]}, 0.0)
     for call in (engine.score, engine.features):
@@ -78,6 +86,19 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         for change in (state.fleet.add, state.fleet.discard, state.fleet.holds):
             change(ids[:1], column, [0])
     _let_nodes_come_and_go(state, ids)
+
+
+def _take_many_in(state: State, arm: Arm, client: str) -> None:
+    """Take in an outcome as one of many, after its place was claimed and given back."""
+    _, out, nodes = state.lock.read(engine.decide_batch, state, arm, {client: [0]}, [[0, 1]], None, None, 0.0)
+    if nodes[0, 0] is None:
+        return
+    measured = state.outcome_codec.rows({"ok": [False]}, 1)
+    values = values_at(state.tracked, measured)
+    outcomes = LongOutcomes(state, out.id, nodes[:, 0].tolist(), measured, values, np.zeros(1))
+    state.lock.write(outcomes.step)
+    state.lock.write(outcomes.step_back)
+    state.long_calls.run(outcomes)
 
 
 def _take_records(state: State, recording: Recording) -> None:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from scheduler.columns.arrays import ColumnArrays
 
-(PLACES, PLACE_MASK) = range(2)
-"""Marks of a slot table: its places, and the power of two above them less one."""
+(PLACES, PLACE_MASK, PLACE_MULTIPLIER) = range(3)
+"""Marks of a slot table: its places, the power of two above them less one, and the bits of the odd number that keys are
+multiplied by, see `scheduler.runtime.hashing.secret_multiplier`."""
 
 FIRST_PLACES: Final = 64
 """Places of the slot table at first; each new node brings one more."""
@@ -42,7 +43,7 @@ class SlotTable(NamedTuple):
     after
         (slots,) int32, the next slot of the same place, -1 for none.
     marks
-        (2,) int64, see `PLACES`.
+        (3,) int64, see `PLACES`.
     """
 
     first: NDArray[np.int32]

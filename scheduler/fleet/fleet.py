@@ -84,6 +84,10 @@ class Fleet(NotCopied):
         self._names = CategoryNames()
         self.table = self._store.table
 
+    def place_by(self, multiplier: np.uint64) -> None:
+        """Place keys of ids by another number, while there is no node; see `scheduler.runtime.hashing`."""
+        self._store.place_by(multiplier)
+
     @property
     def arrays(self) -> FleetArrays:
         """What kernels read; others after growth."""
@@ -278,12 +282,13 @@ class Fleet(NotCopied):
         check_time("alive_until", alive_until)
         check_errors(errors)
         names = self.table.reader.names(ids)
-        return self._writer.for_held(names, errors, lambda part: self._store.hear(part, alive_until))
+        return self._writer.for_held(names, errors, lambda _, slots: self._store.hear(slots, alive_until))
 
     def quarantine(self, ids: Ids, *, until: float) -> None:
         """Set nodes aside until a time in seconds; raises like `remove`."""
         check_time("until", until)
-        self._writer.for_held(self.table.reader.names(ids), "raise", lambda part: self._store.quarantine(part, until))
+        names = self.table.reader.names(ids)
+        self._writer.for_held(names, "raise", lambda _, slots: self._store.quarantine(slots, until))
 
     def load(self, rows: Rows, alive_until: NDArray[np.float64], quarantined_until: NDArray[np.float64]) -> None:
         """Add nodes as a snapshot has them; nobody else calls yet.
@@ -299,7 +304,11 @@ class Fleet(NotCopied):
         self._writer.add_rest(rows)
         aside = np.flatnonzero(quarantined_until > -np.inf)
         names = [rows.names[i] for i in aside.tolist()]
-        self._writer.in_holds(len(names), lambda at: self._store.quarantine(names[at], quarantined_until[aside[at]]))
+
+        def set_aside(at: slice) -> int:
+            return self._store.quarantine(self.table.find(names[at]), quarantined_until[aside[at]])
+
+        self._writer.in_holds(len(names), set_aside)
 
     def turn_to(self, now: float) -> None:
         """Set the time as of which nodes are found; nobody else calls yet."""

@@ -21,6 +21,9 @@ from scheduler.runtime.read_write_lock import ReadWriteLock
 PAIRS = 4_096
 """Pairs of a node and a category that are changed while the lock is held once: one or two milliseconds."""
 
+NodeChange: TypeAlias = Callable[[list[Id], NDArray[np.int32]], int]
+"""Told ids and their slots, -1 for one that is not held; returns how many of the first it has done."""
+
 PairChange: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.uint64]], None]
 """Told slots and keys of categories, as many of each."""
 
@@ -39,9 +42,7 @@ class NodeWriter:
     def __init__(self, store: NodeStore, lock: ReadWriteLock) -> None:
         self._store, self._table, self._lock = store, store.table, lock
 
-    def for_held(
-        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int], most: int = LIGHT_PART
-    ) -> list[Skipped]:
+    def for_held(self, names: list[Id], errors: Errors, change: NodeChange, most: int = LIGHT_PART) -> list[Skipped]:
         """Change nodes; those not held are refused or left out.
 
         One part is looked at and changed while the lock is held once. Of more, those that another thread removes
@@ -53,15 +54,21 @@ class NodeWriter:
         else:
             names, skipped, done = self._lock.write(self._change_known, names, errors, change)
         if done < len(names):
-            self.in_holds(len(names) - done, lambda at: change(names[done + at.start : done + at.stop]), most)
+            rest = names[done:] if done else names
+
+            def change_some(at: slice) -> int:
+                return change(rest[at], self._table.find(rest[at]))
+
+            self.in_holds(len(rest), change_some, most)
         return skipped
 
-    def _change_known(
-        self, names: list[Id], errors: Errors, change: Callable[[list[Id]], int]
-    ) -> tuple[list[Id], list[Skipped], int]:
+    def _change_known(self, names: list[Id], errors: Errors, change: NodeChange) -> tuple[list[Id], list[Skipped], int]:
         """Return ids that are held, which were left out, and how many of the first were changed."""
-        names, skipped = self._known(names, errors)
-        return names, skipped, change(names)
+        slots, skipped = self._table.find_all(names), list[Skipped]()
+        if slots is None:
+            names, skipped = self._known(names, errors)
+            slots = self._table.find(names)
+        return names, skipped, change(names, slots)
 
     def _known(self, names: list[Id], errors: Errors) -> tuple[list[Id], list[Skipped]]:
         """Return ids that are held, and which were left out."""

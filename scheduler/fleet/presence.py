@@ -20,6 +20,7 @@ from scheduler.fleet.arrays import (
     PresenceArrays,
 )
 from scheduler.fleet.kernels import presence as kernels
+from scheduler.runtime.direct import Direct
 from scheduler.runtime.growable_array import GrowableArray
 from scheduler.runtime.packed_arrays import PackedArrays
 
@@ -81,6 +82,7 @@ class Presence:
         self._waits = GrowableArray((2,), np.int32, -1, rows=most)
         self._listed = GrowableArray((), np.bool_, rows=most)
         self._sizes = np.zeros(N_LISTED + 1, np.int64)
+        self._hear = Direct(kernels.hear)  # writers take turns
 
     def grow(self, n: int, alive_until: NDArray[np.float64], quarantined_until: NDArray[np.float64]) -> None:
         """Make room for ``n`` slots, whose times are given."""
@@ -120,8 +122,10 @@ class Presence:
         kernels.settle_all(self._packed, slots, turned)
 
     def hear(self, slots: NDArray[np.int32], alive_until: float, turned: NDArray[np.bool_]) -> None:
-        """Take heartbeats of (n,) slots; set ``turned`` where a node enters the index or leaves it."""
-        kernels.hear(self._packed, slots, alive_until, turned)
+        """Take heartbeats of (n,) slots, -1 for none; set ``turned`` where a node enters the index or leaves it."""
+        packed, args = (self._packed,), (self._packed, slots, alive_until, turned)
+        direct = self._hear
+        (direct.call if direct.seen == packed else direct.resolve(packed, *args))(*args)
 
     def leave(self, slots: NDArray[np.int32]) -> None:
         """Take nodes that are removed out of the queues."""

@@ -16,11 +16,12 @@ from scheduler.columns.rows import Rows
 from scheduler.columns.schema import Schema
 from scheduler.columns.values import plain
 from scheduler.errors import InputError, shown
-from scheduler.fleet.arrays import FIRST_PLACES, FORGETS, FleetArrays, SlotTable
+from scheduler.fleet.arrays import FIRST_PLACES, FORGETS, PLACE_MULTIPLIER, FleetArrays, SlotTable
 from scheduler.fleet.hooks import QUARANTINED, REMOVED, WRITTEN, Hooks, SetColumns
 from scheduler.fleet.kernels import slot_table
 from scheduler.fleet.presence import BATCH, BATCH_WITH_SETS, HOLD, LOOK, Due, Presence
 from scheduler.runtime.growable_array import STEP, GrowableArray
+from scheduler.runtime.hashing import PUBLIC_MULTIPLIER
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
 Times: TypeAlias = "float | NDArray[np.float64]"
@@ -81,10 +82,14 @@ class NodeStore:
         self._generation = GrowableArray((), np.int32, rows=most)
         self._first = GrowableArray((), np.int32, -1, rows=FIRST_PLACES + most)
         self._after = GrowableArray((), np.int32, -1, rows=most)
-        self._marks = np.array([FIRST_PLACES, FIRST_PLACES - 1], np.int64)
+        self._marks = np.array([FIRST_PLACES, FIRST_PLACES - 1, PUBLIC_MULTIPLIER.view(np.int64)], np.int64)
         self._lock, self._capacity, self._hooks = lock, capacity, hooks
         self._sets, self._set_numbers = sets, schema.sets if sets is not None else {}
         self.arrays = self._grown()
+
+    def place_by(self, multiplier: np.uint64) -> None:
+        """Have the table of slots place keys by another number; there is no node yet."""
+        self._marks[PLACE_MULTIPLIER] = multiplier.view(np.int64)
 
     def write(self, rows: Rows, alive_until: Times | None) -> int:
         """Add or change nodes, with no more than `HOLD` categories a set, and return how many."""
@@ -109,28 +114,29 @@ class NodeStore:
             array.touch(size)
         self._hooks.ahead(size)
 
-    def remove(self, names: list[Id]) -> int:
-        """Remove nodes and return how many; those that are not held are passed over."""
-        n = self._fitting(self.table.find(names))
+    def remove(self, names: list[Id], slots: NDArray[np.int32]) -> int:
+        """Remove nodes and return how many; those that are not held, slot -1, are passed over."""
+        n = self._fitting(slots)
         removal = self._removal(names[:n])
         self._lock.commit(lambda: self._erase(*removal))
         return n
 
-    def hear(self, names: list[Id], alive_until: float) -> int:
-        """Take heartbeats and return how many; nodes that are not held are passed over."""
-        held, n = self._held(names)
-        turned = np.zeros(len(held), np.bool_)
+    def hear(self, slots: NDArray[np.int32], alive_until: float) -> int:
+        """Take heartbeats and return how many; nodes that are not held, slot -1, are passed over."""
+        n = self._fitting(slots)
+        some, turned = slots if n == len(slots) else slots[:n], np.zeros(n, np.bool_)
 
         def apply() -> None:
-            self.presence.hear(held, alive_until, turned)
-            self._list(held[turned])
+            self.presence.hear(some, alive_until, turned)
+            self._list(some[turned])
 
         self._lock.commit(apply)
         return n
 
-    def quarantine(self, names: list[Id], until: Times) -> int:
-        """Set nodes aside and return how many; those that are not held are passed over."""
-        held, n = self._held(names)
+    def quarantine(self, slots: NDArray[np.int32], until: Times) -> int:
+        """Set nodes aside and return how many; those that are not held, slot -1, are passed over."""
+        n = self._fitting(slots)
+        held = slots[:n][slots[:n] >= 0]
         turned, ends = np.zeros(len(held), np.bool_), until[:n] if isinstance(until, np.ndarray) else until
 
         def apply() -> None:
@@ -231,13 +237,6 @@ class NodeStore:
 
         return apply
 
-    def _held(self, names: list[Id]) -> tuple[NDArray[np.int32], int]:
-        """Return the slots of the first of some nodes, without those not held, and how many of them that were."""
-        slots = self.table.find(names)
-        n = self._fitting(slots)
-        some = slots[:n]
-        return some[some >= 0], n
-
     def _set_capacity(self, slots: NDArray[np.int32]) -> None:
         if self._capacity is not None and slots.size:
             uplink = self.arrays.columns.values[slots, self.table.schema.offsets[self._capacity]]
@@ -279,6 +278,8 @@ class NodeStore:
 
 def check_time(name: str, time: object) -> None:
     """Refuse what is no time; infinity is, as never."""
+    if type(time) is float and abs(time) <= sys.float_info.max:
+        return
     number = plain(time)
     is_number = isinstance(number, float | int | np.floating)
     if not is_number or not (number == math.inf or abs(number) <= sys.float_info.max):  # type: ignore[arg-type]

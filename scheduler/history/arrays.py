@@ -13,6 +13,10 @@ WAYS: Final = 16
 """Entries in a bucket of history. Their keys are two cache lines. At half load one bucket in 250 overflows and evicts
 its oldest entry, against one in 50 for 8 entries."""
 
+(MULTIPLIER, SHIFT) = range(2)
+"""How a table places keys: the high bits of their product with a secret odd number, moved down by so much and by one,
+are the bucket. By one, because a table of one bucket moves them by all 64."""
+
 TIME_FLOATS: Final = 2
 """Floats at the start of a history row that hold a float64 time."""
 
@@ -67,7 +71,7 @@ class LatentFactorArrays(NamedTuple):
 
     Attributes
     ----------
-    keys, seen, rows, counters
+    keys, placement, seen, rows, counters
         As in `HistoryArrays`; for the layout of a row see `SLOW`.
     rank
         (n_models,) int32, length of the vectors of each model.
@@ -79,6 +83,7 @@ class LatentFactorArrays(NamedTuple):
     """
 
     keys: NDArray[np.uint64]
+    placement: NDArray[np.uint64]
     seen: NDArray[np.float64]
     rows: NDArray[np.float32]
     counters: NDArray[np.int64]
@@ -94,6 +99,8 @@ class HistoryArrays(NamedTuple):
     ----------
     keys
         (slots,) uint64, `MISSING_KEY` if free.
+    placement
+        (2,) uint64, see `MULTIPLIER`.
     seen
         (slots,) float64, time of the last outcome in seconds. It is a view of the first bytes of each row, so that one
         cache line brings time and statistics.
@@ -115,6 +122,7 @@ class HistoryArrays(NamedTuple):
     """
 
     keys: NDArray[np.uint64]
+    placement: NDArray[np.uint64]
     seen: NDArray[np.float64]
     rows: NDArray[np.float32]
     rates: NDArray[np.float64]

@@ -31,7 +31,7 @@ class ChangePointArrays(NamedTuple):
 
     Attributes
     ----------
-    keys, seen, counters
+    keys, placement, seen, counters
         As of `scheduler.history.arrays.HistoryArrays`; ``seen`` is the time up to which the probabilities
         are computed.
     rows
@@ -46,6 +46,7 @@ class ChangePointArrays(NamedTuple):
     """
 
     keys: NDArray[np.uint64]
+    placement: NDArray[np.uint64]
     seen: NDArray[np.float64]
     rows: NDArray[np.float32]
     counters: NDArray[np.int64]

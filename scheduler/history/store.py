@@ -12,6 +12,8 @@ from scheduler.history.arrays import LINE_FLOATS, TIME_FLOATS, VECTOR, WAYS, His
 from scheduler.history.change_point_arrays import SPANS, ChangePointArrays
 from scheduler.history.row_layout import row_floats
 from scheduler.runtime.aligned_arrays import aligned_zeros
+from scheduler.runtime.hashing import PUBLIC_MULTIPLIER
+from scheduler.runtime.touch import touch_large_pages
 from scheduler.spec import LEAST_CAPACITY, MOST_CAPACITY, Capacity, ChangePoints, LatentFactors, Spec, seconds
 
 HISTORY, LATENT_FACTORS, CHANGE_POINTS = "history", "latent_factors", "change_points"
@@ -44,7 +46,7 @@ def _number(capacity: Capacity, table: str) -> int:
     return UNSIZED[table] if capacity == "auto" else capacity
 
 
-def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
+def new_history(spec: Spec, capacity: int | None = None, multiplier: np.uint64 = PUBLIC_MULTIPLIER) -> HistoryArrays:
     """Return empty statistics for a spec.
 
     The table has at least twice the capacity, so that buckets rarely overflow. The operating system provides the memory
@@ -54,23 +56,28 @@ def new_history(spec: Spec, capacity: int | None = None) -> HistoryArrays:
     ----------
     capacity
         In place of the spec's ``history.capacity``.
+    multiplier
+        Says which keys share a bucket; see `scheduler.runtime.hashing.secret_multiplier`.
     """
     slots = _slots(capacities(spec)[HISTORY] if capacity is None else capacity)
     rows = _rows(slots, row_floats(spec))
     return HistoryArrays(
         keys=np.zeros(slots, np.uint64),
+        placement=_placement(slots, multiplier),
         seen=rows.view(np.float64)[:, 0],
         rows=rows,
         rates=np.array([1.0 / seconds(h) for h in spec.history.half_lives]),
         counters=np.zeros(2, np.int64),
-        latent_factors=new_latent_factors(spec.latent_factors.values()),
-        change_points=new_change_points(spec.change_points.values()),
+        latent_factors=new_latent_factors(spec.latent_factors.values(), multiplier),
+        change_points=new_change_points(spec.change_points.values(), multiplier),
         row_reader=np.zeros(slots, np.int32),
         evicted=np.zeros(1 + len(spec.history.keys), np.int32),
     )
 
 
-def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
+def new_latent_factors(
+    factors: Iterable[LatentFactors], multiplier: np.uint64 = PUBLIC_MULTIPLIER
+) -> LatentFactorArrays:
     """Return empty latent factors; all models share one table."""
     models = list(factors)
     slots = _slots(sum(_number(model.capacity, LATENT_FACTORS) for model in models))
@@ -78,6 +85,7 @@ def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
     rates = [(1.0 / seconds(model.half_life), 1.0 / seconds(model.memory)) for model in models]
     return LatentFactorArrays(
         keys=np.zeros(slots, np.uint64),
+        placement=_placement(slots, multiplier),
         seen=rows.view(np.float64)[:, 0],
         rows=rows,
         counters=np.zeros(2, np.int64),
@@ -87,7 +95,9 @@ def new_latent_factors(factors: Iterable[LatentFactors]) -> LatentFactorArrays:
     )
 
 
-def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArrays:
+def new_change_points(
+    change_points: Iterable[ChangePoints], multiplier: np.uint64 = PUBLIC_MULTIPLIER
+) -> ChangePointArrays:
     """Return empty change points; groups of all kinds share one table."""
     kinds = list(change_points)
     slots = _slots(sum(_number(kind.capacity, CHANGE_POINTS) for kind in kinds))
@@ -95,6 +105,7 @@ def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArray
     numbers = [(seconds(kind.length), kind.same, kind.tolerance) for kind in kinds]
     return ChangePointArrays(
         keys=np.zeros(slots, np.uint64),
+        placement=_placement(slots, multiplier),
         seen=rows.view(np.float64)[:, 0],
         rows=rows,
         counters=np.zeros(2, np.int64),
@@ -102,6 +113,17 @@ def new_change_points(change_points: Iterable[ChangePoints]) -> ChangePointArray
         numbers=np.array(numbers).reshape(-1, 3),
         shape=np.array([kind.shape for kind in kinds], np.int32),
     )
+
+
+def touch_history(history: HistoryArrays) -> None:
+    """Ask the system for the large pages of all tables, so that no outcome waits for one; others go on meanwhile.
+
+    Entries are spread all over a table, so a few thousand outcomes would ask for all of them anyway.
+    """
+    factors, points = history.latent_factors, history.change_points
+    tables = (history.keys, history.rows, history.row_reader, factors.keys, factors.rows, points.keys, points.rows)
+    for array in (*tables, points.edges):
+        touch_large_pages(array)
 
 
 def table_counters(history: HistoryArrays) -> dict[str, NDArray[np.int64]]:
@@ -118,6 +140,11 @@ def _slots(capacity: int) -> int:
     while slots < 2 * capacity:
         slots *= 2
     return slots
+
+
+def _placement(slots: int, multiplier: np.uint64) -> NDArray[np.uint64]:
+    n_bits = (slots // WAYS).bit_length() - 1
+    return np.array([multiplier, 63 - n_bits], np.uint64)
 
 
 def _rows(slots: int, width: int) -> NDArray[np.float32]:

@@ -22,10 +22,10 @@ for none."""
 list at its place of the table, -1 for none. Of a list not in use the start is the next one not in use, -1 for none, and
 the class is -1."""
 
-(ARENA_END, LISTS_END, FREE_LIST, HALF_MOVED, PLACES, PLACE_MASK) = range(6)
+(ARENA_END, LISTS_END, FREE_LIST, HALF_MOVED, PLACES, PLACE_MASK, PLACE_MULTIPLIER) = range(7)
 """Marks of an index: where the arena and the lists were never used; the first list that is free again, -1 for none;
-whether there was no room while a node's sets moved to other lists; places of the table, and the power of two above them
-less one."""
+whether there was no room while a node's sets moved to other lists; places of the table, the power of two above them
+less one, and the bits of the odd number that keys are multiplied by."""
 
 FIRST_PLACES: Final = 64
 """Places of the table at first; each new list brings one more."""
@@ -110,7 +110,7 @@ class IndexArrays(NamedTuple):
     free
         (ROOM_CLASSES,) int64, first free block by size class, counted in `FIRST_ROOM`, -1 for none; see `NEXT_BLOCK`.
     marks
-        (6,) int64, see `ARENA_END`.
+        (7,) int64, see `ARENA_END`.
     """
 
     request: NDArray[np.int32]

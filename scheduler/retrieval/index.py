@@ -30,6 +30,7 @@ from scheduler.retrieval.kernels import category_sets as set_kernels
 from scheduler.retrieval.kernels import membership
 from scheduler.retrieval.kernels import retrieve as kernels
 from scheduler.runtime.growable_array import MOST_ROWS, GrowableArray, next_size
+from scheduler.runtime.hashing import PUBLIC_MULTIPLIER
 from scheduler.runtime.parts import PART
 from scheduler.spec import Candidates, Tier
 
@@ -61,6 +62,8 @@ class Index:
         Where the matched categories stand.
     most
         How many nodes there may be; address space is set aside for so many.
+    multiplier
+        Says which posting lists share a place of their table; see `scheduler.runtime.hashing.secret_multiplier`.
 
     Attributes
     ----------
@@ -72,7 +75,14 @@ class Index:
     Room is added without moving what is there, so that no call takes long.
     """
 
-    def __init__(self, spec: Candidates, request: Schema, node: Schema, most: int = MOST_ROWS) -> None:
+    def __init__(
+        self,
+        spec: Candidates,
+        request: Schema,
+        node: Schema,
+        most: int = MOST_ROWS,
+        multiplier: np.uint64 = PUBLIC_MULTIPLIER,
+    ) -> None:
         self.most = most
         n_tiers, n_sets = len(spec.tiers), len(node.sets)
         rows = 4 * max(n_tiers, 1) * most if n_sets == 0 else MOST_WORDS
@@ -100,7 +110,7 @@ class Index:
             tags=self._tags.grow(FIRST_ARENA // FIRST_ROOM),
             held=self._held.grow(0),
             free=np.full(ROOM_CLASSES, -1, np.int64),
-            marks=np.array([0, 0, -1, 0, FIRST_PLACES, FIRST_PLACES - 1], np.int64),
+            marks=np.array([0, 0, -1, 0, FIRST_PLACES, FIRST_PLACES - 1, multiplier.view(np.int64)], np.int64),
         )
         self._work = self.new_work()
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scheduler.engine.arm import Arm
-from scheduler.engine.arm_control import ArmControl
-from scheduler.engine.trial import try_arm
+from scheduler.engine.arm_control import ArmControl, prepare_tried
 from scheduler.errors import FoglineError
+from scheduler.model.artifact import check_files
 from scheduler.model.model import Model
 from scheduler.model.registry import Fetched, ModelUri, fetch
-from scheduler.policy.compile import with_policy
 from scheduler.runtime.background import Background
 from scheduler.spec import Spec
 
@@ -108,9 +107,8 @@ class Follower:
         """Put a version in charge that was fetched; it is not tried again where it is refused."""
         self._folder = found.folder
         try:
-            model = Model.load(found.folder)
-            if model.manifest.digest != self._control.model.manifest.digest:
-                self._swap(model)
+            if check_files(found.folder).digest != self._control.model.manifest.digest:
+                self._swap(Model.load(found.folder))
         except Exception as error:
             self.status = self.status._replace(refused=found.version)
             if not isinstance(error, FoglineError):
@@ -120,9 +118,8 @@ class Follower:
 
     def _swap(self, model: Model) -> None:
         control = self._control
-        arm = control.prepare(model if self._spec is None else with_policy(model, self._spec))
+        arm = prepare_tried(control.state, model, self._spec)
         try:
-            try_arm(control.state, arm)
             earlier = control.swap(arm)
         except BaseException:
             control.release(arm)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from scheduler.runtime.touch import touch
+from scheduler.runtime.touch import PAGE_WORDS, touch
 
 MOST_ROWS: Final = 1 << 24
 """Most nodes and most clients. Address space is set aside for so many: some 20 GB of 128,000 for nodes with their rows
@@ -90,7 +90,7 @@ class GrowableArray:
         row_words = self._rows.nbytes / max(len(self._rows), 1) / WORD
         last = int(min(n, len(self._rows)) * row_words)
         if last > self._touched:
-            touch(self._words, self._touched, last)
+            touch(self._words, self._touched, last, PAGE_WORDS)
             self._touched = last
 
     def _reserve(self, rows: int, least: int) -> NDArray[Any]:

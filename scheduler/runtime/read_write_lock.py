@@ -23,6 +23,7 @@ import numpy as np
 
 from scheduler.errors import ForkError, LockTimeoutError, NestedCallError
 from scheduler.runtime import forks, lock_kernels
+from scheduler.runtime.direct import compiled
 from scheduler.runtime.lock_kernels import (
     MAX_DEPTH,
     N_WORDS,
@@ -106,6 +107,13 @@ class ReadWriteLock:
         self._is_quiet = False
         self._pid = os.getpid()
         _compile_kernels()
+        held = np.zeros(2, np.int64)
+        self._try_read, self._try_write = (
+            compiled(kernel, self.words, held) for kernel in (lock_kernels.try_read, lock_kernels.try_write)
+        )
+        self._leave_read = compiled(lock_kernels.leave_read, self.words, held, 0)
+        self._leave_write = compiled(lock_kernels.leave_write, self.words, held)
+        self._view = self.words.data
         forks.prepare_for_forks(self)
 
     def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -125,15 +133,15 @@ class ReadWriteLock:
         # The outer handler is for an exception that comes before the inner one has left.
         try:
             try:
-                if not lock_kernels.try_read(self.words, held):
+                if not self._try_read(self.words, held):
                     self._wait_to_read(hold)
                 result = function(*args, **kwargs)
-                lock_kernels.leave_read(self.words, held, depth)
+                self._leave_read(self.words, held, depth)
             except BaseException:
-                lock_kernels.leave_read(self.words, held, depth)
+                self._leave_read(self.words, held, depth)
                 raise
         except BaseException:
-            lock_kernels.leave_read(self.words, held, depth)
+            self._leave_read(self.words, held, depth)
             raise
         return result
 
@@ -155,17 +163,17 @@ class ReadWriteLock:
             raise NestedCallError(_NESTED.format("change"))
         try:
             try:
-                if not lock_kernels.try_write(self.words, held):
+                if not self._try_write(self.words, held):
                     self._wait_to_write(hold)
                 result = function(*args, **kwargs)
-                lock_kernels.leave_write(self.words, held)
+                self._leave_write(self.words, held)
             except BaseException:
                 if hold.view[WRITING] and self._unfinished is not None:
                     self._finish()
-                lock_kernels.leave_write(self.words, held)
+                self._leave_write(self.words, held)
                 raise
         except BaseException:
-            lock_kernels.leave_write(self.words, held)
+            self._leave_write(self.words, held)
             raise
         return result
 
@@ -185,7 +193,7 @@ class ReadWriteLock:
         What ``apply`` returns.
         """
         # In this order, as in `settle`: wherever an interrupt comes, nothing is left to do while all counts as sound.
-        self.words[STATUS] = UNFINISHED
+        self._view[STATUS] = UNFINISHED
         self._undo = undo
         self._unfinished = apply
         result = apply()
@@ -216,7 +224,7 @@ class ReadWriteLock:
     def after_fork_in_parent(self) -> None:
         """Let other threads go on."""
         if self._forking is not None:
-            lock_kernels.leave_write(self.words, self._forking.held)
+            self._leave_write(self.words, self._forking.held)
         self._forking, self._is_quiet = None, False
 
     def after_fork_in_child(self) -> None:
@@ -253,7 +261,7 @@ class ReadWriteLock:
         """Note that nothing is left to do; only from within `write`."""
         self._unfinished = None
         self._undo = None
-        self.words[STATUS] = SOUND
+        self._view[STATUS] = SOUND
 
     def _wait_to_read(self, hold: Hold) -> None:
         if hold.view[WRITING] or hold.view[READING]:
@@ -266,7 +274,7 @@ class ReadWriteLock:
             if lock_kernels.enter_read(self.words, hold.held, last):
                 if self.words[STATUS] == SOUND:
                     return
-                lock_kernels.leave_read(self.words, hold.held, 0)
+                self._leave_read(self.words, hold.held, 0)
             self._check_deadline(deadline)
 
     def _wait_to_write(self, hold: Hold) -> None:

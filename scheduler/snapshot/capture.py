@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id
-from scheduler.decisions.arrays import ANSWERED, N_LEARNED, N_OUTCOMES
+from scheduler.decisions.arrays import ANSWERED, CLAIMED, N_LEARNED, N_OUTCOMES
 from scheduler.engine.state import State
 from scheduler.fleet.arrays import TIME
 from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS
@@ -65,6 +65,7 @@ def _copy_log(state: State, sink: Sink) -> None:
     steps = np.array([state.clock.steps_back, state.fleet.n_forgotten], np.int64)
     sink.append("life", np.array([state.life]))
     sink.append("log.counters", state.lock.write(state.log.arrays.counters.copy))
+    sink.append("log.earlier", state.lock.read(state.log.arrays.earlier.copy))
     sink.append("clock.counters", steps)
     seen = state.lock.read(state.seen.pairs)
     sink.append("seen.id", np.array([id_ for id_, _ in seen], np.int64))
@@ -86,7 +87,7 @@ def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
         "length": log.length[at].copy(),
         "request_keys": log.request_keys[at].copy(),
         "node_keys": node_keys[at].copy(),
-        "state": log.state[at].copy(),
+        "state": log.state[at] % CLAIMED,  # what is claimed is open until it counts
         "held": np.where(stands, log.held[at], 0.0),
     }
 

@@ -18,17 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.decisions.arrays import (
-    EARLIER_ID,
-    EARLIER_NUMBER,
     EXPLORED,
-    FIRST_ID,
-    FIRST_NUMBER,
     N_EXPLORED,
     N_FORGOTTEN,
     N_LEARNED,
     N_OUTCOMES,
-    NEXT,
 )
+from scheduler.decisions.decision_log import begin_life
 from scheduler.decisions.record.arrays import LEARNED, OBSERVED, TOKEN
 from scheduler.decisions.record.columns import joined
 from scheduler.decisions.record.read import SegmentReader, read_segments
@@ -114,14 +110,14 @@ def add_records(saved: Saved, folder: str | Path) -> Told:
         )
         raise RecordError(message)
     columns = with_answers(dict(saved.columns))
-    counters, log = columns["log.counters"].copy(), LogColumns.of(columns)
+    counters, earlier, log = columns["log.counters"].copy(), columns["log.earlier"].copy(), LogColumns.of(columns)
     told_meanwhile = columns.pop("answered.id", None), columns.pop("answered.node", None)
     learned: list[Rows] = []
     n_decisions = n_missing = n_torn = 0
     life, seen, latest = int(columns["life"][0]), list[tuple[int, int]](), [-np.inf]
     for i, one in enumerate(_lives(folder, life, saved.spec)):
         if i:
-            _begin_life(counters, one.first_id)
+            begin_life(counters, earlier, one.first_id)
         life, before, n_torn, rows = one.life, _sequence(counters), n_torn + one.torn, one.outcomes
         latest += [float(np.max(part["time"])) for part in (one.decisions, rows) if part is not None]
         if one.decisions is not None:
@@ -138,7 +134,7 @@ def add_records(saved: Saved, folder: str | Path) -> Told:
             learned.append(new)
         counters[N_FORGOTTEN] += log.forget(counters)
     columns |= log.columns()
-    columns["log.counters"] = counters
+    columns["log.counters"], columns["log.earlier"] = counters, earlier
     columns["clock"] = np.array([max(columns["clock"][0], *latest)])
     columns["seen.id"] = np.append(columns["seen.id"], np.array([id_ for id_, _ in seen], np.int64))
     columns["seen.node"] = np.append(columns["seen.node"], np.array([key for _, key in seen], np.uint64))
@@ -258,10 +254,3 @@ def _count(counters: NDArray[np.int64], rows: Rows, before: int | None) -> int:
     counters[N_OUTCOMES] += np.count_nonzero(kind == OBSERVED) + missing
     counters[N_LEARNED] += np.count_nonzero((kind == TOKEN) | (kind == LEARNED))
     return missing
-
-
-def _begin_life(counters: NDArray[np.int64], first_id: int) -> None:
-    """Count ids anew, as `DecisionRing.begin_ids` did when the scheduler was restored."""
-    if counters[NEXT] > counters[FIRST_NUMBER]:
-        counters[[EARLIER_ID, EARLIER_NUMBER]] = counters[[FIRST_ID, FIRST_NUMBER]]
-    counters[[FIRST_ID, FIRST_NUMBER]] = first_id, counters[NEXT]

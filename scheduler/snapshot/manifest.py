@@ -9,7 +9,8 @@ import msgspec
 
 from scheduler.model.manifest import NO_DIGEST
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Format 1 had other keys for ids that are integers: history of them would never be found again."""
 
 MANIFEST: Final = "manifest.json"
 

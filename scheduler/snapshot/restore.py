@@ -129,7 +129,7 @@ def _fill_history(state: State, columns: Columns, old: Spec, latest: float) -> N
         seen = np.minimum(np.ascontiguousarray(rows[:, :2]).view(np.float64)[:, 0], latest)
         slots = np.empty(len(keys), np.int64)
         evicted = int(columns[f"{name}.counters"][1])
-        place_entries(table.keys, table.seen, table.counters, keys, seen, slots)
+        place_entries(table.keys, table.placement, table.seen, table.counters, keys, seen, slots)
         table.counters[1] += evicted
         held = slots >= 0
         table.words["rows"].view(np.float32)[slots[held], 2:width] = rows[held, 2:width]
@@ -171,6 +171,7 @@ def _fill_log(state: State, columns: Columns, old: Spec) -> None:
         len(at), places, flat.shape[1]
     )
     log.counters[:] = counters
+    log.earlier[:] = columns["log.earlier"]
     log.counters[NEXT_HOLD] = max(counters[NEXT_HOLD], counters[NEXT] - size, 0)
     find_places(state.fleet.arrays, log)
 

@@ -16,13 +16,14 @@ class TableWords(NamedTuple):
 
     Attributes
     ----------
-    keys, seen, counters
+    keys, placement, seen, counters
         As of `HistoryArrays`.
     words
         (slots, width) uint64, what stands beside each key, by name.
     """
 
     keys: NDArray[np.uint64]
+    placement: NDArray[np.uint64]
     seen: NDArray[np.float64]
     counters: NDArray[np.int64]
     words: dict[str, NDArray[np.uint64]]
@@ -32,12 +33,15 @@ def tables_of(history: HistoryArrays) -> dict[str, TableWords]:
     """Return the tables by name; they share memory with ``history``."""
     factors, points = history.latent_factors, history.change_points
     return {
-        HISTORY: TableWords(history.keys, history.seen, history.counters, {"rows": history.rows.view(np.uint64)}),
+        HISTORY: TableWords(
+            history.keys, history.placement, history.seen, history.counters, {"rows": history.rows.view(np.uint64)}
+        ),
         LATENT_FACTORS: TableWords(
-            factors.keys, factors.seen, factors.counters, {"rows": factors.rows.view(np.uint64)}
+            factors.keys, factors.placement, factors.seen, factors.counters, {"rows": factors.rows.view(np.uint64)}
         ),
         CHANGE_POINTS: TableWords(
             points.keys,
+            points.placement,
             points.seen,
             points.counters,
             {"rows": points.rows.view(np.uint64), "edges": points.edges.view(np.uint64)},

@@ -78,7 +78,7 @@ def world(sched):
 
 def new(model, remember=16):
     """A scheduler small enough to look at after every call: five nodes, two clients, sets, slates, a ledger."""
-    sched = Scheduler(model, parse_spec(TEXT), seed=3, remember=remember, first_id=0)
+    sched = Scheduler(model, parse_spec(TEXT), seed=3, remember=remember, first_id=0, secret=0)
     sched.fleet.upsert(IDS, COLUMNS | {"content": HELD})
     sched.clients.upsert([17, "tv"], {"isp": [7, "mobile"], "lat": [1, 2], "lon": [3, 4], "taste": [[1, 0, 0]] * 2})
     return sched
@@ -240,6 +240,25 @@ def test_an_interrupt_while_a_table_grows_leaves_it_whole(model):
             twin.fleet.heartbeat([1], alive_until=2e9 + 1.0)
             assert world(subject) == world(twin)
         assert world(subject)[1] == world(twin)[1]
+
+
+LONG = {
+    "observe_batch in parts": CALLS["observe_batch"],
+    "learn_batch in parts": (
+        None,
+        lambda s, _, now: s.learn_batch(BATCH, [1, "box", "nobody"], {"ok": True, "rtt_ms": [3.0, 4.0, 5.0]}, now=now),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_an_interrupted_call_of_many_outcomes_counts_all_of_them_or_none(model, name, monkeypatch):
+    """Here many are two: they are taken in one by one, between which the lock is free."""
+    for place in ("engine.engine.PART", "engine.outcome_batch.PART", "engine.elsewhere.PART"):
+        monkeypatch.setattr(f"scheduler.{place}", 1)
+    monkeypatch.setattr("scheduler.engine.long_outcomes.CLAIMS", 1)
+    monkeypatch.setitem(CALLS, name, LONG[name])
+    assert interrupt_everywhere(model, name, 7, first=3) > 10
 
 
 @pytest.mark.parametrize("name", ["upsert of a new node", "remove", "add", "observe of one that came back"])

@@ -200,7 +200,7 @@ CALLS = {
     "parse_spec": lambda _: (parse_spec, {"text": "name = 3"}),
     "spec_from_json": lambda _: (spec_from_json, {"data": b"{}"}),
 }
-SETTINGS = {"seed", "remember", "first_id", "history_capacity", "max_nodes", "forget_after", "token_key"}
+SETTINGS = {"seed", "remember", "first_id", "history_capacity", "max_nodes", "forget_after", "token_key", "secret"}
 
 
 def open_decision(sched) -> int:

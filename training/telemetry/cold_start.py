@@ -51,8 +51,27 @@ def is_cold(ids: NDArray[Any], side: str, share: float) -> NDArray[np.bool_]:
     By a hash of the id alone, so the answer is the same for every table, now and later. The share of ids
     found is ``share`` only about.
     """
-    salted = id_keys(id_keys(ids) ^ np.uint64(_SALTS[side]))
-    return salted < np.uint64(share * 2.0**64)
+    hashes = _mixed(ids) if ids.dtype.kind in "iu" else id_keys(ids)
+    return _mixed(hashes ^ np.uint64(_SALTS[side])) < np.uint64(share * 2.0**64)
+
+
+def _mixed(ids: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return integers hashed by the splitmix64 finaliser, those above any signed one twice.
+
+    Models on disk were trained without those that this hash says are cold: it must never change.
+    """
+    mixed = _splitmix(ids.astype(np.int64, copy=False).view(np.uint64))
+    if ids.dtype.kind == "u":
+        beyond = ids > np.uint64(2**63 - 1)
+        mixed[beyond] = _splitmix(mixed[beyond])
+    return mixed
+
+
+def _splitmix(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = bits + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def cold_rows(telemetry: Telemetry, shares: ColdShares) -> dict[str, NDArray[np.bool_]]:

@@ -6,26 +6,30 @@ callers see: unique over processes. A state that is restored or forked goes on w
 
 from __future__ import annotations
 
-from scheduler.decisions.arrays import EARLIER_ID, EARLIER_NUMBER, FIRST_ID, FIRST_NUMBER, DecisionLog
+from scheduler.decisions.arrays import FIRST_ID, FIRST_NUMBER, DecisionLog
 from scheduler.runtime.jit import inlined
 
 
 @inlined
 def id_of(log: DecisionLog, number: int) -> int:
-    """Return the id of the decision with a number; ids before the earlier ones are not known any more."""
-    counters = log.counters
-    if number >= counters[FIRST_NUMBER]:
-        return counters[FIRST_ID] + number - counters[FIRST_NUMBER]
-    return counters[EARLIER_ID] + number - counters[EARLIER_NUMBER]
+    """Return the id of the decision with a number; -2, which no row has, before the earliest life that is known."""
+    first, start = log.counters[FIRST_ID], log.counters[FIRST_NUMBER]
+    k = 0
+    while number < start and k < log.earlier.shape[0]:
+        first, start = log.earlier[k, 0], log.earlier[k, 1]
+        k += 1
+    return first + number - start if number >= start else -2
 
 
 @inlined
 def row_of(log: DecisionLog, decision: int) -> int:
     """Return the row of the log in which a decision stands, by its id; -1 if the log does not hold it."""
-    counters = log.counters
-    if decision >= counters[FIRST_ID]:
-        number = decision - counters[FIRST_ID] + counters[FIRST_NUMBER]
-    else:
-        number = decision - counters[EARLIER_ID] + counters[EARLIER_NUMBER]
-    row = number % log.id.size
-    return row if number >= 0 and log.id[row] == decision else -1
+    first, start = log.counters[FIRST_ID], log.counters[FIRST_NUMBER]
+    k = 0
+    while decision < first and k < log.earlier.shape[0]:
+        first, start = log.earlier[k, 0], log.earlier[k, 1]
+        k += 1
+    if decision < first:
+        return -1
+    row = (start + decision - first) % log.id.size
+    return row if log.id[row] == decision else -1

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.decisions.arrays import ANSWERED, ANSWERED_BEFORE, FROM_ORIGIN, NO_NODE, NOT_CHOSEN, UNKNOWN, DecisionLog
+from scheduler.decisions.arrays import (
+    ANSWERED,
+    ANSWERED_BEFORE,
+    CLAIMED,
+    CLAIMED_BEFORE,
+    FROM_ORIGIN,
+    NO_NODE,
+    NOT_CHOSEN,
+    UNKNOWN,
+    DecisionLog,
+)
 from scheduler.decisions.kernels.numbering import row_of
 from scheduler.runtime.jit import inlined, kernel
 
@@ -31,7 +41,9 @@ def find_open(log: DecisionLog, decision: int, node: np.uint64) -> int:
                 found = s
     if found < 0:
         return NOT_CHOSEN
-    return ANSWERED_BEFORE if log.state[row, found] == ANSWERED else found
+    if log.state[row, found] == ANSWERED:
+        return ANSWERED_BEFORE
+    return found if log.state[row, found] < CLAIMED else CLAIMED_BEFORE
 
 
 @kernel

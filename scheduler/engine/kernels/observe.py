@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.columns.arrays import ColumnArrays
 from scheduler.decisions.arrays import ANSWERED, N_LEARNED, N_OUTCOMES
+from scheduler.decisions.kernels.claims import ClaimArrays, stands
 from scheduler.decisions.kernels.numbering import row_of
 from scheduler.decisions.kernels.open_places import find_open
 from scheduler.decisions.record.arrays import LEARNED, OBSERVED, TOKEN
@@ -89,6 +90,29 @@ def refresh_evicted(
     history.evicted[0] = 0
 
 
+@inlined
+def answer(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    r: int,
+    s: int,
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
+    """End a reservation whose outcome has been learned, and refresh the row of the node that the outcome is of."""
+    state = unpack_arrays(packed)
+    fleet, log = state.fleet, state.log
+    if log.held[r, s] > 0.0:
+        give_back(fleet, log, r, s)
+    log.state[r, s] = ANSWERED
+    slot = log.slot[r, s]
+    if fleet.generation[slot] == log.generation[r, s]:
+        refresh_node(packed, arm, slot, workspace)
+        mark_changed(changed, slot)
+    else:
+        refresh_key(packed, arm, log.node_keys[r * log.slot.shape[1] + s, 0], changed, workspace)
+
+
 @kernel
 def observe(
     packed: PackedArrays[StateArrays],
@@ -131,20 +155,61 @@ def observe(
         for v in range(x.size):
             x[v] = values[i, v]
         learn(state.program, request, r, node, at, state.history, x, now[i])
-        if log.held[r, s] > 0.0:
-            give_back(fleet, log, r, s)
-        log.state[r, s] = ANSWERED
         log.counters[N_OUTCOMES] += 1
-        slot = log.slot[r, s]
         if records_outcomes(state.outcomes):
+            slot = log.slot[r, s]
             append_outcome(
                 state, OBSERVED, log.id[r], slot, s, now[i], log.request_keys, r, log.node_keys, at, outcomes, i
             )
-        if fleet.generation[slot] == log.generation[r, s]:
-            refresh_node(packed, arm, slot, workspace)
-            mark_changed(changed, slot)
+        answer(packed, arm, r, s, changed, workspace)
+        refresh_evicted(packed, arm, changed, workspace)
+    if changed.size > 1:
+        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
+
+
+@inlined
+def append_claimed(state: StateArrays, claims: ClaimArrays, i: int, is_known: bool) -> None:
+    """Append a claimed outcome that was just taken in to those that are recorded."""
+    slot = state.log.slot[claims.row[i], claims.place[i]] if is_known else -1
+    decision, place, now = claims.decision[i], claims.place[i], claims.time[i]
+    keys, node_keys = claims.request_keys, claims.node_keys
+    append_outcome(state, OBSERVED, decision, slot, place, now, keys, i, node_keys, i, claims.outcomes, i)
+
+
+@kernel
+def observe_claimed(
+    packed: PackedArrays[StateArrays],
+    arm: PackedArrays[ArmArrays],
+    claims: ClaimArrays,
+    first: int,
+    last: int,
+    changed: np.ndarray,
+    workspace: PackedArrays[Workspace],
+) -> None:
+    """Do what `observe` does with claimed outcomes ``first`` to ``last``; a decision that is forgotten teaches too."""
+    state, work = unpack_arrays(packed), unpack_arrays(workspace)
+    log = state.log
+    request = ColumnArrays(state.fleet.columns.values, claims.request_keys)
+    node = ColumnArrays(state.fleet.columns.values, claims.node_keys)
+    x = work.x_outcome
+    changed[0] = 0
+    for i in range(first, last):
+        if i + 2 * AHEAD < last:
+            prefetch_buckets(state.program, request, i + 2 * AHEAD, node, i + 2 * AHEAD, state.history)
+        if i + AHEAD < last:
+            prefetch_entries(state.program, request, i + AHEAD, node, i + AHEAD, state.history)
+        state.clock[0] = max(state.clock[0], claims.time[i])
+        for v in range(x.size):
+            x[v] = claims.values[i, v]
+        learn(state.program, request, i, node, i, state.history, x, claims.time[i])
+        log.counters[N_OUTCOMES] += 1
+        is_known = stands(log, claims, i)
+        if records_outcomes(state.outcomes):
+            append_claimed(state, claims, i, is_known)
+        if is_known:
+            answer(packed, arm, claims.row[i], claims.place[i], changed, workspace)
         else:
-            refresh_key(packed, arm, log.node_keys[at, 0], changed, workspace)
+            refresh_key(packed, arm, claims.node_keys[i, 0], changed, workspace)
         refresh_evicted(packed, arm, changed, workspace)
     if changed.size > 1:
         atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)

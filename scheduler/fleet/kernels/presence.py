@@ -63,7 +63,7 @@ def settle_all(packed: PackedArrays[PresenceArrays], slots: np.ndarray, changed:
 
 @kernel
 def hear(packed: PackedArrays[PresenceArrays], slots: np.ndarray, alive_until: float, changed: np.ndarray) -> None:
-    """Take heartbeats of (n,) int32 slots: lives become longer, never shorter.
+    """Take heartbeats of (n,) int32 slots, -1 for none: lives become longer, never shorter.
 
     A node that waits for the end of its life goes on to wait for the end that it knew: then it is looked at anew. So a
     heartbeat costs nothing of the queue.
@@ -80,7 +80,7 @@ def hear(packed: PackedArrays[PresenceArrays], slots: np.ndarray, alive_until: f
             prefetch(presence.waits, slots[i + AHEAD])
         slot = slots[i]
         # Who was never to fall silent is from now on.
-        if not (presence.alive_until[slot] == np.inf or presence.alive_until[slot] < alive_until):
+        if slot < 0 or not (presence.alive_until[slot] == np.inf or presence.alive_until[slot] < alive_until):
             continue
         presence.alive_until[slot] = alive_until
         if presence.listed[slot] and presence.waits[slot, QUEUE] == LEAVES:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scheduler.fleet.arrays import PLACE_MASK, PLACES, SlotTable
+from scheduler.fleet.arrays import PLACE_MASK, PLACE_MULTIPLIER, PLACES, SlotTable
+from scheduler.runtime.hashing import place_bits
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.prefetch import AHEAD, prefetch
 
@@ -12,7 +13,7 @@ from scheduler.runtime.prefetch import AHEAD, prefetch
 @inlined
 def place_of(table: SlotTable, key: int) -> int:
     """Return a key's place."""
-    at = np.int64(np.uint64(key) & np.uint64(table.marks[PLACE_MASK]))
+    at = place_bits(key, table.marks[PLACE_MULTIPLIER]) & table.marks[PLACE_MASK]
     return at if at < table.marks[PLACES] else at & (table.marks[PLACE_MASK] >> 1)
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.history.arrays import TIME_FLOATS, WAYS, HistoryArrays, LatentFactorArrays
+from scheduler.history.arrays import MULTIPLIER, SHIFT, TIME_FLOATS, WAYS, HistoryArrays, LatentFactorArrays
 from scheduler.history.change_point_arrays import ChangePointArrays
 from scheduler.runtime.jit import inlined, kernel
 from scheduler.runtime.prefetch import prefetch
+
+
+@inlined
+def first_of_bucket(placement: np.ndarray, key: np.uint64) -> int:
+    """Return the first slot of a key's bucket; see `MULTIPLIER`."""
+    return np.int64(((key * placement[MULTIPLIER]) >> np.uint64(1)) >> placement[SHIFT]) * WAYS
 
 
 @inlined
@@ -16,8 +22,7 @@ def find(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: n
     """Return the slot of a key, or -1 if the table does not hold it."""
     if key == np.uint64(MISSING_KEY):
         return -1
-    buckets = np.uint64(history.keys.size // WAYS - 1)
-    first = np.int64(key & buckets) * WAYS
+    first = first_of_bucket(history.placement, key)
     for slot in range(first, first + WAYS):
         held = history.keys[slot]
         if held == key:
@@ -33,8 +38,7 @@ def claim(history: HistoryArrays | LatentFactorArrays | ChangePointArrays, key: 
 
     Changes the table if the key is new.
     """
-    buckets = np.uint64(history.keys.size // WAYS - 1)
-    first = np.int64(key & buckets) * WAYS
+    first = first_of_bucket(history.placement, key)
     oldest = first
     for slot in range(first, first + WAYS):
         held = history.keys[slot]
@@ -65,8 +69,7 @@ def _start(
 @inlined
 def prefetch_bucket(history: HistoryArrays | LatentFactorArrays, key: np.uint64) -> None:
     """Prefetch the keys that a look-up of ``key`` will read."""
-    buckets = np.uint64(history.keys.size // WAYS - 1)
-    prefetch(history.keys, np.int64(key & buckets) * WAYS)
+    prefetch(history.keys, first_of_bucket(history.placement, key))
 
 
 @inlined

@@ -21,17 +21,19 @@ from scheduler.retrieval.arrays import (
     LIST_START,
     LISTS_END,
     PLACE_MASK,
+    PLACE_MULTIPLIER,
     PLACES,
     IndexArrays,
 )
 from scheduler.retrieval.kernels.block_allocator import give_block, take_block
+from scheduler.runtime.hashing import place_bits
 from scheduler.runtime.jit import inlined, kernel
 
 
 @inlined
 def place_of(index: IndexArrays, key: int) -> int:
     """Return a key's place in the table."""
-    at = key & index.marks[PLACE_MASK]
+    at = place_bits(key, index.marks[PLACE_MULTIPLIER]) & index.marks[PLACE_MASK]
     return at if at < index.marks[PLACES] else at & (index.marks[PLACE_MASK] >> 1)
 
 

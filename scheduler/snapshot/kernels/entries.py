@@ -11,7 +11,7 @@ from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.history_keys import group_key, history_key, model_key
 from scheduler.history.arrays import WAYS, HistoryArrays
-from scheduler.history.kernels.hash_table import find
+from scheduler.history.kernels.hash_table import find, first_of_bucket
 from scheduler.runtime.jit import kernel
 
 
@@ -40,6 +40,7 @@ def copy_held(keys: np.ndarray, words: np.ndarray, first: int, last: int, out: n
 @kernel
 def place_entries(
     keys: np.ndarray,
+    placement: np.ndarray,
     seen: np.ndarray,
     counters: np.ndarray,
     new_keys: np.ndarray,
@@ -52,6 +53,8 @@ def place_entries(
     ----------
     keys, seen
         (slots,) uint64 and float64, changed in place.
+    placement
+        (2,) uint64, of the table.
     counters
         (2,) int64, entries held and evicted; changed in place.
     new_keys, new_seen
@@ -59,10 +62,9 @@ def place_entries(
     slots
         (n,) int64, filled; -1 for an entry that is older than all of its full bucket.
     """
-    buckets = np.uint64(keys.size // WAYS - 1)
     for i in range(new_keys.size):
         key = new_keys[i]
-        first = np.int64(key & buckets) * WAYS
+        first = first_of_bucket(placement, key)
         oldest, found = first, -1
         for slot in range(first, first + WAYS):
             if keys[slot] == key or keys[slot] == np.uint64(MISSING_KEY):

@@ -1,5 +1,6 @@
 """Raw values become numbers and keys, or are refused."""
 
+import hashlib
 import math
 
 import hypothesis.strategies as st
@@ -20,19 +21,25 @@ integers = st.integers(-(2**63), 2**64 - 1)
 ids = integers | st.text()
 
 
-def splitmix(n: int) -> int:
-    """The finaliser as published, on Python's integers."""
-    word = 2**64 - 1
-    z = (n + 0x9E3779B97F4A7C15) & word
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & word
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & word
-    return (z ^ (z >> 31)) or 1
+def blake2s(n: int) -> int:
+    """The hash as published, by the standard library."""
+    digest = hashlib.blake2s(n.to_bytes(9, "little", signed=True), digest_size=8, person=b"integer").digest()
+    return int.from_bytes(digest, "little") or 1
 
 
 @given(integers)
-def test_the_key_of_an_integer_is_splitmix(n):
-    mixed = splitmix(n & (2**64 - 1))
-    assert id_key(n) == (mixed if n < 2**63 else splitmix(mixed))
+def test_the_key_of_an_integer_is_its_blake2s(n):
+    assert id_key(n) == blake2s(n)
+
+
+@given(st.lists(integers, min_size=9))
+def test_the_keys_of_many_integers_are_their_blake2s(values):
+    expected = [blake2s(n) for n in values]
+    assert id_keys(values).tolist() == expected
+    for dtype in (np.int8, np.int32, np.int64, np.uint16, np.uint64):
+        some = [n for n in values if np.iinfo(dtype).min <= n <= np.iinfo(dtype).max]
+        assert id_keys(np.array(some, dtype)).tolist() == [blake2s(n) for n in some]
+        assert id_keys(np.array(some + some, dtype)[::2]).tolist() == [blake2s(n) for n in (some + some)[::2]]
 
 
 @given(st.lists(ids))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 from scheduler.fleet.arrays import FIRST_PLACES, PLACES, SlotTable
 from scheduler.fleet.kernels.slot_table import enter, first_slot, leave, next_slot
+from scheduler.runtime.hashing import PUBLIC_MULTIPLIER
 from scheduler.runtime.jit import kernel
 
 ROOM = 400
@@ -22,7 +23,7 @@ def slots_of(table, keys, key, out):
 
 
 def new():
-    marks = np.array([FIRST_PLACES, FIRST_PLACES - 1], np.int64)
+    marks = np.array([FIRST_PLACES, FIRST_PLACES - 1, PUBLIC_MULTIPLIER.view(np.int64)], np.int64)
     return SlotTable(np.full(FIRST_PLACES + ROOM, -1, np.int32), np.full(ROOM, -1, np.int32), marks)
 
 

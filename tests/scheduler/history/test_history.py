@@ -12,6 +12,7 @@ from scheduler.history.arrays import TIME_FLOATS, WAYS
 from scheduler.history.kernels.hash_table import find
 from scheduler.history.kernels.statistics import update
 from scheduler.history.store import capacities, new_history
+from scheduler.runtime.hashing import PUBLIC_MULTIPLIER
 from tests import models, twins
 
 SPEC = models.spec()
@@ -25,6 +26,12 @@ times = st.floats(-1e9, 1e10) | st.sampled_from([0.0, 1.0, 60.0])
 
 def events(values, keys):
     return st.lists(st.tuples(keys, st.tuples(*[values] * N_VALUES), times), max_size=40)
+
+
+def sharing_a_bucket(history, n):
+    """The first keys whose product with the multiplier has the same high bits."""
+    n_buckets, multiplier = history.keys.size // WAYS, int(PUBLIC_MULTIPLIER)
+    return [key for key in range(1, 2 * n * n_buckets) if key * multiplier % 2**64 * n_buckets >> 64 == 5][:n]
 
 
 def fresh():
@@ -128,8 +135,7 @@ def test_a_missing_key_is_neither_stored_nor_found():
 
 def test_a_full_bucket_lets_go_of_the_key_with_the_oldest_outcome():
     history = fresh()
-    buckets = history.keys.size // WAYS
-    keys = [7 + buckets * i for i in range(WAYS + 1)]
+    keys = sharing_a_bucket(history, WAYS + 1)
     ages = [50 + (i * 7) % WAYS for i in range(WAYS)]
     fold(history, [(key, (9.0, 9.0, 9.0), float(now)) for key, now in zip(keys[:WAYS], ages, strict=True)])
     fold(history, [(keys[WAYS], (1.0, 1.0, math.nan), 20.0)])

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from scheduler import InputError, Model, RegistryError, Scheduler
-from scheduler.engine import engine
-from scheduler.engine.trial import try_arm
+from scheduler.engine import engine, warm_up
+from scheduler.engine import trial as trials
+from scheduler.engine.trial import check_trial, dry_run
 from tests.models import SPEC, write_small
 from tests.registries import DATA, new_registry
 from training.pipeline.promotion import promote
@@ -65,6 +66,27 @@ def follow(sched, registry, tmp_path, **words):
     follower = sched.follow(URI, every=0.05, registry=registry, cache=tmp_path / "cache", **words)
     wait_for(lambda: follower.status.checks >= 1 and (follower.status.version or follower.status.failures))
     return follower
+
+
+def test_a_champion_that_is_in_charge_already_is_not_loaded_again(sched, registry, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "load", None)
+    status = follow(sched, registry, tmp_path).stop()
+    assert (status.version, status.swaps, status.failures) == ("1", 0, 0)
+
+
+def test_a_new_version_is_tried_once(sched, registry, tmp_path, monkeypatch):
+    follow(sched, registry, tmp_path)
+    tried, before = [], sched.state.arms[0]
+
+    def counted(state, arm, *rest):
+        tried.append(arm)
+        return dry_run(state, arm, *rest)
+
+    for module in (trials, warm_up):
+        monkeypatch.setattr(module, "dry_run", counted)
+    promote("small", "2", force=True, registry=registry)
+    wait_for(lambda: sched.status().following.version == "2")
+    assert tried == [sched.state.arms[0], before]
 
 
 @pytest.mark.slow
@@ -192,7 +214,7 @@ def test_processes_killed_while_they_follow_leave_a_cache_that_serves(filled, re
 ])  # fmt: skip
 def test_an_arm_that_scores_or_serves_wrongly_is_refused_in_a_trial(sched, monkeypatch, scores, nodes, message):
     arm, decide_over = sched.prepare(sched.model), engine.decide_over
-    try_arm(sched.state, arm)
+    check_trial(sched.state, arm, dry_run(sched.state, arm))
 
     def wrong(state, by, *rest):
         decision = decide_over(state, by, *rest)
@@ -200,7 +222,7 @@ def test_an_arm_that_scores_or_serves_wrongly_is_refused_in_a_trial(sched, monke
 
     monkeypatch.setattr(engine, "decide_over", wrong)
     with pytest.raises(InputError, match=re.escape(message)):
-        try_arm(sched.state, arm)
+        check_trial(sched.state, arm, dry_run(sched.state, arm))
     sched.release(arm)
 
 

@@ -293,8 +293,10 @@ def test_an_interrupt_around_a_kernel_of_the_lock_leaves_nothing_locked(monkeypa
         raise KeyboardInterrupt
 
     if kernel.startswith("enter"):
-        monkeypatch.setattr(lock_kernels, f"try_{kernel[6:]}", lambda *_: 0)
-    monkeypatch.setattr(lock_kernels, kernel, interrupted)
+        monkeypatch.setattr(lock, f"_try_{kernel[6:]}", lambda *_: 0)
+        monkeypatch.setattr(lock_kernels, kernel, interrupted)
+    else:
+        monkeypatch.setattr(lock, f"_{kernel}", interrupted)
     with pytest.raises(KeyboardInterrupt):
         getattr(lock, kernel.partition("_")[2])(lambda: None)
     monkeypatch.undo()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler import DuplicateOutcomeError, InputError, Scheduler, UnknownDecisionError
+from scheduler.decisions.arrays import EARLIER_LIVES
 from scheduler.runtime.parts import PART
 from scheduler.snapshot.id_columns import IdColumns, to_columns, to_ids
 from tests.scheduler.snapshot.conftest import request_of, used
@@ -96,6 +97,34 @@ def test_reservations_end_after_several_restarts_too(rich, tmp_path):
     sched.decide({"client_id": 17, "kbps": 1.0}, ["box"], now=62.5)
     assert sched.fleet.get(1).reserved == pytest.approx(0.0)
     assert sched.counters()["expired"] == 3
+
+
+def test_outcomes_of_decisions_before_several_restarts_count(rich, tmp_path):
+    """Each life has ids of its own, and the log knows those of the lives before."""
+    sched, made = used(rich, n=0), []
+    for life in range(6):
+        made += [sched.decide(request_of(life), [1], now=9.0 + life).id for _ in range(3)]
+        sched = restored(sched, rich, tmp_path, first_id=None)
+    assert len(set(made)) == 18
+    for id_ in made:
+        sched.observe(id_, OK, now=20.0)
+        with pytest.raises(DuplicateOutcomeError):
+            sched.observe(id_, OK, now=20.0)
+    assert sched.counters()["outcomes"] == 18
+
+
+def test_lives_before_those_that_are_known_are_forgotten(rich):
+    sched, made = used(rich, n=0), []
+    for life in range(EARLIER_LIVES + 2):
+        made.append(sched.decide(request_of(life), [1], now=9.0 + life).id)
+        sched.state.log.begin_ids(made[-1] + 1_000)
+    for id_ in made[:2]:
+        with pytest.raises(UnknownDecisionError, match="another scheduler made"):
+            sched.observe(id_, OK, now=20.0)
+    for id_ in made[2:]:
+        with pytest.raises(UnknownDecisionError, match="another scheduler made"):
+            sched.observe(id_ + 1, OK, now=20.0)
+        sched.observe(id_, OK, now=20.0)
 
 
 def test_ids_begin_anew_after_a_restart(rich, tmp_path):
