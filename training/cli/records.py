@@ -131,6 +131,7 @@ def dataset(
         float | None,
         typer.Option(metavar="SECONDS", help="When slice 0 begins. Default: the slice of the first decision is 0."),
     ] = None,
+    wide: Wide = False,
     json: Json = False,
 ) -> None:
     """Write what was recorded as a telemetry directory that check and train read."""
@@ -152,5 +153,5 @@ def dataset(
         if n:
             print_sentence(f"{n:,} {what}.")
     if report.skipped:
-        print_table(skipped(report.skipped, "Left out"))
+        print_table(skipped(report.skipped, "Left out"), wide=wide)
     print_sentence(f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec}.")

@@ -1,6 +1,5 @@
 """A telemetry directory made of records says what the scheduler was told, and training sees what it saw."""
 
-import dataclasses
 import heapq
 import json
 
@@ -43,9 +42,10 @@ def model(tmp_path_factory):
     return Model.load(models.write_small(tmp_path_factory.mktemp("records") / "small", models.EXTENDED))
 
 
-def started(model, folder, **settings):
+def started(model, folder, window="365d", **settings):
+    watch = msgspec.structs.replace(model.spec.watch, window=window)
     policy = Policy(explore="epsilon", epsilon=0.5, max_nodes=1, alternatives=1)
-    sched = Scheduler(models.changed(model, policy=policy), seed=1, first_id=1_000)
+    sched = Scheduler(models.changed(model, policy=policy, watch=watch), seed=1, first_id=1_000)
     sched.fleet.upsert(range(6), NODES)
     sched.clients.upsert([17, 18], CLIENTS)
     sched.record(folder, **{"every": NEVER, "full": 0.5} | settings)
@@ -138,8 +138,7 @@ def test_training_replays_the_features_that_the_scheduler_saw(world):
 
 
 def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path):
-    spec = msgspec.structs.replace(model.spec, watch=msgspec.structs.replace(model.spec.watch, window="10s"))
-    sched = started(dataclasses.replace(model, spec=spec), tmp_path / "records")
+    sched = started(model, tmp_path / "records", window="10s")
     made = [sched.decide({"client_id": 17}, now=now) for now in (1_000.0, 1_001.0, 1_002.0, 1_100.0)]
     sched.observe(made[0].id, OK, now=1_003.0, node=made[0].nodes[0])
     sched.recorder.flush()
