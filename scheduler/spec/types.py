@@ -170,8 +170,8 @@ class Head(Section, frozen=True):
     itself. ``identity`` predicts the mean of the target as written. ``given_ok`` trains on successes alone. With a
     ``quantile`` the head predicts that quantile of the outcomes in place of the mean. ``offset`` names the feature
     that the raw score starts from, a mean of the target, so that trees learn only what it leaves. With ``auto``
-    training fits the head with and without the best such mean and keeps what has the lower loss on the rows that stop
-    training; with ``none`` trees predict all of it.
+    training fits the head with and without the best such mean and keeps it where the loss is lower on the rows that
+    stop training and on those that calibrate; with ``none`` trees predict all of it.
     """
 
     target: str

@@ -46,8 +46,8 @@ class FittedHead(NamedTuple):
     offset
         What the raw score starts from; None where trees predict all of it.
     losses
-        By what was tried to start from, a feature or ``none``, the loss on the rows that stop training; empty where one
-        way alone was tried.
+        By what was tried to start from, a feature or ``none``, the losses on the rows that stop training and on those
+        that calibrate; empty where one way alone was tried.
     """
 
     booster: lgb.Booster
@@ -58,7 +58,7 @@ class FittedHead(NamedTuple):
     importance: NDArray[np.float64]
     repeated: Rows | None = None
     offset: Offset | None = None
-    losses: Mapping[str, float] = MappingProxyType({})
+    losses: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 class Boosted(NamedTuple):
@@ -66,7 +66,7 @@ class Boosted(NamedTuple):
 
     booster: lgb.Booster
     offset: Offset | None = None
-    losses: Mapping[str, float] = MappingProxyType({})
+    losses: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     @property
     def start(self) -> str:
@@ -139,18 +139,25 @@ def start_scores(offset: Offset | None, dataset: Dataset, rows: NDArray[np.int64
 
 
 def best_start(fit: HeadFit, tries: Sequence[Boosted]) -> Boosted:
-    """Return the booster with the least loss on the rows that stop training, with the losses of all of them."""
+    """Return the booster to keep, with the losses of all of them on the rows that stop training and that calibrate.
+
+    An offset has to be better on both: the first may be a single slice, whose luck is not that of the next.
+    """
     if len(tries) == 1:
         return tries[0]
-    name, dataset, rows, spec, _ = fit
-    x, y = dataset.x[rows.stop], dataset.targets[name][rows.stop].astype(np.float64)
-    weight = None if dataset.weight is None else dataset.weight[rows.stop]
-    losses = {}
-    for one in tries:
-        start = start_scores(one.offset, dataset, rows.stop)
-        raw = np.asarray(one.booster.predict(x, raw_score=True, num_threads=1), np.float64)
-        losses[one.start] = head_loss(spec.heads[name], raw if start is None else raw + start, y, weight)
-    return min(tries, key=lambda one: losses[one.start])._replace(losses=losses)
+    losses = {one.start: (_loss(fit, one, fit.rows.stop), _loss(fit, one, fit.rows.calibrate)) for one in tries}
+    nothing, *others = (one._replace(losses=losses) for one in tries)
+    stop, calibrate = losses[nothing.start]
+    better = [one for one in others if losses[one.start][0] < stop and losses[one.start][1] < calibrate]
+    return better[0] if better else nothing
+
+
+def _loss(fit: HeadFit, boosted: Boosted, rows: NDArray[np.int64]) -> float:
+    name, dataset, _, spec, _ = fit
+    raw = np.asarray(boosted.booster.predict(dataset.x[rows], raw_score=True, num_threads=1), np.float64)
+    start = start_scores(boosted.offset, dataset, rows)
+    target = dataset.targets[name][rows].astype(np.float64)
+    return head_loss(spec.heads[name], raw if start is None else raw + start, target)
 
 
 class HeadRows(NamedTuple):

@@ -32,8 +32,8 @@ class HeadSummary(NamedTuple):
     n_rows, n_trees
         Rows it was fitted on, and trees kept.
     losses
-        By what was tried to start from, a feature or ``none``, the loss on the rows that stop training; the least one
-        was kept. Empty where one way alone was tried.
+        By what was tried to start from, a feature or ``none``, the losses on the rows that stop training and on those
+        that calibrate; a feature was kept if it was better on both. Empty where one way alone was tried.
     """
 
     calibration: Calibration
@@ -42,7 +42,7 @@ class HeadSummary(NamedTuple):
     importance: dict[str, float]
     n_rows: int
     n_trees: int
-    losses: Mapping[str, float] = MappingProxyType({})
+    losses: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
     @property
     def start(self) -> str:
@@ -54,8 +54,8 @@ class HeadSummary(NamedTuple):
         """Return in words how it was chosen what raw scores start from; empty where nothing was to choose."""
         if not self.losses:
             return ""
-        tried = ", ".join(f"{loss:.5g} from {start}" for start, loss in self.losses.items())
-        return f"starts from {self.start} (loss on the rows that stop training: {tried})"
+        tried = ", ".join(f"{stop:.5g} and {later:.5g} from {start}" for start, (stop, later) in self.losses.items())
+        return f"starts from {self.start} (losses on the rows that stop training and that calibrate: {tried})"
 
 
 class TrainingSummary(NamedTuple):
