@@ -157,7 +157,8 @@ def _loss(fit: HeadFit, boosted: Boosted, rows: NDArray[np.int64]) -> float:
     raw = np.asarray(boosted.booster.predict(dataset.x[rows], raw_score=True, num_threads=1), np.float64)
     start = start_scores(boosted.offset, dataset, rows)
     target = dataset.targets[name][rows].astype(np.float64)
-    return head_loss(spec.heads[name], raw if start is None else raw + start, target)
+    weight = None if dataset.weight is None else dataset.weight[rows]
+    return head_loss(spec.heads[name], raw if start is None else raw + start, target, weight)
 
 
 class HeadRows(NamedTuple):

@@ -171,3 +171,15 @@ def test_of_several_means_the_one_that_tells_most_is_tried():
     assert tried[0] is None
     assert tried[1] is not None
     assert tried[1].feature == "pair_mean"
+
+
+def test_the_choice_counts_rows_by_their_weights():
+    """Where only the rows that the mean misleads on have weight, it is not taken."""
+    data = dataset()
+    target, weight = data.targets["latency"].copy(), np.ones(N, np.float32)
+    odd = np.arange(N) % 2 == 1
+    target[SPLIT:][odd[SPLIT:]] = 5.0
+    weight[SPLIT:][~odd[SPLIT:]] = 1e-6
+    head = fitted(data._replace(targets={**data.targets, "latency": target}, weight=weight), spec())["latency"]
+    assert head.losses["none"] < head.losses["pair_mean"]
+    assert head.offset is None
