@@ -115,7 +115,7 @@ def _differ(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.bool_]:
     if expected.dtype.kind == "f":
         differ |= np.signbit(expected) != np.signbit(found)
         differ &= ~(np.isnan(expected) & np.isnan(found))
-    return differ.reshape(len(expected), -1).any(axis=1)
+    return np.asarray(differ.any(axis=tuple(range(1, differ.ndim))))
 
 
 def _plain(field: str, value: Any) -> Any:  # noqa: ANN401 - a number or an array of any kind
