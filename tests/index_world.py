@@ -15,6 +15,7 @@ from scheduler.retrieval.arrays import (
     LIST_SIZE,
     LIST_START,
     LISTS_END,
+    PLACE_MULTIPLIER,
     PLACES,
 )
 from scheduler.retrieval.index import Index
@@ -154,14 +155,15 @@ def chain(first, after):
 
 
 def listed(arrays):
-    """All lists of the table; each stands at the place that its key's lowest bits name."""
-    n, found = int(arrays.marks[PLACES]), []
+    """All lists of the table; each stands at the place that the product of its key and a secret names."""
+    n, multiplier, found = int(arrays.marks[PLACES]), int(arrays.marks[PLACE_MULTIPLIER]), []
     high = 1 << (n - 1).bit_length()
     for place in range(n):
         posting = int(arrays.table[place])
         while posting >= 0:
             key = int(arrays.lists[posting, LIST_KEY])
-            assert place == (key % high if key % high < n else key % (high // 2))
+            bits = (key * multiplier % 2**64) >> 32
+            assert place == (bits % high if bits % high < n else bits % (high // 2))
             found.append(posting)
             posting = int(arrays.lists[posting, LIST_NEXT])
     return found

@@ -211,7 +211,7 @@ def test_serving_fills_the_rows_that_replay_does_bit_for_bit(model):
     replayed_history = new_history(SPEC)
     expected = replay(data, SPEC, FEATURES, replayed_history)
 
-    sched = Scheduler(model, remember=N, first_id=0)
+    sched = Scheduler(model, remember=N, first_id=0, secret=0)  # tables placed as in a replay
     names = ("isp", "lat", "lon", "taste")
     sched.clients.upsert([c["id"] for c in clients], {name: [c[name] for c in clients] for name in names})
     names = (*names, "uplink")
