@@ -145,6 +145,7 @@ def test_a_released_arm_is_refused_and_the_one_in_charge_cannot_be_released(mode
         sched.release(sched.state.arms[0])
 
 
+@pytest.mark.slow
 def test_decisions_go_on_while_arms_come_and_go(model, other):
     """Each decision is by one version alone, and no thread fails."""
     sched, stop, failed = taught(model), threading.Event(), []

@@ -218,6 +218,7 @@ def test_texts_that_do_not_fit_are_refused():
         to_ids(IdColumns(columns.kind, columns.number, columns.text[:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_threads", [3])
 def test_saves_beside_traffic_are_whole(rich, tmp_path, n_threads):
     """Nodes come and go, decisions and outcomes go on: each snapshot can be restored and agrees with itself."""

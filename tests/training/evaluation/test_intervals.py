@@ -39,6 +39,7 @@ def comparison(n_slices, n_clients, effect=1.0, noise=1.0, seed=0):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_true_difference_about_as_often_as_they_say():
     found = [intervals(comparison(60, 5, effect=0.3, seed=seed)).difference["random"] for seed in range(60)]
     assert 0.85 <= np.mean([one.low <= 0.3 <= one.high for one in found]) <= 1.0
