@@ -1,10 +1,14 @@
 """What tests of all packages share."""
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# As the command line does, before anything loads OpenMP: threads that wait would take time from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The first example may compile a kernel; a machine under load is no failure either.
 settings.register_profile("fogline", deadline=None)

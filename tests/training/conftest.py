@@ -1,7 +1,5 @@
 """One small world and one model trained on it for all tests of a run."""
 
-import os
-
 import msgspec
 import pytest
 
@@ -10,8 +8,6 @@ from tests.registries import new_registry
 from tests.small_world import UNTIL, SmallWorld, Trained, write_world
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before LightGBM is loaded
 
 
 @pytest.fixture(scope="session")
