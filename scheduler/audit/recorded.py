@@ -59,7 +59,7 @@ def node_of(record: FullRecord, c: int) -> Id:
 
 
 def plain_value(model: Model, f: int, value: float) -> Plain:
-    """Return a feature's value as an operator knows it; a category by its name."""
+    """Return a feature's value as an operator knows it; a category by its name, None for one that is not known."""
     if np.isnan(value):
         return None
     feature = model.spec.features[model.features.names[f]]
@@ -67,7 +67,8 @@ def plain_value(model: Model, f: int, value: float) -> Plain:
         return bool(value)
     if f in model.features.categorical and isinstance(feature, RequestColumn | NodeColumn):
         side = "request" if isinstance(feature, RequestColumn) else "node"
-        return model.vocabulary[f"{side}.{feature.column}"][int(value)]
+        known = model.vocabulary[f"{side}.{feature.column}"]
+        return known[int(value)] if 0 <= value < len(known) else None
     return float(value)
 
 

@@ -1,9 +1,9 @@
 """Copies a state out of memory while decisions go on.
 
 What is copied at once is small: whoever waits for the lock waits for a fraction of a millisecond. The decision log
-comes first, and history after it, as of one moment: what outcomes changed while it was copied is copied again, and
-``answered`` lists them. So a snapshot holds all that was told before it began, and all outcomes up to that moment.
-Nodes and clients that come or go meanwhile are looked for at the end.
+comes first, and history after it, as of one moment: what outcomes changed since the copy began is copied again, and
+``answered`` lists them, so that their decisions are known to be answered. So a snapshot holds all that was told before
+it began, and all outcomes up to that moment. Nodes and clients that come or go meanwhile are looked for at the end.
 """
 
 from __future__ import annotations
@@ -55,8 +55,13 @@ class Sink(Protocol):
 
 def capture(state: State, sink: Sink) -> None:
     """Copy a state into ``sink``, to go on while others decide and change."""
-    _copy_log(state, sink)
-    _copy_history(state, sink)
+    told = _Told(state)
+    state.lock.write(told.begin)
+    try:
+        _copy_log(state, sink)
+        _copy_history(state, told, sink)
+    finally:
+        state.lock.write(told.end)
     _copy_rows(state, state.clients, "clients", sink, lambda _: {})
     _copy_nodes(state, sink)
 
@@ -92,24 +97,19 @@ def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
     }
 
 
-def _copy_history(state: State, sink: Sink) -> None:
+def _copy_history(state: State, told: _Told, sink: Sink) -> None:
     """Copy history in parts, then again what outcomes changed meanwhile, the last of it at one moment.
 
     An entry that was copied twice has two rows of one slot, of which the later one counts.
     """
-    told = _Told(state)
-    state.lock.write(told.begin)
-    try:
-        for name, table in tables_of(state.history).items():
-            copy_table(state, name, table, sink)
-        for _ in range(ROUNDS):
-            if len(told.outcomes) <= FEW:
-                break
-            for at in in_parts(len(told.outcomes), FEW):
-                _append_columns(state.lock.read(told.copy, at.stop - at.start), sink)
-        _append_columns(state.lock.read(told.finish), sink)
-    finally:
-        state.lock.write(told.end)
+    for name, table in tables_of(state.history).items():
+        copy_table(state, name, table, sink)
+    for _ in range(ROUNDS):
+        if len(told.outcomes) <= FEW:
+            break
+        for at in in_parts(len(told.outcomes), FEW):
+            _append_columns(state.lock.read(told.copy, at.stop - at.start), sink)
+    _append_columns(state.lock.read(told.finish), sink)
 
 
 def copy_table(state: State, name: str, table: TableWords, sink: Sink) -> None:
@@ -133,7 +133,7 @@ class _Outcome(NamedTuple):
 
 
 class _Told:
-    """Of which outcomes history learned while it was copied; a listener of the state."""
+    """Of which outcomes history learned since the copy began; a listener of the state."""
 
     def __init__(self, state: State) -> None:
         self._state = state

@@ -167,7 +167,7 @@ def report(
     problems = _log(comparison, spec, model, registry, page) if log else []
     print_warnings([*comparison.warnings(), *problems], json)
     if json:
-        print_json({**comparison.to_json(), "report": str(page)})
+        print_json({**comparison.to_json(), "intervals": _intervals(comparison), "report": str(page)})
     else:
         _print(comparison, wide=wide)
         print_text(f"Report: {page}")

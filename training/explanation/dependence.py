@@ -69,6 +69,8 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
 def points_of(model: Model, column: NDArray[np.float32], f: int) -> NDArray[np.float64]:
     """Return the values at which a feature is looked at."""
     known = column[np.isfinite(column)].astype(np.float64)  # golden rows have infinities for the sake of the test
+    if f in model.features.categorical:  # and codes of no category
+        known = known[[plain_value(model, f, code) is not None for code in known]]
     distinct, counts = np.unique(known, return_counts=True)
     if distinct.size <= MOST_POINTS:
         return distinct

@@ -212,6 +212,35 @@ class _Meddler:
             self.n += 1
 
 
+class _Answerer:
+    """Takes a snapshot's columns, and answers decisions when the log has been copied and history has not."""
+
+    def __init__(self, sched, open_):
+        self.sched, self.open_, self.columns, self.token = sched, open_, {}, None
+
+    def append(self, name, rows, dtype=None):
+        self.columns.setdefault(name, []).append(np.array(rows, dtype))
+        if name == "log.held" and self.token is None:
+            self.sched.observe(self.open_, OK, now=60.0)
+            new = self.sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=60.0)
+            self.token = self.sched.token(new)
+            self.sched.observe(new.id, OK, now=60.5)
+
+
+def test_what_is_answered_between_the_copies_of_log_and_history_is_known_to_be_answered(rich, monkeypatch):
+    sched = used(rich, remember=64)
+    open_ = sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=50.0)
+    sink = _Answerer(sched, open_.id)
+    capture.capture(sched.state, sink)
+    saved = copy_of(sched.state)._replace(columns={name: np.concatenate(p) for name, p in sink.columns.items()})
+    monkeypatch.setattr("scheduler.snapshot.snapshot_control.copy_of", lambda _: saved)
+    twin = sched.adapt(rich)
+    assert_same_history(twin, sched)
+    for decision in (open_.id, sink.token):
+        with pytest.raises(DuplicateOutcomeError):
+            twin.observe(decision, OK, now=61.0)
+
+
 def test_an_outcome_that_comes_while_a_snapshot_is_written_counts_once(rich, tmp_path, monkeypatch):
     sched = used(rich, remember=64)
     sched.record(tmp_path / "records", every=NEVER, full=0.0)

@@ -200,7 +200,7 @@ def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
     assert (evaluated.code, evaluated.err, reported.code, reported.err) == (0, "", 0, "")
     found = evaluated.json
     conditions = ["candidates", "requests", "seed", "versions", "command"]
-    rest = ["policies", "tables", "chosen", "agreeing", "saturated", "warnings"]
+    rest = ["policies", "tables", "chosen", "agreeing", "saturated", "warnings", "intervals"]
     assert list(found) == ["data", "spec", "model", "n", *conditions, *rest]
     assert found["policies"].keys() == POLICIES
     assert all(list(row) == FIGURES for row in found["policies"].values())
