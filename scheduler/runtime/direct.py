@@ -46,5 +46,9 @@ def compiled(kernel: Callable[..., Any], *args: object) -> Callable[..., Any]:
     """Return a kernel's compiled code for arguments of some types, which are not looked at when it is called."""
     if config.DISABLE_JIT:
         return kernel
-    code: Callable[..., Any] = kernel.compile(tuple(map(typeof, args)))
+    types = tuple(map(typeof, args))
+    # What is compiled already is found without numba's lock: an exception in a signal handler, while another kernel is
+    # compiled, may leave that lock taken.
+    found = kernel.overloads.get(types)
+    code: Callable[..., Any] = kernel.compile(types) if found is None else found.entry_point
     return code
