@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scheduler.audit.arrays import RecordedArrays
 from scheduler.columns.arrays import ColumnArrays
-from scheduler.decisions.record.columns import Columns, Ragged
+from scheduler.decisions.record.columns import Columns
 from scheduler.decisions.record.values import FullRecord
 from scheduler.model.model import Model
 
@@ -55,23 +55,6 @@ def one_recorded(record: FullRecord) -> RecordedArrays:
         x_request=np.ascontiguousarray(record.x_request[None]),
         **by_candidate,
     )
-
-
-def some_rows(columns: Columns, which: NDArray[np.int64]) -> Columns:
-    """Return some rows of columns."""
-    return {name: _taken(column, which) for name, column in columns.items()}
-
-
-def _taken(column: Any, which: NDArray[np.int64]) -> Any:  # noqa: ANN401 - a column of any kind
-    if isinstance(column, list):
-        return [column[i] for i in which.tolist()]
-    if not isinstance(column, Ragged):
-        return column[which]
-    counts = np.diff(column.starts)[which]
-    starts = np.concatenate([np.zeros(1, np.int32), np.cumsum(counts, dtype=np.int32)])
-    at = np.repeat(column.starts[which] - starts[:-1], counts) + np.arange(starts[-1])
-    values = [column.values[i] for i in at.tolist()] if isinstance(column.values, list) else column.values[at]
-    return Ragged(starts, values)
 
 
 def recorded_of(columns: Columns, seed: int, model: Model) -> Recorded | None:

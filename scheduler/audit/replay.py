@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from scheduler.audit.batches import Recorded, recorded_of, some_rows
+from scheduler.audit.batches import Recorded, recorded_of
 from scheduler.audit.compare import Difference, differences
 from scheduler.audit.redecide import Redecider
+from scheduler.decisions.record.columns import some_rows
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.decisions.record.segment import RecordedArm
 from scheduler.errors import InputError, SpecError

@@ -77,10 +77,16 @@ def fitted(columns: Columns, kinds: dict[str, Kind]) -> Columns | None:
     return found
 
 
+def starts_of(counts: NDArray[np.integer] | Sequence[int]) -> NDArray[np.int32]:
+    """Return the (n + 1,) starts of n lists from their lengths."""
+    starts = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
 def ragged(rows: Sequence[NDArray[Any]] | Sequence[list[str]]) -> Ragged:
     """Return lists as a column; there is at least one."""
-    starts = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum([len(row) for row in rows], out=starts[1:])
+    starts = starts_of([len(row) for row in rows])
     if isinstance(rows[0], list):
         return Ragged(starts, list(chain.from_iterable(rows)))
     return Ragged(starts, np.concatenate(rows))
@@ -96,10 +102,8 @@ def _joined(columns: Sequence[Any]) -> Column:
         return columns[0]
     if isinstance(columns[0], Ragged):
         sizes = np.concatenate([np.diff(column.starts) for column in columns])
-        starts = np.zeros(len(sizes) + 1, np.int32)
-        np.cumsum(sizes, out=starts[1:])
         values: Any = _joined([column.values for column in columns])
-        return Ragged(starts, values)
+        return Ragged(starts_of(sizes), values)
     if isinstance(columns[0], list):
         return list(chain.from_iterable(columns))
     if columns[0].ndim > 1:
@@ -128,3 +132,20 @@ def _cut(column: Any, first: int, end: int) -> Column:  # noqa: ANN401 - of any 
         starts = column.starts[first : end + 1]
         return Ragged(starts - starts[0], column.values[starts[0] : starts[-1]])
     return column[first:end]
+
+
+def some_rows(columns: Columns, which: NDArray[np.int64]) -> Columns:
+    """Return some rows of columns, by their numbers."""
+    return {name: _taken(column, which) for name, column in columns.items()}
+
+
+def _taken(column: Any, which: NDArray[np.int64]) -> Column:  # noqa: ANN401 - of any kind
+    if isinstance(column, list):
+        return [column[i] for i in which.tolist()]
+    if not isinstance(column, Ragged):
+        return column[which]
+    counts = np.diff(column.starts)[which]
+    starts = starts_of(counts)
+    at = np.repeat(column.starts[which] - starts[:-1], counts) + np.arange(starts[-1])
+    values: Any = _taken(column.values, at)
+    return Ragged(starts, values)

@@ -36,7 +36,6 @@ for the interpreter."""
 MOST_PENDING: Final = 32 << 20
 """Bytes that wait in memory to be written; with more the recorder writes at once, whatever ``every`` says."""
 
-
 PRUNE_EVERY: Final = 10.0
 """Seconds after which segments are counted again: so long a folder may hold more than it should."""
 

@@ -15,9 +15,10 @@ from scheduler.decisions.record.arrays import (
     POOL_TAIL,
     THIN_HEAD,
     THIN_TAIL,
+    PoolRows,
 )
 from scheduler.decisions.record.breathe import breathe
-from scheduler.decisions.record.columns import Columns, Ragged
+from scheduler.decisions.record.columns import Columns, Ragged, starts_of
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.kernels.marks import read_mark, write_mark
 from scheduler.decisions.record.recording import Recording, Ring
@@ -28,6 +29,9 @@ MOST_ROWS: Final = 256
 
 MOST_FULL_ROWS: Final = 4
 """Likewise of full records, each with hundreds of candidates."""
+
+_AS_THEY_ARE: Final = tuple(name for name in PoolRows._fields if name not in ("slot", "node_keys", "raw"))
+"""Columns of candidates that are written as they are. Raw scores are of another width under some policies."""
 
 
 class Taker:
@@ -72,7 +76,7 @@ class Taker:
             "request_values": thin.request_values[at],
             "request_keys": self._hash.request_keys(request_keys),
             "client": self._hash.texts(clients),
-            "nodes": Ragged(_starts(holds.sum(axis=1)), names),
+            "nodes": Ragged(starts_of(holds.sum(axis=1)), names),
             "n_slate": holds[:, : policy.max_nodes].sum(axis=1).astype(np.uint8),
             "values": thin.values.reshape(-1, places * thin.values.shape[1])[at],
             "utility": thin.utility[at],
@@ -92,7 +96,7 @@ class Taker:
         counts = full.n_candidates[at]
         spans = zip(full.start[at].tolist(), counts.tolist(), strict=True)
         rows = np.concatenate([np.arange(first, first + count) for first, count in spans])
-        starts = _starts(counts)
+        starts = starts_of(counts)
         keys = pool.node_keys[rows]
         names = self._node_names(pool.slot[rows], keys[:, 0])
         breathe()
@@ -113,11 +117,9 @@ class Taker:
             "dropped": full.dropped[at],
             "nodes": Ragged(starts, names),
             "node_keys": Ragged(starts, self._hash.node_keys(keys)),
-            "raw": Ragged(_starts(counts * pool.raw.shape[1]), pool.raw[rows].reshape(-1)),
+            "raw": Ragged(starts_of(counts * pool.raw.shape[1]), pool.raw[rows].reshape(-1)),
         }
-        for name in ("verdict", "x_node", "x_pair", "values", "utility", "uncertainty", "n_outcomes", "n_own_outcomes"):
-            columns[name] = Ragged(starts, getattr(pool, name)[rows])
-        for name in ("is_new", "capacity", "load", "free", "price"):
+        for name in _AS_THEY_ARE:
             columns[name] = Ragged(starts, getattr(pool, name)[rows])
         write_mark(records.marks, POOL_TAIL, int(full.end[at[-1]]))
         write_mark(records.marks, FULL_TAIL, int(read_mark(records.marks, FULL_TAIL)) + len(at))
@@ -170,9 +172,3 @@ def _waiting(marks: NDArray[np.int64], head: int, tail: int, size: int, most: in
     first = int(read_mark(marks, tail))
     n = min(int(read_mark(marks, head)) - first, most)
     return (first + np.arange(n)) % size if n > 0 else None
-
-
-def _starts(counts: NDArray[np.integer]) -> NDArray[np.int32]:
-    starts = np.zeros(len(counts) + 1, np.int32)
-    np.cumsum(counts, out=starts[1:])
-    return starts
