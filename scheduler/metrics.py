@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.ids import name_of_key
 from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.decisions.counts import latency_bounds
 from scheduler.decisions.record.recorder import RecordStatus
@@ -297,6 +298,6 @@ def _by_carrier(totals: WatchTotals, scheduler: Scheduler) -> dict[tuple[str, st
     for version, carrier, *counts in by_carrier:
         name = OTHER if carrier is None else UNKNOWN_CARRIER
         if carrier is not None and carrier != MISSING_KEY:
-            name = str(names.get(carrier, f"key:{carrier:016x}"))
+            name = str(names.get(carrier, name_of_key(carrier)))
         found[version, name] = found.get((version, name), 0) + np.array(counts)
     return found

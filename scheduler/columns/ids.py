@@ -116,6 +116,11 @@ def value_of(key: int) -> Id | None:
     return _values.get(key)
 
 
+def name_of_key(key: int) -> str:
+    """Return what stands for an id or a category of which only the key is known."""
+    return f"key:{key:016x}"
+
+
 def present_keys(values: object, what: str, kind: str = "categories") -> NDArray[np.uint64]:
     """Return the keys of ids or categories none of which may be missing; ``what`` and ``kind`` name them in messages.
 

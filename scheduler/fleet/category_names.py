@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
-from scheduler.columns.ids import FEW, Id
+from scheduler.columns.ids import FEW, Id, name_of_key
 from scheduler.columns.rows import Rows, Skipped
 
 MOST_NAMED = 65_536
@@ -39,7 +39,7 @@ class CategoryNames:
         """Return the category of a key, None for a missing one; ``own`` is the node's key and id."""
         if key == MISSING_KEY:
             return None
-        return own[1] if key == own[0] else self._names.get(key, f"key:{key:016x}")
+        return own[1] if key == own[0] else self._names.get(key, name_of_key(key))
 
     def known(self) -> dict[int, Id]:
         """Return a copy of all values by key."""

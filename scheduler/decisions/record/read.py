@@ -45,28 +45,19 @@ class SegmentReader:
 
     def __init__(self, path: Path, manifest: SegmentManifest) -> None:
         self.path, self.manifest = path, manifest
+        self._torn: dict[str, Torn] = {}
 
     def batches(self, table: str) -> Iterator[Columns]:
         """Yield the batches of a table that are whole, in order; see `scheduler.decisions.record.segment.TABLES`."""
-        data, sums = self._bytes(table)
-        if not sums or not _is_whole(data, sums[0]):
-            return
-        schema = data[: sums[0].end]
-        for batch in sums[1:]:
-            if _is_whole(data, batch):
-                yield from decoded(schema + data[batch.first : batch.end])
+        data, whole = self._whole(table)
+        for batch in whole[1:]:
+            yield from decoded(data[: whole[0].end] + data[batch.first : batch.end])
 
     def torn(self, table: str) -> Torn:
-        """Return what of a table `batches` leaves out."""
-        data, sums = self._bytes(table)
-        whole = [batch for batch in sums if _is_whole(data, batch)]
-        if not sums or not _is_whole(data, sums[0]):
-            whole = []
-        n_read = sum(batch.end - batch.first for batch in whole)
-        rest = len(data) - n_read
-        if sums and data[sums[-1].end :] == END:
-            rest -= len(END)
-        return Torn(sum(batch.rows for batch in sums) - sum(batch.rows for batch in whole), rest)
+        """Return what of a table `batches` left out when it last looked, or leaves out now."""
+        if table not in self._torn:
+            self._whole(table)
+        return self._torn[table]
 
     def full_records(self) -> Iterator[FullRecord]:
         """Yield the decisions that were recorded in full, in the order in which they were taken."""
@@ -81,6 +72,18 @@ class SegmentReader:
             rows = zip(columns["key"], columns["value"], strict=True)
             found |= {int(key): name for key, text in rows if (name := typed_id(str(text), int(key))) is not None}
         return found
+
+    def _whole(self, table: str) -> tuple[bytes, list[Batch]]:
+        """Return a table's bytes and the batches that are whole, the schema first; note what is torn."""
+        data, sums = self._bytes(table)
+        whole = [batch for batch in sums if _is_whole(data, batch)]
+        if whole[:1] != sums[:1]:
+            whole = []  # without the schema nothing can be read
+        rest = len(data) - sum(batch.end - batch.first for batch in whole)
+        if sums and data[sums[-1].end :] == END:
+            rest -= len(END)
+        self._torn[table] = Torn(sum(batch.rows for batch in sums) - sum(batch.rows for batch in whole), rest)
+        return data, whole
 
     def _bytes(self, table: str) -> tuple[bytes, list[Batch]]:
         # The sums first: what they vouch for is in the stream already.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.arrays import MISSING_KEY, ColumnArrays
 from scheduler.columns.id_table import IdTable
-from scheduler.columns.ids import Id, plain_list
+from scheduler.columns.ids import Id, name_of_key, plain_list
 from scheduler.decisions.record.arrays import (
     FULL_HEAD,
     FULL_TAIL,
@@ -207,7 +207,7 @@ class Recording:
         name = self._noted.get(key)
         if name is None:
             name = self._noted_before.get(key)
-        return f"key:{key:016x}" if name is None else str(name)
+        return name_of_key(key) if name is None else str(name)
 
 
 def _fullness(marks: NDArray[np.int64], head: int, tail: int, size: int) -> float:
