@@ -4,8 +4,10 @@ import pytest
 
 from scheduler.errors import SpecError
 from scheduler.spec import RawColumn, parse_spec
+from tests.raw_specs import LATENCY_OF_NODES
 
-SPEC = """
+SPEC = (
+    """
 name = "raw"
 [telemetry]
 client = "c"
@@ -19,18 +21,9 @@ ms = {}
 [cost]
 success = "ms"
 failure = 1
-[history]
-values = ["ms"]
-half_lives = ["1h"]
-keys = { node = ["node"] }
-[features]
-last = { op = "history", key = "node", stat = "last", value = "ms" }
-[heads.ms]
-target = "ms"
-link = "identity"
-[utility]
-heads = { ms = -1 }
 """
+    + LATENCY_OF_NODES
+)
 
 
 def spec(raw="", slices="{ column = 's', seconds = 60 }", time="time = 't'"):

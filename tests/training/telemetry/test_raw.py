@@ -8,12 +8,14 @@ import pytest
 
 from scheduler.errors import DataError
 from scheduler.spec import parse_spec
+from tests.raw_specs import LATENCY_OF_NODES
 from tests.raw_world import iso, pings
 from training.telemetry import Files, Frames, check_telemetry, data_id, data_name, read_telemetry
 
 P = pings(2_000)
 
-SPEC = """
+SPEC = (
+    """
 name = "raw"
 [telemetry]
 client = "asker"
@@ -28,18 +30,9 @@ ms = { min = 0 }
 [cost]
 success = "ms"
 failure = 100
-[history]
-values = ["ms"]
-half_lives = ["1h"]
-keys = { node = ["node"] }
-[features]
-last = { op = "history", key = "node", stat = "last", value = "ms" }
-[heads.ms]
-target = "ms"
-link = "identity"
-[utility]
-heads = { ms = -1 }
 """
+    + LATENCY_OF_NODES
+)
 
 
 def spec(raw="at = { column = 'seconds' }", **changes):
