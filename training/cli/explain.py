@@ -11,7 +11,7 @@ import typer
 from scheduler.errors import InputError
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.explain_tables import dependence_tables, importance_table, parts_table, rules_table, utilities_table
-from training.cli.options import Json, Registry, Seed, Wide
+from training.cli.options import Json, Registry, Seed, Wide, load_model
 from training.cli.output import print_json, progress_bar
 from training.cli.table import print_sentence, print_table
 from training.specs.builtin import find_spec
@@ -112,7 +112,7 @@ def what_if(
     found = ask(
         record,
         deciding,
-        other=None if other is None else _load(other, registry),
+        other=None if other is None else load_model(other, registry),
         spec=None if spec is None else find_spec(spec),
         changes=_changes(record, change or []),
     )
@@ -178,18 +178,12 @@ def explain_model(
         print_sentence("Too few rows for rules: name telemetry with --data.")
 
 
-def _load(source: str, registry: str | None) -> Model:
-    from scheduler.model.model import Model
-
-    return Model.load(source, registry_uri(registry, os.environ))
-
-
 def _recorded(folder: Path, decision: int, source: str, registry: str | None) -> tuple[FullRecord, Model]:
     """Return the record of a decision, and the model under the policy that was in force."""
     from scheduler.audit.find import find_full, model_of
 
     record, arm = find_full(folder, decision)
-    return record, model_of(arm, [_load(source, registry)])
+    return record, model_of(arm, [load_model(source, registry)])
 
 
 def _node(record: FullRecord, text: str) -> Id:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import DEFAULT
+from scheduler.model.mlflow_client import DEFAULT, registry_uri
 from training.specs.builtin import shipped
 
 if TYPE_CHECKING:
+    from scheduler.model.model import Model
     from scheduler.spec import Spec
 
 ALL = 2**31
@@ -133,6 +135,13 @@ Until = Annotated[
         "so that evaluate can judge what comes after.",
     ),
 ]
+
+
+def load_model(source: str, registry: str | None) -> Model:
+    """Return a model from a folder or a registry, by default the one that the environment or the place names."""
+    from scheduler.model.model import Model
+
+    return Model.load(source, registry_uri(registry, os.environ))
 
 
 def end_of_rows(spec: Spec, until: int | None) -> int | None:

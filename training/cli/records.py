@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.cli.options import Json, Registry, Wide
+from training.cli.options import Json, Registry, Wide, load_model
 from training.cli.output import print_json, progress_bar
 from training.cli.records_tables import arms, differing, segments, skipped
 from training.cli.table import print_sentence, print_table
@@ -53,11 +52,8 @@ def replay(
 ) -> None:
     """Decide every full record again and compare bit for bit; exit code 1 unless all are the same."""
     from scheduler.audit.replay import replay as replay_records
-    from scheduler.model.mlflow_client import registry_uri
-    from scheduler.model.model import Model
 
-    uri = registry_uri(registry, os.environ)
-    loaded = [Model.load(one, uri if one.startswith("models:") else None) for one in model]
+    loaded = [load_model(one, registry) for one in model]
     with progress_bar(json) as progress:
         report = replay_records(records, loaded, lambda done, of: progress("replay", done, of))
     if json:
@@ -70,12 +66,13 @@ def replay(
 
 def _segment(segment: SegmentReader) -> dict[str, Any]:
     """Return what there is of a segment, as JSON has it."""
+    from scheduler.decisions.record.columns import n_rows
     from scheduler.decisions.record.segment import TABLES
 
     rows, torn, times, used = Counter[str](), 0, list[float](), Counter[int]()
     for table in TABLES:
         for columns in segment.batches(table):
-            rows[table] += len(next(iter(columns.values()))) if table == "names" else len(columns["time"])
+            rows[table] += n_rows(columns)
             if table == "decisions":
                 decided: Any = columns
                 times += [float(decided["time"].min()), float(decided["time"].max())]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scheduler.audit.recorded import whole_row
 from scheduler.audit.redecide import Redecided, Redecider
 from scheduler.decisions.record.arrays import OBSERVED, TOKEN
+from scheduler.decisions.record.folder import segment_paths
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.decisions.record.segment import RecordedArm
 from scheduler.decisions.record.values import FullRecord
@@ -20,9 +21,6 @@ from scheduler.model.model import Model
 from scheduler.spec import COST, spec_from_json
 from training.evaluation.ope.decisions import JudgedDecision, LoggedDecisions, joined_decisions
 from training.evaluation.ope.estimators import slate_probability
-
-MANIFEST = "segment.json"
-"""What a folder of records has in each of its segments."""
 
 
 class _Outcomes(NamedTuple):
@@ -39,7 +37,7 @@ class _Outcomes(NamedTuple):
 
 def is_records(folder: Path) -> bool:
     """Return whether a folder holds records."""
-    return any(folder.glob(f"*/{MANIFEST}"))
+    return folder.is_dir() and bool(segment_paths(folder))
 
 
 def decisions_of_records(folder: Path, model: Model, start: int | None = None) -> LoggedDecisions:
@@ -69,22 +67,21 @@ def decisions_of_records(folder: Path, model: Model, start: int | None = None) -
     outcomes, clients = _outcomes(folder), _clients(folder)
     numbers: dict[str, int] = {}
     judged, redecider = [], Redecider(model)
-    for record, arm in _full_records(folder):
-        _check_features(arm, model)
-        cost = outcomes.of(record.id)
-        slate = _slate(record, arm)
+    for record, places in _full_records(folder, model):
+        cost, position = outcomes.of(record.id), record.position[:places]
+        slate = position[position >= 0]
         number = int(record.time // model.spec.telemetry.slice.seconds)
         if cost is None or not slate.size or (start is not None and number < start):
             continue
         client = numbers.setdefault(clients.get(record.id, ""), len(numbers))
-        judged.append(_judged(record, slate, redecider, cost, client))
+        judged.append(_judged(record, slate, redecider, cost, client, number))
     if not judged:
         raise DataError(f"{folder}: expected decisions that were recorded in full and have an outcome, found none")
     return joined_decisions(judged)
 
 
 def _judged(
-    record: FullRecord, slate: NDArray[np.integer], redecider: Redecider, cost: float, client: int
+    record: FullRecord, slate: NDArray[np.integer], redecider: Redecider, cost: float, client: int, number: int
 ) -> JudgedDecision:
     model, again = redecider.model, redecider.decide_one(record)
     if not np.isfinite(again.utility).all():
@@ -105,7 +102,7 @@ def _judged(
     return JudgedDecision(
         cost=cost,
         client=client,
-        slice=int(record.time // model.spec.telemetry.slice.seconds),
+        slice=number,
         chosen=chosen,
         propensity=record.propensity,
         target=target,
@@ -122,11 +119,6 @@ def _slate_from(record: FullRecord, redecider: Redecider, again: Redecided, at: 
     return position[position >= 0]
 
 
-def _slate(record: FullRecord, arm: RecordedArm) -> NDArray[np.integer]:
-    position = record.position[: spec_from_json(arm.spec.encode()).policy.max_nodes]
-    return position[position >= 0]
-
-
 def _check_features(arm: RecordedArm, model: Model) -> None:
     if arm.fingerprint != model.spec.fingerprint():
         raise InputError(
@@ -135,11 +127,15 @@ def _check_features(arm: RecordedArm, model: Model) -> None:
         )
 
 
-def _full_records(folder: Path) -> Iterator[tuple[FullRecord, RecordedArm]]:
+def _full_records(folder: Path, model: Model) -> Iterator[tuple[FullRecord, int]]:
+    """Yield records, and how many places of their decisions are the slate's; the rest are alternatives."""
     for segment in read_segments(folder):
-        arms = {arm.arm: arm for arm in segment.manifest.arms}
+        arms, places = {arm.arm: arm for arm in segment.manifest.arms}, dict[int, int]()
         for record in segment.full_records():
-            yield record, arms[record.arm]
+            if record.arm not in places:
+                _check_features(arms[record.arm], model)
+                places[record.arm] = spec_from_json(arms[record.arm].spec.encode()).policy.max_nodes
+            yield record, places[record.arm]
 
 
 def _outcomes(folder: Path) -> _Outcomes:

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
 from scheduler.decisions.record.arrays import ADMITTED, LEARNED
-from scheduler.decisions.record.columns import Columns, Ragged, joined
+from scheduler.decisions.record.columns import Columns, Ragged, joined, some_rows
 from scheduler.decisions.record.read import SegmentReader, read_segments
 from scheduler.errors import DataError
 from scheduler.fleet.hooks import REMOVED
@@ -32,6 +31,9 @@ _DECISIONS = (
     "node_keys",
 )
 _OUTCOMES = ("decision", "kind", "time", "node_keys", "outcomes")
+
+_TABLES = {"decisions": _DECISIONS, "outcomes": _OUTCOMES, "timeouts": None, "nodes": None}
+"""Which columns of which tables are read; None for all."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many segments are done, of how many."""
@@ -83,7 +85,7 @@ def collect(folder: str | Path, progress: Progress) -> Collected:
         raise DataError(f"{folder}: expected recorded decisions, found none")
     newest = max(arms, key=lambda arm: arm.since)
     spec = spec_from_json(newest.spec.encode())
-    tables: dict[str, list[Columns]] = {"decisions": [], "outcomes": [], "timeouts": [], "nodes": []}
+    tables: dict[str, list[Columns]] = {table: [] for table in _TABLES}
     candidates, names = list[pl.DataFrame](), dict[int, Id]()
     skipped: Counter[str] = Counter()
     hashed = {segment.manifest.hashed for segment in segments}
@@ -91,16 +93,16 @@ def collect(folder: str | Path, progress: Progress) -> Collected:
         raise DataError(f"{folder}: expected ids all hashed or all as they are, found both")
     for done, segment in enumerate(segments):
         progress(done, len(segments))
+        if any(arm.fingerprint != newest.fingerprint for arm in segment.manifest.arms):
+            skipped["decisions of another fingerprint"] += sum(len(b["time"]) for b in segment.batches("decisions"))
+        else:
+            names |= segment.names()
+            for table, wanted in _TABLES.items():
+                tables[table] += _batches(segment, table, wanted)
+            candidates += [_candidates(columns) for columns in segment.batches("full")]
         for table in (*tables, "full"):
             if torn := segment.torn(table).rows:
                 skipped[f"torn rows of {table}"] += torn
-        if any(arm.fingerprint != newest.fingerprint for arm in segment.manifest.arms):
-            skipped["decisions of another fingerprint"] += sum(len(b["time"]) for b in segment.batches("decisions"))
-            continue
-        names |= segment.names()
-        for table, wanted in (("decisions", _DECISIONS), ("outcomes", _OUTCOMES), ("timeouts", None), ("nodes", None)):
-            tables[table] += _batches(segment, table, wanted)
-        candidates += [_candidates(columns) for columns in segment.batches("full")]
     progress(len(segments), len(segments))
     decisions, outcomes, timeouts, nodes = (joined(parts) if parts else None for parts in tables.values())
     if decisions is None:
@@ -117,16 +119,11 @@ def _batches(segment: SegmentReader, table: str, wanted: tuple[str, ...] | None)
         columns = {name: column for name, column in batch.items() if wanted is None or name in wanted}
         columns["life"] = np.full(len(batch["time"]), segment.manifest.life, np.int64)
         if table == "nodes":
-            columns = _where(columns, np.asarray(columns["kind"]) != REMOVED)
+            columns = some_rows(columns, np.flatnonzero(np.asarray(columns["kind"]) != REMOVED))
         if table == "outcomes":
-            columns = _where(columns, np.asarray(columns["kind"]) != LEARNED)
+            columns = some_rows(columns, np.flatnonzero(np.asarray(columns["kind"]) != LEARNED))
         found.append(columns)
     return found
-
-
-def _where(columns: dict[str, Any], which: NDArray[np.bool_]) -> Columns:
-    rows = np.flatnonzero(which).tolist()
-    return {n: [c[i] for i in rows] if isinstance(c, list) else c[which] for n, c in columns.items()}
 
 
 def _candidates(columns: dict[str, Any]) -> pl.DataFrame:
