@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from scheduler.columns.id_table import OWN_ID
 from scheduler.columns.ids import Id, id_key, plain_list, present_keys
 from scheduler.decisions.arrays import FIRST_ID, FROM_ORIGIN, UNKNOWN
 from scheduler.decisions.decision import Decision
-from scheduler.decisions.decision_log import ClaimedError
 from scheduler.decisions.token import Token, layout_of, read_token, write_token
 from scheduler.engine import engine
 from scheduler.engine.kernels import observe as kernels
@@ -55,10 +55,8 @@ def observe_token(state: State, text: str, outcome: object, now: float, node: Id
     if token.layout != layout_of(state.spec.fingerprint()):
         message = "token: expected one of a scheduler of the same fingerprint, found another"
         raise InputError(message)
-    try:
-        state.lock.write(_observe_token, state, token, outcome, now, node)
-    except ClaimedError:
-        when_unclaimed(state.lock, _observe_token, state, token, outcome, now, node)
+    take_in = partial(state.lock.write, _observe_token, state, token, outcome, now, node)
+    when_unclaimed(take_in, state.lock.deadline())
 
 
 def _observe_token(state: State, token: Token, outcome: object, now: float, node: Id | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,8 @@ def observe(state: State, decision: object, outcome: object, now: float, node: I
     try:
         state.lock.write(observe_here, state, decision, outcome, now, node)
     except ClaimedError:
-        when_unclaimed(state.lock, observe_here, state, decision, outcome, now, node)
+        again = partial(state.lock.write, observe_here, state, decision, outcome, now, node)
+        when_unclaimed(again, state.lock.deadline())
 
 
 def observe_here(state: State, decision: object, outcome: object, now: float, node: Id | None) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import _thread
 import time
 from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from scheduler.decisions.decision_log import ClaimedError
 from scheduler.errors import LockTimeoutError, NestedCallError
 from scheduler.runtime.parts import PAUSE
 from scheduler.runtime.read_write_lock import ReadWriteLock
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -112,18 +111,22 @@ class LongCalls:
             return True  # what was begun is finished, however long others hold the lock
 
 
-def when_unclaimed(lock: ReadWriteLock, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Make a change once no long call takes in outcomes that it is about; the lock is not held meanwhile.
+def when_unclaimed(take_in: Callable[[], R], deadline: float) -> R:
+    """Take outcomes in once no long call takes in any of the same; ``take_in`` holds no lock when it returns or raises.
+
+    Parameters
+    ----------
+    deadline
+        Until when to wait, in seconds of `time.monotonic`.
 
     Raises
     ------
     LockTimeoutError
         If that takes too long.
     """
-    deadline = time.monotonic() + lock.longest_wait
     while True:
         try:
-            return lock.write(change, *args, **kwargs)
+            return take_in()
         except ClaimedError as error:
             if time.monotonic() > deadline:
                 raise LockTimeoutError(str(error)) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence, Sized
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id, plain_list
 from scheduler.columns.rows import Errors, Skipped, check_errors, find_bad, has_rows, left_out, taken
 from scheduler.columns.values import as_mapping
-from scheduler.decisions.decision_log import ClaimedError
 from scheduler.engine import engine
+from scheduler.engine.long_call import when_unclaimed
 from scheduler.engine.long_outcomes import LongOutcomes
 from scheduler.engine.request import check_times
 from scheduler.engine.state import State
-from scheduler.errors import DuplicateOutcomeError, InputError, LockTimeoutError
+from scheduler.errors import DuplicateOutcomeError, InputError
 from scheduler.history.outcome_codec import OK
 from scheduler.history.outcomes import values_at
-from scheduler.runtime.parts import PART, PAUSE, in_parts
+from scheduler.runtime.parts import PART, in_parts
 
 
 class OutcomeBatch(NamedTuple):
@@ -78,19 +78,16 @@ def observe_batch(
     """Take in many outcomes and return which were left out; raises as `Scheduler.observe_batch`."""
     check_errors(errors)
     batch, bad = new_batch(decisions, outcomes, now, nodes), dict[int, InputError]()
-    deadline = time.monotonic() + state.lock.longest_wait
+    deadline = state.lock.deadline()
     while True:
         try:
-            _observe(state, batch.some([i for i in range(batch.n) if i not in bad]) if bad else batch)
+            good = batch.some([i for i in range(batch.n) if i not in bad]) if bad else batch
+            when_unclaimed(partial(_observe, state, good), deadline)
         except InputError:
             before, bad = set(bad), bad_rows(state, batch)
             if set(bad) <= before:  # something else is wrong than rows
                 raise
             left_out(batch.decisions, bad, errors)
-        except ClaimedError as error:
-            if time.monotonic() > deadline:
-                raise LockTimeoutError(str(error)) from error
-            time.sleep(PAUSE)
         else:
             return left_out(batch.decisions, bad, errors) if bad else []
 

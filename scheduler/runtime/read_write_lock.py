@@ -116,6 +116,10 @@ class ReadWriteLock:
         self._view = self.words.data
         forks.prepare_for_forks(self)
 
+    def deadline(self) -> float:
+        """Return until when a call that begins now waits, in seconds of `time.monotonic`."""
+        return time.monotonic() + self.longest_wait
+
     def read(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that changes nothing that readers share, and return what it returns.
 
@@ -266,7 +270,7 @@ class ReadWriteLock:
     def _wait_to_read(self, hold: Hold) -> None:
         if hold.view[WRITING] or hold.view[READING]:
             raise NestedCallError(_NESTED.format("change" if hold.view[WRITING] else f"read, {MAX_DEPTH} deep"))
-        deadline, last = time.monotonic() + self.longest_wait, int(self.words[WRITTEN]) + PATIENCE
+        deadline, last = self.deadline(), int(self.words[WRITTEN]) + PATIENCE
         while True:
             self._check_torn()
             if self.words[STATUS] != SOUND:
@@ -281,7 +285,7 @@ class ReadWriteLock:
         if hold.view[READING]:
             raise NestedCallError(_NESTED.format("read"))
         self._check_torn()
-        deadline = time.monotonic() + self.longest_wait
+        deadline = self.deadline()
         while not lock_kernels.enter_write(self.words, hold.held, 0):
             self._check_deadline(deadline)
         if self.words[STATUS] != SOUND:
