@@ -183,15 +183,15 @@ def _rules(data: list[Path], spec: str, model: str | None, registry: str | None,
 
 
 def _intervals(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return by policy the 95 % intervals of its mean cost, and of that less the learned one's."""
+    """Return by policy the 95 % intervals of its mean cost, and of that and its log less the learned one's."""
     from training.evaluation.intervals import intervals
 
     found = intervals(comparison)
     if found is None:
         return {}
+    differences = {"difference": found.difference, "difference_log": found.difference_log}
     return {
-        name: {"mean": (one.low, one.high)}
-        | ({"difference": found.difference[name][1:]} if name in found.difference else {})
+        name: {"mean": one[1:]} | {what: of[name][1:] for what, of in differences.items() if name in of}
         for name, one in found.mean.items()
     }
 

@@ -20,20 +20,22 @@ class Intervals(NamedTuple):
     ----------
     mean
         Of each policy's mean cost.
-    difference
-        Of each policy's mean cost less the learned one's, on the same requests; above 0 the learned one is better.
+    difference, difference_log
+        Of each policy's mean cost less the learned one's, and of its mean log, on the same requests; above 0 the
+        learned one is better.
     n_clients, n_slices
         How many there are.
     """
 
     mean: dict[str, Interval]
     difference: dict[str, Interval]
+    difference_log: dict[str, Interval]
     n_clients: int
     n_slices: int
 
 
 def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
-    """Return intervals of mean costs for other clients and other slices like these; None where there is one of each.
+    """Return intervals for other clients and other slices like these; None where there is one of each.
 
     With several seeds they also hold what seeds vary: the draws, and the training where each seed has its own.
     """
@@ -49,11 +51,15 @@ def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
         found = interval(columns, client, slices, seed=seed)
         return found if comparison.run is None else _widened(found, cost, comparison.run)
 
+    def differences(values: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
+        learned = values.get(LEARNED)
+        return {} if learned is None else {n: mean(v - learned) for n, v in values.items() if n != LEARNED}
+
     costs = {name: picks.cost.astype(np.float64) for name, picks in comparison.picks.items()}
-    others = {name: cost for name, cost in costs.items() if name != LEARNED and LEARNED in costs}
     return Intervals(
         mean={name: mean(cost) for name, cost in costs.items()},
-        difference={name: mean(cost - costs[LEARNED]) for name, cost in others.items()},
+        difference=differences(costs),
+        difference_log=differences({name: np.log(np.maximum(cost, 1.0)) for name, cost in costs.items()}),
         n_clients=n_clients,
         n_slices=n_slices,
     )
@@ -68,15 +74,23 @@ def _widened(found: Interval, cost: NDArray[np.float64], run: NDArray[np.int32])
 
 
 def sureness(comparison: Comparison, found: Intervals) -> str:
-    """Return in words how far the learned policy is from the best baseline; empty without either of them."""
+    """Return in words how far the learned policy is from the best baseline, in the mean cost and in its log.
+
+    Each figure has its own best baseline. Empty without the learned policy or any baseline.
+    """
     baselines = [name for name in found.difference if name not in NO_BASELINES]
     if not baselines:
         return ""
-    best = min(baselines, key=lambda name: comparison.policies[name].mean)
-    more = found.difference[best]
+    scores = comparison.policies
+    best = min(baselines, key=lambda name: scores[name].mean)
+    best_log = min(baselines, key=lambda name: scores[name].mean_log)
+    said = _lead(best, "mean cost", found.difference[best])
+    said_log = _lead(best_log, "mean log", found.difference_log[best_log])
+    seeds = " and other seeds" * (comparison.seeds > 1)
+    return f"{said}; {said_log} (95 %, for other clients and slices like these{seeds})"
+
+
+def _lead(name: str, figure: str, more: Interval) -> str:
     told = "by more than chance" if not more.low <= 0.0 <= more.high else "which cannot be told from chance"
-    which = "above" if more.value > 0.0 else "below"
-    return (
-        f"{best} is {abs(more.value):.4g} {which} learned in the mean cost, {told} (95 %: {more.low:+.4g} to "
-        f"{more.high:+.4g}, for other clients and slices like these{' and other seeds' * (comparison.seeds > 1)})"
-    )
+    distance = f"{abs(more.value):.4g} {'above' if more.value > 0.0 else 'below'} learned"
+    return f"{name} is {distance} in the {figure}, {told}: {more.low:+.4g} to {more.high:+.4g}"

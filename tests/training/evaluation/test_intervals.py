@@ -102,3 +102,20 @@ def test_the_lead_is_said_with_its_interval(effect, words):
     said = sureness(made, intervals(made))
     assert said.startswith("random is ")
     assert words in said
+
+
+def test_the_lead_in_the_log_has_its_own_interval_and_its_own_best_baseline():
+    """A policy that is rarely far above the others is behind in the mean and ahead in the log."""
+    made = comparison(60, 8, effect=0.5, noise=0.1)
+    rare = np.where(np.arange(made.n) % 20 == 0, 100.0, 8.0).astype(np.float32)
+    picks = made.picks | {"often": made.picks["random"]._replace(cost=rare)}
+    made = dataclasses.replace(made, picks=picks, policies=scores(picks, {}))
+    found = intervals(made)
+    logs = {name: np.log(np.maximum(one.cost.astype(np.float64), 1.0)).mean() for name, one in picks.items()}
+    assert found.difference["often"].value > 0.0 > found.difference_log["often"].value
+    assert found.difference_log["often"].value == pytest.approx(logs["often"] - logs["learned"], abs=1e-9)
+    assert found.difference_log["random"].low > 0.0
+    mean, log = sureness(made, found).split("; ")
+    assert mean.startswith("random is 0.")
+    assert log.startswith("often is 0.")
+    assert "below learned in the mean log" in log
