@@ -36,22 +36,37 @@ def starts(name: str, dataset: Dataset, rows: NDArray[np.int64], spec: Spec) -> 
     wanted = known if head.offset == AUTO else {head.offset: known[head.offset]}
     some = rows[np.linspace(0, rows.size - 1, min(SAMPLE, rows.size)).astype(np.int64)]
     y = dataset.targets[name][some].astype(np.float64)
+    weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
     columns = {feature: dataset.x[some, dataset.features.names.index(feature)] for feature in wanted}
     fitted = {
         feature: line
         for feature, transform in wanted.items()
-        if (line := fit_offset(head, feature, transform, columns[feature], y)) is not None
+        if (line := fit_offset(head, feature, transform, columns[feature], y, weight)) is not None
     }
     if not fitted:
         return [None]
-    best = min(fitted, key=lambda feature: head_loss(head, offset_values(fitted[feature], columns[feature]), y))
+    best = min(fitted, key=lambda feature: head_loss(head, offset_values(fitted[feature], columns[feature]), y, weight))
     return [None, fitted[best]] if head.offset == AUTO else [fitted[best]]
 
 
-def fit_offset(head: Head, feature: str, transform: Transform, x: NDArray[np.float32], y: Floats) -> Offset | None:
+def fit_offset(
+    head: Head,
+    feature: str,
+    transform: Transform,
+    x: NDArray[np.float32],
+    y: Floats,
+    weight: Floats | None = None,
+) -> Offset | None:
     """Fit the line in a feature that predicts a head's target best by the head's loss.
 
     Where pairs have few outcomes their mean is drawn to the others by a slope below 1.
+
+    Parameters
+    ----------
+    x, y
+        (n,) the feature and the target.
+    weight
+        (n,) weights of the rows, None if all count alike.
 
     Returns
     -------
@@ -65,10 +80,11 @@ def fit_offset(head: Head, feature: str, transform: Transform, x: NDArray[np.flo
     if transform == "log1p" and least <= -1.0:
         return None
     flat = Offset(feature=feature, transform=transform, least=least, most=most, intercept=0.0, slope=1.0, missing=0.0)
-    line = _line(head, offset_values(flat, x[known]), y[known])
+    rows = np.ones(y.size) if weight is None else weight
+    line = _line(head, offset_values(flat, x[known]), y[known], rows[known])
     if line is None:
         return None
-    others = y if known.all() else y[~known]
+    others = np.ones(y.size, np.bool_) if known.all() else ~known
     return Offset(
         feature=feature,
         transform=transform,
@@ -76,7 +92,7 @@ def fit_offset(head: Head, feature: str, transform: Transform, x: NDArray[np.flo
         most=most,
         intercept=line[0],
         slope=line[1],
-        missing=_constant(head, others),
+        missing=_constant(head, y[others], rows[others]),
     )
 
 
@@ -88,26 +104,34 @@ def _limits(transform: Transform, x: Floats) -> tuple[float, float]:
     return float(x.min()), float(x.max())
 
 
-def _line(head: Head, z: Floats, y: Floats) -> tuple[float, float] | None:
+def _line(head: Head, z: Floats, y: Floats, weight: Floats) -> tuple[float, float] | None:
     """Return intercept and slope of the target in a transformed mean; None unless it rises."""
     if head.link == "logistic":
-        fitted = LogisticRegression(C=np.inf, max_iter=1_000).fit(z[:, None], y > 0)
+        fitted = LogisticRegression(C=np.inf, max_iter=1_000).fit(z[:, None], y > 0, weight)
         intercept, slope = float(fitted.intercept_[0]), float(fitted.coef_[0, 0])
     else:
-        fitted = LinearRegression().fit(z[:, None], y)
+        fitted = LinearRegression().fit(z[:, None], y, weight)
         intercept, slope = float(fitted.intercept_), float(fitted.coef_[0])
     if not np.isfinite([intercept, slope]).all() or slope <= 0.0:
         return None
     if head.quantile is not None:
-        intercept += float(np.quantile(y - intercept - slope * z, head.quantile))
+        intercept += _quantile(y - intercept - slope * z, head.quantile, weight)
     return intercept, slope
 
 
-def _constant(head: Head, y: Floats) -> float:
+def _constant(head: Head, y: Floats, weight: Floats) -> float:
     """Return the raw score for rows without the mean: the best constant of theirs."""
     if head.quantile is not None:
-        return float(np.quantile(y, head.quantile))
+        return _quantile(y, head.quantile, weight)
+    mean = float(np.average(y, weights=weight))
     if head.link == "logistic":
-        share = (float(y.sum()) + 1.0) / (y.size + 2.0)  # not 0 or 1, which have no log odds
+        share = (mean * y.size + 1.0) / (y.size + 2.0)  # not 0 or 1, which have no log odds
         return float(np.log(share / (1.0 - share)))
-    return float(y.mean())
+    return mean
+
+
+def _quantile(y: Floats, quantile: float, weight: Floats) -> float:
+    """Return a quantile of weighted values, as numpy does where all weights are equal."""
+    if np.ptp(weight) == 0.0:
+        return float(np.quantile(y, quantile))
+    return float(np.quantile(y, quantile, method="inverted_cdf", weights=weight))

@@ -183,3 +183,34 @@ def test_the_choice_counts_rows_by_their_weights():
     head = fitted(data._replace(targets={**data.targets, "latency": target}, weight=weight), spec())["latency"]
     assert head.losses["none"] < head.losses["pair_mean"]
     assert head.offset is None
+
+
+@pytest.mark.parametrize(
+    ("name", "feature", "transform"), [("latency", "pair_mean", "none"), ("failure", "pair_failed", "logit")]
+)
+def test_a_row_of_weight_three_counts_as_three_rows(name, feature, transform):
+    """Rows of two kinds, whose lines differ: by themselves they would count alike."""
+    rng = np.random.default_rng(4)
+    x = rng.uniform(0.05, 0.95, N).astype(np.float32)
+    x[rng.random(N) < 0.2] = np.nan
+    kind = rng.integers(0, 2, N)
+    known = np.nan_to_num(x, nan=0.9)
+    y = known * (1 + kind) if name == "latency" else rng.random(N) < known ** (1 + 2 * kind)
+    weight, y = np.where(kind == 1, 3, 1), np.asarray(y, np.float64)
+    line = fit_offset(SPEC.heads[name], feature, transform, x, y, weight.astype(np.float64))
+    repeated = fit_offset(SPEC.heads[name], feature, transform, np.repeat(x, weight), np.repeat(y, weight))
+    alike = fit_offset(SPEC.heads[name], feature, transform, x, y)
+    for number in ("intercept", "slope", "missing"):
+        assert getattr(line, number) == pytest.approx(getattr(repeated, number), abs=0.01)
+    assert abs(line.missing - alike.missing) > 0.1
+
+
+def test_a_quantile_counts_rows_by_their_weights():
+    rng = np.random.default_rng(5)
+    head = msgspec.structs.replace(SPEC.heads["latency"], quantile=0.8, link="identity")
+    x, far = rng.uniform(0, 10, N).astype(np.float32), rng.random(N) < 0.5
+    y = x + np.where(far, 5.0, 0.0) + rng.normal(size=N)
+    line = fit_offset(head, "pair_mean", "none", x, y, np.where(far, 0.01, 1.0))
+    below = y <= line.intercept + line.slope * x
+    assert np.average(below, weights=np.where(far, 0.01, 1.0)) == pytest.approx(0.8, abs=0.01)
+    assert below.mean() < 0.5
