@@ -113,6 +113,33 @@ def answer(
         refresh_key(packed, arm, log.node_keys[r * log.slot.shape[1] + s, 0], changed, workspace)
 
 
+@inlined
+def learn_outcome(
+    state: StateArrays,
+    work: Workspace,
+    request: ColumnArrays,
+    r: int,
+    node: ColumnArrays,
+    at: int,
+    values: np.ndarray,
+    i: int,
+    now: float,
+) -> None:
+    """Have history learn tracked values number ``i``, of row ``r`` of the requests and ``at`` of the nodes."""
+    x = work.x_outcome
+    state.clock[0] = max(state.clock[0], now)
+    for v in range(x.size):
+        x[v] = values[i, v]
+    learn(state.program, request, r, node, at, state.history, x, now)
+
+
+@inlined
+def mark_stale(state: StateArrays, changed: np.ndarray) -> None:
+    """Note, where there are other arms, that their rows of changed nodes are old."""
+    if changed.size > 1:
+        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
+
+
 @kernel
 def observe(
     packed: PackedArrays[StateArrays],
@@ -145,26 +172,19 @@ def observe(
     fleet, log = state.fleet, state.log
     request = ColumnArrays(fleet.columns.values, log.request_keys)
     node = ColumnArrays(fleet.columns.values, log.node_keys)
-    x = work.x_outcome
     changed[0] = 0
     for i in range(row.size):
         prefetch_outcomes(state, rows, request, node, row, place, i)
-        state.clock[0] = max(state.clock[0], now[i])
         r, s = row[i], place[i]
         at = r * log.slot.shape[1] + s
-        for v in range(x.size):
-            x[v] = values[i, v]
-        learn(state.program, request, r, node, at, state.history, x, now[i])
+        learn_outcome(state, work, request, r, node, at, values, i, now[i])
         log.counters[N_OUTCOMES] += 1
         if records_outcomes(state.outcomes):
-            slot = log.slot[r, s]
-            append_outcome(
-                state, OBSERVED, log.id[r], slot, s, now[i], log.request_keys, r, log.node_keys, at, outcomes, i
-            )
+            keys, node_keys, slot = log.request_keys, log.node_keys, log.slot[r, s]
+            append_outcome(state, OBSERVED, log.id[r], slot, s, now[i], keys, r, node_keys, at, outcomes, i)
         answer(packed, arm, r, s, changed, workspace)
         refresh_evicted(packed, arm, changed, workspace)
-    if changed.size > 1:
-        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
+    mark_stale(state, changed)
 
 
 @inlined
@@ -191,17 +211,13 @@ def observe_claimed(
     log = state.log
     request = ColumnArrays(state.fleet.columns.values, claims.request_keys)
     node = ColumnArrays(state.fleet.columns.values, claims.node_keys)
-    x = work.x_outcome
     changed[0] = 0
     for i in range(first, last):
         if i + 2 * AHEAD < last:
             prefetch_buckets(state.program, request, i + 2 * AHEAD, node, i + 2 * AHEAD, state.history)
         if i + AHEAD < last:
             prefetch_entries(state.program, request, i + AHEAD, node, i + AHEAD, state.history)
-        state.clock[0] = max(state.clock[0], claims.time[i])
-        for v in range(x.size):
-            x[v] = claims.values[i, v]
-        learn(state.program, request, i, node, i, state.history, x, claims.time[i])
+        learn_outcome(state, work, request, i, node, i, claims.values, i, claims.time[i])
         log.counters[N_OUTCOMES] += 1
         is_known = stands(log, claims, i)
         if records_outcomes(state.outcomes):
@@ -211,8 +227,7 @@ def observe_claimed(
         else:
             refresh_key(packed, arm, claims.node_keys[i, 0], changed, workspace)
         refresh_evicted(packed, arm, changed, workspace)
-    if changed.size > 1:
-        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
+    mark_stale(state, changed)
 
 
 @holds_gil
@@ -261,18 +276,13 @@ def learn_rows(
     state, work = unpack_arrays(packed), unpack_arrays(workspace)
     request = ColumnArrays(state.fleet.columns.values, request_keys)
     node = ColumnArrays(state.fleet.columns.values, node_keys)
-    x = work.x_outcome
     changed[0] = 0
     for i in range(now.size):
-        state.clock[0] = max(state.clock[0], now[i])
-        for v in range(x.size):
-            x[v] = values[i, v]
-        learn(state.program, request, i, node, i, state.history, x, now[i])
+        learn_outcome(state, work, request, i, node, i, values, i, now[i])
         state.log.counters[N_LEARNED] += 1
         if records_outcomes(state.outcomes):
             kind = TOKEN if decision >= 0 else LEARNED
             append_outcome(state, kind, decision, -1, -1, now[i], request_keys, i, node_keys, i, outcomes, i)
         refresh_key(packed, arm, node_keys[i, 0], changed, workspace)
         refresh_evicted(packed, arm, changed, workspace)
-    if changed.size > 1:
-        atomics.store(state.locks, lock_kernels.STATUS, lock_kernels.STALE)
+    mark_stale(state, changed)
