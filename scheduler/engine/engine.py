@@ -131,7 +131,7 @@ def observe(state: State, decision: object, outcome: object, now: float, node: I
     """Take in one outcome; raises as `Scheduler.observe`."""
     try:
         state.lock.write(observe_here, state, decision, outcome, now, node)
-    except ClaimedError:
+    except ClaimedError:  # rare, so that the usual outcome pays for no `partial` and no deadline
         again = partial(state.lock.write, observe_here, state, decision, outcome, now, node)
         when_unclaimed(again, state.lock.deadline())
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from training.evaluation.metrics import LEARNED, NO_BASELINES
+from training.evaluation.metrics import LEARNED, NO_BASELINES, log_cost
 from training.evaluation.paired_intervals import Interval, interval
 from training.evaluation.results import Comparison
 
@@ -59,7 +59,7 @@ def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
     return Intervals(
         mean={name: mean(cost) for name, cost in costs.items()},
         difference=differences(costs),
-        difference_log=differences({name: np.log(np.maximum(cost, 1.0)) for name, cost in costs.items()}),
+        difference_log=differences({name: log_cost(cost) for name, cost in costs.items()}),
         n_clients=n_clients,
         n_slices=n_slices,
     )

@@ -67,7 +67,7 @@ def scores(picks: Mapping[str, Picks], seconds: Mapping[str, float]) -> dict[str
     """Return the figures of every policy; ``random`` and ``oracle`` must be among them."""
     costs = {name: p.cost.astype(np.float64) for name, p in picks.items()}
     mean = {name: float(cost.mean()) for name, cost in costs.items()}
-    mean_log = {name: float(np.log(np.maximum(cost, 1.0)).mean()) for name, cost in costs.items()}
+    mean_log = {name: float(log_cost(cost).mean()) for name, cost in costs.items()}
     return {
         name: Score(
             mean=mean[name],
@@ -77,12 +77,17 @@ def scores(picks: Mapping[str, Picks], seconds: Mapping[str, float]) -> dict[str
             fail=float((~picks[name].ok).mean()),
             gap_closed=_gap_closed(mean, name),
             gap_closed_log=_gap_closed(mean_log, name),
-            regret=_regret(mean, name),
-            regret_log=_regret(mean_log, name),
+            regret=regret(mean, name),
+            regret_log=regret(mean_log, name),
             seconds=seconds.get(name, 0.0),
         )
         for name, cost in costs.items()
     }
+
+
+def log_cost(cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logs of costs that ``mean_log`` is the mean of; a cost below 1 gains nothing."""
+    return np.log(np.maximum(cost, 1.0))
 
 
 def _gap_closed(figures: Mapping[str, float], name: str) -> float:
@@ -90,7 +95,8 @@ def _gap_closed(figures: Mapping[str, float], name: str) -> float:
     return (figures[RANDOM] - figures[name]) / gap if gap else float("nan")
 
 
-def _regret(figures: Mapping[str, float], name: str) -> float:
+def regret(figures: Mapping[str, float], name: str) -> float:
+    """Return the regret of a policy by a figure of every policy, see `Score`; NaN where there is no baseline either."""
     best = min((value for policy, value in figures.items() if policy not in NO_BASELINES), default=float("nan"))
     rest = best - figures[ORACLE]
     return (figures[name] - figures[ORACLE]) / rest if rest else float("nan")

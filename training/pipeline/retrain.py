@@ -14,7 +14,7 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
 from training.evaluation.measured_requests import slice_starts
-from training.evaluation.metrics import LEARNED, NO_BASELINES, ORACLE, RETRAINED
+from training.evaluation.metrics import LEARNED, RETRAINED, log_cost, regret
 from training.evaluation.results import Comparison
 from training.pipeline.train import train_model
 from training.policies import Learned, Policy, Question, Setting
@@ -91,14 +91,8 @@ def ageing(comparison: Comparison, every: int) -> list[Age]:
     for at in range(0, len(present), every):
         rows = np.isin(comparison.slice, present[at : at + every])
         costs = {policy: one.cost[rows].astype(np.float64) for policy, one in comparison.picks.items()}
-        logs = {policy: np.log(np.maximum(cost, 1.0)) for policy, cost in costs.items()}
-        regrets = (_regret(some, name) for some in (costs, logs) for name in (LEARNED, RETRAINED))
+        means = {policy: float(cost.mean()) for policy, cost in costs.items()}
+        logs = {policy: float(log_cost(cost).mean()) for policy, cost in costs.items()}
+        regrets = (regret(figures, name) for figures in (means, logs) for name in (LEARNED, RETRAINED))
         found.append(Age(int(present[at]), int(rows.sum()), *regrets))
     return found
-
-
-def _regret(costs: dict[str, NDArray[np.float64]], name: str) -> float:
-    means = {policy: float(cost.mean()) for policy, cost in costs.items()}
-    best = min(mean for policy, mean in means.items() if policy not in NO_BASELINES)
-    gap = best - means[ORACLE]
-    return (means[name] - means[ORACLE]) / gap if gap else float("nan")
