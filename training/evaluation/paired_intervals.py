@@ -10,6 +10,7 @@ Robust inference with multiway clustering, JBES 2011). The degrees of freedom ar
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -115,17 +116,16 @@ def _grouped(values: NDArray[np.integer], most: int, *, neighbours: bool) -> tup
 def _variance(sums: Floats, figure: Figure, seed: int) -> float:
     """Return the variance of a figure over resamples of the last axis, as of so many independent parts."""
     n = sums.shape[-1]
+    found = figure(sums @ _times_drawn(n, RESAMPLES if n <= MANY else FEWER, seed).T.astype(np.float64))
+    return float(found.var(ddof=1)) * n / (n - 1)
 
-    def of_resample(rows: NDArray[np.integer], axis: int = -1) -> Floats:
-        return figure(sums[:, rows].sum(axis=axis))
 
-    found = stats.bootstrap(
-        (np.arange(n),),
-        of_resample,
-        n_resamples=RESAMPLES if n <= MANY else FEWER,
-        batch=max(1, 1_000_000 // n),
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.standard_error) ** 2 * n / (n - 1)
+@lru_cache(maxsize=4)
+def _times_drawn(n: int, resamples: int, seed: int) -> NDArray[np.uint16]:
+    """Return (resamples, n) how often each part comes in each resample; the same for all figures of an evaluation.
+
+    A sum over a resample is then one of a product of matrices.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.uint16)

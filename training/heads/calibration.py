@@ -63,21 +63,29 @@ def calibrate(
 
 
 def calibrate_quantile(
-    link: Link, quantile: float, raw: NDArray[np.float64], outcome: NDArray[np.float64]
+    link: Link,
+    quantile: float,
+    raw: NDArray[np.float64],
+    outcome: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
 ) -> Calibration:
     """Move a head so that a share ``quantile`` of new outcomes does not exceed its value.
 
     Split conformal prediction: the step is the ceil((n + 1) quantile)-th smallest of n distances between outcome and
     score, taken in the space of the link. With calibration rows exchangeable with new ones the share is at least
     ``quantile``, and at most 1 / (n + 1) above it where no two distances are equal (Romano, Patterson, Candès:
-    Conformalized quantile regression, NeurIPS 2019).
+    Conformalized quantile regression, NeurIPS 2019). With weights a new row weighs as much as these do on average
+    (Tibshirani, Barber, Candès, Ramdas: Conformal prediction under covariate shift, NeurIPS 2019).
 
     Parameters
     ----------
-    raw, outcome
+    raw, outcome, weight
         As for `calibrate`.
     """
     level = np.log(np.maximum(outcome, NOTHING)) if link == "log" else outcome
-    steps = np.sort(level - raw)
-    place = min(int(np.ceil((steps.size + 1) * quantile)), steps.size)
-    return Calibration(link=link, intercept=float(steps[place - 1]), slope=1.0)
+    steps = level - raw
+    order = np.argsort(steps, kind="stable")
+    counted = np.cumsum(np.ones(steps.size) if weight is None else weight[order] / weight.mean())
+    # Rounded, so that equal weights of any size take the same place as none.
+    place = min(int(np.searchsorted(counted.round(6), round((steps.size + 1) * quantile, 6))), steps.size - 1)
+    return Calibration(link=link, intercept=float(steps[order[place]]), slope=1.0)

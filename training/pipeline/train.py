@@ -144,7 +144,7 @@ def _summary(dataset: Dataset, meant: Head, head: FittedHead) -> HeadSummary:
     if meant.quantile is None:
         calibration = calibrate(meant.link, rows.raw, rows.outcome, rows.weight)
     else:
-        calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome)
+        calibration = calibrate_quantile(meant.link, meant.quantile, rows.raw, rows.outcome, rows.weight)
     level = error_level(calibration, rows)
     repeated = None if head.repeated is None else find_errors(calibration, head.repeated, level)
     scale = fit_variance_scale(find_errors(calibration, rows, level), repeated)

@@ -146,17 +146,19 @@ def test_outcomes_one_by_one_do_what_batches_do(model, nodes, calls):
             sched.decide({"client_id": 17, "kbps": 4500.0}, IDS[: i % 5 + 1], now=float(i))
         sched.fleet.remove([1])
         sched.fleet.upsert([1], {"load": [0.5]})
+    after = state(one)
     for decision, node, outcome, now in calls:
-        before = state(one)
+        before = after
         found = answer(lambda d=decision, o=outcome, t=now, n=node: one.observe(d, o, now=t, node=n))
         wanted = answer(
             lambda d=decision, o=outcome, t=now, n=node: many.observe_batch(
                 [d], column_of_one(o, "outcome"), now=t, nodes=[n]
             )
         )
+        after = state(one)
         assert found == without_row(wanted)
-        assert same(state(one), state(many))
-        assert found is None or same(state(one), before)
+        assert same(after, state(many))
+        assert found is None or same(after, before)
 
 
 def test_a_node_that_is_not_named_is_the_only_one_of_its_slate(model):

@@ -23,6 +23,9 @@ GROUPS = {name: one for name, one in typer.main.get_command(app).commands.items(
 COMMANDS = {name: one for name, one in typer.main.get_command(app).commands.items() if name not in GROUPS} | {
     f"{group} {name}": one for group, many in GROUPS.items() for name, one in many.commands.items()
 }
+CALLED = [pytest.param(name, marks=pytest.mark.slow) if name == "compile" else name for name in COMMANDS]
+"""To compile, even in vain, is to start another process for each call."""
+
 WIDTH = 80
 
 ABSENT = ("nothing", "--spec", "demo")
@@ -104,7 +107,7 @@ def test_the_cases_cover_every_subcommand():
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", CALLED)
 def test_failed_work_is_exit_code_1_and_one_json_object(command, trained, capfd):
     words = FAILING[command]
     if command in ("evaluate", "report"):
@@ -116,7 +119,7 @@ def test_failed_work_is_exit_code_1_and_one_json_object(command, trained, capfd)
     assert plain.err == f"fogline: {asked.json['error']['message']}\n"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", CALLED)
 def test_a_wrong_call_is_exit_code_2_and_one_json_object(command, folder, capfd):
     for words in (MISUSED[command], ["--wings"]):
         plain, asked = fogline(capfd, *command.split(), *words), fogline(capfd, *command.split(), *words, "--json")

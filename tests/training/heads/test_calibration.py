@@ -214,6 +214,32 @@ def test_a_quantile_of_few_rows_is_the_smallest_that_is_safe():
     assert calibrate_quantile("identity", 0.9, np.zeros(2), np.array([1.0, 2.0])).intercept == 2.0
 
 
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_weighted_rows_give_the_quantile_of_the_rows_that_they_stand_for(quantile):
+    """Rows are kept by a chance that rises with the outcome, and weigh its inverse."""
+    rng, raw = np.random.default_rng(7), raw_scores(2 * N)
+    outcome = raw + rng.normal(size=2 * N)
+    propensity = 1.0 / (1.0 + np.exp(-outcome))
+    kept = rng.random(2 * N) < propensity
+    found = calibrate_quantile("identity", quantile, raw[kept], outcome[kept], 1.0 / propensity[kept])
+    assert (outcome <= values(found, raw)).mean() == pytest.approx(quantile, abs=0.015)
+    alike = calibrate_quantile("identity", quantile, raw[kept], outcome[kept])
+    assert (outcome <= values(alike, raw)).mean() > quantile + 0.03
+
+
+@given(
+    steps=st.lists(st.floats(-10, 10), min_size=1, max_size=30),
+    quantile=st.floats(0.01, 0.99),
+    weight=st.floats(1e-3, 1e3),
+)
+def test_equal_weights_change_no_quantile(steps, quantile, weight):
+    raw, outcome = np.zeros(len(steps)), np.array(steps)
+    found = calibrate_quantile("identity", quantile, raw, outcome, np.full(len(steps), weight))
+    assert found == calibrate_quantile("identity", quantile, raw, outcome)
+    place = min(math.ceil(round((len(steps) + 1) * quantile, 6)), len(steps))
+    assert found.intercept == sorted(steps)[place - 1]
+
+
 def test_quantile_metrics_are_those_of_a_plain_loop():
     rng = np.random.default_rng(6)
     predicted, outcome = rng.normal(size=100), rng.normal(size=100)
