@@ -135,6 +135,7 @@ def fork_while_threads_work(model, n_threads, n_forks):
     return found
 
 
+@pytest.mark.slow
 def test_no_child_hangs_while_threads_work(model):
     found = fork_while_threads_work(model, 4, 20)
     assert all(isinstance(ids, list) for ids in found), found

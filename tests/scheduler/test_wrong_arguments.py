@@ -298,6 +298,7 @@ BESIDE = {
 """Calls that write files or begin threads."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", BESIDE)
 def test_a_wrong_argument_of_a_call_beside_decisions_is_refused_by_name(shared, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

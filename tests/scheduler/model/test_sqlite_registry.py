@@ -147,6 +147,7 @@ def test_readers_beside_the_first_use_see_no_registry_or_a_whole_one(tmp_path):
     assert set(seen) == {0, "no such file; train a model or name another registry"}
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_of_a_database_is_no_database(tmp_path):
     left = tmp_path / ".mlflow.db.part-abc"
     left.mkdir()

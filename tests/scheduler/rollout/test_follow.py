@@ -74,6 +74,7 @@ def test_a_champion_that_is_in_charge_already_is_not_loaded_again(sched, registr
     assert (status.version, status.swaps, status.failures) == ("1", 0, 0)
 
 
+@pytest.mark.slow
 def test_a_new_version_is_tried_once(sched, registry, tmp_path, monkeypatch):
     follow(sched, registry, tmp_path)
     tried, before = [], sched.state.arms[0]
@@ -208,6 +209,7 @@ def test_processes_killed_while_they_follow_leave_a_cache_that_serves(filled, re
     assert Model.load(URI, registry=registry).version == version(filled, 1 + 6 % 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scores", "nodes", "message"), [
     ({"latency": float("nan")}, (1,), "expected finite scores in a trial, found {'latency': nan}"),
     ({"latency": 1.0}, (), "expected nodes for some of 256 requests in a trial"),

@@ -34,6 +34,7 @@ def least_loss(horizon):
     return float(np.average(-(p * np.log(p) + (1 - p) * np.log(1 - p)), weights=chances))
 
 
+@pytest.mark.slow
 def test_the_model_comes_near_to_who_knows_the_true_chances(result):
     scores = result.horizons[0].presence
     model = scores["model"]["all"]

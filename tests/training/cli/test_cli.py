@@ -254,6 +254,7 @@ def test_a_model_of_another_spec_was_a_wrong_call(judge, trained, tmp_path, capf
     assert f"found {Model.load(trained.artifact).spec.fingerprint()}" in ran.json["error"]["message"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_a_failure_with_a_name(judge, trained, tmp_path, capfd):
     (tmp_path / "file").write_text("")
     words = [*judge, "--model", trained.artifact, "--out", tmp_path / "file" / "page.html"]

@@ -106,6 +106,7 @@ def test_joined_datasets_keep_their_parts_apart(model):
         np.testing.assert_array_equal(np.sort(y), np.sort(parts))
 
 
+@pytest.mark.slow
 def test_a_rehearsed_model_differs_and_a_seed_fixes_it(tmp_path):
     rows = telemetry(3_000)
     versions = [

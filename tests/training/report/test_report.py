@@ -283,6 +283,7 @@ class TestInChromium:
         assert max(count for count, _ in colours) < 0.9 * 1000 * 1400
 
 
+@pytest.mark.slow
 def test_the_model_as_rules_is_on_the_page_where_it_is_known(comparison, page):
     curve = Dependence("same_isp", (False, True, None), (-90.5, -61.25, -70.0), {"latency": (40.0, 31.0, 33.0)}, 29.25)
     rules = (Rule(("same_isp: yes", "load at most 0.4"), -60.0, 0.7), Rule(("same_isp: no",), -91.0, 0.3))
