@@ -21,8 +21,11 @@ from training.heads.lightgbm_params import head_params
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.metrics import head_loss
 from training.heads.offset import starts
-from training.heads.uncertainty import FittedRows, Rows, leaf_variances, score_variances
+from training.heads.uncertainty import FittedRows, Rows, joined_rows, leaf_variances, score_variances
 from training.progress import ProgressCallback
+
+CALIBRATED = 100_000
+"""Rows of a block of a rehearsal that calibrate at most: a line has two numbers, and it is slices that vary."""
 
 
 class FittedHead(NamedTuple):
@@ -36,6 +39,8 @@ class FittedHead(NamedTuple):
         The same with the variances of its leaves.
     calibration, judge
         Rows to calibrate it on, which did not stop training, and later ones to judge it by. Scores include the offset.
+        After a rehearsal the first also has rows of the slices that were served, by scores of models that were not
+        fitted on them; see `out_of_fold`.
     n_rows
         How many rows it was fitted on.
     importance
@@ -200,29 +205,60 @@ def fitted_head(fit: HeadFit, boosted: Boosted, *, threads: int) -> FittedHead:
     """Find the variances of a booster's leaves, and score the rows that it was not fitted on."""
     name, dataset, rows, spec, _ = fit
     logistic, booster = spec.heads[name].link == "logistic", boosted.booster
-    trees, start = trees_from_lightgbm(booster), partial(start_scores, boosted.offset, dataset)
-    fitted = FittedRows(dataset.x[rows.fit], dataset.targets[name][rows.fit], start(rows.fit))
+    trees = trees_from_lightgbm(booster)
+    start = start_scores(boosted.offset, dataset, rows.fit)
+    fitted = FittedRows(dataset.x[rows.fit], dataset.targets[name][rows.fit], start)
     trees = trees._replace(leaf_variance=leaf_variances(booster, trees, fitted, logistic=logistic, threads=threads))
-
-    def scored(some: NDArray[np.int64]) -> Rows:
-        x, outcome = dataset.x[some], dataset.outcomes[name][some].astype(np.float64)
-        raw = np.asarray(booster.predict(x, raw_score=True, num_threads=threads), np.float64)
-        added = start(some)
-        raw = raw if added is None else raw + added
-        again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
-        weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
-        return Rows(raw, outcome, score_variances(booster, trees, x, threads=threads), again, weight)
-
-    importance = gain_importance(booster)
-    repeated = scored(np.concatenate([rows.stop, rows.calibrate]))
+    scored = partial(_scored, name, boosted, trees, dataset, threads=threads)
     return FittedHead(
         booster,
         trees,
         scored(rows.calibrate),
         scored(rows.judge),
         rows.fit.size,
-        importance,
-        repeated,
+        gain_importance(booster),
+        scored(np.concatenate([rows.stop, rows.calibrate])),
         boosted.offset,
         boosted.losses,
     )
+
+
+def _scored(
+    name: str, boosted: Boosted, trees: Trees, dataset: Dataset, some: NDArray[np.int64], *, threads: int
+) -> Rows:
+    x, outcome = dataset.x[some], dataset.outcomes[name][some].astype(np.float64)
+    raw = np.asarray(boosted.booster.predict(x, raw_score=True, num_threads=threads), np.float64)
+    start = start_scores(boosted.offset, dataset, some)
+    raw = raw if start is None else raw + start
+    again = np.full(some.size, np.nan) if dataset.again is None else dataset.again[name][some].astype(np.float64)
+    weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
+    return Rows(raw, outcome, score_variances(boosted.booster, trees, x, threads=threads), again, weight)
+
+
+def out_of_fold(
+    first: Mapping[str, FittedHead], dataset: Dataset, slices: NDArray[np.integer], *, threads: int
+) -> dict[str, Rows]:
+    """Score rows of slices that heads were not fitted on, at most `CALIBRATED` of each head, spread over them.
+
+    Parameters
+    ----------
+    first
+        Heads that were fitted on other slices.
+    dataset
+        Rows, of which those of ``slices`` are scored.
+    """
+    held_out = np.isin(dataset.slices, slices)
+    found = {}
+    for name, head in first.items():
+        usable = np.flatnonzero(held_out & ~np.isnan(dataset.targets[name]))
+        some = usable[np.linspace(0, usable.size - 1, min(CALIBRATED, usable.size)).astype(np.int64)]
+        found[name] = _scored(name, Boosted(head.booster, head.offset), head.trees, dataset, some, threads=threads)
+    return found
+
+
+def calibrated_on(fitted: Mapping[str, FittedHead], more: Sequence[Mapping[str, Rows]]) -> dict[str, FittedHead]:
+    """Return heads that are to be calibrated on more rows besides their own."""
+    return {
+        name: head._replace(calibration=joined_rows([*(one[name] for one in more), head.calibration]))
+        for name, head in fitted.items()
+    }

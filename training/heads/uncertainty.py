@@ -11,7 +11,7 @@ expectation, if the outcomes are independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -59,6 +59,18 @@ class Rows(NamedTuple):
     variance: NDArray[np.float64]
     again: NDArray[np.float64]
     weight: NDArray[np.float64] | None = None
+
+
+def joined_rows(parts: Sequence[Rows]) -> Rows:
+    """Return all rows of several parts; without weights in all of them, rows of a part without weigh 1."""
+    weights = [np.ones(part.raw.size) if part.weight is None else part.weight for part in parts]
+    return Rows(
+        raw=np.concatenate([part.raw for part in parts]),
+        outcome=np.concatenate([part.outcome for part in parts]),
+        variance=np.concatenate([part.variance for part in parts]),
+        again=np.concatenate([part.again for part in parts]),
+        weight=None if all(part.weight is None for part in parts) else np.concatenate(weights),
+    )
 
 
 class FittedRows(NamedTuple):

@@ -154,6 +154,7 @@ def _train_on_cluster(data: Data, spec: Spec, options: TrainingOptions, progress
                 seed=options.seed,
                 progress=progress,
             ),
+            threads=options.threads,
             scratch=options.scratch,
         )
         workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)

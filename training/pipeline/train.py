@@ -18,7 +18,7 @@ from training.artifacts.write import content_version, write_artifact
 from training.evaluation.on_policy import blocks, serve_on_policy
 from training.features.dataset import Dataset, build_dataset, joined, without_slices
 from training.heads.calibration import calibrate, calibrate_quantile
-from training.heads.fit import FittedHead, fit_heads
+from training.heads.fit import FittedHead, calibrated_on, fit_heads, out_of_fold
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
@@ -65,6 +65,7 @@ def train_model(
         serve=lambda first: serve_on_policy(
             telemetry, spec, [(start, one.model) for start, one in first], seed=seed, progress=progress
         ),
+        threads=threads,
     )
     return write_model(dataset, fitted, spec, out, read)
 
@@ -77,11 +78,14 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     slices: NDArray[np.int32],
     fit: Callable[[Dataset], dict[str, FittedHead]],
     serve: Callable[[Sequence[tuple[int, TrainingSummary]]], Dataset],
+    threads: int,
     scratch: Path | None = None,
 ) -> tuple[Dataset, dict[str, FittedHead]]:
     """Fit all heads; if the spec has a rehearsal, also on what first models saw in service.
 
     The first models serve in turn, each slices that it was not fitted on; see `training.evaluation.on_policy.blocks`.
+    What they scored there also calibrates the last heads: the slices that only calibrate are few, and levels differ
+    more from slice to slice than from model to model.
 
     Parameters
     ----------
@@ -92,6 +96,8 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     fit, serve
         Function that fits heads on rows; function that lets models serve, each from a slice on, and returns what they
         saw.
+    threads
+        Of this process, to score with.
     scratch
         Folder for the first models' artifacts meanwhile; by default the system's temporary folder.
 
@@ -100,14 +106,17 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     tuple
         The rows that were fitted last, and the heads.
     """
-    if spec.training.rehearse > 0.0:
-        with TemporaryDirectory(dir=scratch) as folder:
-            first = []
-            for block in blocks(slices, spec):
-                rows = without_slices(dataset, block.held_out)
-                first.append((block.start, write_model(rows, fit(rows), spec, Path(folder), read)))
-            dataset = joined(dataset, serve(first))
-    return dataset, fit(dataset)
+    if spec.training.rehearse == 0.0:
+        return dataset, fit(dataset)
+    served_by = blocks(slices, spec)
+    with TemporaryDirectory(dir=scratch) as folder:
+        parts = [without_slices(dataset, block.held_out) for block in served_by]
+        first = [fit(rows) for rows in parts]
+        models = [write_model(rows, heads, spec, Path(folder), read) for rows, heads in zip(parts, first, strict=True)]
+        seen = serve([(block.start, model) for block, model in zip(served_by, models, strict=True)])
+    dataset = joined(dataset, seen)
+    unseen = [out_of_fold(h, seen, b.held_out, threads=threads) for h, b in zip(first, served_by, strict=True)]
+    return dataset, calibrated_on(fit(dataset), unseen)
 
 
 def read_window(telemetry: Telemetry) -> TrainingWindow:

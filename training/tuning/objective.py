@@ -70,6 +70,7 @@ class Judge:
             serve=lambda first: serve_on_policy(
                 past, split, [(start, one.model) for start, one in first], seed=self._seed
             ),
+            threads=self._threads,
         )
         return prediction_loss(fitted, spec) if self._objective == "loss" else self._gap(fold, spec, dataset, fitted)
 

@@ -148,6 +148,53 @@ def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypat
     assert second == last - set(range(36, stop))
 
 
+def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_them(tmp_path):
+    rows, spec, served = telemetry(3_000), rehearsing(0.6, **FIT), []
+
+    def serve(first):
+        seen = serve_on_policy(rows, spec, [(start, one.model) for start, one in first], seed=0)
+        served.append(([one.model for _, one in first], seen))
+        return seen
+
+    _, heads = train.fit_rehearsed(
+        build_dataset(rows, spec, seed=0),
+        spec,
+        train.read_window(rows),
+        slices=np.unique(rows.slice),
+        fit=lambda some: fit_heads(some, spec, seed=0, threads=1),
+        serve=serve,
+        threads=1,
+    )
+    ((models, seen),) = served
+    for h, (name, head) in enumerate(heads.items()):
+        raw, outcome = [], []
+        for one, block in zip(models, blocks(np.unique(rows.slice), spec), strict=True):
+            some = np.isin(seen.slices, block.held_out) & ~np.isnan(seen.targets[name])
+            raw.append(one.raw(seen.x[some])[:, h])
+            outcome.append(seen.outcomes[name][some])
+        n = sum(map(len, raw))
+        np.testing.assert_allclose(head.calibration.raw[:n], np.concatenate(raw), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(head.calibration.outcome[:n], np.concatenate(outcome))
+        assert head.calibration.raw.size > n  # its own rows, of the slices that only calibrate
+
+
+def test_a_spell_in_the_slices_that_only_calibrate_does_not_set_the_level(tmp_path):
+    """Half of what is asked fails in them, and a tenth before and after: what comes next is foreseen as a tenth."""
+    rows = telemetry(12_000)
+    _, _, calibrate, judge = split_slices(rows.slice, rehearsing())
+    spell = (rows.slice >= calibrate) & (rows.slice < judge)
+    ok = rows.ok & (~spell | (np.random.default_rng(0).random(len(rows)) < 0.5))
+    rtt = np.where(ok, rows.outcomes["rtt_ms"], np.float32(np.nan))
+    cost = np.where(ok, rtt, np.float32(1_000.0))
+    rows = dataclasses.replace(rows, ok=ok, outcomes={"rtt_ms": rtt, "failed": (~ok).astype(np.float32), "cost": cost})
+    spec = rehearsing(0.6, **FIT)
+    spec = msgspec.structs.replace(spec, evaluation=msgspec.structs.replace(spec.evaluation, requests=10))
+    curve = train_model(rows, spec, tmp_path, seed=0, threads=1).heads["failure"].reliability
+    predicted, observed = (float(np.average(y, weights=curve.counts)) for y in (curve.predicted, curve.observed))
+    assert observed == pytest.approx(0.1, abs=0.03)
+    assert predicted < 0.3
+
+
 def test_each_model_serves_from_its_slice_on_and_history_goes_on(model, tmp_path):
     """Another model takes over at slice 40: rows before are the same, and later ones are what follows its picks."""
     rows = telemetry(2_000)
