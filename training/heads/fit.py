@@ -246,19 +246,25 @@ def out_of_fold(
         Heads that were fitted on other slices.
     dataset
         Rows, of which those of ``slices`` are scored.
+
+    Returns
+    -------
+    dict
+        Rows by head, without the heads whose target was not measured in these slices.
     """
     held_out = np.isin(dataset.slices, slices)
     found = {}
     for name, head in first.items():
         usable = np.flatnonzero(held_out & ~np.isnan(dataset.targets[name]))
-        some = usable[np.linspace(0, usable.size - 1, min(CALIBRATED, usable.size)).astype(np.int64)]
-        found[name] = _scored(name, Boosted(head.booster, head.offset), head.trees, dataset, some, threads=threads)
+        if usable.size:
+            some = usable[np.linspace(0, usable.size - 1, min(CALIBRATED, usable.size)).astype(np.int64)]
+            found[name] = _scored(name, Boosted(head.booster, head.offset), head.trees, dataset, some, threads=threads)
     return found
 
 
 def calibrated_on(fitted: Mapping[str, FittedHead], more: Sequence[Mapping[str, Rows]]) -> dict[str, FittedHead]:
     """Return heads that are to be calibrated on more rows besides their own."""
     return {
-        name: head._replace(calibration=joined_rows([*(one[name] for one in more), head.calibration]))
+        name: head._replace(calibration=joined_rows([*(one[name] for one in more if name in one), head.calibration]))
         for name, head in fitted.items()
     }

@@ -108,14 +108,17 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     """
     if spec.training.rehearse == 0.0:
         return dataset, fit(dataset)
-    served_by = blocks(slices, spec)
+    served_by, first, models = blocks(slices, spec), [], []
     with TemporaryDirectory(dir=scratch) as folder:
-        parts = [without_slices(dataset, block.held_out) for block in served_by]
-        first = [fit(rows) for rows in parts]
-        models = [write_model(rows, heads, spec, Path(folder), read) for rows, heads in zip(parts, first, strict=True)]
-        seen = serve([(block.start, model) for block, model in zip(served_by, models, strict=True)])
+        for block in served_by:
+            rows = without_slices(dataset, block.held_out)
+            first.append(fit(rows))
+            models.append((block.start, write_model(rows, first[-1], spec, Path(folder), read)))
+        seen = serve(models)
+    unseen = [
+        out_of_fold(heads, seen, block.held_out, threads=threads) for heads, block in zip(first, served_by, strict=True)
+    ]
     dataset = joined(dataset, seen)
-    unseen = [out_of_fold(h, seen, b.held_out, threads=threads) for h, b in zip(first, served_by, strict=True)]
     return dataset, calibrated_on(fit(dataset), unseen)
 
 

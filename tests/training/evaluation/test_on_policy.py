@@ -12,7 +12,7 @@ from tests.evaluation_world import SPEC, telemetry, write_model
 from training.evaluation.on_policy import blocks, serve_on_policy
 from training.features.dataset import build_dataset, joined
 from training.features.split import split_slices
-from training.heads.fit import fit_heads
+from training.heads.fit import calibrated_on, fit_heads, out_of_fold
 from training.pipeline import train
 from training.pipeline.train import train_model
 from training.policies import Learned
@@ -148,7 +148,7 @@ def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypat
     assert second == last - set(range(36, stop))
 
 
-def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_them(tmp_path):
+def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_them():
     rows, spec, served = telemetry(3_000), rehearsing(0.6, **FIT), []
 
     def serve(first):
@@ -176,6 +176,15 @@ def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_the
         np.testing.assert_allclose(head.calibration.raw[:n], np.concatenate(raw), rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(head.calibration.outcome[:n], np.concatenate(outcome))
         assert head.calibration.raw.size > n  # its own rows, of the slices that only calibrate
+
+
+def test_without_rows_that_were_held_out_heads_calibrate_on_their_own_alone():
+    rows, spec = build_dataset(telemetry(3_000), rehearsing(**FIT), seed=0), rehearsing(**FIT)
+    heads = fit_heads(rows, spec, seed=0, threads=1)
+    none = out_of_fold(heads, rows, np.array([], np.int32), threads=1)
+    assert none == {}
+    for name, head in calibrated_on(heads, [none]).items():
+        np.testing.assert_array_equal(head.calibration.raw, heads[name].calibration.raw)
 
 
 def test_a_spell_in_the_slices_that_only_calibrate_does_not_set_the_level(tmp_path):
