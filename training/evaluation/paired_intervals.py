@@ -116,16 +116,16 @@ def _grouped(values: NDArray[np.integer], most: int, *, neighbours: bool) -> tup
 def _variance(sums: Floats, figure: Figure, seed: int) -> float:
     """Return the variance of a figure over resamples of the last axis, as of so many independent parts."""
     n = sums.shape[-1]
-    found = figure(sums @ _times_drawn(n, RESAMPLES if n <= MANY else FEWER, seed).T.astype(np.float64))
+    found = figure(sums @ _times_drawn(n, RESAMPLES if n <= MANY else FEWER, seed))
     return float(found.var(ddof=1)) * n / (n - 1)
 
 
-@lru_cache(maxsize=4)
-def _times_drawn(n: int, resamples: int, seed: int) -> NDArray[np.uint16]:
-    """Return (resamples, n) how often each part comes in each resample; the same for all figures of an evaluation.
+@lru_cache(maxsize=3)
+def _times_drawn(n: int, resamples: int, seed: int) -> Floats:
+    """Return (n, resamples) how often each part comes in each resample, so that sums over resamples are a product.
 
-    A sum over a resample is then one of a product of matrices.
+    All figures of an evaluation have the same three, of clients, slices and cells: at most 32 MB, kept for the next.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.uint16)
+    drawn = rng.integers(n, size=(resamples, n)) * resamples + np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n * resamples).reshape(n, resamples).astype(np.float64)
