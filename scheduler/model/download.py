@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
@@ -15,6 +15,7 @@ from scheduler.errors import ArtifactError, RegistryError
 from scheduler.model.artifact import MAX_ARTIFACT_BYTES, MAX_MANIFEST_BYTES, check_files
 from scheduler.model.manifest import GOLDEN, MANIFEST, SPEC
 from scheduler.model.mlflow_client import load_mlflow, redact_password, registry_call
+from scheduler.model.model_cache import is_sound
 from scheduler.spec.bounds import MOST
 
 STORES: Final = ("s3", "gs", "wasbs", "abfss", "dbfs", "hdfs", "viewfs")
@@ -63,7 +64,7 @@ def download(uri: str, place: str, registry: str, folder: Path) -> None:
     registry
         MLflow URI.
     folder
-        Where to put it; an unsound copy there is replaced.
+        Where to put it; an unsound copy there is replaced, a sound one that another process brought meanwhile stays.
 
     Raises
     ------
@@ -87,8 +88,20 @@ def download(uri: str, place: str, registry: str, folder: Path) -> None:
         with registry_call(registry, f"the files of {uri} at {shown}"):
             arrived = Path(files.download_artifacts(inside, stage))
         check_files(arrived)
-        shutil.rmtree(folder, ignore_errors=True)  # an unsound copy
+        _put(arrived, folder, Path(stage) / ".replaced")
+
+
+def _put(arrived: Path, folder: Path, aside: Path) -> None:
+    """Move a checked copy to its place, unless another process has brought a sound one, which may be in use by now."""
+    if is_sound(folder):
+        return
+    with suppress(FileNotFoundError):
+        folder.rename(aside)  # an unsound copy, which goes with the stage
+    try:
         arrived.rename(folder)
+    except OSError:  # another process was first
+        if not is_sound(folder):
+            raise
 
 
 def check_place(uri: str, place: str, registry: str) -> None:

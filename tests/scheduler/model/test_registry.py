@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryDownError, RegistryError
+from scheduler.model import model_cache
 from scheduler.model.artifact import check_files
 from scheduler.model.mlflow_client import DEFAULT, redact_password, registry_call, registry_uri
 from scheduler.model.model import Model
@@ -82,6 +83,24 @@ def test_a_copy_is_fetched_once(registry, cache, monkeypatch):
     first = fetch("models:/tiny/1", registry, cache=cache)
     monkeypatch.delattr("scheduler.model.registry.download")
     assert fetch("models:/tiny@champion", registry, cache=cache) == first
+
+
+def test_a_sound_copy_that_another_process_brought_meanwhile_stays(registry, cache, monkeypatch):
+    """Two processes that start at once both find no copy; the second to finish may not take the first one's away."""
+    folder = fetch("models:/tiny/1", registry, cache=cache).folder
+    before = folder.stat().st_ino
+    monkeypatch.setattr(model_cache, "is_sound", lambda _: False)
+    assert fetch("models:/tiny/1", registry, cache=cache).folder == folder
+    assert folder.stat().st_ino == before
+    assert [path.name for path in cache.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_processes_that_start_at_once_all_load(registry, cache):
+    code = "import sys; from scheduler import Model; Model.load('models:/tiny/1', sys.argv[1], cache=sys.argv[2])"
+    command = [sys.executable, "-c", code, registry, str(cache)]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, said
 
 
 def test_a_damaged_copy_is_fetched_again(registry, cache):
