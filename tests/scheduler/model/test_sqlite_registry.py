@@ -182,6 +182,7 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("create", [True, False])
 @pytest.mark.parametrize(
     ("damage", "found"),

@@ -145,7 +145,7 @@ policies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     policy=policies,
     candidates=st.lists(st.tuples(numbers, st.booleans(), st.floats(0, 100)), min_size=1, max_size=12),

@@ -68,6 +68,7 @@ def follow(sched, registry, tmp_path, **words):
     return follower
 
 
+@pytest.mark.slow
 def test_a_champion_that_is_in_charge_already_is_not_loaded_again(sched, registry, tmp_path, monkeypatch):
     monkeypatch.setattr(Model, "load", None)
     status = follow(sched, registry, tmp_path).stop()

@@ -313,6 +313,7 @@ def test_the_same_seed_gives_the_same_figures(files):
     assert first == second
 
 
+@pytest.mark.slow
 def test_several_seeds_give_the_mean_and_standard_deviation_of_what_each_gives_alone(files):
     alone = [run_evaluation(files[0], world.SPEC, files[1], start=65, seed=s) for s in (3, 4)]
     both = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, seeds=2)

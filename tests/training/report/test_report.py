@@ -89,6 +89,7 @@ def test_every_figure_of_the_comparison_is_in_the_table(comparison, page):
             assert value in cells
 
 
+@pytest.mark.slow
 def test_standard_deviations_stand_beside_the_means_where_there_are_several_seeds(comparison):
     assert "±" not in render(comparison)
     both = pooled([comparison, comparison])
@@ -197,6 +198,7 @@ def test_little_data_leaves_sections_that_say_so():
     assert "nan" not in page
 
 
+@pytest.mark.slow
 def test_the_page_replaces_an_old_one_and_leaves_nothing_beside_it(comparison, tmp_path):
     target = tmp_path / "new" / "report.html"
     assert write_report(comparison, target) == target
