@@ -147,7 +147,7 @@ def test_a_node_without_price_is_never_best_where_money_counts(model):
     assert (d.nodes, d.scores[0]["utility"]) == ((unpriced,), -math.inf)
 
 
-DRAWS = 20_000
+DRAWS = 10_000
 EXPLORERS = {
     "epsilon": Policy(explore="epsilon", epsilon=0.3),
     "always": Policy(explore="epsilon", epsilon=1.0),

@@ -108,7 +108,7 @@ BOUNDS = {
     "newcomer_share": {"newcomer_share": 0.2, "newcomer_below": 3},
     "both": {"max_utility_loss": 2.0, "newcomer_share": 0.2, "newcomer_below": 3},
 }
-DRAWS = 20_000
+DRAWS = 10_000
 
 
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
