@@ -47,6 +47,7 @@ from scheduler.spec import Spec
 from training.artifacts.check_onnx import check_onnx
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import score_variances
+from training.sampling import spread
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -244,9 +245,8 @@ def _corners(feature: int, trees: Sequence[Trees], *, categorical: bool) -> NDAr
     if categorical:  # the last two are codes that no vocabulary has; beyond int32 LightGBM's cast is undefined
         return np.array([np.nan, -1, 0, 1, 2, 31, 32, 1_000_000, 2**31 - 256], FeatureT)
     thresholds = np.unique(np.concatenate([one.threshold[one.feature == feature] for one in trees]))
-    at = np.linspace(0, len(thresholds) - 1, min(_THRESHOLDS, len(thresholds))).astype(int)
     with np.errstate(over="ignore"):
-        on = thresholds[at].astype(FeatureT)
+        on = thresholds[spread(len(thresholds), _THRESHOLDS)].astype(FeatureT)
     below, above = np.nextafter(on, FeatureT(-np.inf)), np.nextafter(on, FeatureT(np.inf))
     return np.concatenate([np.array(_EXTREMES, FeatureT), on, below, above])
 

@@ -13,6 +13,7 @@ from scheduler.audit.values import Plain
 from scheduler.model.calibration import head_values
 from scheduler.model.model import Model
 from training.explanation.utility import default_utility
+from training.sampling import spread
 
 MOST_POINTS = 7
 """Values of a feature: the ends and the sixths of its distribution, or its most frequent categories."""
@@ -52,7 +53,7 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
     points = points_of(model, rows[:, f], f)
     if points.size < 2:  # noqa: PLR2004 - one value is no course
         return None
-    some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)]
+    some = rows[spread(len(rows), MOST_ROWS)]
     raw = np.array([raw_responses(model, row, f, points) for row in some])
     values = head_values(raw.reshape(-1, len(model.heads)), model.calibration)
     utility = default_utility(model, values).reshape(len(some), -1).mean(axis=0)

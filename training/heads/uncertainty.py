@@ -21,6 +21,7 @@ from sklearn.linear_model import GammaRegressor
 
 from scheduler.forest.trees import Trees
 from scheduler.model.manifest import Calibration
+from training.sampling import spread
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -134,7 +135,7 @@ def leaf_variances(
     of the loss at the score before the tree: for squared errors the variance of the mean residual.
     """
     y = fitted.y
-    rows = np.linspace(0, len(y) - 1, min(SAMPLE, len(y))).astype(np.int64)
+    rows = spread(len(y), SAMPLE)
     target = y[rows].astype(np.float64)
     n, squares, slopes = np.zeros((3, len(trees.leaf_value)))
     for some, at in _leaves(booster, trees, fitted.x[rows], threads):

@@ -24,6 +24,7 @@ from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
 from training.heads.uncertainty import Rows, error_level, find_errors, fit_variance_scale, uncertainty_metrics
 from training.progress import ProgressCallback, silent
+from training.sampling import spread
 from training.telemetry import Telemetry
 
 GOLDEN_ROWS = 64
@@ -108,16 +109,15 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     """
     if spec.training.rehearse == 0.0:
         return dataset, fit(dataset)
-    served_by, first, models = blocks(slices, spec), [], []
+    first, models = [], []
     with TemporaryDirectory(dir=scratch) as folder:
-        for block in served_by:
+        for block in blocks(slices, spec):
             rows = without_slices(dataset, block.held_out)
-            first.append(fit(rows))
-            models.append((block.start, write_model(rows, first[-1], spec, Path(folder), read)))
+            heads = fit(rows)
+            first.append((heads, block.held_out))
+            models.append((block.start, write_model(rows, heads, spec, Path(folder), read)))
         seen = serve(models)
-    unseen = [
-        out_of_fold(heads, seen, block.held_out, threads=threads) for heads, block in zip(first, served_by, strict=True)
-    ]
+    unseen = [out_of_fold(heads, seen, held_out, threads=threads) for heads, held_out in first]
     dataset = joined(dataset, seen)
     return dataset, calibrated_on(fit(dataset), unseen)
 
@@ -207,7 +207,6 @@ def _write(
     if folder.is_dir():
         Model.load(folder)  # raises if the folder does not hold that model
         return folder
-    rows = np.linspace(0, len(dataset.x) - 1, min(GOLDEN_ROWS, len(dataset.x))).astype(int)
     return write_artifact(
         folder,
         spec=spec,
@@ -216,7 +215,7 @@ def _write(
         vocabulary=dataset.vocabulary,
         metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
         window=window,
-        golden_rows=dataset.x[rows],
+        golden_rows=dataset.x[spread(len(dataset.x), GOLDEN_ROWS)],
         trees=trees,
         version=version,
         tables={} if dataset.memory is None else dataset.memory.tables,
