@@ -147,7 +147,7 @@ def test_a_node_without_price_is_never_best_where_money_counts(model):
     assert (d.nodes, d.scores[0]["utility"]) == ((unpriced,), -math.inf)
 
 
-DRAWS = 10_000
+DRAWS = 100_000
 EXPLORERS = {
     "epsilon": Policy(explore="epsilon", epsilon=0.3),
     "always": Policy(explore="epsilon", epsilon=1.0),
@@ -158,6 +158,7 @@ EXPLORERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", EXPLORERS.values(), ids=EXPLORERS)
 def test_nodes_are_drawn_as_often_as_the_logged_propensity_says(model, policy):
     sched = scheduler(model, seed=3, policy=policy)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler import FoglineError, InputError
@@ -136,8 +136,8 @@ NODES = st.sampled_from([None, *IDS, 99, True, 1.5, np.int64(3)])
 CALLS = st.tuples(DECISIONS, NODES, OUTCOMES, st.floats(0, 20))
 
 
-@pytest.mark.parametrize("nodes", [pytest.param(1, marks=pytest.mark.slow), 3])
-@settings(max_examples=40)
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [1, 3])
 @given(calls=st.lists(CALLS, max_size=6))
 def test_outcomes_one_by_one_do_what_batches_do(model, nodes, calls):
     policy = {"max_nodes": nodes, "alternatives": 1}

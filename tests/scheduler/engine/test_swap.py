@@ -67,6 +67,7 @@ def test_an_outcome_of_a_decision_before_the_swap_teaches_after_it(model, other)
     assert sched.fleet.arrays.reserved.sum() < reserved
 
 
+@pytest.mark.slow
 def test_the_rows_of_every_arm_follow_each_change(model, other):
     sched = taught(model)
     arms = [sched.state.arms[0], sched.prepare(models.changed(other, ledger=LEDGER))]
@@ -74,7 +75,7 @@ def test_the_rows_of_every_arm_follow_each_change(model, other):
         lambda: sched.fleet.upsert([1, "new"], {"isp": [8, 7], "load": [0.9, 0.1]}),
         lambda: sched.observe(sched.decide({"client_id": 17}, [2], now=40.0).id, OK, now=41.0),
         lambda: sched.fleet.remove([3]),
-        lambda: sched.fleet.upsert(list(range(100, 1_000)), {}),
+        lambda: sched.fleet.upsert(list(range(100, 3_000)), {}),
         sched.refresh,
     ):
         step()

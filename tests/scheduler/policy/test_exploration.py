@@ -108,10 +108,13 @@ BOUNDS = {
     "newcomer_share": {"newcomer_share": 0.2, "newcomer_below": 3},
     "both": {"max_utility_loss": 2.0, "newcomer_share": 0.2, "newcomer_below": 3},
 }
-DRAWS = 10_000
+DRAWS = 100_000
+BOUNDED = [
+    pytest.param(bounds, id=name, marks=[pytest.mark.slow] * (name != "both")) for name, bounds in BOUNDS.items()
+]
 
 
-@pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
+@pytest.mark.parametrize("bounds", BOUNDED)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_nodes_are_drawn_as_often_as_the_logged_propensity_says(model, rule, bounds):
     sched = exploring(model, **rule, **bounds)
@@ -145,7 +148,7 @@ policies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     policy=policies,
     candidates=st.lists(st.tuples(numbers, st.booleans(), st.floats(0, 100)), min_size=1, max_size=12),

@@ -25,9 +25,9 @@ def model(tmp_path_factory):
     return Model.load(write_model(tmp_path_factory.mktemp("artifact") / "tiny"))
 
 
-def rehearsing(share=0.6, **training):
+def rehearsing(share=0.6, requests=2, **training):
     changed = msgspec.structs.replace(SPEC.training, rehearse=share, **training)
-    evaluation = msgspec.structs.replace(SPEC.evaluation, requests=2)
+    evaluation = msgspec.structs.replace(SPEC.evaluation, requests=requests)
     return msgspec.structs.replace(SPEC, training=changed, evaluation=evaluation)
 
 
@@ -196,9 +196,7 @@ def test_a_spell_in_the_slices_that_only_calibrate_does_not_set_the_level(tmp_pa
     rtt = np.where(ok, rows.outcomes["rtt_ms"], np.float32(np.nan))
     cost = np.where(ok, rtt, np.float32(1_000.0))
     rows = dataclasses.replace(rows, ok=ok, outcomes={"rtt_ms": rtt, "failed": (~ok).astype(np.float32), "cost": cost})
-    spec = rehearsing(0.6, **FIT)
-    spec = msgspec.structs.replace(spec, evaluation=msgspec.structs.replace(spec.evaluation, requests=10))
-    curve = train_model(rows, spec, tmp_path, seed=0, threads=1).heads["failure"].reliability
+    curve = train_model(rows, rehearsing(requests=10, **FIT), tmp_path, seed=0, threads=1).heads["failure"].reliability
     predicted, observed = (float(np.average(y, weights=curve.counts)) for y in (curve.predicted, curve.observed))
     assert observed == pytest.approx(0.1, abs=0.03)
     assert predicted < 0.3
