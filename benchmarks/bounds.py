@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from training.evaluation.metrics import ORACLE
 from training.evaluation.results import Comparison
 from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
 from training.policies.pair_numbers import PairNumbers
-from training.policies.protocol import least
+from training.policies.protocol import Policy, least
 from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
 
@@ -95,13 +96,13 @@ def compared(
 ) -> Comparison:
     """Let baselines, the model, and those who know more decide the same requests."""
     spec = setting.spec
-    knowing = {
+    knowing: dict[str, Told | Hindsight] = {
         "told all": Told(setting, informed, telemetry, start),
         **{f"hindsight, {figure}": Hindsight(setting, telemetry, figure) for figure in (COST, LOG)},
     }
     requests, seed = spec.evaluation.requests, setting.seed
     batches = measured_requests(telemetry, spec, start=start, requests=requests, candidates=20, seed=seed)
-    policies = {**all_policies(setting, model, without), **knowing}
+    policies: dict[str, Policy] = {**all_policies(setting, model, without), **knowing}
     return evaluate(shown(batches, knowing.values()), policies, spec, split_telemetry(telemetry, start)[0])
 
 
@@ -123,12 +124,17 @@ def main() -> None:
     parser.add_argument(
         "--informed", type=Path, help="folder of a model trained with reveal = 1 to be told all; default: MODEL"
     )
+    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
+    parser.add_argument("--requests", type=int, help="of each client in a slice; default: the spec's")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], help="baselines to leave out")
     options = parser.parse_args()
-    spec, start = options.spec, options.spec.evaluation.start
+    start = options.spec.evaluation.start if options.start is None else options.start
     if start is None:
-        parser.error(f"the spec {spec.name} names no slice to start from")
+        parser.error(f"the spec {options.spec.name} names no slice to start from: say --from SLICE")
+    evaluation = options.spec.evaluation
+    evaluation = msgspec.structs.replace(evaluation, requests=options.requests or evaluation.requests)
+    spec = msgspec.structs.replace(options.spec, evaluation=evaluation)
     telemetry = read_telemetry(options.data, spec)
     model, informed = Model.load(options.model), Model.load(options.informed or options.model)
     settings = [Setting(spec, telemetry.clients, telemetry.nodes, seed) for seed in range(options.seeds)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -93,15 +95,16 @@ def download(uri: str, place: str, registry: str, folder: Path) -> None:
 
 def _put(arrived: Path, folder: Path, aside: Path) -> None:
     """Move a checked copy to its place, unless another process has brought a sound one, which may be in use by now."""
-    if is_sound(folder):
-        return
-    with suppress(FileNotFoundError):
-        folder.rename(aside)  # an unsound copy, which goes with the stage
+    cache = os.open(folder.parent, os.O_RDONLY)
     try:
+        fcntl.flock(cache, fcntl.LOCK_EX)  # between the look and the move nobody else may bring one
+        if is_sound(folder):
+            return
+        with suppress(FileNotFoundError):
+            folder.rename(aside)  # an unsound copy, which goes with the stage
         arrived.rename(folder)
-    except OSError:  # another process was first
-        if not is_sound(folder):
-            raise
+    finally:
+        os.close(cache)
 
 
 def check_place(uri: str, place: str, registry: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-import numpy as np
 
 from scheduler.model.model import Model
 from scheduler.spec import COST, NO_OFFSET, Head, Policy, Spec, Utility
@@ -18,6 +17,7 @@ from training.artifacts.write import write_artifact
 from training.features.dataset import build_dataset
 from training.heads.calibration import calibrate
 from training.heads.fit import fit_heads
+from training.sampling import spread
 from training.telemetry import Telemetry
 
 GREEDY = "greedy_lightgbm"
@@ -69,7 +69,7 @@ def fit_greedy(telemetry: Telemetry, spec: Spec, *, seed: int = 0, threads: int 
             vocabulary=dataset.vocabulary,
             metrics={},
             window={},
-            golden_rows=dataset.x[np.linspace(0, len(dataset.x) - 1, GOLDEN_ROWS).astype(int)],
+            golden_rows=dataset.x[spread(len(dataset.x), GOLDEN_ROWS)],
             trees={COST: head.trees},
         )
         return Model.load(artifact)

@@ -6,12 +6,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryDownError, RegistryError
-from scheduler.model import model_cache
+from scheduler.model import download, model_cache
 from scheduler.model.artifact import check_files
 from scheduler.model.mlflow_client import DEFAULT, redact_password, registry_call, registry_uri
 from scheduler.model.model import Model
@@ -93,6 +96,26 @@ def test_a_sound_copy_that_another_process_brought_meanwhile_stays(registry, cac
     assert fetch("models:/tiny/1", registry, cache=cache).folder == folder
     assert folder.stat().st_ino == before
     assert [path.name for path in cache.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_of_two_that_mend_a_damaged_copy_at_once_the_first_stays(registry, cache, monkeypatch):
+    folder = fetch("models:/tiny/1", registry, cache=cache).folder
+    (folder / "spec.json").write_text("{}")
+    both, look, seen = threading.Barrier(2), download.is_sound, []
+
+    def is_sound(path):
+        sound = look(path)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1.0)  # both have looked before either moves, unless one has to wait for the other
+        seen.append((sound, path.stat().st_ino))
+        return sound
+
+    monkeypatch.setattr(download, "is_sound", is_sound)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: fetch("models:/tiny/1", registry, cache=cache), range(2)))
+    (_, damaged), (sound, first) = seen
+    assert (sound, first != damaged) == (True, True)
+    assert folder.stat().st_ino == first
 
 
 def test_processes_that_start_at_once_all_load(registry, cache):
