@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from scheduler.model.model import Model
-from scheduler.spec import Spec
+from scheduler.spec import AUTO, Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
@@ -50,8 +50,7 @@ def without(spec: Spec) -> dict[str, Spec]:
     for block, names in blocks.items():
         if names not in done:
             done.append(names)
-            rest = {name: feature for name, feature in spec.features.items() if name not in names}
-            specs[block] = msgspec.structs.replace(spec, features=rest)
+            specs[block] = _without_features(spec, names)
     if spec.training.reveal < 1.0:
         training = msgspec.structs.replace(spec.training, reveal=1.0)
         specs["device reveal"] = msgspec.structs.replace(spec, training=training)
@@ -59,6 +58,16 @@ def without(spec: Spec) -> dict[str, Spec]:
         policy = msgspec.structs.replace(spec.policy, explore="none")
         specs["device explore"] = msgspec.structs.replace(spec, policy=policy)
     return specs
+
+
+def _without_features(spec: Spec, names: Collection[str]) -> Spec:
+    """Return a spec without some features; training finds another start for a head that starts from one of them."""
+    rest = {name: feature for name, feature in spec.features.items() if name not in names}
+    heads = {
+        name: msgspec.structs.replace(head, offset=AUTO) if head.offset in names else head
+        for name, head in spec.heads.items()
+    }
+    return msgspec.structs.replace(spec, features=rest, heads=heads)
 
 
 def _blocks(feature: Any) -> Iterable[str]:

@@ -29,6 +29,14 @@ def test_what_is_left_is_a_spec():
             assert spec_from_json(less.to_json()).features
 
 
+def test_a_head_that_starts_from_a_feature_left_out_finds_another_start():
+    specs = without(find_spec("wsdream2"))
+    offsets = {block: {name: head.offset for name, head in spec.heads.items()} for block, spec in specs.items()}
+    as_shipped = {"failure": "auto", "latency": "pair_latency_4h", "typical": "pair_cost_4h"}
+    assert offsets["key node"] == as_shipped
+    assert offsets["half-life 4h"] == dict.fromkeys(as_shipped, "auto")
+
+
 def run(learned, oracle):
     figures = SimpleNamespace
     return figures(
