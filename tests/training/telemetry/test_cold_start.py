@@ -38,6 +38,17 @@ def test_who_is_cold_depends_on_the_id_alone():
     np.testing.assert_array_equal(is_cold(ids, "nodes", 0.5)[2:], is_cold(ids[2:], "nodes", 0.5))
 
 
+def test_who_is_cold_never_changes():
+    """Models on disk were trained without them."""
+    numbers, letters = np.arange(60), np.array(list("abcdefghijklmnopqrstuvwxyz"), dtype=object)
+    assert np.flatnonzero(is_cold(numbers, "nodes", 0.2)).tolist() == [0, 3, 16, 21, 27, 29, 41, 42, 49, 50, 53]
+    assert np.flatnonzero(is_cold(numbers, "clients", 0.2)).tolist() == [0, 4, 8, 12, 17, 18, 24, 42, 44, 51, 53]
+    assert "".join(letters[is_cold(letters, "nodes", 0.2)]) == "ejmnps"
+    assert "".join(letters[is_cold(letters, "clients", 0.2)]) == "klt"
+    huge = np.array([2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1], np.uint64)
+    assert is_cold(huge, "nodes", 0.5).tolist() == [True, False, False, True, False]
+
+
 def test_a_device_that_is_client_and_node_is_left_out_of_each_by_itself():
     ids = np.arange(20_000)
     both = is_cold(ids, "nodes", 0.2) & is_cold(ids, "clients", 0.2)
