@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from benchmarks.arguments import add_requests, parse_requests
 from scheduler.model.model import Model
 from scheduler.spec import AUTO, Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
@@ -20,7 +21,6 @@ from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.pipeline.train import train_model
 from training.policies import Learned, Random, Setting
-from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
 
 
@@ -119,20 +119,12 @@ def _regret(run: Comparison, figure: str) -> float:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", type=Path, help="telemetry directory")
-    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
-    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
-    parser.add_argument("--requests", type=int, help="requests of a client in a slice; default: the spec's")
+    add_requests(parser)
     parser.add_argument("--candidates", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="for LightGBM; 0 for one a core")
     parser.add_argument("--only", nargs="+", help="blocks to leave out, by name; default: each in turn")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    if options.start is None:
-        options.start = options.spec.evaluation.start
-    if options.start is None:
-        parser.error(f"the spec {options.spec.name} names no slice to start from: give --from")
+    options = parse_requests(parser)
     blocks = without(options.spec)
     options.only = options.only or list(blocks)
     if unknown := set(options.only) - blocks.keys():
@@ -143,9 +135,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     spec = options.spec
-    requests = options.requests or spec.evaluation.requests
     telemetry = read_telemetry(options.data, spec)
-    judge = Judge(telemetry, options.start, requests, options.candidates, options.seeds, options.threads)
+    judge = Judge(telemetry, options.start, options.requests, options.candidates, options.seeds, options.threads)
     full = judged(spec, judge)
     mean, log = (np.mean([getattr(run.policies[LEARNED], f) for run in full]) for f in ("mean", "mean_log"))
     print(f"With all {len(spec.features)} features: mean {mean:.4g}, mean log {log:.4g}\n")

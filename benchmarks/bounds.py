@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.arguments import add_requests, parse_requests
 from scheduler.model.model import Model
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import RequestBatch, measured_requests
@@ -24,7 +25,6 @@ from training.evaluation.results import Comparison
 from training.policies import BASELINES, Learned, Question, Seen, Setting, all_policies
 from training.policies.pair_numbers import PairNumbers
 from training.policies.protocol import Policy, least
-from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
 
 COST, LOG = "mean", "mean_log"
@@ -118,27 +118,19 @@ def regrets(run: Comparison, figure: str) -> dict[str, tuple[float, float]]:
 def main() -> None:
     about = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bounds", description=about)
-    parser.add_argument("data", type=Path, help="telemetry directory")
+    add_requests(parser)
     parser.add_argument("model", type=Path, help="folder of a model trained on slices before the first to decide")
-    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
     parser.add_argument(
         "--informed", type=Path, help="folder of a model trained with reveal = 1 to be told all; default: MODEL"
     )
-    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
-    parser.add_argument("--requests", type=int, help="of each client in a slice; default: the spec's")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], help="baselines to leave out")
-    options = parser.parse_args()
-    start = options.spec.evaluation.start if options.start is None else options.start
-    if start is None:
-        parser.error(f"the spec {options.spec.name} names no slice to start from: say --from SLICE")
-    evaluation = options.spec.evaluation
-    evaluation = msgspec.structs.replace(evaluation, requests=options.requests or evaluation.requests)
+    options = parse_requests(parser)
+    evaluation = msgspec.structs.replace(options.spec.evaluation, requests=options.requests)
     spec = msgspec.structs.replace(options.spec, evaluation=evaluation)
     telemetry = read_telemetry(options.data, spec)
     model, informed = Model.load(options.model), Model.load(options.informed or options.model)
     settings = [Setting(spec, telemetry.clients, telemetry.nodes, seed) for seed in range(options.seeds)]
-    runs = [compared(telemetry, one, model, informed, start=start, without=options.without) for one in settings]
+    runs = [compared(telemetry, one, model, informed, start=options.start, without=options.without) for one in settings]
     print(f"{sum(run.n for run in runs):,} decisions each, {options.seeds} seeds\n")
     print("| policy | regret | over the best baseline's | log regret | over the best baseline's |")
     print("| --- | ---: | ---: | ---: | ---: |")

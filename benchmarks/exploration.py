@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.arguments import add_requests, parse_requests
 from scheduler.history.arrays import HistoryArrays
 from scheduler.model.model import Model
 from scheduler.spec import Policy, Spec
@@ -19,7 +20,6 @@ from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.policies import Learned, Random, Setting
-from training.specs.builtin import find_spec
 from training.telemetry import Telemetry, read_telemetry
 from training.telemetry.cold_start import COLD_SIDES, ColdShares, cold_start
 
@@ -146,24 +146,15 @@ def added(runs: list[Comparison], name: str, reference: str) -> dict[str, float]
 def arguments() -> argparse.Namespace:
     about = (__doc__ or "").splitlines()[0]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=about)
-    parser.add_argument("data", type=Path, help="telemetry directory")
+    add_requests(parser)
     parser.add_argument("model", type=Path, help="folder of a model trained on slices before the first to decide")
-    parser.add_argument("--spec", type=find_spec, required=True, help="a spec's file or shipped name")
-    parser.add_argument("--from", dest="start", type=int, help="first slice to decide; default: the spec's")
-    parser.add_argument("--requests", type=int, help="requests of a client in a slice; default: the spec's")
     parser.add_argument("--candidates", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cold", choices=COLD_SIDES, default="", help="only decisions among what training left out")
     parser.add_argument(
         "--only", nargs="+", choices=RULES, default=list(RULES), help="rules, the first to compare with"
     )
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    options.start = options.spec.evaluation.start if options.start is None else options.start
-    options.requests = options.requests or options.spec.evaluation.requests
-    if options.start is None:
-        parser.error(f"the spec {options.spec.name} names no slice to start from: give --from")
-    return options
+    return parse_requests(parser)
 
 
 def main() -> None:

@@ -88,9 +88,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
     """
     folder = artifact_folder(model_source, registry)
     model = Model.load(folder)
-    first = spec.evaluation.start if start is None else start
-    if first is None:
-        raise InputError(f"start: expected a slice, as the spec {spec.name} names none, found none")
+    first = first_slice(spec, start)
     _check_model(model, spec, first)
     requests = spec.evaluation.requests if requests is None else requests
     candidates = spec.evaluation.candidates if candidates is None else candidates
@@ -126,6 +124,14 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         cold=cold,
         conditions=Conditions(candidates, requests, seed, libraries()),
     )
+
+
+def first_slice(spec: Spec, start: int | None) -> int:
+    """Return the first slice to decide, by default the spec's; raise `InputError` if that names none."""
+    first = spec.evaluation.start if start is None else start
+    if first is None:
+        raise InputError(f"start: expected a slice, as the spec {spec.name} names none, found none")
+    return first
 
 
 def _greedy(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
+from training.evaluation.evaluate import first_slice
 from training.evaluation.measured_requests import slice_starts
 from training.evaluation.metrics import LEARNED, RETRAINED, log_cost, regret
 from training.evaluation.results import Comparison
@@ -61,11 +62,11 @@ def retrained(
 ) -> Callable[[Setting], dict[str, Policy]]:
     """Return what makes the policy for an evaluation of a model, see `training.evaluation.evaluate.run_evaluation`."""
     model = Model.load(artifact_folder(source, registry))
+    first = first_slice(spec, start)
     telemetry = read_telemetry(data, spec)
-    first = spec.evaluation.start if start is None else start
 
     def make(setting: Setting) -> dict[str, Policy]:
-        return {RETRAINED: Retrained(setting, model, telemetry, start=first or 0, every=every)}
+        return {RETRAINED: Retrained(setting, model, telemetry, start=first, every=every)}
 
     return make
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from scheduler.errors import InputError
 from scheduler.spec import Spec
-from training.evaluation.evaluate import run_evaluation, split_telemetry
+from training.evaluation.evaluate import first_slice, run_evaluation, split_telemetry
 from training.evaluation.metrics import LEARNED, RETRAINED
 from training.evaluation.results import Comparison
 from training.pipeline.retrain import Retrained
@@ -50,9 +49,7 @@ def evaluate_trainings(  # noqa: PLR0913 - what a command line may say
     InputError
         If no start is known, or there is no slice before or from it on.
     """
-    first = spec.evaluation.start if start is None else start
-    if first is None:
-        raise InputError(f"start: expected a slice, as the spec {spec.name} names none, found none")
+    first = first_slice(spec, start)
     telemetry = read_telemetry(data, spec)
     past, _ = split_telemetry(telemetry, first)
     with TemporaryDirectory() as scratch:
