@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -43,6 +42,9 @@ MOST_FILES: Final = 3 * MOST["heads"] + 3
 
 MOST_LISTED, MOST_DEPTH = 1_000, 5
 """Entries looked through for an artifact, and how deep: mlflow puts it into two folders, beside files of its own."""
+
+LOCK: Final = ".lock"
+"""A file of the cache, held while a copy is put into its place; NFS locks nothing that is not open for writing."""
 
 _OF_A_HEAD = re.compile(r"\w[\w.-]*\.(?:forest\.npz|txt|onnx)", re.ASCII)
 
@@ -95,16 +97,13 @@ def download(uri: str, place: str, registry: str, folder: Path) -> None:
 
 def _put(arrived: Path, folder: Path, aside: Path) -> None:
     """Move a checked copy to its place, unless another process has brought a sound one, which may be in use by now."""
-    cache = os.open(folder.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(cache, fcntl.LOCK_EX)  # between the look and the move nobody else may bring one
+    with (folder.parent / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # between the look and the move nobody else may bring one
         if is_sound(folder):
             return
         with suppress(FileNotFoundError):
             folder.rename(aside)  # an unsound copy, which goes with the stage
         arrived.rename(folder)
-    finally:
-        os.close(cache)
 
 
 def check_place(uri: str, place: str, registry: str) -> None:
