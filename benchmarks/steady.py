@@ -4,8 +4,9 @@
     python -m benchmarks.steady --room 0.5              # its capacity is half of the keys
 
 Latencies of pairs of client and node that never change: each pair has a value of its own, drawn once, and each
-measurement is that value times noise. Client and node tell nothing of it. The spec has means by client, node and pair.
-Two models are trained, with and without an offset, and decide the same requests as the baselines.
+measurement is that value times noise. Client and node tell nothing of it. The spec has means by client, node and pair,
+of history and of training. Models are trained with all, without an offset, and without means of training; they decide
+the same requests as the baselines.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from scheduler.spec import Spec, parse_spec
+from scheduler.spec import NO_OFFSET, Spec, TrainedMean, parse_spec
 from training.evaluation.evaluate import run_evaluation
 from training.evaluation.metrics import LEARNED, ORACLE
 from training.pipeline.train import train_model
@@ -52,6 +53,7 @@ node_mean = { op = "history", key = "node", stat = "mean", value = "log1p(rtt_ms
 pair_mean_3h = { op = "history", key = "pair", stat = "mean", value = "log1p(rtt_ms)", half_life = "3h" }
 pair_mean_7d = { op = "history", key = "pair", stat = "mean", value = "log1p(rtt_ms)", half_life = "7d" }
 pair_count = { op = "history", key = "pair", stat = "count", value = "log1p(rtt_ms)", half_life = "7d" }
+trained = { op = "trained_mean", keys = ["pair", "node", "client"], value = "log1p(rtt_ms)", strength = 0.5 }
 shrunk = { op = "shrunk", keys = ["pair", "node", "client"], value = "log1p(rtt_ms)", half_life = "7d" }
 [heads.latency]
 target = "log1p(rtt_ms)"
@@ -89,34 +91,41 @@ def write_world(world: World, folder: Path, seed: int) -> Path:
     return folder
 
 
-def with_offset(spec: Spec, offset: str) -> Spec:
-    """Return a spec whose head starts from something else."""
-    heads = {name: msgspec.structs.replace(head, offset=offset) for name, head in spec.heads.items()}
-    return msgspec.structs.replace(spec, heads=heads)
+def variants(spec: Spec) -> dict[str, Spec]:
+    """Return by name the spec, one whose head starts from nothing, and one that has means of history alone."""
+    heads = {name: msgspec.structs.replace(head, offset=NO_OFFSET) for name, head in spec.heads.items()}
+    features = {name: one for name, one in spec.features.items() if not isinstance(one, TrainedMean)}
+    return {
+        LEARNED: spec,
+        "without offset": msgspec.structs.replace(spec, heads=heads),
+        "history alone": msgspec.structs.replace(spec, features=features),
+    }
 
 
 def compare(world: World, capacity: int, seed: int) -> list[str]:
-    """Train both models, let all decide, and return the lines of a table."""
+    """Train the models, let all decide, and return the lines of a table."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data, spec = write_world(world, folder, seed), parse_spec(SPEC.replace("CAPACITY", str(capacity)))
         start = world.slices * 4 // 5
         past = read_telemetry(data, spec, until=start)
         trained = {
-            offset: train_model(past, with_offset(spec, offset), folder / offset, seed=seed, threads=1)
-            for offset in ("auto", "none")
+            name: train_model(past, one, folder / name, seed=seed, threads=1) for name, one in variants(spec).items()
         }
+        others = [name for name in trained if name != LEARNED]
         found = run_evaluation(
             data,
             spec,
-            trained["auto"].folder,
+            trained[LEARNED].folder,
             start=start,
             seed=seed,
-            policies=lambda setting: {"without offset": Learned(setting, trained["none"].model)},
+            policies=lambda setting: {
+                name: Learned(setting._replace(spec=trained[name].model.spec), trained[name].model) for name in others
+            },
             without=("vowpal_wabbit", "greedy_lightgbm", "linucb", "low_rank"),
         )
         use = found.tables["evaluation"]["history"]
-        head = trained["auto"].heads["latency"]
+        head = trained[LEARNED].heads["latency"]
         scores = found.policies
         mean = scores["pair_average"].mean
         title = (
@@ -124,7 +133,7 @@ def compare(world: World, capacity: int, seed: int) -> list[str]:
         )
         lines = [f"\n{title}; noise {world.noise}; {head.choice() or head.start}\n"]
         lines += ["| policy | mean cost | against pair_average | mean log |", "| --- | ---: | ---: | ---: |"]
-        for name in (ORACLE, LEARNED, "without offset", "pair_average", "key_average", "pair_last", "thompson_pair"):
+        for name in (ORACLE, LEARNED, *others, "pair_average", "key_average", "pair_last", "thompson_pair"):
             one = scores[name]
             more = f"{100.0 * (one.mean / mean - 1.0):+.2f} %"
             lines.append(f"| {name} | {one.mean:.2f} | {more} | {one.mean_log:.4f} |")

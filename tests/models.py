@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 
 from scheduler import Model, Spec
+from scheduler.features.trained_means import MeansByKey
 from scheduler.forest.trees import Trees
 from scheduler.model.manifest import Calibration
 from scheduler.spec import Policy, parse_spec
+from tests.twins import History
 from training.artifacts.write import write_artifact
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
@@ -173,6 +175,16 @@ EXTENDED = (
 )
 """The same with two factor models, one of them of carriers, with change_points, and with shrunk means."""
 
+TRAINED = EXTENDED.replace(
+    "\n[heads.failure]\n",
+    """trained = { op = "trained_mean", keys = ["pair", "kind_node", "node"], value = "log1p(rtt_ms)" }
+trained_client = { op = "trained_mean", keys = ["client"], value = "failed", strength = 2 }
+
+[heads.failure]
+""",
+)
+"""The same with means of training."""
+
 WITH_SETS = """
 [[candidates.tiers]]
 name = "holders"
@@ -252,7 +264,23 @@ def trees(text: str = SPEC, seed: int = 1) -> dict[str, Trees]:
     }
 
 
-def write_small(folder: Path, text: str = SPEC, *, seed: int = 1, vocabulary: dict | None = None) -> Path:
+def means(known: History) -> MeansByKey:
+    """The means of training that a twin of history knows, as an artifact has them."""
+    values = [value for value in known.values if value in {one["value"] for one in known.trained_features}]
+    keys = sorted({key for key, _ in known.means})
+    rows = [[number for value in values for number in known.means.get((key, value), (0, 0))] for key in keys]
+    return MeansByKey(np.array(keys, np.uint64), np.array(rows, np.float32).reshape(len(keys), 2 * len(values)))
+
+
+def write_small(
+    folder: Path,
+    text: str = SPEC,
+    *,
+    seed: int = 1,
+    vocabulary: dict | None = None,
+    known: History | None = None,
+) -> Path:
+    """Write the artifact; its means of training are those that a twin of history knows, by default none."""
     return write_artifact(
         folder,
         spec=spec(text),
@@ -263,6 +291,7 @@ def write_small(folder: Path, text: str = SPEC, *, seed: int = 1, vocabulary: di
         window={},
         golden_rows=feature_rows(16, 2, text),
         trees=trees(text, seed),
+        means=None if known is None else means(known),
     )
 
 

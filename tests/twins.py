@@ -257,6 +257,8 @@ class History:
         self.latent_factors = {name: LatentFactors(model) for name, model in spec.get("latent_factors", {}).items()}
         self.kinds = spec.get("change_points", {})
         self.groups: dict[Hashable, Group] = {}
+        self.trained_features = [one for one in spec["features"].values() if one["op"] == "trained_mean"]
+        self.means: dict[Hashable, tuple[np.float32, np.float32]] = {}
 
     def key(self, name: str, request: Mapping, node: Mapping) -> Hashable:
         parts = []
@@ -270,16 +272,41 @@ class History:
         """The hash under which a factor model knows one side: of its key's definition, the parts, and the model's."""
         model = self.latent_factors[name].model
         made_of = {side: "|".join(self.keys[model.get(side, side)]) for side in ("client", "node")}
-        key = model.get(side, side)
-        total = seed(made_of[side])
+        total = self.hashed(model.get(side, side), request, node)
+        if total is None:
+            return None
+        settings = (model["rank"], model.get("half_life", "1h"), model.get("memory", "4d"))
+        return mixed(total, seed(" ".join((*made_of.values(), model["value"], *map(str, settings)))))
+
+    def hashed(self, key: str, request: Mapping, node: Mapping) -> int | None:
+        """The hash of a history key: of its definition and its parts."""
+        total = seed("|".join(self.keys[key]))
         for part in self.keys[key]:
             where, _, column = part.partition(".")
             raw = (request if where in ("client", "request") else node).get(column or "id")
             if raw is None:
                 return None
             total = mixed(total, word(raw))
-        settings = (model["rank"], model.get("half_life", "1h"), model.get("memory", "4d"))
-        return mixed(total, seed(" ".join((*made_of.values(), model["value"], *map(str, settings)))))
+        return total
+
+    def train(self, request: Mapping, node: Mapping, values: list[float]) -> None:
+        """Add an outcome to the means of training, under every key that a feature reads."""
+        for key in {key for one in self.trained_features for key in one["keys"]}:
+            hashed = self.hashed(key, request, node)
+            for value in {one["value"] for one in self.trained_features}:
+                x = values[self.values.index(value)]
+                if hashed is not None and not math.isnan(x):
+                    n, mean = map(float, self.means.get((hashed, value), (0.0, 0.0)))
+                    self.means[hashed, value] = F32(n + 1.0), F32(mean + (x - mean) / (n + 1.0))
+
+    def trained(self, feature: Mapping, request: Mapping, node: Mapping, _: float) -> float:
+        """From coarse to fine: each mean of training drawn towards the one before by its strength."""
+        found, strength = NAN, feature.get("strength", 5.0)
+        for key in reversed(feature["keys"]):
+            n, mean = map(float, self.means.get((self.hashed(key, request, node), feature["value"]), (0.0, NAN)))
+            if n > 0:
+                found = mean if math.isnan(found) else (n * mean + strength * found) / (n + strength)
+        return found
 
     def expected(self, feature: Mapping, request: Mapping, node: Mapping, now: float) -> float:
         """A part of a factor model."""
@@ -373,6 +400,7 @@ def feature(spec: Mapping, one: Mapping, asked: Asked, codes: Callable) -> float
     reads = {
         "history": known.statistic,
         "shrunk": known.shrunk,
+        "trained_mean": known.trained,
         "latent_factors": known.expected,
         "change_point": known.change_point,
     }

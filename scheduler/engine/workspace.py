@@ -56,7 +56,7 @@ def new_workspace(model: Model, n: int, kept: CallBuffers) -> Workspace:
     """Return scratch arrays for up to ``n`` candidates, and what is kept."""
     program, heads, forest, policy = model.features.program, len(model.heads), model.forest, model.spec.policy
     columns = model.features.request
-    look_ups = program.n_parts.size + len(program.models)
+    look_ups = program.n_parts.size + len(program.models) + 1
     return Workspace(
         candidates=new_candidates(policy, heads, n),
         x_request=np.empty(program.request.size, np.float32),

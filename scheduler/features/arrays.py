@@ -32,8 +32,24 @@ REQUEST, NODE, PAIR = range(3)
     OP_CHANGE_POINT,
     OP_REQUEST_CATEGORY,
     OP_NODE_CATEGORY,
-) = range(17)
+    OP_TRAINED_MEAN,
+) = range(18)
 """Feature operations; `scheduler.features.program` says which arguments each takes."""
+
+
+class TrainedMeans(NamedTuple):
+    """Means over the telemetry of training, by history key, in a hash table with linear probing.
+
+    Attributes
+    ----------
+    keys
+        (slots,) uint64, `MISSING_KEY` if free. The slots are a power of two, and at most half of them are taken.
+    rows
+        (slots, 2 * n_values) float32: the number of outcomes and their mean, side by side, for each value.
+    """
+
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.float32]
 
 
 class FeatureProgram(NamedTuple):
@@ -49,7 +65,7 @@ class FeatureProgram(NamedTuple):
         (n_history_keys, n) int32, (n_history_keys,) int32, and as `parts`: key columns that a history key is hashed
         from, how many there are, and whether each is the node's.
     chains
-        (n_chains, n) int32, history keys of a shrunk mean from fine to coarse; -1 past the last.
+        (n_chains, n) int32, history keys of a shrunk mean or one of training from fine to coarse; -1 past the last.
     models
         (n_models, 4) int32, for each model of latent factors its value, the history keys of client and node, and the
         value that takes the residual, -1 for none.
@@ -61,6 +77,10 @@ class FeatureProgram(NamedTuple):
         `scheduler.features.definitions`.
     node_keys
         History keys that node features read, int32.
+    trained
+        What the features with a mean of training look up.
+    trained_keys, trained_values
+        int32 history keys and values that ``trained`` has means of; the values in the order of its columns.
     category_start, category_keys, category_codes
         (n_features + 1,) int32, (n,) uint64 and (n,) float64: the categories that the model knows of each feature,
         sorted by key, and the model's code of each.
@@ -83,6 +103,9 @@ class FeatureProgram(NamedTuple):
     model_seeds: NDArray[np.uint64]
     kind_seeds: NDArray[np.uint64]
     node_keys: NDArray[np.int32]
+    trained: TrainedMeans
+    trained_keys: NDArray[np.int32]
+    trained_values: NDArray[np.int32]
     category_start: NDArray[np.int32]
     category_keys: NDArray[np.uint64]
     category_codes: NDArray[np.float64]
@@ -96,8 +119,8 @@ class PairWork(NamedTuple):
     keys
         (n,) uint64, keys of the current look-up.
     found, sought
-        (n_look_ups, n) int64, slots of each history key, then of the nodes of latent factors; (n_look_ups,) bool,
-        whether the look-up was done for this request.
+        (n_look_ups, n) int64, slots of each history key, then of the nodes of latent factors, then of the present key
+        among means of training; (n_look_ups,) bool, whether the look-up was done for this request.
     x, y
         (n,) float64.
     """

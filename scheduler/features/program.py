@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,11 +29,13 @@ from scheduler.features.arrays import (
     OP_REQUEST,
     OP_REQUEST_CATEGORY,
     OP_SHRUNK_MEAN,
+    OP_TRAINED_MEAN,
     OP_VARIANCE,
     PAIR,
     REQUEST,
     FeatureProgram,
 )
+from scheduler.features.trained_means import MeansByKey, new_trained_means, no_means, trained_keys, trained_values
 from scheduler.history.arrays import PARTS
 from scheduler.history.change_point_arrays import CHANGE_POINT_PARTS
 from scheduler.history.row_layout import last_value_place, slowest_weight_place, statistics_place
@@ -51,6 +54,7 @@ from scheduler.spec import (
     ShrunkMean,
     Spec,
     Statistic,
+    TrainedMean,
     seconds,
 )
 from scheduler.spec import NODE as NODE_ID
@@ -84,7 +88,7 @@ class Features(NamedTuple):
     node: Schema
 
 
-def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
+def compile_features(spec: Spec, vocabulary: Vocabulary, means: MeansByKey | None = None) -> Features:
     """Compile a spec's features.
 
     The request owns a feature that changes only with the request. The node owns a feature that changes only when the
@@ -97,6 +101,8 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         A checked spec.
     vocabulary
         The model's categories, by ``request.COLUMN`` and ``node.COLUMN``.
+    means
+        The model's means of training; by default of no key.
     """
     request, node = Schema(spec.request), Schema(spec.node)
     n = len(spec.features)
@@ -125,12 +131,21 @@ def compile_features(spec: Spec, vocabulary: Vocabulary) -> Features:
         model_seeds=definitions.seeds(definitions.latent_factors(spec)),
         kind_seeds=definitions.seeds(definitions.change_points(spec)),
         node_keys=np.unique(args[(owners == NODE) & ~np.isin(op, (OP_NODE, OP_NODE_CATEGORY)), 0]).astype(np.int32),
+        trained=new_trained_means(no_means(spec) if means is None else means),
+        trained_keys=_places(spec.history.keys, trained_keys(spec)),
+        trained_values=_places(spec.history.values, trained_values(spec)),
         category_start=start,
         category_keys=keys,
         category_codes=codes,
     )
     categorical = tuple(f for f, x in enumerate(spec.features.values()) if _is_category(x, spec))
     return Features(tuple(spec.features), owners, categorical, program, request, node)
+
+
+def _places(known: Iterable[str], names: list[str]) -> NDArray[np.int32]:
+    """Return the places of some names among all."""
+    order = list(known)
+    return np.array([order.index(name) for name in names], np.int32)
 
 
 def _categories(
@@ -190,6 +205,8 @@ def _encode(  # noqa: C901, PLR0911, PLR0912 - one case an operation
             return _STAT_OPS[feature.stat], _statistic_args(feature, spec), 0.0
         case ShrunkMean(strength=strength):
             return OP_SHRUNK_MEAN, _shrunk_args(feature, spec), strength
+        case TrainedMean(keys=keys, value=value, strength=strength):
+            return OP_TRAINED_MEAN, (_chain_keys(spec).index(keys), 2 * trained_values(spec).index(value)), strength
         case LatentFactor(of=of, part=part):
             return OP_LATENT_FACTORS, (list(spec.latent_factors).index(of), PARTS.index(part)), 0.0
         case ChangePoint(of=of, part=part):
@@ -220,7 +237,7 @@ def _shrunk_args(feature: ShrunkMean, spec: Spec) -> tuple[int, int, int]:
 
 
 def _chain_keys(spec: Spec) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(f.keys for f in spec.features.values() if isinstance(f, ShrunkMean)))
+    return list(dict.fromkeys(f.keys for f in spec.features.values() if isinstance(f, ShrunkMean | TrainedMean)))
 
 
 def _chains(spec: Spec) -> NDArray[np.int32]:
@@ -241,7 +258,9 @@ def _owner(feature: Feature, spec: Spec) -> int:  # noqa: PLR0911 - one case an 
             return NODE
         case ChangePoint(of=of, part="age" | "ended"):
             return REQUEST if all(map(_is_request, spec.history.keys[spec.change_points[of].group])) else PAIR
-        case ShrunkMean(keys=keys) if all(_is_request(part) for key in keys for part in spec.history.keys[key]):
+        case ShrunkMean(keys=keys) | TrainedMean(keys=keys) if all(
+            _is_request(part) for key in keys for part in spec.history.keys[key]
+        ):
             return REQUEST
         case Statistic(key=key, stat=stat):
             parts = spec.history.keys[key]

@@ -13,18 +13,22 @@ import re
 import stat
 import zipfile
 from pathlib import Path
-from typing import IO, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 import msgspec
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from scheduler.columns.arrays import MISSING_KEY
 from scheduler.errors import ArtifactError, SpecError
+from scheduler.features.trained_means import MeansByKey, no_means, trained_keys
 from scheduler.forest.table_size import check_table_bytes
 from scheduler.forest.trees import load_trees
 from scheduler.model.manifest import (
     FORMAT,
     GOLDEN,
     MANIFEST,
+    MEANS,
     NO_DIGEST,
     SPEC,
     WITH_CAPACITY,
@@ -111,6 +115,9 @@ def read_artifact(folder: str | Path) -> Contents:
         message = f"{folder / SPEC}: {error}"
         raise ArtifactError(message) from error
     _check_spec(folder / MANIFEST, manifest, spec)
+    if (MEANS in manifest.files) != bool(trained_keys(spec)):
+        expected, found = ("a file", "none") if trained_keys(spec) else ("no file", "one")
+        _refuse(folder / MEANS, f"{expected}, by the features in {SPEC}", found)
     trees = []
     for head in manifest.heads:
         path = folder / head_files(head)[0]
@@ -119,7 +126,8 @@ def read_artifact(folder: str | Path) -> Contents:
     check_table_bytes(trees, str(folder), ArtifactError)
     golden = _read_golden(folder / GOLDEN, files[GOLDEN], manifest.format)
     _check_golden(folder / GOLDEN, golden, manifest, sum(one.n_trees for one in trees))
-    return Contents(manifest, spec, tuple(trees), golden)
+    means = _read_means(folder / MEANS, files[MEANS], spec) if MEANS in files else no_means(spec)
+    return Contents(manifest, spec, tuple(trees), golden, means)
 
 
 def _refuse(where: str | Path, expected: object, found: object) -> NoReturn:
@@ -181,7 +189,7 @@ def _decode(path: Path, data: bytes) -> Manifest:
         *(("heads", h) for h in manifest.heads),
     ):
         check_name(name, f"{path}: {where}")
-    expected = file_names(manifest.heads)
+    expected = file_names(manifest.heads, means=MEANS in manifest.files)
     if sorted(manifest.files) != expected:
         _refuse(f"{path}: files", ", ".join(expected), ", ".join(sorted(manifest.files)) or "none")
     return manifest
@@ -240,16 +248,33 @@ def _check_header(path: Path, member: zipfile.ZipInfo, file: IO[bytes]) -> None:
         _refuse(f"{path}: {member.filename}", f"{member.file_size} bytes of numbers", f"{dtype} of shape {shape}")
 
 
-def _read_golden(path: Path, data: bytes, version: int) -> Golden:
+def _read_arrays(path: Path, data: bytes, expected: set[str]) -> dict[str, NDArray[Any]]:
     _check_archive(path, data)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         _refuse(path, "an npz archive", f"one that cannot be read ({error})")
-    expected = set(Golden._fields) - ({"variance"} if version == 1 else set())
     if set(arrays) != expected:
         _refuse(path, f"the arrays {', '.join(sorted(expected))}", ", ".join(sorted(arrays)) or "none")
+    return arrays
+
+
+def _read_means(path: Path, data: bytes, spec: Spec) -> MeansByKey:
+    means = MeansByKey(**_read_arrays(path, data, set(MeansByKey._fields)))
+    n = means.keys.size
+    shapes = {"keys": (n,), "rows": (n, no_means(spec).rows.shape[1])}
+    for (name, array), dtype in zip(means._asdict().items(), (np.uint64, np.float32), strict=True):
+        _check_array(f"{path}: {name}", array, dtype, shapes[name])
+    if n and (means.keys[0] == MISSING_KEY or (means.keys[1:] <= means.keys[:-1]).any()):
+        _refuse(f"{path}: keys", "keys above 0, each above the one before", "others")
+    if not np.isfinite(means.rows).all() or (means.rows[:, ::2] < 0.0).any():
+        _refuse(f"{path}: rows", "finite means, and numbers of outcomes of 0 or more", "others")
+    return means
+
+
+def _read_golden(path: Path, data: bytes, version: int) -> Golden:
+    arrays = _read_arrays(path, data, set(Golden._fields) - ({"variance"} if version == 1 else set()))
     return Golden(**{"variance": np.zeros(arrays["raw"].shape), **arrays})
 
 
@@ -264,7 +289,9 @@ def _check_golden(path: Path, golden: Golden, manifest: Manifest, n_trees: int) 
         ("values", np.float64, n_heads),
         ("variance", np.float64, n_heads),
     ):
-        array = getattr(golden, name)
-        if array.dtype != dtype or array.shape != (n, width):
-            found = f"{array.dtype} of shape {array.shape}"
-            _refuse(f"{path}: {name}", f"{np.dtype(dtype)} of shape {(n, width)}", found)
+        _check_array(f"{path}: {name}", getattr(golden, name), dtype, (n, width))
+
+
+def _check_array(where: str, array: NDArray[Any], dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        _refuse(where, f"{np.dtype(dtype)} of shape {shape}", f"{array.dtype} of shape {array.shape}")

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.features.trained_means import MeansByKey
 from scheduler.forest.trees import Trees
 from scheduler.spec import Spec, Transform
 
@@ -22,6 +23,9 @@ WITH_CAPACITY: Final = 2
 """The last format whose fingerprint depended on capacities."""
 
 MANIFEST, SPEC, GOLDEN = "manifest.json", "spec.json", "golden.npz"
+
+MEANS = "means.npz"
+"""Means of training, where the spec has such a feature."""
 
 NO_DIGEST = "0" * 64
 
@@ -144,6 +148,7 @@ class Contents(NamedTuple):
     spec: Spec
     trees: tuple[Trees, ...]
     golden: Golden
+    means: MeansByKey
 
 
 def head_files(head: str) -> tuple[str, str, str]:
@@ -151,9 +156,9 @@ def head_files(head: str) -> tuple[str, str, str]:
     return f"{head}.forest.npz", f"{head}.txt", f"{head}.onnx"
 
 
-def file_names(heads: Iterable[str]) -> list[str]:
-    """Return the names of all files but the manifest, sorted."""
-    return sorted({SPEC, GOLDEN, *(name for head in heads for name in head_files(head))})
+def file_names(heads: Iterable[str], *, means: bool) -> list[str]:
+    """Return the names of all files but the manifest, sorted; with means of training or without."""
+    return sorted({SPEC, GOLDEN, *([MEANS] if means else []), *(name for head in heads for name in head_files(head))})
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -118,8 +118,8 @@ class Model(NotCopied):
 
     @classmethod
     def _verified(cls, folder: Path, contents: Contents) -> Self:
-        manifest, spec, trees, golden = contents
-        features = compile_features(spec, manifest.vocabulary)
+        manifest, spec, trees, golden, means = contents
+        features = compile_features(spec, manifest.vocabulary, means)
         for head, one in zip(manifest.heads, trees, strict=True):
             check_trees(str(folder / head_files(head)[0]), one, features, n_categories(spec, manifest))
         program = features.program

@@ -20,6 +20,7 @@ from scheduler.spec.features import (
     RequestColumn,
     ShrunkMean,
     Statistic,
+    TrainedMean,
 )
 from scheduler.spec.offsets import AUTO, NO_OFFSET, Transform, offset_features
 from scheduler.spec.policy import Candidates, Ledger, Policy, Profile, Tier, Utility
@@ -88,6 +89,7 @@ __all__ = [
     "Statistic",
     "Telemetry",
     "Tier",
+    "TrainedMean",
     "Training",
     "Transform",
     "Utility",

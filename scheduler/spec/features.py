@@ -81,6 +81,18 @@ class ShrunkMean(Section, frozen=True, tag_field="op", tag="shrunk"):
     strength: float = 5.0
 
 
+class TrainedMean(Section, frozen=True, tag_field="op", tag="trained_mean"):
+    """The mean over all telemetry of training, which the model takes along; history may forget the key meanwhile.
+
+    Keys go from fine to coarse, and each mean is shrunk towards the next coarser one, which is worth ``strength``
+    outcomes.
+    """
+
+    keys: tuple[str, ...]
+    value: str
+    strength: float = 5.0
+
+
 class ChangePoint(Section, frozen=True, tag_field="op", tag="change_point"):
     """An estimate about the last change of a group, by the change points ``of``; see `ChangePoints`."""
 
@@ -94,6 +106,7 @@ Feature: TypeAlias = (
     | Clock
     | Statistic
     | ShrunkMean
+    | TrainedMean
     | Equal
     | Difference
     | Distance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from scheduler.spec.features import ShrunkMean, Statistic
+from scheduler.spec.features import ShrunkMean, Statistic, TrainedMean
 from scheduler.spec.types import FAILED, NODE, Head, Spec, Value
 
 Transform: TypeAlias = Literal["none", "log1p", "logit"]
@@ -17,19 +17,19 @@ AUTO, NO_OFFSET = "auto", "none"
 def offset_features(spec: Spec, head: Head) -> dict[str, Transform]:
     """Return the features that a head may start from, each with the transform into the space of its raw score.
 
-    They are decayed means, shrunk or not, of the head's target or of the outcome behind it. The mean of a node's id
-    alone is no such feature: a decision has it only as a row of masks.
+    They are means of the head's target or of the outcome behind it: decayed, shrunk or of training. The decayed mean of
+    a node's id alone is no such feature: a decision has it only as a row of masks.
     """
     found: dict[str, Transform] = {}
     for name, feature in spec.features.items():
-        if isinstance(feature, ShrunkMean) or (isinstance(feature, Statistic) and feature.stat == "mean"):
+        if isinstance(feature, ShrunkMean | TrainedMean) or (isinstance(feature, Statistic) and feature.stat == "mean"):
             transform = _transform(head, feature.value or "")
             if transform is not None and not _is_node_alone(spec, feature) and name not in (AUTO, NO_OFFSET):
                 found[name] = transform
     return found
 
 
-def _is_node_alone(spec: Spec, feature: Statistic | ShrunkMean) -> bool:
+def _is_node_alone(spec: Spec, feature: Statistic | ShrunkMean | TrainedMean) -> bool:
     return isinstance(feature, Statistic) and spec.history.keys[feature.key] == (NODE,)
 
 

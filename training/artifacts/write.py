@@ -23,6 +23,7 @@ from scheduler.columns.schema import Vocabulary
 from scheduler.errors import ArtifactError, InputError
 from scheduler.features.arrays import FeatureT
 from scheduler.features.program import Features, compile_features
+from scheduler.features.trained_means import MeansByKey, encode_means, no_means, trained_keys
 from scheduler.forest.trees import Trees, save_trees
 from scheduler.model.artifact import check_name
 from scheduler.model.calibration import calibration_table, head_values
@@ -30,6 +31,7 @@ from scheduler.model.manifest import (
     FORMAT,
     GOLDEN,
     MANIFEST,
+    MEANS,
     SPEC,
     Calibration,
     Golden,
@@ -88,6 +90,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     trees: Mapping[str, Trees] | None = None,
     version: str | None = None,
     tables: Mapping[str, TableUse] = NO_TABLES,
+    means: MeansByKey | None = None,
 ) -> Path:
     """Write the artifact of a trained model, verify it as a scheduler would, and move it into place.
 
@@ -118,6 +121,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
         Name of the version; by default `content_version`.
     tables
         How full history became in training, see `scheduler.model.manifest.TableUse`.
+    means
+        Means of training, where the spec has such features; by default of no key.
 
     Returns
     -------
@@ -139,7 +144,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
         trees = {head: trees_from_lightgbm(booster) for head, booster in boosters.items()}
     _check_heads(spec, boosters=boosters, trees=trees, calibration=calibration)
     if version is None:
-        version = content_version(spec, trees, calibration, vocabulary)
+        version = content_version(spec, trees, calibration, vocabulary, means)
     check_name(version, "version")
     heads = {head: calibration[head] for head in spec.heads}
     trees = {head: trees[head] for head in heads}
@@ -152,6 +157,8 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             _write(stage / text, boosters[head].model_to_string().encode())
             _write(stage / onnx, to_onnx(one, _placed(heads[head], spec)))
         np.savez(stage / GOLDEN, **golden._asdict())
+        if trained_keys(spec):
+            _write(stage / MEANS, encode_means(no_means(spec) if means is None else means))
         manifest = Manifest(
             format=FORMAT,
             name=spec.name,
@@ -163,7 +170,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
             window=dict(window),
             metrics={name: float(value) if np.isfinite(value) else None for name, value in metrics.items()},
             libraries=libraries(),
-            files={name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in file_names(heads)},
+            files={name: hashlib.sha256((stage / name).read_bytes()).hexdigest() for name in _file_names(spec)},
             tables=dict(tables),
             importance={
                 head: dict(zip(spec.features, gain_importance(boosters[head]).tolist(), strict=True)) for head in heads
@@ -182,11 +189,12 @@ def content_version(
     trees: Mapping[str, Trees],
     calibration: Mapping[str, Calibration],
     vocabulary: Vocabulary,
+    means: MeansByKey | None = None,
 ) -> str:
     """Return 12 hex digits that name what a model computes: equal models have equal versions, others do not.
 
-    The hash covers the spec, the heads' trees and calibrations, and the vocabulary. It leaves out LightGBM's own text,
-    which has parameters that change nothing, such as the number of threads.
+    The hash covers the spec, the heads' trees and calibrations, the vocabulary, and means of training. It leaves out
+    LightGBM's own text, which has parameters that change nothing, such as the number of threads.
 
     Known before anything is written, so that the artifact can carry it; a registry's own number is assigned
     later and kept beside it.
@@ -195,6 +203,9 @@ def content_version(
     for head in spec.heads:
         for name, array in trees[head]._asdict().items():
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    if trained_keys(spec):
+        for array in no_means(spec) if means is None else means:
+            digest.update(f"{array.dtype} {array.shape}".encode() + array.tobytes())
     digest.update(msgspec.json.encode([[calibration[head] for head in spec.heads], vocabulary]))
     return digest.hexdigest()[:12]
 
@@ -280,6 +291,10 @@ def _check_heads(spec: Spec, **parts: Mapping[str, object]) -> None:
             raise ArtifactError(message)
     for head in spec.heads:
         check_name(head, "heads")
+
+
+def _file_names(spec: Spec) -> list[str]:
+    return file_names(spec.heads, means=bool(trained_keys(spec)))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -126,7 +126,9 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     made = assemble(spec, rows.bounds, features, rows.vocabulary, x, measured)
     memory = _memory(plan, _count_keys([one.met for one in dealt]), parts)
     return ClusterDataset(
-        dataset=made._replace(memory=memory),
+        dataset=made._replace(
+            memory=memory, means=next((part.means for part in parts.values() if part.means is not None), None)
+        ),
         read={
             "rows": int(rows.n_rows.sum()),
             "rejected": n_read - int(rows.n_rows.sum()),
@@ -237,6 +239,7 @@ def _draw(
         n_rows=n_rows,
         ends=np.minimum.accumulate(first_times[::-1])[::-1][1:],
         kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
+        slices=np.unique(slices),
         bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,

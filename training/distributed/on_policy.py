@@ -13,8 +13,9 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.distributed.slice_ranges import SliceRange, Slices, plan_ranges
 from training.distributed.workers import gathered
-from training.evaluation.on_policy import Parts, first_served, serve_parts
+from training.evaluation.on_policy import Parts, serve_parts
 from training.features.dataset import Dataset
+from training.features.split import first_served
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry
 from training.telemetry.read import read_part

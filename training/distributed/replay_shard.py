@@ -11,13 +11,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
-from scheduler.features.program import compile_features
 from scheduler.history.store import new_history, table_counters
 from training.distributed.next_outcomes import Chunk, next_outcomes
 from training.distributed.sharding import Lane, lane_spec
 from training.distributed.slice_ranges import Plan, from_frame, part_file
 from training.features.replay import replay
-from training.telemetry import Categories
+from training.features.trained_means import Means, found_means, with_keys
+from training.telemetry import Categories, Telemetry
 from training.telemetry.source import read_clients, read_nodes
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Rows(NamedTuple):
         (n_ranges,) float64 seconds: rows before are complete once the range was read.
     kept
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
+    slices
+        All slices there are, each once, in order.
     bounds
         First slices that stop training, that calibrate, and that only judge.
     reveal, state
@@ -53,6 +55,7 @@ class Rows(NamedTuple):
     n_rows: NDArray[np.int64]
     ends: NDArray[np.float64]
     kept: NDArray[np.int64]
+    slices: NDArray[np.int32]
     bounds: tuple[int, int, int]
     reveal: float
     state: Any
@@ -64,7 +67,7 @@ class Replayed(NamedTuple):
     """A shard's kept rows: numbers and features of the lane; for the first lane also outcomes and next outcomes.
 
     ``counters`` are each table's, see `scheduler.history.store.table_counters`; ``peak_bytes`` is the worker's largest
-    memory so far.
+    memory so far; ``means`` are those of training, of the lane that has such features.
     """
 
     rows: NDArray[np.int64]
@@ -72,22 +75,29 @@ class Replayed(NamedTuple):
     outcomes: pl.DataFrame
     counters: dict[str, NDArray[np.int64]]
     peak_bytes: int
+    means: Means | None = None
 
 
 def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
     """Replay the outcomes that a part owns, in the order of all, and return the features of its kept rows."""
     spec = lane_spec(plan.spec, lane)
-    features = compile_features(spec, rows.vocabulary)
     history = new_history(spec)
     clients = read_clients(plan.data, spec)
     nodes = read_nodes(plan.data, spec)
     meaning = _union(rows.categories)
+
+    def whole() -> Iterator[Telemetry]:
+        for number in range(len(rows.ends)):
+            frame = _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+            yield from_frame(frame, clients, nodes, meaning)
+
+    features = with_keys(whole(), spec, rows.vocabulary)
     found: list[NDArray[np.float32]] = []
     kept: list[pl.DataFrame] = []
     for chunk, end in _chunks(plan, lane, part, rows, meaning):
         telemetry = from_frame(chunk, clients, nodes, meaning)
         keep, revealed = chunk["kept"].to_numpy(), chunk["revealed"].to_numpy()
-        found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, end=end))
+        found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, means=True, end=end))
         kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^propensity$|^outcome\\..*$")))
     known = pl.concat(kept)
     outcomes = known.select("row")
@@ -103,6 +113,7 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
         outcomes=outcomes,
         counters=table_counters(history),
         peak_bytes=_peak_bytes(),
+        means=found_means(features, whole(), spec, rows.vocabulary, rows.slices),
     )
 
 

@@ -24,6 +24,7 @@ from scheduler.spec import (
     ShrunkMean,
     Spec,
     Statistic,
+    TrainedMean,
     Value,
 )
 from training.telemetry import Telemetry
@@ -90,7 +91,8 @@ def _is_residual(value: str | None) -> bool:
 def lane_spec(spec: Spec, lane: Lane) -> Spec:
     """Return the spec that a shard of a lane replays: its features, and the history that they read.
 
-    Latent factors and shrunk means stay in the lane `WHOLE` alone, with all values and with the keys down to theirs.
+    Latent factors, shrunk means and means of training stay in the lane `WHOLE` alone, with all values and with the keys
+    down to theirs.
     """
     features = {name: spec.features[name] for name in lane.features}
     read = [feature for feature in features.values() if isinstance(feature, Statistic)]
@@ -100,7 +102,8 @@ def lane_spec(spec: Spec, lane: Lane) -> Spec:
     values |= {kind.value for kind in change_points.values()}
     if lane.by == WHOLE:
         keys |= {key for model in spec.latent_factors.values() for key in (model.client, model.node)}
-        keys |= {key for feature in features.values() if isinstance(feature, ShrunkMean) for key in feature.keys}
+        chained = [feature for feature in features.values() if isinstance(feature, ShrunkMean | TrainedMean)]
+        keys |= {key for feature in chained for key in feature.keys}
         values = set(spec.history.values)
         names = list(spec.history.keys)
         # Vectors begin with draws that depend on a key's place among the keys, so none before the last may go.

@@ -71,5 +71,6 @@ def fit_greedy(telemetry: Telemetry, spec: Spec, *, seed: int = 0, threads: int 
             window={},
             golden_rows=dataset.x[spread(len(dataset.x), GOLDEN_ROWS)],
             trees={COST: head.trees},
+            means=None if dataset.means is None else dataset.means.all,
         )
         return Model.load(artifact)

@@ -27,7 +27,7 @@ from scheduler.spec import COST, FAILED, Spec
 from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state, slice_starts
 from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
-from training.features.split import split_slices, without_embargo
+from training.features.split import first_served, split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
 from training.progress import ProgressCallback, silent
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     clients, nodes
         The two tables.
     before
-        What comes before the first slice that is served, see `first_served`.
+        What comes before the first slice that is served, see `training.features.split.first_served`.
     served
         The rest, with or without earlier slices, which only provide the state of the nodes.
     """
@@ -115,12 +115,6 @@ def blocks(slices: NDArray[np.int32], spec: Spec) -> list[Block]:
     if served.size < BLOCKS:
         return [Block(start, served if served.size < fitted.size else served[:0])]
     return [Block(int(part[0]), part) for part in np.array_split(served, BLOCKS)]
-
-
-def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
-    """Return the first slice that a rehearsal serves; ``slices`` are distinct and sorted."""
-    last = max(1, round(spec.training.rehearse * slices.size))
-    return max(split_slices(slices, spec).fit, int(slices[slices.size - last]))
 
 
 def serve_on_policy(

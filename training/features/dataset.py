@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
 from scheduler.errors import DataError
-from scheduler.features.program import Features, compile_features
+from scheduler.features.program import Features
 from scheduler.history.store import new_history, table_counters
 from scheduler.spec import Spec
 from training.features.replay import replay
 from training.features.split import split_slices, without_embargo
 from training.features.targets import RowOutcomes, head_targets, row_outcomes, row_weights, targets_of
+from training.features.trained_means import Means, found_means, with_keys
 from training.features.vocabulary import find_vocabulary
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys
@@ -48,6 +49,8 @@ class Dataset(NamedTuple):
         The running statistics that the rows were replayed through, where it is known.
     weight
         (n,) float32 weights of the rows, None where all count alike; see `training.features.targets.row_weights`.
+    means
+        Means of training that models take along; None if the spec has none.
     """
 
     features: Features
@@ -62,6 +65,7 @@ class Dataset(NamedTuple):
     again: dict[str, NDArray[np.float32]] | None = None
     memory: Memory | None = None
     weight: NDArray[np.float32] | None = None
+    means: Means | None = None
 
 
 def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: ProgressCallback = silent) -> Dataset:
@@ -71,7 +75,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     kept, and the last slices are split off for validation: never at random, because tomorrow is not a random
     row of today. History sees a random share ``spec.training.reveal`` of the outcomes. Capacities that are ``auto`` are
     those of `training.telemetry.history_size.auto_capacity`. They and the vocabulary depend on the slices before those
-    that only judge.
+    that only judge. Means of training are those of all outcomes that had arrived, revealed or not.
 
     Raises
     ------
@@ -88,15 +92,18 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     revealed = rng.random(telemetry.time.size) < spec.training.reveal
     known = telemetry.slice < bounds[2]
     vocabulary = find_vocabulary(telemetry, spec, known)
-    features = compile_features(spec, vocabulary)
+    features = with_keys([telemetry], spec, vocabulary)
     spec = sized(spec, count_keys(telemetry, spec, known))
     history = new_history(spec)
-    x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, progress=progress)
+    x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, means=True, progress=progress)
     measured = row_outcomes(telemetry, keep)._replace(
         again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), keep)
     )
     made = assemble(spec, bounds, features, vocabulary, x, measured)
-    return made._replace(memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)))
+    return made._replace(
+        memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)),
+        means=found_means(features, [telemetry], spec, vocabulary, np.unique(telemetry.slice)),
+    )
 
 
 def _next_outcomes(

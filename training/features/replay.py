@@ -19,6 +19,7 @@ from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.history_keys import history_key
 from scheduler.features.kernels.learn import learn
 from scheduler.features.kernels.operations import fill_row
+from scheduler.features.kernels.trained_means import add
 from scheduler.features.program import Features
 from scheduler.history.arrays import HistoryArrays
 from scheduler.history.kernels.hash_table import prefetch_bucket, prefetch_entry
@@ -113,6 +114,7 @@ def replay(
     keep: NDArray[np.bool_] | None = None,
     revealed: NDArray[np.bool_] | None = None,
     end: float = np.inf,
+    means: bool = False,
     progress: ProgressCallback = silent,
 ) -> NDArray[np.float32]:
     """Push telemetry through history and return the feature rows of its decisions.
@@ -129,6 +131,8 @@ def replay(
         (n,) whose outcomes history sees; all by default.
     end
         Outcomes that arrive at this time or later stay unseen.
+    means
+        Whether the features' means of training learn of all outcomes, revealed or not. A model's own ones never do.
     progress
         Told after each stretch of rows.
 
@@ -137,8 +141,27 @@ def replay(
     (n_kept, n_features) float32.
     """
     n = telemetry.time.size
+    events = events_of(telemetry, spec, keep, revealed)
+    out = np.empty((events.kept.size, len(features.names)), np.float32)
+    tables = tables_of(telemetry, features)
+    ahead = scratch(features, len(spec.history.values))
+    for first in range(0, n, STRETCH):
+        stop = min(first + STRETCH, n)
+        _replay(features.program, history, events, tables, stop, end, means, ahead, out)
+        progress("replay", stop, n)
+    return out
+
+
+def events_of(
+    telemetry: Telemetry,
+    spec: Spec,
+    keep: NDArray[np.bool_] | None = None,
+    revealed: NDArray[np.bool_] | None = None,
+) -> Events:
+    """Return telemetry rows with their outcomes; see `replay`."""
+    n = telemetry.time.size
     rows = np.column_stack([telemetry.outcomes[name] for name in outcome_names(spec)])
-    events = Events(
+    return Events(
         time=telemetry.time,
         arrival=telemetry.arrival,
         kept=np.arange(n) if keep is None else np.flatnonzero(keep),
@@ -148,22 +171,21 @@ def replay(
         values=tracked_values(spec, spec.history.values, rows),
         revealed=np.ones(n, np.bool_) if revealed is None else revealed,
     )
-    out = np.empty((events.kept.size, len(features.names)), np.float32)
-    tables = Tables(
+
+
+def tables_of(telemetry: Telemetry, features: Features) -> Tables:
+    """Return the clients and nodes that telemetry rows name."""
+    n = telemetry.time.size
+    return Tables(
         entity(features.request, telemetry.clients),
         overlay(features.request, telemetry.request, n),
         entity(features.node, telemetry.nodes),
         overlay(features.node, telemetry.node_state, n),
     )
-    ahead = _scratch(features, len(spec.history.values))
-    for first in range(0, n, STRETCH):
-        stop = min(first + STRETCH, n)
-        _replay(features.program, history, events, tables, stop, end, ahead, out)
-        progress("replay", stop, n)
-    return out
 
 
-def _scratch(features: Features, n_values: int) -> Ahead:
+def scratch(features: Features, n_values: int) -> Ahead:
+    """Return scratch memory for a replay of ``n_values`` tracked values."""
     request, node = (
         ColumnArrays(np.empty((1, schema.width)), np.empty((1, schema.n_keys), np.uint64))
         for schema in (features.request, features.node)
@@ -254,6 +276,14 @@ def hint(
             prefetch_entry(history, keys[r, k])
 
 
+@inlined
+def add_outcome(program: FeatureProgram, request: ColumnArrays, node: ColumnArrays, values: np.ndarray) -> None:
+    """Add an outcome of the only request and node to the program's means of training."""
+    for t in range(program.trained_keys.size):
+        key = history_key(program, program.trained_keys[t], request, 0, node, 0)
+        add(program.trained, key, values, program.trained_values)
+
+
 @kernel
 def _replay(
     program: FeatureProgram,
@@ -262,6 +292,7 @@ def _replay(
     tables: Tables,
     stop: int,
     end: float,
+    means: bool,
     ahead: Ahead,
     out: np.ndarray,
 ) -> None:
@@ -279,11 +310,14 @@ def _replay(
             if arrived % AHEAD == 0:
                 hint(program, history, events, events.order, arrived, tables, ahead)
             row = events.order[arrived]
-            if events.revealed[row]:
+            if events.revealed[row] or means:
                 lay(tables, events, row, request, node)
                 for v in range(values.size):
                     values[v] = events.values[row, v]
-                learn(program, request, 0, node, 0, history, values, events.arrival[row])
+                if means:
+                    add_outcome(program, request, node, values)
+                if events.revealed[row]:
+                    learn(program, request, 0, node, 0, history, values, events.arrival[row])
             arrived += 1
         if i == stop:
             break

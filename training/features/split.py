@@ -53,6 +53,12 @@ def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     return Split(int(present[burn]), *map(int, present[at]))
 
 
+def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
+    """Return the first slice that a rehearsal serves; ``slices`` are distinct and sorted."""
+    last = max(1, round(spec.training.rehearse * slices.size))
+    return max(split_slices(slices, spec).fit, int(slices[slices.size - last]))
+
+
 def without_embargo(slices: NDArray[np.int32], present: NDArray[np.int32], spec: Spec) -> NDArray[np.bool_]:
     """Return which rows may be fitted, stop, calibrate or judge: those that no embargo leaves out.
 

@@ -115,11 +115,17 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
             rows = without_slices(dataset, block.held_out)
             heads = fit(rows)
             first.append((heads, block.held_out))
-            models.append((block.start, write_model(rows, heads, spec, Path(folder), read)))
+            models.append((block.start, write_model(_as_before(rows), heads, spec, Path(folder), read)))
         seen = serve(models)
     unseen = [out_of_fold(heads, seen, held_out, threads=threads) for heads, held_out in first]
     dataset = joined(dataset, seen)
     return dataset, calibrated_on(fit(dataset), unseen)
+
+
+def _as_before(dataset: Dataset) -> Dataset:
+    """Return a dataset whose models take along means of what comes before the rehearsal, not of what they serve."""
+    means = dataset.means
+    return dataset if means is None else dataset._replace(means=means._replace(all=means.before))
 
 
 def read_window(telemetry: Telemetry) -> TrainingWindow:
@@ -202,7 +208,8 @@ def _write(
     boosters = {name: head.booster for name, head in fitted.items()}
     calibration = {name: head.calibration for name, head in heads.items()}
     trees = {name: head.trees for name, head in fitted.items()}
-    version = content_version(spec, trees, calibration, dataset.vocabulary)
+    means = None if dataset.means is None else dataset.means.all
+    version = content_version(spec, trees, calibration, dataset.vocabulary, means)
     folder = out / f"{spec.name}-{version}"
     if folder.is_dir():
         Model.load(folder)  # raises if the folder does not hold that model
@@ -219,4 +226,5 @@ def _write(
         trees=trees,
         version=version,
         tables={} if dataset.memory is None else dataset.memory.tables,
+        means=means,
     )

@@ -14,10 +14,12 @@ from scheduler.features.arrays import (
     OP_LATENT_FACTORS,
     OP_MEAN,
     OP_SHRUNK_MEAN,
+    OP_TRAINED_MEAN,
     OP_VARIANCE,
     FeatureProgram,
     PairWork,
 )
+from scheduler.features.kernels import trained_means
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
 from scheduler.features.kernels.operations import is_statistic, plain, shrink
 from scheduler.history.arrays import MEAN, SQUARES, WEIGHT, HistoryArrays, LatentFactorArrays
@@ -26,7 +28,7 @@ from scheduler.history.kernels import change_points, latent_factors
 from scheduler.history.kernels.hash_table import find, prefetch_bucket
 from scheduler.runtime.great_circle import distance_km
 from scheduler.runtime.jit import kernel
-from scheduler.runtime.prefetch import prefetch_row
+from scheduler.runtime.prefetch import prefetch, prefetch_row
 
 
 @kernel
@@ -63,6 +65,8 @@ def fill_pairs(
             _statistics(program, f, history, work.found[k, : slots.size], now, work)
         elif op == OP_SHRUNK_MEAN:
             _shrink_all(program, f, request, i, node, slots, history, now, work)
+        elif op == OP_TRAINED_MEAN:
+            _trained(program, f, request, i, node, slots, work)
         elif op == OP_LATENT_FACTORS:
             _factors(program, f, request, i, node, slots, history, now, work)
         elif op == OP_CHANGE_POINT:
@@ -156,6 +160,35 @@ def _shrink_all(
             find_all(program, k, request, i, node, slots, history, work)
             for c in range(slots.size):
                 work.x[c] = shrink(program, f, history, work.found[k, c], now, work.x[c])
+
+
+@kernel
+def _trained(
+    program: FeatureProgram,
+    f: int,
+    request: ColumnArrays,
+    i: int,
+    node: ColumnArrays,
+    slots: np.ndarray,
+    work: PairWork,
+) -> None:
+    """Write feature ``f`` of many nodes, a mean of training shrunk along its chain of keys, to ``work.x``."""
+    means, found = program.trained, work.found[work.found.shape[0] - 1]
+    for c in range(slots.size):
+        work.x[c] = np.nan
+    for level in range(program.chains.shape[1] - 1, -1, -1):
+        k = program.chains[program.args[f, 0], level]
+        if k < 0:
+            continue
+        for c in range(slots.size):
+            work.keys[c] = history_key(program, k, request, i, node, slots[c])
+            prefetch(means.keys, trained_means.first_slot(means, work.keys[c]))
+        for c in range(slots.size):
+            found[c] = trained_means.find(means, work.keys[c])
+            if found[c] >= 0:
+                prefetch(means.rows, found[c])
+        for c in range(slots.size):
+            work.x[c] = trained_means.shrink(means, found[c], program.args[f, 1], program.scale[f], work.x[c])
 
 
 @kernel

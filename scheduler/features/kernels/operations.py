@@ -26,8 +26,10 @@ from scheduler.features.arrays import (
     OP_REQUEST,
     OP_REQUEST_CATEGORY,
     OP_SHRUNK_MEAN,
+    OP_TRAINED_MEAN,
     FeatureProgram,
 )
+from scheduler.features.kernels import trained_means
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
 from scheduler.history.arrays import MEAN, PART_CLIENT, PART_NODE, SQUARES, WEIGHT, HistoryArrays
 from scheduler.history.change_point_arrays import CHANGE_POINT_FRESH
@@ -102,6 +104,19 @@ def shrunk(
         k = program.chains[chain, level]
         if k >= 0:
             x = shrink(program, f, history, find(history, history_key(program, k, request, i, node, j)), now, x)
+    return x
+
+
+@inlined
+def trained(program: FeatureProgram, f: int, request: ColumnArrays, i: int, node: ColumnArrays, j: int) -> float:
+    """Return feature ``f``, a mean of training shrunk along its chain of keys."""
+    chain, at = program.args[f, 0], program.args[f, 1]
+    x = np.nan
+    for level in range(program.chains.shape[1] - 1, -1, -1):
+        k = program.chains[chain, level]
+        if k >= 0:
+            slot = trained_means.find(program.trained, history_key(program, k, request, i, node, j))
+            x = trained_means.shrink(program.trained, slot, at, program.scale[f], x)
     return x
 
 
@@ -231,6 +246,8 @@ def fill(
             x = statistic(program, f, history, slot, now)
         elif op == OP_SHRUNK_MEAN:
             x = shrunk(program, f, request, i, node, j, history, now)
+        elif op == OP_TRAINED_MEAN:
+            x = trained(program, f, request, i, node, j)
         elif op == OP_LATENT_FACTORS:
             x = factor(program, f, request, i, node, j, history, now)
         elif op == OP_CHANGE_POINT:

@@ -18,8 +18,8 @@ from scheduler.history.store import new_history
 from scheduler.runtime.great_circle import distance_km
 from tests import models, twins
 
-SPEC = models.spec(models.EXTENDED)
-PLAIN = tomllib.loads(models.EXTENDED)
+SPEC = models.spec(models.TRAINED)
+PLAIN = tomllib.loads(models.TRAINED)
 FEATURES = compile_features(SPEC, models.VOCABULARY)
 
 ids = st.sampled_from([1, 2, "1", "box", -5])
@@ -50,9 +50,9 @@ def one(schema, raw):
     return table.columns
 
 
-def rows(request, node, history, now):
+def rows(request, node, history, now, features=FEATURES):
     out = np.empty(len(FEATURES.names), np.float32)
-    fill_row(FEATURES.program, one(FEATURES.request, request), 0, one(FEATURES.node, node), 0, history, now, out)
+    fill_row(features.program, one(FEATURES.request, request), 0, one(FEATURES.node, node), 0, history, now, out)
     return out
 
 
@@ -64,10 +64,12 @@ def test_a_row_equals_its_plain_twin_bit_for_bit(outcomes, request, node, now):
         x = np.array(value)
         program = FEATURES.program
         learn(program, one(FEATURES.request, asked), 0, one(FEATURES.node, served), 0, history, x, at)
+        twin.train(asked, served, list(value))
         twin.learn(asked, served, list(value), at)
+    features = compile_features(SPEC, models.VOCABULARY, models.means(twin))
     expected = twins.row(PLAIN, twins.Asked(request, node, twin, now), twins.codes_of(models.VOCABULARY))
     with np.errstate(over="ignore"):
-        found = rows(request, node, history, now)
+        found = rows(request, node, history, now, features)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -107,6 +109,8 @@ def test_owners_say_what_a_feature_follows():
         "shrunk": "pair",
         "shrunk_fast": "pair",
         "shrunk_client": "request",
+        "trained": "pair",
+        "trained_client": "request",
         "node_excess": "node",
         "fresh": "pair",
         "regime_age": "request",

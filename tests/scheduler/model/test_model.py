@@ -21,7 +21,7 @@ from tests import models
 from tests.artifacts import boosters, edit_manifest, rows, sign, spec, write_tiny
 from training.heads.lightgbm_trees import trees_from_lightgbm
 
-FILES = [MANIFEST, *file_names(["failure", "latency"])]
+FILES = [MANIFEST, *file_names(["failure", "latency"], means=False)]
 
 
 @pytest.fixture(scope="session")

@@ -239,6 +239,12 @@ def test_means_of_a_heads_target_are_what_it_may_start_from():
     }
 
 
+def test_means_of_training_are_among_them():
+    spec = models.spec(models.TRAINED)
+    assert offset_features(spec, spec.heads["latency"]).keys() == {"client_mean", "shrunk", "trained"}
+    assert offset_features(spec, spec.heads["failure"])["trained_client"] == "logit"
+
+
 def test_a_mean_of_the_outcome_itself_is_transformed():
     text = models.SPEC.replace('"failed", "log1p', '"failed", "rtt_ms", "log1p').replace(
         "[heads.failure]",

@@ -7,7 +7,7 @@ import pytest
 
 from scheduler import SpecError, load_spec
 from scheduler.spec import Value, parse_spec, seconds, spec_from_json
-from tests.models import EXTENDED, SPEC
+from tests.models import EXTENDED, SPEC, TRAINED
 
 SHIPPED = sorted((Path(__file__).parents[3] / "models" / "specs").glob("*.toml"))
 
@@ -306,6 +306,30 @@ IMPOSSIBLE_EXTENDED = {
 }
 
 
+IMPOSSIBLE_TRAINED = {
+    "no key": ('keys = ["client"], value', "keys = [], value", "^features.trained_client.keys: .*one or more"),
+    "key twice": ('keys = ["client"], value', 'keys = ["client", "client"], value', "^features.trained_client.keys: "),
+    "key of nothing": ('keys = ["client"], value', 'keys = ["asn"], value', "^features.trained_client.keys: .*'asn'"),
+    "value of nothing": ('value = "failed", strength', 'value = "fail", strength', "^features.trained_client.value: "),
+    "value that history alone knows": (
+        'value = "failed", strength',
+        'value = "residual(rtt)", strength',
+        "^features.trained_client.value: .*no residual",
+    ),
+    "strength": (
+        'value = "failed", strength = 2',
+        'value = "failed", strength = -1',
+        "^features.trained_client.strength: .*found -1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_TRAINED.values(), ids=IMPOSSIBLE_TRAINED)
+def test_it_refuses_means_of_training_by_name(old, new, message):
+    with pytest.raises(SpecError, match=message):
+        parse_spec(edited(old, new, TRAINED))
+
+
 @pytest.mark.parametrize(("old", "new", "message"), IMPOSSIBLE_EXTENDED.values(), ids=IMPOSSIBLE_EXTENDED)
 def test_it_refuses_by_name_in_the_extended_spec(old, new, message):
     with pytest.raises(SpecError, match=message):
@@ -408,7 +432,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, message):
         load_spec(path)
 
 
-@pytest.mark.parametrize("text", [SPEC, EXTENDED, *(path.read_text() for path in SHIPPED)])
+@pytest.mark.parametrize("text", [SPEC, EXTENDED, TRAINED, *(path.read_text() for path in SHIPPED)])
 def test_json_brings_the_same_spec_back_in_the_same_order(text):
     spec = parse_spec(text)
     again = spec_from_json(spec.to_json())

@@ -16,7 +16,7 @@ from training.pipeline.pipeline import train_and_register
 
 NAN, INF = float("nan"), float("inf")
 LATENCY, LOAD = pl.col("latency_ms"), pl.col("load")
-FILES = [*file_names(["failure", "latency", "throughput", "typical"]), MANIFEST]
+FILES = [*file_names(["failure", "latency", "throughput", "typical"], means=False), MANIFEST]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from distributed import Client
 
 from scheduler.errors import DataError
+from scheduler.spec import TrainedMean
 from tests.small_world import UNTIL, write_logged
 from tests.training.distributed.test_sharding import with_change_points, with_factors
 from training.distributed import cluster_dataset, connect
@@ -97,6 +98,20 @@ def test_factor_models_see_all_outcomes(here, small_world, monkeypatch):
     made, expected = both(here, small_world.data, with_factors(small_world.spec), monkeypatch)
     assert np.isfinite(made.x[:, made.features.names.index("level")]).any()
     assert_same(made, expected)
+
+
+def test_means_of_training_are_those_of_one_machine(here, small_world, monkeypatch):
+    plain = changed(small_world.spec, rehearse=0.5, reveal=0.4)
+    keys = tuple(name for name, parts in plain.history.keys.items() if parts in (("client", "node"), ("node",)))
+    trained = TrainedMean(keys=keys, value=plain.history.values[0])
+    spec = msgspec.structs.replace(plain, features={**plain.features, "trained": trained})
+    made, expected = both(here, small_world.data, spec, monkeypatch)
+    assert np.isfinite(made.x[:, made.features.names.index("trained")]).any()
+    assert_same(made, expected)
+    for ours, theirs in zip(made.means, expected.means, strict=True):
+        np.testing.assert_array_equal(ours.keys, theirs.keys)
+        np.testing.assert_array_equal(ours.rows, theirs.rows)
+    assert made.means.before.rows.sum() < made.means.all.rows.sum()
 
 
 def test_change_points_see_all_outcomes_of_their_group(here, small_world, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scheduler.features.program import compile_features
-from scheduler.spec import ChangePoint, ChangePoints, LatentFactors, ShrunkMean, Statistic
+from scheduler.spec import ChangePoint, ChangePoints, LatentFactors, ShrunkMean, Statistic, TrainedMean
 from scheduler.spec.features import LatentFactor
 from tests.evaluation_world import SPEC, telemetry
 from training.distributed.sharding import WHOLE, Lane, deal, lane_spec, plan_lanes
@@ -74,6 +74,15 @@ def test_a_mean_shrunk_along_keys_of_several_lanes_is_replayed_by_one_worker_wit
     own = lane_spec(spec, whole)
     assert tuple(own.history.keys) == keys
     compile_features(own, {})
+
+
+def test_a_mean_of_training_is_computed_by_one_worker_with_all_of_its_keys():
+    keys = tuple(SPEC.history.keys)
+    trained = TrainedMean(keys=keys, value=SPEC.history.values[0])
+    spec = msgspec.structs.replace(SPEC, features={**SPEC.features, "trained": trained})
+    whole = next(lane for lane in plan_lanes(spec, 5) if lane.by == WHOLE)
+    assert (whole.features, whole.n_parts) == (("trained",), 1)
+    assert tuple(lane_spec(spec, whole).history.keys) == keys
 
 
 def test_what_factor_models_touch_is_replayed_by_one_worker_and_nothing_else_is():

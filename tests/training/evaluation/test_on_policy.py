@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from scheduler.errors import DataError
+from scheduler.features.trained_means import means_by_key
 from scheduler.model.model import Model
+from scheduler.spec import TrainedMean
 from tests.evaluation_world import SPEC, telemetry, write_model
 from training.evaluation.on_policy import blocks, serve_on_policy
 from training.features.dataset import build_dataset, joined
-from training.features.split import split_slices
+from training.features.split import first_served, split_slices
 from training.heads.fit import calibrated_on, fit_heads, out_of_fold
 from training.pipeline import train
 from training.pipeline.train import train_model
@@ -176,6 +178,34 @@ def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_the
         np.testing.assert_allclose(head.calibration.raw[:n], np.concatenate(raw), rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(head.calibration.outcome[:n], np.concatenate(outcome))
         assert head.calibration.raw.size > n  # its own rows, of the slices that only calibrate
+
+
+def test_models_that_serve_take_along_means_of_what_came_before_and_the_last_one_those_of_all(tmp_path):
+    rows, plain, served = telemetry(3_000), rehearsing(0.6, **FIT), []
+    trained = TrainedMean(keys=(next(iter(plain.history.keys)),), value=plain.history.values[0])
+    spec = msgspec.structs.replace(plain, features={**plain.features, "trained": trained})
+    dataset = build_dataset(rows, spec, seed=0)
+
+    def serve(first):
+        served.extend(one.model for _, one in first)
+        return serve_on_policy(rows, spec, [(start, one.model) for start, one in first], seed=0)
+
+    made, heads = train.fit_rehearsed(
+        dataset,
+        spec,
+        train.read_window(rows),
+        slices=np.unique(rows.slice),
+        fit=lambda some: fit_heads(some, spec, seed=0, threads=1),
+        serve=serve,
+        threads=1,
+    )
+    last = train.write_model(made, heads, spec, tmp_path, train.read_window(rows)).model
+    before = build_dataset(rows.where(rows.slice < first_served(np.unique(rows.slice), spec)), spec, seed=0).means.all
+    for model, means in ((served[0], before), (served[1], before), (last, dataset.means.all)):
+        found = means_by_key(model.features.program.trained)
+        np.testing.assert_array_equal(found.keys, means.keys)
+        np.testing.assert_allclose(found.rows, means.rows, rtol=1e-5)
+    assert before.rows.sum() < dataset.means.all.rows.sum()
 
 
 def test_without_rows_that_were_held_out_heads_calibrate_on_their_own_alone():

@@ -1,12 +1,14 @@
 """Replay knows at each row what its decision could have known, and serving computes the same."""
 
+import dataclasses
 import math
 import tomllib
 
+import msgspec
 import numpy as np
 import pytest
 
-from scheduler import Scheduler
+from scheduler import Model, Scheduler
 from scheduler.features.kernels.operations import fill_row
 from scheduler.features.program import compile_features
 from scheduler.history.outcome_codec import OutcomeCodec
@@ -15,10 +17,12 @@ from scheduler.history.store import new_history
 from tests import models, twins
 from tests.schedulers import flat
 from training.features.replay import replay
+from training.features.split import first_served
+from training.features.trained_means import found_means, with_keys
 from training.telemetry import Categories, Entities, Telemetry
 
-SPEC = models.spec(models.EXTENDED)
-PLAIN = tomllib.loads(models.EXTENDED)
+SPEC = models.spec(models.TRAINED)
+PLAIN = tomllib.loads(models.TRAINED)
 FEATURES = compile_features(SPEC, models.VOCABULARY)
 NAN = math.nan
 N = 110
@@ -115,35 +119,39 @@ def tracked(row):
 
 
 def from_scratch(clients, nodes, rows, *, revealed=None):
-    """For each row anew: all outcomes that had arrived strictly before it, in order of arrival."""
+    """For each row anew: all outcomes that had arrived strictly before it, in order of arrival.
+
+    Means of training know those too that history never sees.
+    """
     codes = twins.codes_of(models.VOCABULARY)
     found = []
     for row in rows:
-        known = [
-            (other["arrival"], i)
-            for i, other in enumerate(rows)
-            if other["arrival"] < row["time"] and (revealed is None or revealed[i])
-        ]
+        known = [(other["arrival"], i) for i, other in enumerate(rows) if other["arrival"] < row["time"]]
         history = twins.History(PLAIN)
         for arrival, i in sorted(known):
-            history.learn(*sides(clients, nodes, rows[i]), tracked(rows[i]), arrival)
+            history.train(*sides(clients, nodes, rows[i]), tracked(rows[i]))
+            if revealed is None or revealed[i]:
+                history.learn(*sides(clients, nodes, rows[i]), tracked(rows[i]), arrival)
         found.append(twins.row(PLAIN, twins.Asked(*sides(clients, nodes, row), history, row["time"]), codes))
     return np.array(found).reshape(len(rows), len(PLAIN["features"]))
 
 
 def test_rows_are_those_recomputed_from_what_had_arrived_bit_for_bit():
     clients, nodes, rows = world(N, 1)
-    found = replay(telemetry(clients, nodes, rows), SPEC, FEATURES, new_history(SPEC))
+    data = telemetry(clients, nodes, rows)
+    found = replay(data, SPEC, with_keys([data], SPEC, models.VOCABULARY), new_history(SPEC), means=True)
     expected = from_scratch(clients, nodes, rows)
     np.testing.assert_array_equal(found, expected)
     known = ~np.isnan(found[-20:]).all(axis=0)
     assert known.all(), [FEATURES.names[f] for f in np.flatnonzero(~known)]  # every feature was put to the test
 
 
-def test_what_is_not_revealed_teaches_nothing():
+def test_what_is_not_revealed_teaches_history_nothing():
     clients, nodes, rows = world(N // 2, 2)
     revealed = np.random.default_rng(0).random(len(rows)) < 0.5
-    found = replay(telemetry(clients, nodes, rows), SPEC, FEATURES, new_history(SPEC), revealed=revealed)
+    data = telemetry(clients, nodes, rows)
+    features = with_keys([data], SPEC, models.VOCABULARY)
+    found = replay(data, SPEC, features, new_history(SPEC), revealed=revealed, means=True)
     np.testing.assert_array_equal(found, from_scratch(clients, nodes, rows, revealed=revealed))
 
 
@@ -151,8 +159,9 @@ def test_an_outcome_never_reaches_its_own_row_nor_one_of_the_same_moment():
     clients, nodes, rows = world(50, 3, step=0.0)
     for row in rows:
         row["arrival"] = row["time"]
-    found = replay(telemetry(clients, nodes, rows), SPEC, FEATURES, new_history(SPEC))
-    learned = ("history", "shrunk", "latent_factors", "change_point")
+    data = telemetry(clients, nodes, rows)
+    found = replay(data, SPEC, with_keys([data], SPEC, models.VOCABULARY), new_history(SPEC), means=True)
+    learned = ("history", "shrunk", "latent_factors", "change_point", "trained_mean")
     statistics = [f for f, x in enumerate(PLAIN["features"].values()) if x["op"] in learned]
     assert np.isnan(found[:, statistics]).all()
 
@@ -199,17 +208,29 @@ def test_no_rows_are_no_rows():
     assert replay(data, SPEC, FEATURES, new_history(SPEC)).shape == (1, len(FEATURES.names))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return models.load_small(tmp_path_factory, models.EXTENDED)
+def trained_on(clients, nodes, rows):
+    """A twin with the means of all rows."""
+    known = twins.History(PLAIN)
+    for row in rows:
+        known.train(*sides(clients, nodes, row), tracked(row))
+    return known
 
 
-def test_serving_fills_the_rows_that_replay_does_bit_for_bit(model):
-    """The same decisions and outcomes, once through the scheduler as they come, once through replay."""
+def test_serving_fills_the_rows_that_replay_does_bit_for_bit(tmp_path):
+    """The same decisions and outcomes, once through the scheduler as they come, once through replay.
+
+    Means of training are those that the model took along, whatever is observed.
+    """
     clients, nodes, rows = world(N, 8)
+    known = trained_on(*world(N, 9))
+    model = Model.load(models.write_small(tmp_path / "small", models.TRAINED, known=known))
     data = telemetry(clients, nodes, rows)
     replayed_history = new_history(SPEC)
     expected = replay(data, SPEC, FEATURES, replayed_history)
+    for f, feature in enumerate(PLAIN["features"].values()):
+        if feature["op"] == "trained_mean":
+            expected[:, f] = [known.trained(feature, *sides(clients, nodes, row), NAN) for row in rows]
+            assert np.isfinite(expected[:, f]).any()
 
     sched = Scheduler(model, remember=N, first_id=0, secret=0)  # tables placed as in a replay
     names = ("isp", "lat", "lon", "taste")
@@ -260,6 +281,45 @@ def row_of(sched, decision, now, request):
     asked.keys[client, sched.clients.schema.key_columns["kind"]] = kind[0]
     slot = sched.state.log.arrays.slot[decision, 0]
     out = np.empty(len(FEATURES.names), np.float32)
-    fill_row(FEATURES.program, asked, client, sched.fleet.arrays.columns, slot, sched.history, now, out)
+    fill_row(sched.model.features.program, asked, client, sched.fleet.arrays.columns, slot, sched.history, now, out)
     asked.values[client], asked.keys[client] = kept
     return out
+
+
+def test_a_model_takes_along_the_means_of_all_rows_and_a_first_model_those_before_it_serves():
+    clients, nodes, rows = world(N, 10)
+    data = telemetry(clients, nodes, rows)
+    data = dataclasses.replace(data, slice=(np.arange(N) // 10).astype(np.int32))
+    spec = msgspec.structs.replace(SPEC, training=msgspec.structs.replace(SPEC.training, rehearse=0.5))
+    features = with_keys([data], spec, models.VOCABULARY)
+    replay(data, spec, features, new_history(spec), revealed=np.zeros(N, bool), means=True)
+    found = found_means(features, [data], spec, models.VOCABULARY, np.unique(data.slice))
+    first = first_served(np.unique(data.slice), spec)
+    for means, some in (
+        (found.all, rows),
+        (found.before, [r for r, s in zip(rows, data.slice, strict=True) if s < first]),
+    ):
+        expected = models.means(trained_on(clients, nodes, some))
+        np.testing.assert_array_equal(means.keys, expected.keys)
+        np.testing.assert_allclose(means.rows, expected.rows, rtol=1e-5)
+    assert 0 < found.before.keys.size < found.all.keys.size
+    parts = [data.where(data.slice < 4), data.where(data.slice >= 4)]
+    in_parts = found_means(features, parts, spec, models.VOCABULARY, np.unique(data.slice))
+    np.testing.assert_array_equal(in_parts.before.rows, found.before.rows)
+
+
+def test_a_spec_without_means_of_training_takes_none_along():
+    clients, nodes, rows = world(20, 11)
+    data, spec = telemetry(clients, nodes, rows), models.spec(models.EXTENDED)
+    features = with_keys([data], spec, models.VOCABULARY)
+    assert found_means(features, [data], spec, models.VOCABULARY, np.unique(data.slice)) is None
+    assert features.program.trained.rows.shape == (1, 0)
+
+
+def test_a_replay_by_a_models_features_leaves_its_means_as_they_are():
+    clients, nodes, rows = world(N, 12)
+    features = compile_features(SPEC, models.VOCABULARY, models.means(trained_on(clients, nodes, rows)))
+    before = features.program.trained.rows.copy()
+    assert before.any()
+    replay(telemetry(clients, nodes, rows), SPEC, features, new_history(SPEC))
+    np.testing.assert_array_equal(features.program.trained.rows, before)

@@ -1,0 +1,94 @@
+"""Means over the telemetry of training, which a model takes along.
+
+A feature row must not know its own outcome, nor one that arrived later. So while telemetry is replayed, the means are
+those of what had arrived, and only the model that is written has the means of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.columns.arrays import MISSING_KEY
+from scheduler.columns.schema import Vocabulary
+from scheduler.features.arrays import FeatureProgram
+from scheduler.features.kernels.history_keys import history_key
+from scheduler.features.program import Features, compile_features
+from scheduler.features.trained_means import MeansByKey, means_by_key, no_means, trained_keys
+from scheduler.runtime.jit import kernel
+from scheduler.spec import Spec
+from training.features.replay import Ahead, Events, Tables, add_outcome, events_of, lay, scratch, tables_of
+from training.features.split import first_served
+from training.telemetry import Telemetry
+
+
+class Means(NamedTuple):
+    """What models of one dataset take along: means of all telemetry, or of what comes before a rehearsal."""
+
+    all: MeansByKey
+    before: MeansByKey
+
+
+def with_keys(parts: Iterable[Telemetry], spec: Spec, vocabulary: Vocabulary) -> Features:
+    """Return a spec's features, with a place for the means of every key of telemetry, and no outcome yet."""
+    features = compile_features(spec, vocabulary)
+    keys = no_means(spec).keys
+    for part in parts if trained_keys(spec) else ():
+        found = np.empty((len(part), features.program.trained_keys.size), np.uint64)
+        _find_keys(features.program, events_of(part, spec), tables_of(part, features), scratch(features, 0), found)
+        keys = np.union1d(keys, found)
+    return _empty(spec, vocabulary, keys[keys != MISSING_KEY])
+
+
+def found_means(
+    features: Features, parts: Iterable[Telemetry], spec: Spec, vocabulary: Vocabulary, slices: NDArray[np.int32]
+) -> Means | None:
+    """Return the means that a replay left in features, and those of the slices before a rehearsal; None without any.
+
+    Parameters
+    ----------
+    features
+        Of `with_keys`, after the replay.
+    parts
+        All telemetry.
+    slices
+        All slices there are, each once, in order.
+    """
+    if not trained_keys(spec):
+        return None
+    every, start = means_by_key(features.program.trained), first_served(slices, spec)
+    early = _empty(spec, vocabulary, every.keys)
+    for part in parts:
+        events, tables = events_of(part, spec, part.slice < start), tables_of(part, early)
+        _add_all(early.program, events, tables, scratch(early, len(spec.history.values)))
+    return Means(every, means_by_key(early.program.trained))
+
+
+def _empty(spec: Spec, vocabulary: Vocabulary, keys: NDArray[np.uint64]) -> Features:
+    width = no_means(spec).rows.shape[1]
+    return compile_features(spec, vocabulary, MeansByKey(keys, np.zeros((keys.size, width), np.float32)))
+
+
+@kernel
+def _find_keys(program: FeatureProgram, events: Events, tables: Tables, ahead: Ahead, out: NDArray[np.uint64]) -> None:
+    """Write the keys of each row."""
+    request, node = ahead.request, ahead.node
+    for i in range(out.shape[0]):
+        lay(tables, events, i, request, node)
+        for t in range(program.trained_keys.size):
+            out[i, t] = history_key(program, program.trained_keys[t], request, 0, node, 0)
+
+
+@kernel
+def _add_all(program: FeatureProgram, events: Events, tables: Tables, ahead: Ahead) -> None:
+    """Add the outcomes of the kept rows to the program's means."""
+    request, node, values = ahead.request, ahead.node, ahead.values
+    for n in range(events.kept.size):
+        i = events.kept[n]
+        lay(tables, events, i, request, node)
+        for v in range(values.size):
+            values[v] = events.values[i, v]
+        add_outcome(program, request, node, values)
