@@ -9,6 +9,8 @@ from hypothesis import settings
 
 # As the command line does, before anything loads OpenMP: threads that wait would take time from those that work.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core: threads of a fit would wait for those of another one
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The first example may compile a kernel; a machine under load is no failure either.
 settings.register_profile("fogline", deadline=None)

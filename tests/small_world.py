@@ -9,6 +9,7 @@ import msgspec
 from scheduler.spec import Spec, load_spec, parse_spec
 from training.cli import demo_run
 from training.cli.main import main
+from training.draft import sections
 from training.simulator import World, write_telemetry
 
 DEMO = Path(__file__).resolve().parents[1] / "models" / "specs" / "demo.toml"
@@ -98,3 +99,8 @@ def shrink_demo(monkeypatch) -> None:
     monkeypatch.setattr(demo_run, "N_REQUESTS", 20)
     monkeypatch.setattr(demo_run, "write_telemetry", partial(write_telemetry, requests=20_000))
     monkeypatch.setattr(demo_run, "find_spec", lambda _: parse_spec(spec_text()))
+
+
+def shrink_draft(monkeypatch) -> None:
+    """Let specs that ``fogline init`` drafts have little to fit."""
+    monkeypatch.setattr(sections, "ROUNDS", 40)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from scheduler.errors import ArtifactError, RegistryError
 from scheduler.model.artifact import MAX_ARTIFACT_BYTES, MAX_MANIFEST_BYTES, check_files
-from scheduler.model.manifest import GOLDEN, MANIFEST, SPEC
+from scheduler.model.manifest import GOLDEN, MANIFEST, MEANS, SPEC
 from scheduler.model.mlflow_client import load_mlflow, redact_password, registry_call
 from scheduler.model.model_cache import is_sound
 from scheduler.spec.bounds import MOST
@@ -37,8 +37,8 @@ which files here are read."""
 SERVERS: Final = (*HTTP, "databricks", "uc", "databricks-uc")
 """Schemes of registries that are servers; others are files and databases. Databricks goes by its name alone too."""
 
-MOST_FILES: Final = 3 * MOST["heads"] + 3
-"""Files of an artifact: three for each head, manifest, spec and golden rows."""
+MOST_FILES: Final = 3 * MOST["heads"] + 4
+"""Files of an artifact: three for each head, manifest, spec, golden rows and means of training."""
 
 MOST_LISTED, MOST_DEPTH = 1_000, 5
 """Entries looked through for an artifact, and how deep: mlflow puts it into two folders, beside files of its own."""
@@ -139,7 +139,7 @@ def check_listing(uri: str, entries: Iterable[Entry]) -> None:
     total, n_files = 0, 0
     for path, size in entries:
         name = path.rpartition("/")[2]
-        if name not in (MANIFEST, SPEC, GOLDEN) and _OF_A_HEAD.fullmatch(name) is None:
+        if name not in (MANIFEST, SPEC, GOLDEN, MEANS) and _OF_A_HEAD.fullmatch(name) is None:
             _refuse(uri, "the files of an artifact alone", name)
         if size is None:
             _refuse(uri, f"a size of {name}", "none")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.pages import ROOT
 from tests.registries import new_registry
-from tests.small_world import fogline
+from tests.small_world import fogline, shrink_draft
 from training.simulator import World, write_telemetry
 
 TEXT = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
@@ -24,6 +24,7 @@ def test_the_steps_lead_from_a_draft_to_a_scheduler():
 @pytest.mark.slow
 def test_every_step_runs(tmp_path, tmp_path_factory, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    shrink_draft(monkeypatch)
     for name in ("MLFLOW_REGISTRY_URI", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     new_registry(tmp_path_factory.getbasetemp(), tmp_path / ".fogline")

@@ -8,7 +8,7 @@ from scheduler.errors import InputError
 from scheduler.spec import load_spec
 from tests.notebook_page import EXAMPLE, PAGE, page_of, run
 from tests.registries import new_registry
-from tests.small_world import UNTIL
+from tests.small_world import UNTIL, shrink_draft
 from training.notebook import Checked, Drafted, Evaluated, Trained
 from training.telemetry import Frames, as_data
 
@@ -30,7 +30,8 @@ def test_the_page_is_made_of_the_example():
 
 
 @pytest.mark.slow
-def test_the_example_runs_and_every_value_shows_itself(folder):
+def test_the_example_runs_and_every_value_shows_itself(folder, monkeypatch):
+    shrink_draft(monkeypatch)
     values = run(TEXT, {})
     kinds = [type(value) for value in values]
     assert kinds == [pl.DataFrame, Drafted, Checked, Trained, Evaluated, pl.DataFrame, tuple]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -44,9 +40,9 @@ from scheduler.model.manifest import (
 )
 from scheduler.model.model import Model
 from scheduler.model.offsets import row_offsets
-from scheduler.runtime.durable import sync
 from scheduler.spec import Spec
 from training.artifacts.check_onnx import check_onnx
+from training.artifacts.stage import staged
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import score_variances
 from training.sampling import spread
@@ -149,7 +145,7 @@ def write_artifact(  # noqa: PLR0913 - one keyword for each part of an artifact
     heads = {head: calibration[head] for head in spec.heads}
     trees = {head: trees[head] for head in heads}
     golden = _golden(compile_features(spec, vocabulary), boosters, trees, heads, golden_rows)
-    with _staged(folder) as stage:
+    with staged(folder) as stage:
         _write(stage / SPEC, spec.to_json())
         for head, one in trees.items():
             forest, text, onnx = head_files(head)
@@ -299,45 +295,3 @@ def _file_names(spec: Spec) -> list[str]:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-
-
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside ``folder``; rename it to ``folder`` at the end, or remove it after an error."""
-    parent, prefix = folder.parent, f".{folder.name}."
-    parent.mkdir(parents=True, exist_ok=True)
-    _refuse_existing(folder)
-    _remove_leftovers(parent, prefix)
-    stage = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=parent))
-    lock = os.open(stage, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield stage
-        for path in stage.iterdir():
-            sync(path)
-        os.fsync(lock)
-        stage.chmod(0o755)  # mkdtemp gives it to the owner alone
-        _refuse_existing(folder)
-        stage.rename(folder)
-        sync(parent)
-    finally:
-        os.close(lock)
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _refuse_existing(folder: Path) -> None:
-    if os.path.lexists(folder):
-        message = f"{folder}: expected no such folder, found one; an artifact is never overwritten"
-        raise ArtifactError(message)
-
-
-def _remove_leftovers(parent: Path, prefix: str) -> None:
-    """Remove folders that killed writers left; a running writer holds a lock on its folder."""
-    for path in parent.glob(f"{prefix}*.part"):
-        with suppress(OSError):
-            lock = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(lock)

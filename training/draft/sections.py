@@ -30,6 +30,9 @@ DECISIONS = 80_000
 MOST_REQUESTS = 20
 """Request rounds of a slice: more repeat each other."""
 
+ROUNDS = 300
+"""Boosting rounds, at most: at this learning rate a head stops before them, or gains little from more."""
+
 DAY = 86_400.0
 
 
@@ -249,7 +252,7 @@ class Sections:
         return {
             **({"reveal": 0.3, "rehearse": 0.6} if several else {}),
             "rows": 1_000_000,
-            "rounds": 300,
+            "rounds": ROUNDS,
             "lightgbm": lightgbm,
         }
 

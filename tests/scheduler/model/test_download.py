@@ -68,7 +68,7 @@ def test_passwords_of_places_are_not_repeated():
         check_place("models:/a/1", "ftp://me:secret@host/1", FILE)
 
 
-FILES = [("manifest.json", 2_000), ("spec.json", 9_000), ("golden.npz", 100_000)]
+FILES = [("manifest.json", 2_000), ("spec.json", 9_000), ("golden.npz", 100_000), ("means.npz", 1_000)]
 FILES += [("failure.forest.npz", 10**6), ("failure.txt", 10**6), ("failure.onnx", 10**6)]
 WRONG = {
     "another file": (("setup.py", 10), "expected the files of an artifact alone, found setup.py"),
@@ -91,8 +91,8 @@ def test_a_listing_is_refused_for(extra, message):
 
 
 def test_a_listing_of_many_files_is_refused():
-    with pytest.raises(ArtifactError, match="expected at most 51 files, found 52"):
-        check_listing("models:/a/1", [Entry(f"h{i}.txt", 1) for i in range(52)])
+    with pytest.raises(ArtifactError, match="expected at most 52 files, found 53"):
+        check_listing("models:/a/1", [Entry(f"h{i}.txt", 1) for i in range(53)])
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from scheduler.engine import trial as trials
 from scheduler.engine.trial import check_trial, dry_run
 from tests.models import SPEC, write_small
 from tests.registries import DATA, new_registry
+from tests.thorough import THOROUGH
 from training.pipeline.promotion import promote
 from training.tracking.runs import track
 
@@ -194,7 +195,8 @@ def test_processes_killed_while_they_follow_leave_a_cache_that_serves(filled, re
     """Two processes share a cache; each is killed at some moment of a swap, and the next start serves."""
     monkeypatch.chdir(tmp_path)
     cache = tmp_path / "cache"
-    for n in range(6):
+    times = 6 if THOROUGH else 3
+    for n in range(times):
         promote("small", str(1 + n % 3), force=True, registry=registry)
         command = [sys.executable, "-c", SERVING, registry, cache]
         processes = [
@@ -203,11 +205,11 @@ def test_processes_killed_while_they_follow_leave_a_cache_that_serves(filled, re
         ]
         assert [process.stdout.readline() != b"" for process in processes] == [True, True]
         promote("small", str(1 + (n + 1) % 3), force=True, registry=registry)
-        time.sleep(0.05 * n)
+        time.sleep(0.3 * n / times)
         for process in processes:
             process.kill()
             process.communicate()
-    assert Model.load(URI, registry=registry).version == version(filled, 1 + 6 % 3)
+    assert Model.load(URI, registry=registry).version == version(filled, 1 + times % 3)
 
 
 @pytest.mark.slow

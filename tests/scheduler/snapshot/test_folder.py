@@ -16,6 +16,7 @@ from scheduler.snapshot import folder as folders
 from scheduler.snapshot.manifest import MANIFEST
 from tests import models
 from tests.scheduler.snapshot.conftest import used
+from tests.thorough import THOROUGH
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -139,7 +140,8 @@ def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_snapshot(tmp_pa
     """What was acknowledged, a save that returned, is there; what was not is whole or not there."""
     artifact = models.write_small(tmp_path / "model")
     model = Model.load(artifact)
-    for n in range(50):
+    kills = 50 if THOROUGH else 20
+    for n in range(kills):
         folder = tmp_path / f"snapshots{n % 2}"
         if n % 2 == 0:
             shutil.rmtree(folder, ignore_errors=True)
@@ -147,7 +149,7 @@ def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_snapshot(tmp_pa
             [sys.executable, "-c", SAVING, artifact, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         assert process.stdout.readline() == "0\n"
-        time.sleep(0.011 * n)
+        time.sleep(0.55 * n / kills)
         process.send_signal(signal.SIGKILL)
         rest = process.communicate()[0]
         acknowledged = int(rest.split()[-1]) if rest.split() else 0

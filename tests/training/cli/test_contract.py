@@ -14,7 +14,7 @@ import typer
 
 from tests.registries import new_registry
 from tests.sightings_world import write_sightings
-from tests.small_world import UNTIL, fogline, shrink_demo, write_logged
+from tests.small_world import UNTIL, fogline, shrink_demo, shrink_draft, write_logged
 from training.cli.app import app, run
 from training.cli.examples import EXAMPLES
 from training.specs.builtin import find_spec
@@ -97,6 +97,7 @@ def small(folder, small_world, monkeypatch):
             f"training.cli.{module}.find_spec", lambda name: small_world.spec if name == "demo" else find_spec(name)
         )
     shrink_demo(monkeypatch)
+    shrink_draft(monkeypatch)
     write_sightings(folder / "sightings")
     write_logged(folder / "logged")
     return folder
