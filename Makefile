@@ -14,17 +14,17 @@ demo: $(READY) ## telemetry, training, registration, decisions and a report on a
 	$(BIN)/fogline demo
 
 test: $(READY) ## all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(READY) ## the tests that are not marked slow
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 check: $(READY) ## lint, format, types, import contracts, all tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 bench: $(READY) ## benchmarks
 	$(BIN)/python -m benchmarks

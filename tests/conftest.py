@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a core: threads of a 
 
 # The first example may compile a kernel; a machine under load is no failure either.
 settings.register_profile("fogline", deadline=None)
-settings.load_profile("fogline")
+settings.register_profile("quick", deadline=None, max_examples=30)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -25,6 +25,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the measured replay data is not at hand: no folder {SHARED_DATA}")
     return SHARED_DATA
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where slow tests are left out; the whole run draws as many as hypothesis likes."""
+    settings.load_profile("quick" if config.option.markexpr == "not slow" else "fogline")
 
 
 def pytest_collection_finish():

@@ -46,6 +46,7 @@ def test_hindsight_without_the_batch_says_so():
         Hindsight(world.setting(), TELEMETRY, COST).pick(question_of(one, 0))
 
 
+@pytest.mark.slow
 def test_the_model_is_told_all_slices_that_are_over_and_nothing_of_the_present_one(tmp_path):
     model = Model.load(world.write_model(tmp_path / "tiny-1"))
     told = Told(world.setting(), model, TELEMETRY, START)

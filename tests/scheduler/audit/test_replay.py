@@ -80,6 +80,7 @@ def test_every_decision_comes_out_the_same(model, tmp_path, name):
     assert report.is_identical
 
 
+@pytest.mark.slow
 def test_it_goes_on_over_changes_of_policy_and_model(model, tmp_path_factory, tmp_path):
     other = Model.load(models.write_small(tmp_path_factory.mktemp("other") / "small", seed=2))
     sched = recorded(model, tmp_path, POLICIES["epsilon"])

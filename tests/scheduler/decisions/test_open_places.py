@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def expected(log, decision, node):
     return ANSWERED_BEFORE if states[fits[0]] == ANSWERED else fits[0]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1, 2**62]), st.sampled_from([0, *map(id_key, IDS)])), max_size=3), st.data()
 )

@@ -19,6 +19,7 @@ def built_bytes(heads: list[Trees]) -> int:
     return sum(part.nbytes for part in (*forest.mask_tables, *forest.names) if isinstance(part, np.ndarray))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     n_trees=st.integers(0, 60),

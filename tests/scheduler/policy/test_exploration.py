@@ -148,6 +148,7 @@ policies = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     policy=policies,

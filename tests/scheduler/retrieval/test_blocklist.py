@@ -21,6 +21,7 @@ def unwanted(id_, exclude, isps):
     return id_ in exclude or (ISP[id_] is not None and ISP[id_] in isps)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     exclude=st.lists(st.sampled_from([*IDS, 99, "gone"]), max_size=4),

@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_named_and_stands_in_full_without_a_limit():
     )  # title, blank line, heading, rule, note; each policy on one line, with its standard deviations
 
 
+@pytest.mark.slow
 def test_the_most_important_figures_stay():
     for width in range(24, 90):
         shown = printed(comparison_table(Found(scores())), width)

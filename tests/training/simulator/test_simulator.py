@@ -131,6 +131,7 @@ def test_telemetry_holds_the_worlds_own_outcomes(demo, world):
     np.testing.assert_array_equal(found["latency_ms"][:, 0], frame["latency_ms"].fill_null(float("nan")).to_numpy())
 
 
+@pytest.mark.slow
 def test_telemetry_is_the_same_for_the_same_seed(demo, world, tmp_path):
     write_telemetry(world, tmp_path, hours=24, requests=20_000)
     for name in ("telemetry", "nodes", "clients"):

@@ -180,6 +180,7 @@ batches_drawn = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(batches_drawn, st.sampled_from([3, 1_000]))
 def test_every_row_is_judged_and_counted_as_by_a_dictionary(spec, batches, limit):
