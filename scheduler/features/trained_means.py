@@ -8,13 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import InputError
 from scheduler.features.arrays import TrainedMeans
 from scheduler.features.kernels.trained_means import place_keys
 from scheduler.spec import Spec, TrainedMean
 
-FULL = 2
-"""Slots for each key, at least: at half load a key is found at the second look on average, one that is not there at
-the third (Knuth, The Art of Computer Programming, volume 3, section 6.4)."""
+SLOTS_PER_KEY = 2
+"""At least: with half of the slots taken a key is found after 1.5 looks on average, and one that is not there is missed
+after 2.5 (Knuth, The Art of Computer Programming, volume 3, section 6.4)."""
+
+MOST_STEPS = 1_000
+"""From a key's first slot to its own. Among 10,000,000 hashes the longest way takes some 100; keys that were made to
+crowd would have a scheduler search for ever."""
 
 
 class MeansByKey(NamedTuple):
@@ -49,14 +54,22 @@ def _features(spec: Spec) -> list[TrainedMean]:
 
 
 def new_trained_means(means: MeansByKey) -> TrainedMeans:
-    """Return a table of means."""
+    """Return a table of means.
+
+    Raises
+    ------
+    InputError
+        If keys are no hashes: more than `MOST_STEPS` of them begin their search at neighbouring slots.
+    """
     n_slots = 1
-    while n_slots < FULL * means.keys.size:
+    while n_slots < SLOTS_PER_KEY * means.keys.size:
         n_slots *= 2
     table = TrainedMeans(np.zeros(n_slots, np.uint64), np.zeros((n_slots, means.rows.shape[1]), np.float32))
     if means.keys.size:  # most models have none, and need not wait for a kernel
         slots = np.empty(means.keys.size, np.int64)
-        place_keys(table, means.keys, slots)
+        if not place_keys(table, means.keys, MOST_STEPS, slots):
+            message = f"means of training: expected hashes as keys, found keys of which more than {MOST_STEPS:,} crowd"
+            raise InputError(message)
         table.rows[slots] = means.rows
     return table
 

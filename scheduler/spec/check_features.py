@@ -81,21 +81,21 @@ def _check_statistic(where: str, feature: Statistic, spec: Spec) -> None:
 
 
 def _check_shrunk(where: str, feature: ShrunkMean, spec: Spec) -> None:
-    if len(set(feature.keys)) < max(len(feature.keys), 2):
-        refuse(f"{where}.keys", "two or more, none twice", list(feature.keys))
-    for key in feature.keys:
-        one_of(f"{where}.keys", key, spec.history.keys)
-    one_of(f"{where}.value", feature.value, spec.history.values)
+    _check_chain(where, feature, 2, spec)
     one_of(f"{where}.half_life", feature.half_life, spec.history.half_lives)
-    in_range(f"{where}.strength", feature.strength, 1e-6, 1e9)
 
 
 def _check_trained(where: str, feature: TrainedMean, spec: Spec) -> None:
-    if len(set(feature.keys)) < max(len(feature.keys), 1):
-        refuse(f"{where}.keys", "one or more, none twice", list(feature.keys))
+    _check_chain(where, feature, 1, spec)
+    if Value.parse(feature.value).residual:
+        refuse(f"{where}.value", "no residual, which only history knows", feature.value)
+
+
+def _check_chain(where: str, feature: ShrunkMean | TrainedMean, least: int, spec: Spec) -> None:
+    """Refuse a mean along keys of which there are too few, or that the spec does not have."""
+    if len(set(feature.keys)) < max(len(feature.keys), least):
+        refuse(f"{where}.keys", f"{least} or more, none twice", list(feature.keys))
     for key in feature.keys:
         one_of(f"{where}.keys", key, spec.history.keys)
     one_of(f"{where}.value", feature.value, spec.history.values)
-    if Value.parse(feature.value).residual:
-        refuse(f"{where}.value", "no residual, which only history knows", feature.value)
     in_range(f"{where}.strength", feature.strength, 1e-6, 1e9)

@@ -43,8 +43,8 @@ def shrink(means: TrainedMeans, slot: int, at: int, strength: float, coarse: flo
 
 
 @kernel
-def place_keys(means: TrainedMeans, keys: np.ndarray, slots: np.ndarray) -> None:
-    """Give each key a slot of its own; write which to ``slots``.
+def place_keys(means: TrainedMeans, keys: np.ndarray, most: int, slots: np.ndarray) -> bool:
+    """Give each key a slot of its own; write which to ``slots``. Return false where keys crowd too much for that.
 
     Parameters
     ----------
@@ -52,15 +52,20 @@ def place_keys(means: TrainedMeans, keys: np.ndarray, slots: np.ndarray) -> None
         Has more free slots than there are keys; changed in place.
     keys
         (n,) uint64, none of them `MISSING_KEY` or twice.
+    most
+        Steps from a key's first slot to its own, at most.
     slots
         (n,) int64, filled.
     """
     for i in range(keys.size):
-        slot = first_slot(means, keys[i])
+        slot, steps = first_slot(means, keys[i]), 0
         while means.keys[slot] != np.uint64(MISSING_KEY):
-            slot = (slot + 1) & (means.keys.size - 1)
+            slot, steps = (slot + 1) & (means.keys.size - 1), steps + 1
+            if steps > most:
+                return False
         means.keys[slot] = keys[i]
         slots[i] = slot
+    return True
 
 
 @inlined

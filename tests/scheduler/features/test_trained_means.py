@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler import Model, Scheduler
+from scheduler.errors import InputError
 from scheduler.features.kernels.trained_means import add, find, shrink
-from scheduler.features.trained_means import MeansByKey, means_by_key, new_trained_means, trained_keys, trained_values
+from scheduler.features.trained_means import (
+    MOST_STEPS,
+    MeansByKey,
+    means_by_key,
+    new_trained_means,
+    trained_keys,
+    trained_values,
+)
 from scheduler.history.arrays import LARGEST
 from tests import models, twins
 
@@ -41,6 +49,17 @@ def test_every_key_is_found_with_its_row_and_no_other_key_is(known, others):
         assert find(table, np.uint64(key)) == -1
     for ours, theirs in zip(means_by_key(table), means, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_keys_that_crowd_are_placed_up_to_a_bound_and_refused_beyond_it():
+    def crowding(n):
+        keys = (np.arange(1, n + 1, dtype=np.uint64) << np.uint64(32)) | np.uint64(5)
+        return MeansByKey(keys, np.ones((n, 4), np.float32))
+
+    table = new_trained_means(crowding(MOST_STEPS + 1))
+    assert all(find(table, key) >= 0 for key in crowding(MOST_STEPS + 1).keys)
+    with pytest.raises(InputError, match="expected hashes as keys, found keys of which more than 1,000 crowd"):
+        new_trained_means(crowding(MOST_STEPS + 2))
 
 
 numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)

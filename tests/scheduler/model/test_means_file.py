@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scheduler.errors import ArtifactError
-from scheduler.features.trained_means import encode_means, means_by_key
+from scheduler.features.trained_means import MeansByKey, encode_means, means_by_key
 from scheduler.model.manifest import MEANS
 from scheduler.model.model import Model
 from tests import models, twins
@@ -89,6 +89,13 @@ def test_means_that_training_would_not_write_are_refused(folder, part, change, w
         encode_means(means._replace(**{part: np.ascontiguousarray(change(getattr(means, part)))}))
     )
     refused(sign(folder), *words)
+
+
+def test_keys_that_were_made_to_crowd_are_refused_at_once(folder):
+    keys = (np.arange(1, 1_000_001, dtype=np.uint64) << np.uint64(32)) | np.uint64(5)
+    means = MeansByKey(keys, np.ones((keys.size, 4), np.float32))
+    (folder / MEANS).write_bytes(encode_means(means))
+    refused(sign(folder), "hashes", "1,000 crowd")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"not an archive"])

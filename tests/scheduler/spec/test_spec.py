@@ -307,7 +307,7 @@ IMPOSSIBLE_EXTENDED = {
 
 
 IMPOSSIBLE_TRAINED = {
-    "no key": ('keys = ["client"], value', "keys = [], value", "^features.trained_client.keys: .*one or more"),
+    "no key": ('keys = ["client"], value', "keys = [], value", "^features.trained_client.keys: .*1 or more"),
     "key twice": ('keys = ["client"], value', 'keys = ["client", "client"], value', "^features.trained_client.keys: "),
     "key of nothing": ('keys = ["client"], value', 'keys = ["asn"], value', "^features.trained_client.keys: .*'asn'"),
     "value of nothing": ('value = "failed", strength', 'value = "fail", strength', "^features.trained_client.value: "),
