@@ -5,7 +5,9 @@ import math
 import os
 import subprocess
 import sys
+import tomllib
 import warnings
+from itertools import product
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +19,7 @@ from scheduler.forest import mask_tables
 from scheduler.runtime.great_circle import distance_km
 from scheduler.runtime.random import uniform
 from scheduler.spec import Tier
-from tests import models, schedulers
+from tests import models, schedulers, twins
 from tests.index_world import World
 from tests.scheduler.forest.models import booster_of, random_model, scores_and_variances
 from training.heads.lightgbm_trees import trees_from_lightgbm
@@ -89,7 +91,10 @@ def close(a, b):
 
 @pytest.mark.slow
 def test_without_the_jit_kernels_say_the_same_and_warn_of_nothing(tmp_path):
-    folder = models.write_small(tmp_path / "small", models.EXTENDED)
+    known = twins.History(tomllib.loads(models.TRAINED))
+    for i, (client, node) in enumerate(product((17, "tv"), (1, 2, "box", 3))):
+        known.train({"id": client, "kind": "live"}, {"id": node}, [i / 10, float(i % 2), 0.0, 0.0])
+    folder = models.write_small(tmp_path / "small", models.TRAINED, known=known)
     env = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_DISABLE_JIT": "1"}
     command = [sys.executable, "-c", PLAIN, folder]
     ran = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
