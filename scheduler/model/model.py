@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scheduler.columns.schema import Vocabulary
-from scheduler.errors import InputError
+from scheduler.errors import ArtifactError, InputError
 from scheduler.features.arrays import FeatureT
 from scheduler.features.program import Features, compile_features
 from scheduler.forest.forest import Forest
@@ -18,7 +18,7 @@ from scheduler.forest.inputs import as_array
 from scheduler.forest.trees import Trees
 from scheduler.model.artifact import read_artifact
 from scheduler.model.calibration import calibration_table, head_slopes, head_values, uncertainty_table
-from scheduler.model.manifest import GOLDEN, MANIFEST, Contents, Manifest, head_files
+from scheduler.model.manifest import GOLDEN, MANIFEST, MEANS, Contents, Manifest, head_files
 from scheduler.model.offsets import check_offsets, offset_table, row_offsets
 from scheduler.model.verify import check_calibration, check_golden, check_load, check_trees, n_categories
 from scheduler.runtime.not_copied import NotCopied
@@ -119,7 +119,11 @@ class Model(NotCopied):
     @classmethod
     def _verified(cls, folder: Path, contents: Contents) -> Self:
         manifest, spec, trees, golden, means = contents
-        features = compile_features(spec, manifest.vocabulary, means)
+        try:
+            features = compile_features(spec, manifest.vocabulary, means)
+        except InputError as error:
+            message = f"{folder / MEANS}: {error}"
+            raise ArtifactError(message) from error
         for head, one in zip(manifest.heads, trees, strict=True):
             check_trees(str(folder / head_files(head)[0]), one, features, n_categories(spec, manifest))
         program = features.program

@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from scheduler.features.trained_means import MeansByKey, encode_means
 from scheduler.forest.trees import FORMAT, Trees, load_trees
-from scheduler.model.manifest import GOLDEN, SPEC, head_files
+from scheduler.model.manifest import GOLDEN, MEANS, SPEC, head_files
+from tests import models
 from tests.artifacts import rows, sign, write_tiny
 from tests.scheduler.forest.models import single_splits, staircases
 
@@ -80,6 +82,14 @@ def with_golden_rows(folder: Path, n: int) -> Path:
     return sign(folder)
 
 
+def with_means(folder: Path, keys: np.ndarray) -> Path:
+    """Write an artifact beside the folder whose means of training are of these keys."""
+    folder = models.write_small(folder.with_name(f"{folder.name}-means"), models.TRAINED)
+    means = MeansByKey(keys.astype(np.uint64), np.ones((keys.size, 4), np.float32))
+    (folder / MEANS).write_bytes(encode_means(means))
+    return sign(folder)
+
+
 SEVEN = {"n_features": 7, "feature": 1}
 ARTIFACTS = {
     "8,000 trees of a split": lambda a: with_trees(a, {"failure": single_splits(8_000, **SEVEN)}),
@@ -98,6 +108,8 @@ ARTIFACTS = {
     "candidates without end": lambda a: with_spec(a, candidates={"limit": 2**62}),
     "300,000 tiers": lambda a: with_spec(a, candidates={"tiers": [{"name": "x"}] * 300_000}),
     "a spec of 2 MB": lambda a: with_spec(a, about="x" * 2**21),
+    "2,000,000 means": lambda a: with_means(a, np.sort(np.random.default_rng(0).integers(1, 2**62, 2_000_000))),
+    "2,000,000 means that crowd": lambda a: with_means(a, (np.arange(1, 2_000_001) << 32) + 5),
     "a slate of 10**12": lambda a: with_spec(a, policy={"max_nodes": 10**12, "alternatives": 10**12}),
 }
 
@@ -149,6 +161,8 @@ def test_an_artifact_is_loaded_or_refused_within_bounds(answers, name):
         ("2,000,000 categories", "manifest.json: expected at most 8,388,608 bytes"),
         ("a vector of 10**9", "spec.json: node: numbers of all columns: expected at most 16,384"),
         ("candidates without end", "spec.json: candidates.limit"),
+        ("2,000,000 means", "loaded"),
+        ("2,000,000 means that crowd", "means.npz: means of training: expected hashes as keys"),
         ("a spec of 2 MB", "spec.json: spec: expected at most 1,048,576 bytes"),
     ],
 )
