@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scheduler.errors import SpecError, shown
+from scheduler.errors import SpecError
+from scheduler.spec.refuse import in_range
 from scheduler.spec.types import Spec
 
 MOST_ROUNDS = 2**15
@@ -29,9 +30,7 @@ def check_training(spec: Spec) -> None:
         "promotion.tail": (promotion.tail, 0, 1),
     }
     for where, (value, low, high) in ranges.items():
-        if not low <= value <= high:  # false for NaN too
-            message = f"{where}: expected a number from {low:g} to {high:g}, found {shown(value)}"
-            raise SpecError(message)
+        in_range(where, value, low, high)
     if training.propensity_weights > 0.0 and spec.telemetry.propensity is None:
         message = "training.propensity_weights: expected a column telemetry.propensity to weigh rows by, found none"
         raise SpecError(message)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from scheduler.errors import SpecError, shown
 from scheduler.spec.duration import seconds
 from scheduler.spec.types import Column
 
 
-def refuse(where: str, expected: str, found: object) -> None:
+def refuse(where: str, expected: str, found: object) -> NoReturn:
     """Raise `SpecError` that names the key, what was expected and what was found."""
     message = f"{where}: expected {expected}, found {shown(found)}"
     raise SpecError(message)

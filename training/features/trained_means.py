@@ -26,7 +26,7 @@ from training.telemetry import Telemetry
 
 
 class Means(NamedTuple):
-    """What models of one dataset take along: means of all telemetry, or of what comes before a rehearsal."""
+    """What models of one dataset take along: means of all telemetry, or of what comes before a rehearsal, if any."""
 
     all: MeansByKey
     before: MeansByKey
@@ -59,8 +59,10 @@ def found_means(
     """
     if not trained_keys(spec):
         return None
-    every, start = means_by_key(features.program.trained), first_served(slices, spec)
-    early = _empty(spec, vocabulary, every.keys)
+    every = means_by_key(features.program.trained)
+    if spec.training.rehearse == 0.0:
+        return Means(every, every)
+    early, start = _empty(spec, vocabulary, every.keys), first_served(slices, spec)
     for part in parts:
         events, tables = events_of(part, spec, part.slice < start), tables_of(part, early)
         _add_all(early.program, events, tables, scratch(early, len(spec.history.values)))

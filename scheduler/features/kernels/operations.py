@@ -31,6 +31,7 @@ from scheduler.features.arrays import (
 )
 from scheduler.features.kernels import trained_means
 from scheduler.features.kernels.history_keys import group_key, history_key, last_seen, model_key
+from scheduler.features.kernels.shrinkage import drawn
 from scheduler.history.arrays import MEAN, PART_CLIENT, PART_NODE, SQUARES, WEIGHT, HistoryArrays
 from scheduler.history.change_point_arrays import CHANGE_POINT_FRESH
 from scheduler.history.kernels import change_points, latent_factors
@@ -80,10 +81,8 @@ def shrink(program: FeatureProgram, f: int, history: HistoryArrays, slot: int, n
     weight, mean = np.float64(history.rows[slot, at + WEIGHT]), np.float64(history.rows[slot, at + MEAN])
     if weight == 0.0:
         return coarse
-    if np.isnan(coarse):
-        return mean
     weight *= np.exp2(-max(now - history.seen[slot], 0.0) * history.rates[program.args[f, 2]])
-    return (weight * mean + program.scale[f] * coarse) / (weight + program.scale[f])
+    return drawn(weight, mean, program.scale[f], coarse)
 
 
 @inlined

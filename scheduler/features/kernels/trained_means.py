@@ -6,6 +6,7 @@ import numpy as np
 
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.features.arrays import TrainedMeans
+from scheduler.features.kernels.shrinkage import drawn
 from scheduler.history.arrays import LARGEST
 from scheduler.runtime.jit import inlined, kernel
 
@@ -37,9 +38,7 @@ def shrink(means: TrainedMeans, slot: int, at: int, strength: float, coarse: flo
     n, mean = np.float64(means.rows[slot, at]), np.float64(means.rows[slot, at + 1])
     if n == 0.0:
         return coarse
-    if np.isnan(coarse):
-        return mean
-    return (n * mean + strength * coarse) / (n + strength)
+    return drawn(n, mean, strength, coarse)
 
 
 @kernel
