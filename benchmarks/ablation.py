@@ -24,6 +24,10 @@ from training.policies import Learned, Random, Setting
 from training.telemetry import Telemetry, read_telemetry
 
 
+# The row of the whole spec, trained with another seed: what luck alone adds.
+ANOTHER_TRAINING = "nothing: another training"
+
+
 class Judge(NamedTuple):
     """The requests that every model decides: those of ``seeds`` seeds from slice ``start`` on."""
 
@@ -54,6 +58,9 @@ def without(spec: Spec) -> dict[str, Spec]:
     if spec.training.reveal < 1.0:
         training = msgspec.structs.replace(spec.training, reveal=1.0)
         specs["device reveal"] = msgspec.structs.replace(spec, training=training)
+    if spec.training.rehearse > 0.0:
+        training = msgspec.structs.replace(spec.training, rehearse=0.0)
+        specs["device rehearse"] = msgspec.structs.replace(spec, training=training)
     if spec.policy.explore != "none":
         policy = msgspec.structs.replace(spec.policy, explore="none")
         specs["device explore"] = msgspec.structs.replace(spec, policy=policy)
@@ -78,11 +85,11 @@ def _blocks(feature: Any) -> Iterable[str]:
     return [f"{part} {value}" for part, value in parts.items() if value is not None]
 
 
-def judged(spec: Spec, judge: Judge) -> list[Comparison]:
+def judged(spec: Spec, judge: Judge, training_seed: int = 0) -> list[Comparison]:
     """Train on what lies before the start and let the model decide the requests of every seed."""
     before, _ = split_telemetry(judge.telemetry, judge.start)
     with tempfile.TemporaryDirectory() as folder:
-        model: Model = train_model(before, spec, Path(folder), threads=judge.threads).model
+        model: Model = train_model(before, spec, Path(folder), seed=training_seed, threads=judge.threads).model
         runs = []
         for seed in range(judge.seeds):
             setting = Setting(spec, before.clients, before.nodes, seed)
@@ -126,9 +133,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parse_requests(parser)
     blocks = without(options.spec)
-    options.only = options.only or list(blocks)
-    if unknown := set(options.only) - blocks.keys():
-        parser.error(f"--only: expected some of {', '.join(blocks)}, found {', '.join(sorted(unknown))}")
+    known = [ANOTHER_TRAINING, *blocks]
+    options.only = options.only or known
+    if unknown := set(options.only) - set(known):
+        parser.error(f"--only: expected some of {', '.join(known)}, found {', '.join(sorted(unknown))}")
     return options
 
 
@@ -142,9 +150,10 @@ def main() -> None:
     print(f"With all {len(spec.features)} features: mean {mean:.4g}, mean log {log:.4g}\n")
     print("| without | features left | mean | mean log |\n| --- | ---: | ---: | ---: |")
     found = {}
+    specs = without(spec)
     for name in options.only:
-        less = without(spec)[name]
-        found[name] = row = added(full, judged(less, judge))
+        less = specs.get(name, spec)
+        found[name] = row = added(full, judged(less, judge, training_seed=int(name == ANOTHER_TRAINING)))
         cells = [f"{row[f]:+.3g} ± {row[f + '_spread']:.1g}" for f in ("mean", "mean_log")]
         print(f"| {name} | {len(less.features)} | {cells[0]} | {cells[1]} |", flush=True)
     if options.json:

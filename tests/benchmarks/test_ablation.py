@@ -20,6 +20,7 @@ def test_blocks_are_history_keys_statistics_half_lives_and_other_operations():
 def test_devices_that_the_spec_uses_are_left_out_in_turn():
     specs = without(find_spec("seattle"))
     assert specs["device reveal"].training.reveal == 1.0
+    assert specs["device rehearse"].training.rehearse == 0.0
     assert specs["device explore"].policy.explore == "none"
 
 
