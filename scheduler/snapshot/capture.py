@@ -75,25 +75,28 @@ def _copy_log(state: State, sink: Sink) -> None:
     seen = state.lock.read(state.seen.pairs)
     sink.append("seen.id", np.array([id_ for id_, _ in seen], np.int64))
     sink.append("seen.node", np.array([key for _, key in seen], np.uint64))
-    size = len(state.log.arrays.id)
+    # An arm that joins meanwhile may widen the log; decisions with more nodes are later ones than the counters know of.
+    size, places = state.log.arrays.slot.shape
     per_row = sum(array.nbytes for array in state.log.arrays) // size
     for at in in_parts(size, max(HOLD_BYTES // max(per_row, 1), 1)):
-        for name, rows in state.lock.write(_log_rows, state, at).items():
+        for name, rows in state.lock.write(_log_rows, state, at, places).items():
             sink.append(f"log.{name}", rows)
 
 
-def _log_rows(state: State, at: slice) -> dict[str, NDArray[Any]]:
-    log, places = state.log.arrays, state.log.arrays.slot.shape[1]
-    node_keys = log.node_keys.reshape(-1, places, log.node_keys.shape[1])
-    stands = log.generation[at] == state.fleet.arrays.generation[log.slot[at]]
+def _log_rows(state: State, at: slice, places: int) -> dict[str, NDArray[Any]]:
+    """Return rows of the log with the first ``places`` nodes of each decision; the caller holds the lock."""
+    log = state.log.arrays
+    node_keys = log.node_keys.reshape(*log.slot.shape, log.node_keys.shape[1])
+    slot, generation = log.slot[at, :places], log.generation[at, :places]
+    stands = generation == state.fleet.arrays.generation[slot]
     return {
         "id": log.id[at].copy(),
         "time": log.time[at].copy(),
         "length": log.length[at].copy(),
         "request_keys": log.request_keys[at].copy(),
-        "node_keys": node_keys[at].copy(),
-        "state": log.state[at] % CLAIMED,  # what is claimed is open until it counts
-        "held": np.where(stands, log.held[at], 0.0),
+        "node_keys": node_keys[at, :places].copy(),
+        "state": log.state[at, :places] % CLAIMED,  # what is claimed is open until it counts
+        "held": np.where(stands, log.held[at, :places], 0.0),
     }
 
 

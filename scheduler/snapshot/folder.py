@@ -11,6 +11,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, NoReturn, Self
@@ -44,7 +45,10 @@ class ColumnWriter:
         self.n_bytes = 0
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Write (n, *width) rows."""
+        """Write (n, *width) rows; raises `ValueError` where they are of another width."""
+        if rows.shape[1:] != self._width:
+            message = f"{self._name}: expected rows of {self._width}, found {rows.shape[1:]}"
+            raise ValueError(message)
         data = np.ascontiguousarray(rows, self._dtype)
         if data.size:
             view = data.reshape(-1).view(np.uint8).data
@@ -94,7 +98,8 @@ class SnapshotWriter:
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
         for column in self._columns.values():
-            column.close()
+            with suppress(OSError):  # to close writes what is still held, and there may be no room for it
+                column.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
         if isinstance(error, OSError):
             message = f"{self._folder}: expected room for a snapshot, found {error.strerror}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,20 @@ def test_a_full_disk_leaves_the_earlier_snapshot_and_nothing_else(rich, tmp_path
     monkeypatch.setattr(folders.ColumnWriter, "append", full)
     with pytest.raises(SnapshotError, match="No space left on device"):
         sched.save(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_when_columns_are_closed_is_named_too(rich, tmp_path):
+    """Small columns are written when their files are closed: that fails once more while the writer cleans up."""
+    sched = used(rich, n=2)
+    path = sched.save(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, hard))
+    try:
+        with pytest.raises(SnapshotError, match="expected room for a snapshot"):
+            sched.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from scheduler import DuplicateOutcomeError, InputError, Scheduler, UnknownDecisionError
 from scheduler.decisions.arrays import EARLIER_LIVES
 from scheduler.runtime.parts import PART
+from scheduler.snapshot.folder import SnapshotWriter
 from scheduler.snapshot.id_columns import IdColumns, to_columns, to_ids
+from scheduler.spec import Policy
+from tests import models
 from tests.scheduler.snapshot.conftest import request_of, used
 from tests.schedulers import OK
 
@@ -201,6 +204,29 @@ def test_a_wrong_setting_of_a_save_is_named(rich, tmp_path, name, value):
     with pytest.raises(InputError, match=name):
         Scheduler(rich).save(tmp_path, **{name: value})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_arm_with_longer_slates_may_join_while_a_snapshot_is_written(rich, tmp_path, monkeypatch):
+    """The log gets wider between two of its parts; what was decided before is whole."""
+    sched, append = used(rich, remember=1 << 14), SnapshotWriter.append
+    before, n_parts = sched.counters(), 0
+
+    def widen_after_the_first_part(self, name, rows, dtype=None):
+        nonlocal n_parts
+        append(self, name, rows, dtype)
+        n_parts += name == "log.id"
+        if name == "log.held" and n_parts == 1:
+            sched.swap(models.changed(rich, policy=Policy(max_nodes=3, alternatives=2)))
+            sched.decide({"client_id": 17, "kind": "film", "kbps": 6_000.0}, now=41.0)
+
+    monkeypatch.setattr(SnapshotWriter, "append", widen_after_the_first_part)
+    sched.save(tmp_path)
+    monkeypatch.undo()
+    assert n_parts > 1
+    twin = Scheduler.restore(tmp_path, rich)
+    assert {name: twin.counters()[name] for name in SAME} == {name: before[name] for name in SAME}
+    log, restored_log = sched.state.log.arrays, twin.state.log.arrays
+    np.testing.assert_array_equal(log.held[:40, :2], restored_log.held[:40])
 
 
 IDS = st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=()))
