@@ -6,7 +6,7 @@
     ├── SpecError              a spec says something impossible
     ├── DataError              telemetry or a table is not what the spec says
     ├── InputError             a call was given a wrong value
-    │   ├── ClockError         time went backwards further than the allowed skew
+    │   ├── ClockError         a time lies more than 30 days from the latest one
     │   ├── UnknownNodeError   a node id the fleet does not hold
     │   ├── UnknownDecisionError   an outcome for a decision nobody remembers
     │   ├── NotRecordedError   a question about a decision that has no full record
@@ -95,7 +95,7 @@ class InputError(FoglineError):
 
 
 class ClockError(InputError):
-    """The time passed in lies further in the past than the allowed skew."""
+    """A time lies more than 30 days ahead of the latest one, or behind it."""
 
 
 class UnknownNodeError(InputError):
