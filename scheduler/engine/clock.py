@@ -13,8 +13,8 @@ MAX_SKEW: Final = 5.0
 """Seconds by which a call's time may lie behind the latest one: threads and machines disagree by so much."""
 
 MAX_JUMP: Final = 30 * 86_400.0
-"""Seconds by which a call's time may lie ahead of the latest one, or behind it. A fleet may pause for weeks; milliseconds
-taken for seconds are ahead by 50,000 years, and a machine that lost its clock is back in 1970."""
+"""Seconds by which a call's time may lie ahead of the latest one, or behind it. A fleet may pause for weeks;
+milliseconds taken for seconds are ahead by 50,000 years, and a machine that lost its clock is back in 1970."""
 
 INSISTENCE: Final = 16
 """Calls in a row that must agree on a time beyond `MAX_JUMP` before the clock follows them: one wrong caller among

@@ -21,6 +21,7 @@ from scheduler.engine.long_call import when_unclaimed
 from scheduler.engine.request import check_times
 from scheduler.engine.state import State
 from scheduler.errors import DuplicateOutcomeError, InputError, UnknownDecisionError, shown
+from scheduler.features.program import Features
 from scheduler.history.outcomes import values_at
 from scheduler.runtime.parts import PART
 
@@ -55,8 +56,26 @@ def observe_token(state: State, text: str, outcome: object, now: float, node: Id
     if token.layout != layout_of(state.spec.fingerprint()):
         message = "token: expected one of a scheduler of the same fingerprint, found another"
         raise InputError(message)
+    _check_sizes(token, state.features)
     take_in = partial(state.lock.write, _observe_token, state, token, outcome, now, node)
     when_unclaimed(take_in, state.lock.deadline())
+
+
+def _check_sizes(token: Token, features: Features) -> None:
+    """Refuse a token with other sizes than a decision has: without a key anybody can write one."""
+    found = len(token.request_keys), token.node_keys.shape[1]
+    expected = features.request.n_keys, features.node.n_keys
+    if found != expected:
+        message = (
+            f"token: expected {expected[0]} and {expected[1]} keys of request and node, found {found[0]} and {found[1]}"
+        )
+        raise InputError(message)
+    if token.id < 0 or not 1 <= token.length <= len(token.node_keys):
+        message = (
+            f"token: expected a decision of 0 or above with a slate of 1 to {len(token.node_keys)} nodes, "
+            f"found {token.id} with {token.length}"
+        )
+        raise InputError(message)
 
 
 def _observe_token(state: State, token: Token, outcome: object, now: float, node: Id | None) -> None:

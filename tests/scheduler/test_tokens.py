@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scheduler import DuplicateOutcomeError, InputError, Scheduler, UnknownDecisionError
 from scheduler.decisions.token import Token, read_token, write_token
 from scheduler.spec import Policy
-from tests.schedulers import IDS, LEDGER, OK, new
+from tests.schedulers import IDS, LEDGER, OK, new, same, state
 
 KEY = b"sixteen bytes or"
 REQUEST = {"client_id": 17, "kbps": 500.0, "kind": "live"}
@@ -122,6 +122,29 @@ def test_a_token_signed_with_another_key_is_refused(model):
     first, second = new(model, token_key=KEY), new(model, token_key=KEY[::-1])
     with pytest.raises(InputError, match="signed with token_key"):
         second.observe(first.token(decided(first)), OK, now=2.0)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda t: t._replace(request_keys=t.request_keys[:0]),
+        lambda t: t._replace(request_keys=np.repeat(t.request_keys, 9)),
+        lambda t: t._replace(node_keys=t.node_keys[:, :1]),
+        lambda t: t._replace(node_keys=t.node_keys[:0], held=t.held[:0]),
+        lambda t: t._replace(length=0),
+        lambda t: t._replace(length=2),
+        lambda t: t._replace(id=-1),
+    ],
+)
+def test_a_token_of_other_sizes_than_a_decision_has_is_refused_and_changes_nothing(model, changed):
+    """Without a key anybody can write one."""
+    sched, other = new(model), new(model, seed=1)
+    token = read_token(other.token(decided(other)), None)
+    before = state(sched)
+    for node in (None, 1, "nobody"):
+        with pytest.raises(InputError, match="token: expected"):
+            sched.observe(write_token(changed(token), None), OK, now=2.0, node=node)
+    assert same(before, state(sched))
 
 
 @pytest.mark.parametrize("key", [b"short", "a text of sixteen", 5])
