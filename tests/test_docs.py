@@ -95,6 +95,13 @@ def as_toml(value):
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else f"{value:_}"
 
 
+def test_every_command_with_json_has_its_keys_listed():
+    listed = set(re.findall(r"^\| `fogline ([a-z -]+?) --json`", section("JSON outputs"), re.MULTILINE))
+    groups = {name: getattr(command, "commands", {"": command}) for name, command in COMMANDS.items()}
+    commands = {f"{group} {name}".strip(): one for group, some in groups.items() for name, one in some.items()}
+    assert listed == {name for name, command in commands.items() if "--json" in options_of(command)}
+
+
 def test_the_probes_find_something():
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/formats.md"} <= set(map(page_name, PAGES))
     assert ["train", ".fogline/demo/telemetry", "--spec", "mine.toml", "--until", "all"] in commands(

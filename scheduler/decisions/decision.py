@@ -29,7 +29,7 @@ class Decision(NamedTuple):
         By id, best first, the scores of nodes that could have begun the slate instead, as many as the spec's policy
         asks for. No uplink of theirs is reserved.
     propensity
-        Probability with which the slate was drawn, 1 where nothing was left to chance.
+        Probability with which the slate's first node was drawn, 1 where nothing was left to chance.
     reason
         One of `scheduler.decisions.arrays.REASONS`.
     dropped

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,8 @@ from scheduler.model.artifact import MAX_ARTIFACT_BYTES, MAX_MANIFEST_BYTES, che
 from scheduler.model.manifest import GOLDEN, MANIFEST, MEANS, SPEC
 from scheduler.model.mlflow_client import load_mlflow, redact_password, registry_call
 from scheduler.model.model_cache import is_sound
+from scheduler.runtime.durable import sync
+from scheduler.runtime.file_lock import locked
 from scheduler.spec.bounds import MOST
 
 STORES: Final = ("s3", "gs", "wasbs", "abfss", "dbfs", "hdfs", "viewfs")
@@ -97,13 +98,15 @@ def download(uri: str, place: str, registry: str, folder: Path) -> None:
 
 def _put(arrived: Path, folder: Path, aside: Path) -> None:
     """Move a checked copy to its place, unless another process has brought a sound one, which may be in use by now."""
-    with (folder.parent / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # between the look and the move nobody else may bring one
+    with locked(folder.parent / LOCK):  # between the look and the move nobody else may bring one
         if is_sound(folder):
             return
         with suppress(FileNotFoundError):
             folder.rename(aside)  # an unsound copy, which goes with the stage
+        for path in arrived.iterdir():
+            sync(path)
         arrived.rename(folder)
+        sync(folder.parent)
 
 
 def check_place(uri: str, place: str, registry: str) -> None:

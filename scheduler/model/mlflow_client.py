@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from scheduler.errors import ArtifactError, RegistryBrokenError, RegistryBusyError, RegistryDownError, RegistryError
 from scheduler.model.sqlite_registry import prepare_database
+from scheduler.runtime.forks import ForkedLock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +46,7 @@ class _Settings:
         self, defaults: Mapping[str, str], forced: Mapping[str, str] = MappingProxyType({}), loggers: Sequence[str] = ()
     ) -> None:
         self._defaults, self._forced, self._loggers = defaults, forced, loggers
-        self._lock, self._users = threading.Lock(), 0
+        self._lock, self._users = ForkedLock(), 0
         self._before: dict[str, str | None] = {}
         self._levels: dict[str, int] = {}
 

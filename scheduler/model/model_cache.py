@@ -7,11 +7,13 @@ import re
 import shutil
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from scheduler.errors import ArtifactError, RegistryError, RegistryWarning
 from scheduler.model.artifact import check_files
+from scheduler.runtime.durable import sync
 
 CACHE: Final = Path(".fogline/cache")
 
@@ -83,24 +85,43 @@ def remember(note: Path, folder: Path) -> None:
     """Write down where a URI led, and that the folder was used."""
     if not is_writable(note.parent):
         return  # a cache that came with an image: what it says stays true
-    part = note.with_name(f".{note.name}.{os.getpid()}.part")
-    part.write_text(folder.name, encoding="utf-8")
-    part.replace(note)
+    if _read(note) != folder.name:
+        _write(note, folder.name)
     os.utime(folder)
+
+
+def _write(note: Path, text: str) -> None:
+    """Replace a note as a whole; several threads and processes may, and a power cut leaves the old one or the new."""
+    with tempfile.NamedTemporaryFile(dir=note.parent, prefix=".", suffix=".part", delete=False) as part:
+        part.write(text.encode())
+        part.flush()
+        os.fchmod(part.fileno(), 0o644)  # others may share the cache
+        os.fsync(part.fileno())
+    Path(part.name).replace(note)
+    sync(note.parent)
+
+
+def _read(note: Path) -> str:
+    """Return what a note says; empty where there is none."""
+    try:
+        return note.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def last_good(note: Path) -> Path | None:
     """Return the sound copy that a URI last led to, if it is there."""
-    try:
-        folder = note.parent / Path(note.read_text(encoding="utf-8")).name
-    except (OSError, UnicodeDecodeError):
-        return None
-    return folder if is_sound(folder) else None
+    folder = note.parent / Path(_read(note)).name
+    return folder if folder != note.parent and is_sound(folder) else None
 
 
 def prune(cache: Path, name: str) -> None:
     """Remove all but the last used copies of a model."""
     pattern = re.compile(rf"{re.escape(name)}-\d+-[0-9a-f]{{8}}")
-    used = [(path.stat().st_mtime_ns, path) for path in cache.iterdir() if pattern.fullmatch(path.name)]
+    used = []
+    for path in cache.iterdir():
+        if pattern.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # another process may remove copies too
+                used.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(used, reverse=True)[KEPT:]:
         shutil.rmtree(path, ignore_errors=True)

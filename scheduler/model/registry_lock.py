@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from scheduler.errors import RegistryBusyError
+from scheduler.runtime.forks import prepare_for_forks
 
 LOCK_SECONDS: Final = 120.0
 """How long a process waits for others. One registration takes 2 to 5 seconds on a machine under load."""
@@ -29,8 +30,35 @@ class _Lock:
         self.descriptor = -1
 
 
-_locks: dict[Path, _Lock] = {}
-_locks_guard = threading.Lock()
+class _Locks:
+    """The locks of a process by database. A forked child has none: it gives back its copies of what its parent holds.
+
+    A copy would keep other processes out for as long as the child lives, if the parent dies meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[str, _Lock] = {}
+        prepare_for_forks(self)
+
+    def of(self, database: Path) -> _Lock:
+        """Return the lock of a database; of two threads that ask at once both get the same one."""
+        return self._locks.setdefault(str(database), _Lock())
+
+    def before_fork(self, deadline: float) -> None:
+        """Wait for nothing."""
+
+    def after_fork_in_parent(self) -> None:
+        """Change nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew."""
+        locks, self._locks = self._locks, {}
+        for lock in locks.values():
+            if lock.depth > 0:
+                os.close(lock.descriptor)
+
+
+_locks = _Locks()
 
 
 def lock_file(database: Path) -> Path:
@@ -59,8 +87,7 @@ def exclusive(database: Path, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
         If the lock file cannot be written.
     """
     deadline = time.monotonic() + wait
-    with _locks_guard:
-        lock = _locks.setdefault(database, _Lock())
+    lock = _locks.of(database)
     if not lock.threads.acquire(timeout=max(wait, 0.0)):
         _busy(database, wait)
     try:
@@ -72,6 +99,7 @@ def exclusive(database: Path, *, wait: float = LOCK_SECONDS) -> Iterator[None]:
         finally:
             lock.depth -= 1
             if lock.depth == 0:
+                fcntl.flock(lock.descriptor, fcntl.LOCK_UN)  # also where a child that was forked meanwhile has a copy
                 os.close(lock.descriptor)
     finally:
         lock.threads.release()

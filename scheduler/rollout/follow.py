@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from scheduler.engine.arm import Arm
 from scheduler.engine.arm_control import ArmControl, prepare_tried
-from scheduler.errors import FoglineError
+from scheduler.errors import ArtifactError, ForestError, InputError, SpecError
 from scheduler.model.artifact import check_files
 from scheduler.model.model import Model
 from scheduler.model.registry import Fetched, ModelUri, fetch
 from scheduler.runtime.background import Background
 from scheduler.spec import Spec
+
+FINAL: Final = (ArtifactError, SpecError, ForestError, InputError)
+"""Errors that say that a version can never serve here. Any other may be the machine's, and gone at the next turn."""
 
 
 class FollowStatus(NamedTuple):
@@ -110,9 +113,10 @@ class Follower:
             if check_files(found.folder).digest != self._control.model.manifest.digest:
                 self._swap(Model.load(found.folder))
         except Exception as error:
-            self.status = self.status._replace(refused=found.version)
-            if not isinstance(error, FoglineError):
-                self._folder = None  # it may be the machine's fault
+            if _is_final(error):
+                self.status = self.status._replace(refused=found.version)
+            else:
+                self._folder = None
             raise
         self.status = self.status._replace(version=found.version, refused="")
 
@@ -133,3 +137,8 @@ class Follower:
         text = str(error) or type(error).__name__
         failures = self.status.failures + 1
         self.status = self.status._replace(failures=failures, last_error=text, last_failed=time.time())
+
+
+def _is_final(error: Exception) -> bool:
+    """Return whether an error is the version's: a file that could not be read is none."""
+    return isinstance(error, FINAL) and not isinstance(error.__context__, OSError)

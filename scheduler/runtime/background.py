@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -36,13 +37,15 @@ class Background:
     """
 
     def __init__(self, name: str, work: Callable[[], object], every: float, *, at_once: bool) -> None:
-        self._work, self._every, self._at_once = work, every, at_once
+        self._work, self._every, self._at_once, self._pid = work, every, at_once, os.getpid()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a call under way is finished."""
+        """End the thread; a call under way is finished. In a forked child, which has no such thread, nothing ends."""
+        if self._pid != os.getpid():
+            return
         self._stopped.set()
         if self._thread is not threading.current_thread():
             self._thread.join()

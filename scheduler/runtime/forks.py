@@ -62,6 +62,34 @@ class _Compiler:
         self._pid = os.getpid()
 
 
+class ForkedLock:
+    """A mutual exclusion that is free in a forked child, whoever held it in the parent.
+
+    A fork does not wait for it. So what it guards is right at any moment for whoever goes on with it alone, or is not
+    used in a child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        prepare_for_forks(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def before_fork(self, deadline: float) -> None:
+        """Wait for nothing."""
+
+    def after_fork_in_parent(self) -> None:
+        """Change nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew."""
+        self._lock = threading.Lock()
+
+
 _compiler = _Compiler()
 
 

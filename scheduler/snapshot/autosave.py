@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -49,15 +50,19 @@ class Autosave:
     """
 
     def __init__(self, save: Callable[[], Path], every: float) -> None:
-        self._save, self._lock = save, threading.Lock()
+        self._save, self._lock, self._pid = save, threading.Lock(), os.getpid()
         self.status = AutosaveStatus()
         self._background = Background("fogline-autosave", self._save_once, every, at_once=False)
 
     def stop(self, *, save: bool = True) -> AutosaveStatus:
-        """End the thread, by default with a last save, and return how it went; a save under way is finished."""
-        self._background.stop()
-        if save:
-            self._save_once()
+        """End the thread, by default with a last save, and return how it went; a save under way is finished.
+
+        A forked child saves nothing: it has no such thread, and the folder is its parent's.
+        """
+        if self._pid == os.getpid():
+            self._background.stop()
+            if save:
+                self._save_once()
         return self.status
 
     def _save_once(self) -> None:

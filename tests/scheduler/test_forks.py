@@ -14,9 +14,13 @@ import pytest
 from numba import config
 
 from scheduler import ForkError, Scheduler
+from scheduler.errors import RegistryBusyError
+from scheduler.model.registry_lock import exclusive
 from scheduler.runtime import forks
+from scheduler.runtime.file_lock import locked
 from scheduler.runtime.lock_kernels import STATUS, TORN
 from scheduler.runtime.read_write_lock import ReadWriteLock
+from scheduler.snapshot import snapshot_control
 from tests import models
 from tests.scheduler.runtime.test_locks import free
 from tests.scheduler.test_interrupts import NEW, new
@@ -204,6 +208,100 @@ def test_a_fork_from_within_a_call_leaves_both_sides_usable():
         os._exit(0 if sound else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert lock.read(lambda: True)
+
+
+def test_a_child_forked_while_its_parent_saves_closes_at_once_and_saves_nothing(model, tmp_path, monkeypatch):
+    sched, inside, leave, saved = new(model), threading.Event(), threading.Event(), Path(tmp_path, "saved")
+
+    def slow(*_, **__):
+        inside.set()
+        leave.wait(PATIENCE)
+        return saved
+
+    monkeypatch.setattr(snapshot_control, "save", slow)
+    sched.autosave(tmp_path, every=0.01)
+    inside.wait(PATIENCE)
+    try:
+        assert in_child(lambda: [sched.close(), sched.status().saving.saves]) == [None, 0]
+    finally:
+        leave.set()
+        sched.close()
+    assert sched.status().saving.saves > 0
+
+
+def test_what_a_thread_held_of_a_forked_lock_is_free_in_the_child():
+    lock, inside, leave = forks.ForkedLock(), threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            inside.set()
+            leave.wait(PATIENCE)
+
+    def take():
+        with lock:
+            return "taken"
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait(PATIENCE)
+    try:
+        assert in_child(take) == "taken"
+    finally:
+        leave.set()
+        other.join()
+    assert take() == "taken"
+
+
+def test_a_child_forked_while_a_thread_is_at_the_registry_keeps_nobody_out(tmp_path):
+    """The child has a copy of the lock's file, and lives on when the parent is done."""
+    database, inside, leave = tmp_path / "mlflow.db", threading.Event(), threading.Event()
+
+    def work():
+        with exclusive(database):
+            inside.set()
+            leave.wait(PATIENCE)
+
+    def take():
+        try:
+            with exclusive(database, wait=0.2):
+                return "taken"
+        except RegistryBusyError:
+            return "busy"
+
+    other = threading.Thread(target=work)
+    other.start()
+    inside.wait(PATIENCE)
+    theirs, ours = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(theirs, 1)  # lives until the parent says so
+        os._exit(0)
+    try:
+        assert in_child(take) == "busy"  # the parent is still at it
+        leave.set()
+        other.join()
+        assert take() == "taken"
+        assert in_child(take) == "taken"
+    finally:
+        os.write(ours, b"x")
+        os.waitpid(pid, 0)
+
+
+def test_a_file_lock_ends_with_its_block_whatever_child_has_a_copy(tmp_path):
+    theirs, ours = os.pipe()
+    with locked(tmp_path / "lock"):
+        pid = os.fork()
+        if pid == 0:
+            os.read(theirs, 1)
+            os._exit(0)
+        with pytest.raises(BlockingIOError), locked(tmp_path / "lock", wait=False):
+            pass
+    try:
+        with locked(tmp_path / "lock", wait=False):
+            pass
+    finally:
+        os.write(ours, b"x")
+        os.waitpid(pid, 0)
 
 
 COLD = """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.decisions.counts import MOST_VERSIONS, OLDER
+from scheduler.runtime.forks import ForkedLock
 
 OTHER: Final = "other"
 """Name of all classes beyond `MOST_CLASSES` together, and of all carriers beyond `MOST_CARRIERS`."""
@@ -81,7 +81,7 @@ class WatchTotals:
     """
 
     def __init__(self, heads: tuple[str, ...]) -> None:
-        self._heads, self._lock = heads, threading.Lock()
+        self._heads, self._lock = heads, ForkedLock()
         self._versions = [OLDER]
         self._classes: dict[str, int] = {OTHER: 0}
         self._carriers: dict[int | None, int] = {None: 0}

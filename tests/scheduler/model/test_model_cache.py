@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,23 @@ def test_a_note_that_is_no_text_leads_nowhere(place):
         assert model_cache.last_good(CACHE / "a.last") is None
     (CACHE / "a.last").write_bytes(b"tiny-1-00000000")
     assert model_cache.last_good(CACHE / "a.last") == CACHE / "tiny-1-00000000"
+
+
+def test_threads_that_write_a_note_at_once_all_succeed(tmp_path):
+    note, folders = tmp_path / "small@champion.last", [tmp_path / f"small-{n}-0123abcd" for n in range(2)]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: model_cache.remember(note, folders[i % 2]), range(200)))
+    assert note.read_text() in {folder.name for folder in folders}
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):
+    for n in range(3):
+        (tmp_path / f"small-{n}-0123abcd").mkdir()
+    listed = [*tmp_path.iterdir(), tmp_path / "small-9-0123abcd"]
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(listed))
+    monkeypatch.setattr(model_cache, "KEPT", 2)
+    model_cache.prune(tmp_path, "small")
+    assert sum(path.exists() for path in listed) == 2

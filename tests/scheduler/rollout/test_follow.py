@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scheduler import InputError, Model, RegistryError, Scheduler
+from scheduler import InputError, LockTimeoutError, Model, RegistryError, Scheduler
 from scheduler.engine import engine, warm_up
 from scheduler.engine import trial as trials
 from scheduler.engine.trial import check_trial, dry_run
+from scheduler.rollout import follow as following
 from tests.models import SPEC, write_small
 from tests.registries import DATA, new_registry
 from tests.thorough import THOROUGH
@@ -175,6 +176,42 @@ def test_a_damaged_download_is_refused_and_tried_again(filled, sched, registry, 
     monkeypatch.undo()
     promote("small", "3", force=True, registry=registry)
     wait_for(lambda: follower.status.version == "3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [LockTimeoutError("a thread held the scheduler"), OSError(24, "Too many open files")])
+def test_an_error_that_passes_refuses_no_version(sched, registry, tmp_path, monkeypatch, error):
+    follower, prepare, failed = follow(sched, registry, tmp_path), following.prepare_tried, []
+
+    def fail_once(*args):
+        if not failed:
+            failed.append(error)
+            raise error
+        return prepare(*args)
+
+    monkeypatch.setattr(following, "prepare_tried", fail_once)
+    promote("small", "2", force=True, registry=registry)
+    wait_for(lambda: follower.status.version == "2")
+    status = follower.stop()
+    assert (status.failures, status.swaps, status.refused) == (1, 1, "")
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_read_at_first_refuses_no_version(sched, registry, tmp_path, monkeypatch):
+    follower, check, failed = follow(sched, registry, tmp_path), following.check_files, []
+
+    def fail_once(folder):
+        if not failed:
+            failed.append(folder)
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "iterdir", lambda _: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+                return check(folder)
+        return check(folder)
+
+    monkeypatch.setattr(following, "check_files", fail_once)
+    promote("small", "2", force=True, registry=registry)
+    wait_for(lambda: follower.status.version == "2")
+    assert (follower.stop().refused, failed != []) == ("", True)
 
 
 SERVING = """
