@@ -23,9 +23,8 @@ from training.pipeline.train import train_model
 from training.policies import Learned, Random, Setting
 from training.telemetry import Telemetry, read_telemetry
 
-
-# The row of the whole spec, trained with another seed: what luck alone adds.
 ANOTHER_TRAINING = "nothing: another training"
+"""The row of the whole spec, trained with another seed: what luck alone adds."""
 
 
 class Judge(NamedTuple):

@@ -46,6 +46,7 @@ outcome may come; 0 is none."""
 
 CLAIMED: Final = 4
 """Added to the state of a node whose outcome is among many that are taken in part by part: others wait for them."""
+
 LEAST_LATENCY: Final = 1 << 10
 """Upper bound of the first bucket of latencies in nanoseconds: a microsecond, in which nothing is decided."""
 

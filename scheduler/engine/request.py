@@ -82,7 +82,7 @@ def candidate_slots(candidates: object, nodes: IdTable, n: int) -> NDArray[np.in
 
 
 def read_blocklist(exclude: object, block: object, nodes: IdTable, n: int) -> NDArray[np.uint64]:
-    """Return what ``n`` requests do not want, as `BAR_COLUMN` says.
+    """Return what ``n`` requests do not want, as `BLOCKED_COLUMN` says.
 
     Parameters
     ----------
@@ -106,12 +106,12 @@ def read_blocklist(exclude: object, block: object, nodes: IdTable, n: int) -> ND
             message = f"block: expected one of {', '.join(nodes.schema.blockable) or '(none)'}, found {shown(name)}"
             raise InputError(message)
         columns[f"block {name!r}"] = (nodes.schema.blockable[name], rows)
-    parts = [_bar_rows(what, column, rows, n, nodes) for what, (column, rows) in columns.items()]
+    parts = [_block_rows(what, column, rows, n, nodes) for what, (column, rows) in columns.items()]
     return np.concatenate(parts, axis=1) if parts else NO_BLOCKLIST
 
 
-def _bar_rows(what: str, column: int, rows: object, n: int, nodes: IdTable) -> NDArray[np.uint64]:
-    """Return (n, longest row, 2) bars of one column; column 0 is the ids of nodes."""
+def _block_rows(what: str, column: int, rows: object, n: int, nodes: IdTable) -> NDArray[np.uint64]:
+    """Return (n, longest row, 2) blocks of one column; column 0 is the ids of nodes."""
     if isinstance(rows, np.ndarray):
         rows = list(np.atleast_1d(rows))
     if not isinstance(rows, Sequence) or len(rows) != n:

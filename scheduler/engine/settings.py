@@ -17,6 +17,11 @@ from scheduler.runtime.growable_array import MOST_ROWS
 REMEMBERED = 65_536
 """Decisions whose outcome is still awaited, at 1,000 a second about a minute of them."""
 
+MOST_REMEMBERED = 1 << 28
+"""Decisions that a log may hold: some 60 GB. More are a slip."""
+
+LEAST_KEY_BYTES = 16
+"""Of a key: 128 bits cannot be guessed."""
 
 SECRET_BITS = 63
 """Of a secret that is drawn: as many as a snapshot keeps in an integer."""
@@ -78,14 +83,6 @@ def memory_for(setting: str, value: int) -> Iterator[None]:
     except MemoryError as error:
         message = f"{setting}: expected a number that memory is there for, found {value:,} ({error})"
         raise InputError(message) from error
-
-
-MOST_REMEMBERED = 1 << 28
-"""Decisions that a log may hold: some 60 GB. More are a slip."""
-
-
-LEAST_KEY_BYTES = 16
-"""Of a key: 128 bits cannot be guessed."""
 
 
 def _key(key: object) -> bytes | None:

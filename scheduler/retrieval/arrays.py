@@ -130,8 +130,8 @@ class IndexArrays(NamedTuple):
 
 
 BLOCKED_COLUMN, BLOCKED_KEY = range(2)
-"""What a request does not want, in (n, n_bars, 2) uint64: a key column of nodes (0 is their id) and the key in it. The
-key `MISSING_KEY` is padding. Numbers past the key columns are set columns, in which one with the key is enough."""
+"""What a request does not want, in (n, n_blocks, 2) uint64: a key column of nodes (0 is their id) and the key in it.
+The key `MISSING_KEY` is padding. Numbers past the key columns are set columns, in which one with the key is enough."""
 
 NO_BLOCKLIST: Final = np.empty((0, 0, 2), np.uint64)
 """For requests that want any node."""

@@ -1,9 +1,10 @@
 """How kernels are compiled.
 
-All except brief ones release the GIL, and all are cached on disk. None may allocate: reference counting is left out,
-because numba counts each array taken out of a NamedTuple, inside loops too, and those atomic additions cost a third of
-a replay's time. Division by zero gives infinity or NaN, as in numpy: a check for it would keep a loop from becoming
-vector instructions.
+All except those of `holds_gil` release the GIL, and all are cached on disk. None may allocate: reference counting is
+left out, because numba counts each array taken out of a NamedTuple, inside loops too, and those atomic additions cost a
+third of a replay's time. Division by zero gives infinity or NaN, as in numpy: a check for it would keep a loop from
+becoming vector instructions.
+
 With ``NUMBA_DISABLE_JIT=1`` kernels are plain Python, where numpy is told to be as silent: hashes overflow on purpose.
 """
 

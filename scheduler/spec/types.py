@@ -133,8 +133,8 @@ class History(Section, frozen=True):
 
     A key is a list of parts: ``client``, ``node``, or a category as ``request.COLUMN`` or ``node.COLUMN``.
     ``capacity`` is about how many entries, over all keys, fit before any is evicted. The table has 2 to 4 times as many
-    places, and all of them can fill. It is a matter of memory, not of what a
-    feature means, so it is no part of the fingerprint.
+    places, and all of them can fill. It is a matter of memory, not of what a feature means, so it is no part of the
+    fingerprint.
     """
 
     values: tuple[str, ...]
@@ -189,13 +189,13 @@ class Training(Section, frozen=True):
     ``reveal`` is the share of telemetry outcomes that history sees during replay. A share below 1 imitates serving,
     which sees the outcome of the chosen node alone. ``burn_in`` is the share of the slices, the first, that only fill
     history. ``validation`` is the share of the slices, the last, for early stopping, calibration and metrics, each on
-    slices of its own. At most
-    ``rows`` rows of the slices after the burn-in are kept, fitted and validation rows together. ``rehearse`` is the
-    share of the slices, the last, that a first model serves; the model is then fitted on what it will see in service.
-    With 0 there is no rehearsal. ``embargo`` is how many slices are left out between the parts of the data, where an
-    outcome is known only so many slices later. ``tuned_until`` says that tuning has seen all slices before this one.
-    ``tuned`` says on what these settings were chosen, for the reader. With ``propensity_weights`` above 0 a row counts
-    with the inverse of its propensity, at most so much, as if the log had drawn all nodes alike.
+    slices of its own. At most ``rows`` rows of the slices after the burn-in are kept, fitted and validation rows
+    together. ``rehearse`` is the share of the slices, the last, that a first model serves; the model is then fitted on
+    what it will see in service. With 0 there is no rehearsal. ``embargo`` is how many slices are left out between the
+    parts of the data, where an outcome is known only so many slices later. ``tuned_until`` says that tuning has seen
+    all slices before this one. ``tuned`` says on what these settings were chosen, for the reader. With
+    ``propensity_weights`` above 0 a row counts with the inverse of its propensity, at most so much, as if the log had
+    drawn all nodes alike.
     """
 
     reveal: float = 1.0

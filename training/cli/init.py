@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,9 +14,6 @@ from training.cli.init_tables import columns_table, decisions
 from training.cli.options import Data, Json, Wide
 from training.cli.output import print_json
 from training.cli.table import print_sentence, print_table, print_text
-
-if TYPE_CHECKING:
-    pass
 
 
 def init(

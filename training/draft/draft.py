@@ -114,7 +114,6 @@ class Draft:
     costs: Costs
     n_clients: int
     n_nodes: int
-    has_tables: tuple[bool, bool]
     wishes: Wishes
     jumps: Jumps | None = None
 
@@ -183,7 +182,6 @@ def draft(data: Data, wishes: Wishes = ANYTHING, ask: Ask = likely) -> Draft:
         costs=_costs(rows, failure, raw),
         n_clients=1 if roles.client is None else _distinct(raw, roles.client),
         n_nodes=_distinct(raw, roles.node),
-        has_tables=(tables[0] is not None, tables[1] is not None),
         wishes=wishes,
         jumps=None if roles.client is None else find_jumps(rows, slices),
     )

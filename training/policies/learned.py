@@ -31,9 +31,13 @@ class Learned:
 
     Utility, policy, candidates and ledger are those of the evaluation's spec.
 
-    A request that the scheduler leaves to the origin takes its first candidate, which is a random one,
-    because the replay has no origin; such a pick teaches nothing. `n_origin` counts them. Of a slate the
-    first node counts. `scheduler` is the one that is asked.
+    A request that the scheduler leaves to the origin takes its first candidate, which is a random one, because the
+    replay has no origin; such a pick teaches nothing. Of a slate the first node counts.
+
+    Attributes
+    ----------
+    scheduler
+        The one that is asked.
     """
 
     def __init__(self, setting: Setting, model: Model) -> None:
@@ -42,7 +46,6 @@ class Learned:
         self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=remember, first_id=0)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
-        self.n_origin = 0
         features = model.features
         self.scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
         self.scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))
@@ -57,7 +60,6 @@ class Learned:
         decisions = self.scheduler.decide_batch(*self._asked(question), now=question.time)
         first = decisions.position[:, 0]
         served = first >= 0
-        self.n_origin += int((~served).sum())
         self._values.append(decisions.values[:, 0])
         numbers = question.number[served].tolist()
         self._decisions.update(zip(numbers, decisions.id[served].tolist(), strict=True))

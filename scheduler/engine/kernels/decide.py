@@ -108,7 +108,7 @@ def decide(
     request
         (n, ...) rows of the requests.
     blocklist
-        (n, n_bars, 2) uint64, what each does not want; see `BLOCKED_COLUMN`.
+        (n, n_blocks, 2) uint64, what each does not want; see `BLOCKED_COLUMN`.
     slots
         (n, n_candidates) int32 fleet slots, -1 as padding; filled from the index unless ``given``.
     out
