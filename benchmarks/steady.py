@@ -62,6 +62,7 @@ link = "log"
 heads = { latency = -1.0 }
 [training]
 reveal = 0.5
+rehearse = 0.6
 rounds = 200
 lightgbm = { num_leaves = 31, learning_rate = 0.06, min_data_in_leaf = 100 }
 """

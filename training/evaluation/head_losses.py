@@ -9,7 +9,7 @@ from scheduler.history.store import new_history
 from scheduler.model.model import Model
 from scheduler.spec import Head
 from training.evaluation.paired_intervals import Floats
-from training.evaluation.verdict import BETTER, NOT_BETTER, Asked, Outcome, Verdict, combined, percent, relative
+from training.evaluation.verdict import BETTER, NOT_BETTER, Asked, Guard, Verdict, combined, percent, relative
 from training.features.replay import replay
 from training.features.targets import head_targets
 from training.heads.metrics import LEAST_PROBABILITY
@@ -46,11 +46,11 @@ def _weighing(new: Model, old: Model) -> list[str]:
     return found or list(new.heads)
 
 
-def _guarded(asked: Asked, name: str, new: Floats, old: Floats, confidence: float) -> tuple[Outcome, str]:
+def _guarded(asked: Asked, name: str, new: Floats, old: Floats, confidence: float) -> Guard:
     found = relative(asked, new, old, confidence)
     if found.low > 0.0:
-        return NOT_BETTER, f"{name} {percent(found)}, worse by more than chance"
-    return BETTER, f"{name} {percent(found)}"
+        return Guard(NOT_BETTER, f"{name} {percent(found)}, worse by more than chance")
+    return Guard(BETTER, f"{name} {percent(found)}")
 
 
 def _losses(model: Model, telemetry: Telemetry, judged: NDArray[np.bool_]) -> dict[str, Floats]:

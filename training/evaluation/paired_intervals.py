@@ -73,15 +73,17 @@ def interval(
     Returns
     -------
     Interval
-        Without bounds where there are fewer than two clients or two slices.
+        Without bounds where there is one slice: nothing says how slices vary. Of one client, for its other slices.
     """
     cells = cell_sums(columns, client, slices)
     value = float(figure(cells.sum(axis=(1, 2))))
     n_clients, n_slices = cells.shape[1:]
-    if min(n_clients, n_slices) < 2:  # noqa: PLR2004 - one has no variation
+    if n_slices == 1:
         return Interval(value, -np.inf, np.inf)
-    of_clients = _variance(cells.sum(axis=2), figure, seed)
     of_slices = _variance(cells.sum(axis=1), figure, seed + 1)
+    if n_clients == 1:
+        return _around(value, of_slices, n_slices - 1, confidence)
+    of_clients = _variance(cells.sum(axis=2), figure, seed)
     single = cells.reshape(len(cells), -1)
     single = single[:, single.any(axis=0)]  # a resample of cells without a request has no figure
     of_cells = _variance(single, figure, seed + 2) if single.shape[1] > 1 else 0.0
@@ -89,7 +91,10 @@ def interval(
     if both == 0.0:
         return Interval(value, value, value)
     freedom = both**2 / (of_clients**2 / (n_clients - 1) + of_slices**2 / (n_slices - 1))
-    variance = max(both - of_cells, of_clients, of_slices)
+    return _around(value, max(both - of_cells, of_clients, of_slices), freedom, confidence)
+
+
+def _around(value: float, variance: float, freedom: float, confidence: float) -> Interval:
     half = float(stats.t.ppf(0.5 + confidence / 2.0, freedom)) * float(np.sqrt(variance))
     return Interval(value, value - half, value + half)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +23,14 @@ TAIL = 0.95
 
 MOST_TIMES = 100.0
 """More than so many times the decisions are not asked for: the two are as good as equal."""
+
+
+class Guard(NamedTuple):
+    """What a guardrail says: an outcome in words, and about how many more decisions would tell, as in `Verdict`."""
+
+    outcome: Outcome
+    words: str
+    more: int | None = None
 
 
 class Asked(NamedTuple):
@@ -79,16 +88,24 @@ def judge(asked: Asked, new: Picks, old: Picks, rules: PromotionRules) -> Verdic
     return combined(cost, words, found, rules.margin, len(asked.client))
 
 
-def combined(cost: Interval, words: str, guards: list[tuple[Outcome, str]], margin: float, n_decisions: int) -> Verdict:
+def combined(cost: Interval, words: str, guards: Sequence[Guard], margin: float, n_decisions: int) -> Verdict:
     """Return the verdict of a relative change, negative is better, and of guardrails with their words."""
-    words = "; ".join([words, *(text for _, text in guards if text)])
-    outcomes = [outcome for outcome, _ in guards]
-    if NOT_BETTER in outcomes or cost.low >= -margin:
+    words = "; ".join([words, *(guard.words for guard in guards if guard.words)])
+    if any(guard.outcome == NOT_BETTER for guard in guards) or cost.low >= -margin:
         return Verdict(NOT_BETTER, words)
+    open_ = [guard.more for guard in guards if guard.outcome == UNTOLD]
     if cost.high < -margin:
-        return Verdict(UNTOLD if UNTOLD in outcomes else BETTER, words)
-    more = needed(cost, -margin, n_decisions)
-    return Verdict(UNTOLD, f"{words}; {_more(more)}", more)
+        return untold(words, open_) if open_ else Verdict(BETTER, words)
+    if not np.isfinite(cost.half):
+        return Verdict(UNTOLD, f"{words}; more slices would tell")
+    return untold(words, [needed(cost, -margin, n_decisions), *open_])
+
+
+def untold(words: str, more: Sequence[int | None]) -> Verdict:
+    """Return that it cannot be told, with the decisions that would tell all of what is open."""
+    most = None if None in more else max(n for n in more if n is not None)
+    said = f"{MOST_TIMES:.0f} times as many decisions would not tell"
+    return Verdict(UNTOLD, f"{words}; {said if most is None else f'about {most:,} more decisions would tell'}", most)
 
 
 def needed(found: Interval, bound: float, n_decisions: int) -> int | None:
@@ -105,7 +122,7 @@ def needed(found: Interval, bound: float, n_decisions: int) -> int | None:
 def percent(found: Interval) -> str:
     """Return a relative change with its interval in words, such as ``-3.1 % (-4.0 to -2.2 %)``."""
     if not np.isfinite(found.half):
-        return f"{100.0 * found.value:+.1f} % (of one client or one slice, so without an interval)"
+        return f"{100.0 * found.value:+.1f} % (of one slice, so without an interval)"
     return f"{100.0 * found.value:+.1f} % ({100.0 * found.low:+.1f} to {100.0 * found.high:+.1f} %)"
 
 
@@ -115,22 +132,15 @@ def percent_range(found: Interval) -> str:
     return f"{low} to {high} %"
 
 
-def _more(more: int | None) -> str:
-    if more is None:
-        return f"{MOST_TIMES:.0f} times as many decisions would not tell"
-    return f"about {more:,} more decisions would tell"
-
-
-def _guarded(
-    asked: Asked, guard: tuple[str, NDArray[np.bool_], NDArray[np.bool_], float], confidence: float
-) -> tuple[Outcome, str]:
+def _guarded(asked: Asked, guard: tuple[str, NDArray[np.bool_], NDArray[np.bool_], float], confidence: float) -> Guard:
     """Judge a share that must not rise: broken by more than chance, above its tolerance maybe by chance, or held."""
     name, new, old, tolerance = guard
     columns = np.stack([new.astype(np.float64) - old, np.ones(new.size)])
     found = interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
     words = f"{name} {100.0 * new.mean():.2f} % against {100.0 * old.mean():.2f} %"
     if found.low > 0.0:
-        return NOT_BETTER, f"{words}, worse by more than chance"
+        return Guard(NOT_BETTER, f"{words}, worse by more than chance")
     if found.value > tolerance:
-        return UNTOLD, f"{words}, worse by more than {100.0 * tolerance:g} %, maybe by chance"
-    return BETTER, words
+        more = needed(found, 0.0, new.size)
+        return Guard(UNTOLD, f"{words}, worse by more than {100.0 * tolerance:g} %, maybe by chance", more)
+    return Guard(BETTER, words)

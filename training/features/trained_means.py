@@ -7,6 +7,7 @@ those of what had arrived, and only the model that is written has the means of a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from scheduler.features.arrays import FeatureProgram
 from scheduler.features.kernels.history_keys import history_key
 from scheduler.features.program import Features, compile_features
 from scheduler.features.trained_means import MeansByKey, means_by_key, no_means, trained_keys
+from scheduler.model.model import Model
 from scheduler.runtime.jit import kernel
 from scheduler.spec import Spec
 from training.features.replay import Ahead, Events, Tables, add_outcome, events_of, lay, scratch, tables_of
@@ -67,6 +69,21 @@ def found_means(
         events, tables = events_of(part, spec, part.slice < start), tables_of(part, early)
         _add_all(early.program, events, tables, scratch(early, len(spec.history.values)))
     return Means(every, means_by_key(early.program.trained))
+
+
+def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
+    """Return a model with the means of telemetry before a slice, in place of those that it took along.
+
+    A model takes along the means of all that it was trained on, slices that only judged it included. Where such slices
+    judge it again, they must not be in them.
+    """
+    if not trained_keys(model.spec) or int(model.manifest.window["last_slice"]) < start:
+        return model
+    features = with_keys([telemetry], model.spec, model.vocabulary)
+    events, tables = events_of(telemetry, model.spec, telemetry.slice < start), tables_of(telemetry, features)
+    _add_all(features.program, events, tables, scratch(features, len(model.spec.history.values)))
+    means = means_by_key(features.program.trained)
+    return replace(model, features=compile_features(model.spec, model.vocabulary, means))
 
 
 def _empty(spec: Spec, vocabulary: Vocabulary, keys: NDArray[np.uint64]) -> Features:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,16 @@ from training.evaluation.results import Comparison
 from training.evaluation.verdict import (
     BETTER,
     NOT_BETTER,
-    UNTOLD,
     Asked,
     Verdict,
     judge,
+    needed,
     percent,
     percent_range,
     relative_cost,
+    untold,
 )
+from training.features.trained_means import as_of
 from training.heads.summary import TrainingSummary, TrainingWindow
 from training.pipeline.options import TrainingOptions
 from training.pipeline.promotion import Promotion, champion_if_any, decide
@@ -40,6 +42,10 @@ from training.telemetry import Telemetry
 CONTEST = 20_000
 """Decisions in a comparison with the champion, about: done in seconds. Where so many do not tell two models apart, the
 verdict says how many would."""
+
+MOSTLY = 0.5
+"""Share of the requests of a log, at least, that have two nodes to choose from where it is replayed. With fewer a
+verdict would be that of a few clients."""
 
 NEW, OLD = "challenger", "champion"
 
@@ -89,16 +95,24 @@ def contest(
     Each version decides by its own spec, with its utility and its policy. The slices are those that neither training
     nor tuning of either has seen; see `first_unseen`. Without a champion the statistics alone are compared with.
 
-    Whatever keeps them from it becomes the obstacle: a registry that does not answer, a champion that cannot be loaded
-    or was made for other features, no request with two nodes to choose from, no room in memory.
+    Whatever keeps the versions from it becomes the obstacle: a registry that does not answer, a champion that cannot be
+    loaded or was made for other features, no slice that neither has seen, no room in memory. The new model is compared
+    with the statistics all the same, if that can be done.
     """
-    registry, current = resolve_uri(options.registry), None
+    registry, current, old, obstacle = resolve_uri(options.registry), None, None, ""
     try:
         current = champion_if_any(spec.name, registry)
         old = None if current is None else _load(spec, current, registry)
-        return _compare(current, old, read, summary, options, progress)
     except Exception as error:  # noqa: BLE001 - whatever it is, the training stands and the champion stays
-        return Contest(current, obstacle=f"{_said(error)}, so they cannot be compared")
+        obstacle = _said(error)
+    for rival in dict.fromkeys((old, None)):
+        try:
+            found = _compare(current, rival, read, summary, options, progress)
+        except Exception as error:  # noqa: BLE001 - as above
+            obstacle = obstacle or _said(error)
+        else:
+            return found._replace(champion=current, obstacle=obstacle)
+    return Contest(current, obstacle=obstacle)
 
 
 def first_unseen(*versions: tuple[Spec, TrainingWindow]) -> int:
@@ -126,9 +140,10 @@ def _load(spec: Spec, version: str, registry: str) -> Model:
 
 
 def _said(error: Exception) -> str:
-    """Return an error in one line: in its own words if they are meant for people."""
+    """Return as an obstacle an error in one line: in its own words if they are meant for people."""
     words = " ".join(str(error).split())
-    return words if isinstance(error, FoglineError) else f"{type(error).__name__}: {words}"
+    said = words if isinstance(error, FoglineError) else f"{type(error).__name__}: {words}"
+    return f"{said}, so they cannot be compared"
 
 
 def _compare(
@@ -149,8 +164,9 @@ def _compare(
             f"no slice is left that neither training nor tuning of both has seen: expected slice {start} or later, "
             f"found slices up to {last}"
         )
+    models = {name: as_of(model, telemetry, start) for name, model in models.items()}
     if not replayable(telemetry, start):
-        return Contest(current, None if old is None else _compare_logged(telemetry, new, old, start, options))
+        return Contest(current, None if old is None else _compare_logged(telemetry, models, start, options))
     found = _replayed(telemetry, models, start, options, progress)
     asked = Asked(found.client, found.slice, options.seed)
     best, lead = _best_simple(found, asked, new.spec)
@@ -158,30 +174,35 @@ def _compare(
     if old is None:
         return Contest(simple=simple)
     verdict = judge(asked, found.picks[NEW], found.picks[OLD], new.spec.promotion)
-    return Contest(current, _with_simple(verdict, best, lead), simple=simple)
+    return Contest(current, _with_simple(verdict, best, lead, len(found.client)), simple=simple)
 
 
 def replayable(telemetry: Telemetry, start: int) -> bool:
-    """Return whether a client has outcomes of two nodes in a slice from a first one on."""
+    """Return whether most clients have outcomes of two nodes in a slice, over all slices from a first one on."""
     rows = np.flatnonzero(telemetry.slice >= start)
     asked = np.stack([telemetry.slice[rows], telemetry.client[rows], telemetry.node[rows]])
-    return len(np.unique(asked, axis=1).T) > len(np.unique(asked[:2], axis=1).T)
+    pairs = np.unique(asked, axis=1)
+    _, n_nodes = np.unique(pairs[:2], axis=1, return_counts=True)
+    return bool((n_nodes > 1).mean() >= MOSTLY)
 
 
-def _compare_logged(telemetry: Telemetry, new: Model, old: Model, start: int, options: TrainingOptions) -> Verdict:
-    """Compare on a log in which each client used one node a slice: by propensities, else by the heads' losses."""
-    models = {NEW: new, OLD: old}
-    setting = Setting(new.spec, telemetry.clients, telemetry.nodes, options.seed)
+def _compare_logged(telemetry: Telemetry, models: Mapping[str, Model], start: int, options: TrainingOptions) -> Verdict:
+    """Compare on a log in which most clients used one node a slice: by propensities, else by the heads' losses.
+
+    Propensities say nothing where either version would choose what the log never drew; see
+    `training.evaluation.ope.support.refusal`.
+    """
+    spec = models[NEW].spec
+    setting = Setting(spec, telemetry.clients, telemetry.nodes, options.seed)
     policies = {name: Learned(setting._replace(spec=model.spec), model) for name, model in models.items()}
-    found = weigh(telemetry, policies, start, new.spec.evaluation.requests)
+    found = weigh(telemetry, policies, start, spec.evaluation.requests)
+    refused = "without propensities" if found is None else found.refusal(telemetry, LEAST_SUPPORT)
     why = "one node for each client and slice"
-    if found is None:
-        verdict, how = judge_by_losses(telemetry, new, old, start, options.seed), f"{why}, without propensities"
-    elif found.support() < LEAST_SUPPORT:
-        verdict = judge_by_losses(telemetry, new, old, start, options.seed)
-        how = f"{why}, whose propensities are worth {found.support():.0f} decisions, too few"
+    if found is None or refused is not None:
+        verdict = judge_by_losses(telemetry, models[NEW], models[OLD], start, options.seed)
+        how = f"{why}, {refused}"
     else:
-        verdict = judge_off_policy(telemetry, found, NEW, OLD, new.spec.promotion)
+        verdict = judge_off_policy(telemetry, found, NEW, OLD, spec.promotion)
         how = f"{why}; off-policy by {len(found.rows):,} logged propensities worth {found.support():,.0f} decisions"
     return verdict._replace(reason=f"{verdict.reason}; on a log of {how}, so compared with no simple average")
 
@@ -213,11 +234,11 @@ def _best_simple(found: Comparison, asked: Asked, spec: Spec) -> tuple[str, Inte
     return best, relative_cost(asked, found.picks[NEW], found.picks[best], spec.promotion.confidence)
 
 
-def _with_simple(verdict: Verdict, best: str, lead: Interval) -> Verdict:
+def _with_simple(verdict: Verdict, best: str, lead: Interval, n_decisions: int) -> Verdict:
     """Return the verdict on a model that must beat the best simple statistic too."""
     words = f"{verdict.reason}; {percent(lead)} against {best}"
     if lead.low >= 0.0:
         return Verdict(NOT_BETTER, words)
     if lead.high >= 0.0 and verdict.outcome == BETTER:
-        return Verdict(UNTOLD, f"{words}, so it may be no better than {best}")
+        return untold(f"{words}, so it may be no better than {best}", [needed(lead, 0.0, n_decisions)])
     return verdict._replace(reason=words)

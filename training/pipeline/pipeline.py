@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scheduler.errors import InputError
+from scheduler.features.trained_means import trained_keys
 from scheduler.model.manifest import head_files
 from scheduler.spec import Spec
 from training.heads.lightgbm_params import head_params, resolve_lightgbm, used_params
@@ -24,6 +25,10 @@ from training.telemetry.cold_start import ColdShares, without_cold
 from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
 from training.tracking.runs import DataSet, Registered, track
+
+CONTEST_ROWS = 20_000_000
+"""Rows that a contest after a training on a cluster reads into the calling process, if the judged slices and those
+before them that calibrate and stop are no more: some 2 GB."""
 
 
 class Workers(NamedTuple):
@@ -50,7 +55,8 @@ class TrainingResult(NamedTuple):
 
     def warnings(self) -> list[str]:
         """Return what speaks against the model, a line each: first a simple statistic that is better."""
-        return [line for line in (self.contest.simple,) if line] + shortages(self.summary.tables())
+        lines = (self.contest.simple, unrehearsed(self.summary.model.spec))
+        return [line for line in lines if line] + shortages(self.summary.tables())
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline train --json`` prints."""
@@ -73,6 +79,17 @@ class TrainingResult(NamedTuple):
             "more_decisions": None if self.contest.verdict is None else self.contest.verdict.more,
             **({} if self.workers is None else {"workers": self.workers._asdict()}),
         }
+
+
+def unrehearsed(spec: Spec) -> str:
+    """Return that means of training were not rehearsed, in words; empty where they were, or where there are none.
+
+    While telemetry is replayed, means of training grow with it; in service they stay as they are. Only rows of a
+    rehearsal show that to the trees.
+    """
+    if not trained_keys(spec) or spec.training.rehearse > 0.0:
+        return ""
+    return "means of training: expected training.rehearse above 0, found 0, so the model trusts them too much"
 
 
 def train_and_register(
@@ -118,7 +135,7 @@ def _train_here(data: Data, spec: Spec, options: TrainingOptions, progress: Prog
 
 
 def _train_on_cluster(data: Data, spec: Spec, options: TrainingOptions, progress: ProgressCallback) -> _Trained:
-    """Replay and fit on workers; only the kept rows, and for a contest the last slices, are ever in this process."""
+    """Replay and fit on workers; only the kept rows, and those for a contest, are ever in this process."""
     from training.distributed import cluster_dataset, connect, peak_memory, serve_on_cluster
     from training.distributed.fit import fit_heads_on_cluster
 
@@ -159,8 +176,23 @@ def _train_on_cluster(data: Data, spec: Spec, options: TrainingOptions, progress
         )
         workers = Workers(n, max(made.peak_bytes, peak_memory(client)), made.evicted)
     summary = write_model(dataset, fitted, spec, options.out, made.read)
-    start = int(summary.window["first_stopping_slice"])
+    start = contest_start(made.slices.counts, int(summary.window["first_stopping_slice"]))
     return _Trained(summary, workers, lambda: read_telemetry(data, spec, start=start, until=options.until))
+
+
+def contest_start(counts: Mapping[int, int], latest: int) -> int:
+    """Return from which slice on a contest after a training on a cluster reads, by the rows of each slice.
+
+    Versions and averages begin with what is known of the slices before the judged ones, so that all are read if they
+    are no more than `CONTEST_ROWS`; else the last that are, and those from ``latest`` on in any case.
+    """
+    start, n_rows = latest, 0
+    for number in sorted(counts, reverse=True):
+        n_rows += counts[number]
+        if n_rows > CONTEST_ROWS:
+            break
+        start = min(start, number)
+    return start
 
 
 def _register(

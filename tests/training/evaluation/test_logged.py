@@ -86,6 +86,22 @@ def test_weights_give_the_cost_that_a_policy_would_have_had():
     assert judge_off_policy(rows, found, "low", "low", RULES).outcome == "not better"
 
 
+def test_a_log_that_never_drew_what_a_policy_would_choose_says_nothing_of_it():
+    """The weights of what it did draw are worth hundreds of decisions, of the requests that are easy."""
+    rows = logged()
+    free = (rows.client + rows.slice) % 2 == 0  # others were sent to the last node alone
+    node, propensity = np.where(free, rows.node, world.N_NODES - 1), np.where(free, rows.propensity, 1.0)
+    rows = dataclasses.replace(rows, node=node.astype(np.int32), propensity=propensity)
+    found = weigh(rows, {"low": _Always(1.0)}, start=30, requests=2)
+    assert found.support() > 100
+    assert "the log lacks what the model would choose" in found.refusal(rows, least=100.0)
+
+
+def test_a_log_that_drew_everything_is_not_refused():
+    rows = logged()
+    assert weigh(rows, {"low": _Always(1.0), "high": _Always(-1.0)}, start=30, requests=2).refusal(rows, 100.0) is None
+
+
 def test_a_policy_has_learned_what_had_arrived_before_it_was_asked_and_nothing_later():
     rows = logged()
     policy, asked = _Always(1.0), []

@@ -6,7 +6,7 @@ import pytest
 from scheduler.spec import PromotionRules
 from training.evaluation.metrics import Picks
 from training.evaluation.paired_intervals import MOST_CLIENTS, MOST_SLICES, Interval, cell_sums, interval
-from training.evaluation.verdict import Asked, Verdict, combined, judge, needed, percent, percent_range
+from training.evaluation.verdict import Asked, Verdict, combined, judge, needed, percent, percent_range, untold
 
 RULES = PromotionRules()
 
@@ -64,14 +64,25 @@ def test_requests_of_one_slice_are_no_independent_evidence():
     assert interval(columns, asked.client, asked.slice).half > 4.0 * single
 
 
-@pytest.mark.parametrize("size", [(1, 8, 5), (20, 1, 5)])
-def test_one_client_or_one_slice_gives_no_bounds_and_no_verdict(size):
-    asked, new, old = noisy(0, gain=0.5, size=size)
+def test_one_slice_gives_no_bounds_and_no_verdict():
+    asked, new, old = noisy(0, gain=0.5, size=(20, 1, 5))
     found = interval(np.stack([new.cost, old.cost]).astype(float), asked.client, asked.slice)
     assert (found.low, found.high) == (-np.inf, np.inf)
     verdict = judge(asked, new, old, RULES)
     assert (verdict.outcome, verdict.more) == ("cannot be told", None)
-    assert "one client or one slice" in verdict.reason
+    assert "of one slice, so without an interval" in verdict.reason
+    assert verdict.reason.endswith("; more slices would tell")
+
+
+def test_one_client_is_judged_by_its_slices_alone():
+    asked, new, old = noisy(0, gain=0.5, size=(1, 30, 5))
+    columns = np.stack([new.cost - old.cost, old.cost]).astype(float)
+    found = interval(columns, asked.client, asked.slice)
+    means = columns.reshape(2, 30, 5).sum(axis=2)
+    assert found.half == pytest.approx(
+        2.045 * (means[0] - found.value * means[1]).std(ddof=1) / means[1].mean() / 30**0.5, rel=0.1
+    )
+    assert judge(asked, new, old, RULES).outcome == "better"
 
 
 def test_a_model_that_is_clearly_better_is_better_and_the_other_way_round_not():
@@ -130,8 +141,18 @@ def test_a_guardrail_that_may_be_broken_by_chance_cannot_be_told():
     asked, new, old = noisy(1, gain=0.2)
     ok = np.ones(new.cost.size, np.bool_)
     ok[:3] = False  # three of 800, in one client and one slice
-    assert judge(asked, picks(new.cost, ok), old, RULES).outcome == "cannot be told"
+    verdict = judge(asked, picks(new.cost, ok), old, RULES)
+    assert verdict.outcome == "cannot be told"
+    assert "maybe by chance" in verdict.reason
+    assert verdict.reason.endswith(f"; about {verdict.more:,} more decisions would tell")
     assert judge(asked, picks(new.cost, ok), old, PromotionRules(failures=0.01)).outcome == "better"
+
+
+def test_of_several_things_that_cannot_be_told_the_one_that_takes_longest_counts():
+    assert untold("words", [7, 1_000]) == Verdict(
+        "cannot be told", "words; about 1,000 more decisions would tell", 1_000
+    )
+    assert untold("words", [7, None]).more is None
 
 
 def test_changes_are_told_with_their_interval():

@@ -159,6 +159,19 @@ def test_slices_that_tuning_has_seen_decide_nothing(train):
     )
 
 
+def test_versions_are_compared_without_what_their_means_of_training_know_of_the_judged_slices(train, monkeypatch):
+    asked = []
+
+    def as_of(model, _, start):
+        asked.append((model.version, start))
+        return model
+
+    monkeypatch.setattr(champion_contest, "as_of", as_of)
+    versions = [train(spec).summary.model for spec in (POOR_SPEC, GOOD_SPEC)]
+    judged = max(model.manifest.window["first_judged_slice"] for model in versions)
+    assert asked[-2:] == [(model.version, judged) for model in reversed(versions)]
+
+
 def test_each_version_decides_by_its_own_spec(train, monkeypatch):
     train(GOOD_SPEC)
     other = msgspec.structs.replace(
@@ -201,6 +214,15 @@ def test_a_champion_of_other_features_stays_and_the_reason_says_so(train):
     forced = train(OTHER_SPEC, promote=True)
     assert forced.promotion == ("moved", f"promotion was asked for; version 1 was champion; {obstacle}")
     assert champion("demo", train.registry) == "2"
+
+
+def test_a_model_of_other_features_than_the_champion_is_compared_with_averages_all_the_same(train):
+    train(GOOD_SPEC)
+    poor = msgspec.structs.replace(OTHER_SPEC, heads=POOR_SPEC.heads, training=POOR_SPEC.training)
+    forced = train(msgspec.structs.replace(poor, evaluation=POOR_SPEC.evaluation), promote=True)
+    assert forced.promotion.moved
+    assert re.fullmatch(r"pair_average is better by .* %", forced.warnings()[0])
+    assert tags(train.registry, "2")["better_baseline"] == forced.warnings()[0]
 
 
 def test_a_champion_whose_files_are_lost_stays_and_the_reason_says_so(train, tmp_path, monkeypatch):
@@ -247,14 +269,15 @@ def test_on_a_log_of_one_node_models_are_compared_by_their_losses_and_the_reason
     assert asked.promotion.reason.startswith("promotion was asked for; version 2 was champion; loss of the heads")
 
 
-@pytest.mark.parametrize(("least", "said"), [(10.0, "; off-policy by "), (1e9, ", whose propensities are worth ")])
+@pytest.mark.parametrize(("least", "said"), [(10.0, "; off-policy by "), (1e9, ", support is too thin: ")])
 def test_a_log_is_estimated_off_policy_where_its_propensities_support_it(
     train, logged, least, said, tmp_path, monkeypatch
 ):
     data = tmp_path / "data"
     shutil.copytree(logged, data)
     for file in sorted(data.rglob("telemetry*.parquet")):
-        pl.read_parquet(file).with_columns(drawn=pl.lit(0.05)).write_parquet(file)
+        # The first of about eight nodes that a client has in a slice.
+        pl.read_parquet(file).with_columns(drawn=pl.lit(0.124)).write_parquet(file)
     monkeypatch.setattr(champion_contest, "LEAST_SUPPORT", least)
     poor, good = (
         msgspec.structs.replace(s, telemetry=msgspec.structs.replace(s.telemetry, propensity="drawn"))

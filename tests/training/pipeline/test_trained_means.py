@@ -14,6 +14,7 @@ from tests.small_world import UNTIL, spec_text
 from training.evaluation.evaluate import run_evaluation
 from training.evaluation.metrics import LEARNED, RANDOM
 from training.features.dataset import build_dataset
+from training.features.trained_means import as_of
 from training.features.warm import warm
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
@@ -59,6 +60,15 @@ def test_a_registered_model_decides_by_the_means_that_it_was_trained_with(small_
     at = model.heads.index("latency")
     np.testing.assert_allclose(raw, model.raw(x)[:, at], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(scores["latency"][0], model.predict(x)["latency"], rtol=1e-4)
+
+    start = model.manifest.window["first_judged_slice"]
+    earlier = as_of(model, rows, start)
+    expected = build_dataset(rows.where(rows.slice < start), spec, seed=0).means.all
+    known = means_by_key(earlier.features.program.trained)
+    assert 0 < known.rows[:, 0].sum() < found.rows[:, 0].sum()
+    np.testing.assert_array_equal(known.keys, expected.keys)
+    np.testing.assert_allclose(known.rows, expected.rows, rtol=1e-4)  # summed in another order
+    assert as_of(model, rows, UNTIL) is model
 
     judged = run_evaluation(small_world.data, spec, made.summary.folder, start=UNTIL, without=("vowpal_wabbit",))
     assert judged.policies[LEARNED].mean < judged.policies[RANDOM].mean

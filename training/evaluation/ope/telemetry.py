@@ -18,9 +18,9 @@ from training.evaluation.measured_requests import node_state
 from training.evaluation.ope.decisions import LoggedCandidates, LoggedDecisions
 from training.evaluation.ope.estimators import importance_weights, snips
 from training.evaluation.ope.intervals import around, change, difference
-from training.evaluation.ope.support import effective_size
+from training.evaluation.ope.support import effective_size, refusal, support_of
 from training.evaluation.paired_intervals import Floats
-from training.evaluation.verdict import BETTER, NOT_BETTER, Outcome, Verdict, combined, percent
+from training.evaluation.verdict import BETTER, NOT_BETTER, Guard, Outcome, Verdict, combined, percent
 from training.policies import Learned, Policy, Question
 from training.policies.protocol import seen_before
 from training.telemetry import Telemetry, at_rows
@@ -46,6 +46,15 @@ class Weighted(NamedTuple):
     def support(self) -> float:
         """Return how many decisions the weights are worth (Kish), of the policy with the fewest."""
         return min(effective_size(weight) for weight in self.weight.values())
+
+    def refusal(self, telemetry: Telemetry, least: float) -> str | None:
+        """Return why the log does not say what each of the policies would cost, None if it does.
+
+        ``least`` is how many decisions the weights of each have to be worth (Kish).
+        """
+        groups = telemetry.client[self.rows], telemetry.slice[self.rows]
+        found = (refusal(support_of(weight, groups=groups), least) for weight in self.weight.values())
+        return next((reason for reason in found if reason is not None), None)
 
 
 class Asked(NamedTuple):
@@ -190,6 +199,6 @@ def judge_off_policy(telemetry: Telemetry, found: Weighted, new: str, old: str, 
         for one, figure in zip(values, (change, difference), strict=True)
     )
     outcome: Outcome = NOT_BETTER if failed.low > 0.0 else BETTER
-    guard = outcome, f"failures {100.0 * failed.value:+.2f} points"
+    guard = Guard(outcome, f"failures {100.0 * failed.value:+.2f} points")
     words = f"estimated mean cost {percent(cost)} against the champion"
     return combined(cost, words, [guard], rules.margin, len(rows))
