@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.columns.ids import id_key
+from scheduler.columns.schema import Schema
 from scheduler.errors import InputError, shown
 from scheduler.history.row_layout import slowest_half_life, slowest_weight_place
 from scheduler.model.arrays import LINK_LOGISTIC
@@ -16,7 +19,8 @@ from scheduler.policy.arrays import EXPLORES, PolicyArrays
 from scheduler.spec import Profile, Spec, seconds
 
 KEPT = ("max_nodes", "alternatives")
-"""Keys that fix the shape of the decision log, so they cannot change while a scheduler runs."""
+"""Keys that a change of policy leaves as they are: threads have room for so many nodes. An arm that joins may have
+others, and the decision log widens for it."""
 
 
 def check_model(model: object) -> None:
@@ -83,8 +87,7 @@ def compile_policy(model: Model) -> PolicyArrays:
     InputError
         If the policy needs the variances of leaves and the artifact has none.
     """
-    spec, features, calibration = model.spec, model.features, model.calibration
-    utility = spec.utility
+    spec, features, utility = model.spec, model.features, model.spec.utility
     if spec.policy.uncertainty_source == "leaves" and not model.uncertainty[:, 0].any():
         message = (
             f"policy.uncertainty: expected 'count', because {model.name}-{model.version} was trained without "
@@ -93,18 +96,11 @@ def compile_policy(model: Model) -> PolicyArrays:
         raise InputError(message)
     profiles = (*utility.profiles, Profile(when={}))
     weights = [[p.heads.get(name, utility.heads.get(name, 0.0)) for name in spec.heads] for p in profiles]
-    width = max(1, *(len(p.when) for p in profiles))
-    when_column = np.full((len(profiles), width), -1, np.int32)
-    when_key = np.zeros((len(profiles), width), np.uint64)
-    for p, one in enumerate(profiles):
-        for w, (column, value) in enumerate(one.when.items()):
-            when_column[p, w] = features.request.key_columns[column]
-            when_key[p, w] = id_key(value)
-    policy, keys = spec.policy, list(spec.history.keys)
-    failures = np.flatnonzero(calibration[:, 0] == LINK_LOGISTIC)
-    ledger = spec.ledger
+    when_column, when_key = _conditions(profiles, features.request)
+    policy, keys, ledger = spec.policy, list(spec.history.keys), spec.ledger
+    failures = np.flatnonzero(model.calibration[:, 0] == LINK_LOGISTIC)
     return PolicyArrays(
-        calibration=calibration,
+        calibration=model.calibration,
         offsets=model.offsets,
         uncertainty=model.uncertainty,
         given_ok=np.array([head.given_ok for head in spec.heads.values()]),
@@ -136,3 +132,14 @@ def compile_policy(model: Model) -> PolicyArrays:
             [(features.node.key_columns[name], most) for name, most in policy.spread.items()], np.int32
         ).reshape(-1, 2),
     )
+
+
+def _conditions(profiles: Sequence[Profile], request: Schema) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+    """Return (n_profiles, n) key columns of the request, -1 past a profile's last, and what they must equal."""
+    width = max(1, *(len(profile.when) for profile in profiles))
+    column = np.full((len(profiles), width), -1, np.int32)
+    key = np.zeros((len(profiles), width), np.uint64)
+    for p, profile in enumerate(profiles):
+        for w, (name, value) in enumerate(profile.when.items()):
+            column[p, w], key[p, w] = request.key_columns[name], id_key(value)
+    return column, key

@@ -175,14 +175,8 @@ def _ensemble(trees: Trees) -> dict[str, Any]:
             _append(columns, row | {"featureids": 0, "modes": BRANCH_LEQ, "missing": 0})
             splits.append(np.float32(0))
         for split in range(first, last):
-            row = {"featureids": int(trees.feature[split])}
-            for side, child in (("true", int(trees.left[split])), ("false", int(trees.right[split]))):
-                row[f"{side}leafs"] = int(child < 0)
-                row[f"{side}nodeids"] = leaf_base + ~child if child < 0 else base + child
+            _append(columns, _split_row(trees, split, base, leaf_base))
             is_set = bool(trees.decision[split] & CATEGORICAL)
-            row["modes"] = BRANCH_MEMBER if is_set else BRANCH_LEQ
-            row["missing"] = 0 if is_set else _missing_left(trees, split)
-            _append(columns, row)
             splits.append(np.float32(0) if is_set else _threshold(float(trees.threshold[split])))
             if is_set:
                 members += [*_members(trees, int(trees.threshold[split])), np.nan]
@@ -200,6 +194,20 @@ def _ensemble(trees: Trees) -> dict[str, Any]:
         "aggregate_function": 1,
         "post_transform": 0,
     }
+
+
+def _split_row(trees: Trees, split: int, base: int, leaf_base: int) -> dict[str, int]:
+    """Return what the operator's columns say of one split of a tree whose splits and leaves begin at two numbers."""
+    is_set = bool(trees.decision[split] & CATEGORICAL)
+    row = {
+        "featureids": int(trees.feature[split]),
+        "modes": BRANCH_MEMBER if is_set else BRANCH_LEQ,
+        "missing": 0 if is_set else _missing_left(trees, split),
+    }
+    for side, child in (("true", int(trees.left[split])), ("false", int(trees.right[split]))):
+        row[f"{side}leafs"] = int(child < 0)
+        row[f"{side}nodeids"] = leaf_base + ~child if child < 0 else base + child
+    return row
 
 
 def _append(columns: dict[str, list[int]], row: dict[str, int]) -> None:
