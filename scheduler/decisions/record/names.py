@@ -42,7 +42,10 @@ class CategoryKeys:
         self._vocabulary |= {id_key(value): value for values in vocabulary.values() for value in values}
 
     def of(self, table: str, columns: Columns, segment: Segment) -> Columns | None:
-        """Return the names of categories in rows of a table that the segment does not have; None for none."""
+        """Return the names of categories in rows of a table that the segment does not have; None for none.
+
+        Until `wrote` is told of them they are returned again.
+        """
         if table not in {"decisions", "full", "nodes"}:
             return None
         if segment is not self._segment:
@@ -50,11 +53,16 @@ class CategoryKeys:
         new = self._keys(columns) - self._asked
         if not new or len(self._asked) + len(new) > MOST_NAMES:
             return None
-        self._asked |= new
         nodes = self._nodes()
         named = {key: self._name(key, nodes) for key in sorted(new)}
         known = {key: str(name) for key, name in named.items() if name is not None}
+        self._asked |= new - known.keys()
         return {"key": np.array([*known], np.uint64), "value": [*known.values()]} if known else None
+
+    def wrote(self, names: Columns) -> None:
+        """Learn that the segment has some names."""
+        keys: Any = names["key"]
+        self._asked.update(keys.tolist())
 
     def _name(self, key: int, nodes: Mapping[int, Id]) -> Id | None:
         for known in (self._vocabulary, nodes):

@@ -304,16 +304,7 @@ class Recorder:
     def _write(self, table: str, columns: Columns) -> None:
         n = n_rows(columns)
         try:
-            segment = self._segment
-            if segment is not None and not (segment.is_sound and segment.takes(table, columns)):
-                self._close_segment()
-            if self._segment is None:
-                self._segment = self._new_segment()
-            self._segment.add_arms(tuple(self._arms.values()))
-            self._segment.append(table, columns)
-            if (names := self._names.of(table, columns, self._segment)) is not None:
-                self._segment.append("names", names)
-                self._written["names"] += n_rows(names)
+            segment = self._append(table, columns)
         except OSError as error:
             self._lost[table] += n
             self._note(error)
@@ -321,6 +312,25 @@ class Recorder:
                 self._close_segment()
         else:
             self._written[table] += n
+            self._write_names(table, columns, segment)
+
+    def _append(self, table: str, columns: Columns) -> Segment:
+        """Write rows to the segment, or to a new one where it takes no more; return it."""
+        segment = self._segment
+        if segment is not None and not (segment.is_sound and segment.takes(table, columns)):
+            self._close_segment()
+        if self._segment is None:
+            self._segment = self._new_segment()
+        self._segment.add_arms(tuple(self._arms.values()))
+        self._segment.append(table, columns)
+        return self._segment
+
+    def _write_names(self, table: str, columns: Columns, segment: Segment) -> None:
+        """Write what keys in rows of a table stand for, where their segment does not say it yet."""
+        if table == "names":
+            self._names.wrote(columns)
+        elif (names := self._names.of(table, columns, segment)) is not None:
+            self._write("names", names)
 
     def _new_segment(self) -> Segment:
         self._number += 1

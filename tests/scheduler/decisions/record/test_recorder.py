@@ -195,6 +195,32 @@ def test_what_cannot_be_taken_back_ends_the_segment_and_no_more(model, tmp_path,
     assert torn(tmp_path)[1] == 100
 
 
+def test_names_that_could_not_be_written_lose_no_rows_and_are_tried_again(model, tmp_path, monkeypatch):
+    append = segment_module.Segment.append
+
+    def refuse_names(segment, table, columns):
+        if table == "names":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(segment, table, columns)
+
+    sched = recorded(model, tmp_path)
+    with recording(sched) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(segment_module.Segment, "append", refuse_names)
+            serve(sched, 3)
+            status = recorder.flush()
+        assert status.written["decisions"] == 3
+        assert {table for table, n in status.lost.items() if n} == {"names"}
+        assert "No space left on device" in status.last_error
+        (segment,) = read_segments(tmp_path)
+        assert segment.names() == {}
+        serve(sched, 3, first=3)
+        status = recorder.flush()
+    assert {"live", "bulk"} <= set(segment.names().values())
+    assert count(tmp_path, "names") == status.written["names"] == len(segment.names())
+    assert ids_of(tmp_path) == list(range(6))
+
+
 def _refuse(*_):
     raise OSError(errno.EIO, "Input/output error")
 
