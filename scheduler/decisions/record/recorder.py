@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -196,9 +197,10 @@ class Recorder:
         self._background.stop()
         with self._lock:
             self._is_on = False
-            self._drain()
-            self._flush()
-            self._close_segment()
+            with ExitStack() as ending:  # the last one first, and the others whatever becomes of one
+                ending.callback(self._close_segment)
+                ending.callback(self._flush)
+                self._drain()
         return self.status
 
     def _turn(self) -> None:
@@ -269,11 +271,8 @@ class Recorder:
     def _flush(self) -> None:
         """Write what was taken; what cannot be written is lost and counted."""
         self._last_flush, failures = time.monotonic(), self._failures
-        pending, self._pending = self._pending, {table: [] for table in TABLES}
+        taken = {table: columns for table in TABLES if (columns := self._write(table)) is not None}
         self._pending_bytes = 0
-        taken = {table: joined(parts) for table, parts in pending.items() if parts}
-        for table, columns in taken.items():
-            self._write(table, columns)
         self._watch_over(taken)
         self._recording.forget_names()
         if self._segment is not None and self._is_full(self._segment):
@@ -291,7 +290,8 @@ class Recorder:
             self._note(error)
             return
         if timeouts is not None:
-            self._write("timeouts", timeouts)
+            self._pending["timeouts"].append(timeouts)
+            self._write("timeouts")
 
     def _prune(self) -> None:
         self._last_prune = time.monotonic()
@@ -301,18 +301,26 @@ class Recorder:
         except OSError as error:
             self._note(error)
 
-    def _write(self, table: str, columns: Columns) -> None:
-        n = n_rows(columns)
+    def _write(self, table: str) -> Columns | None:
+        """Write what waits of a table; what cannot be written is lost and counted. Return it; None if there is nothing."""
+        parts, columns = self._pending[table], None
+        if not parts:
+            return None
+        n = sum(map(n_rows, parts))
         try:
+            columns = joined(parts)
             segment = self._append(table, columns)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - of whatever kind, such as no memory: other rows are written
+            parts.clear()
             self._lost[table] += n
             self._note(error)
             if self._segment is not None and not self._segment.is_sound:
                 self._close_segment()
         else:
             self._written[table] += n
+            parts.clear()
             self._write_names(table, columns, segment)
+        return columns
 
     def _append(self, table: str, columns: Columns) -> Segment:
         """Write rows to the segment, or to a new one where it takes no more; return it."""
@@ -329,8 +337,15 @@ class Recorder:
         """Write what keys in rows of a table stand for, where their segment does not say it yet."""
         if table == "names":
             self._names.wrote(columns)
-        elif (names := self._names.of(table, columns, segment)) is not None:
-            self._write("names", names)
+            return
+        try:
+            names = self._names.of(table, columns, segment)
+        except Exception as error:  # noqa: BLE001 - the rows are written, and names are looked for again with the next
+            self._note(error)
+            return
+        if names is not None:
+            self._pending["names"].append(names)
+            self._write("names")
 
     def _new_segment(self) -> Segment:
         self._number += 1

@@ -150,13 +150,10 @@ class Recording:
         columns = ColumnArrays(fleet.columns.values[slots], fleet.columns.keys[slots])
         self.node_rows.append(NodeRows(kind, now, decision, slots.copy(), columns, fleet.capacity[slots]))
 
-    def take_node_rows(self) -> NodeRows | None:
-        """Return the oldest change of nodes and forget it; None where there is none."""
-        if not self.node_rows:
-            return None
+    def forget_node_rows(self) -> None:
+        """Forget the oldest change of nodes: it was taken."""
         rows = self.node_rows.popleft()
         self._n_node_rows -= rows.slots.size
-        return rows
 
     def node_names(self, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> list[str]:
         """Return the ids of (n,) nodes as texts, by where they stood and their keys; "" without a key."""

@@ -148,11 +148,11 @@ class Taker:
 
     def nodes(self) -> Columns | None:
         """Return the oldest change of nodes that was not taken yet; None where there is none."""
-        rows = self._recording.take_node_rows()
-        if rows is None:
+        if not self._recording.node_rows:
             return None
+        rows = self._recording.node_rows[0]
         n = len(rows.slots)
-        return {
+        columns: Columns = {
             "time": np.full(n, rows.time),
             "kind": np.full(n, rows.kind, np.uint8),
             "decision": np.full(n, rows.decision, np.int64),
@@ -162,6 +162,8 @@ class Taker:
             "values": rows.columns.values,
             "node_keys": self._hash.node_keys(rows.columns.keys.copy()),
         }
+        self._recording.forget_node_rows()
+        return columns
 
     def _node_names(self, slots: NDArray[np.int32], keys: NDArray[np.uint64]) -> list[str]:
         return self._hash.texts(self._recording.node_names(slots, keys))

@@ -10,10 +10,14 @@ import pytest
 from numba import config
 
 from scheduler.decisions.record import folder as folder_module
+from scheduler.decisions.record import recorder as recorder_module
 from scheduler.decisions.record import segment as segment_module
 from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.folder import segment_paths
+from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.read import read_segments
+from scheduler.decisions.record.recording import Recording
+from scheduler.decisions.record.take import Taker
 from scheduler.errors import InputError, RecordError
 from tests.record_world import count, ids_of, recorded, recording, rows_of, serve, torn
 
@@ -219,6 +223,62 @@ def test_names_that_could_not_be_written_lose_no_rows_and_are_tried_again(model,
     assert {"live", "bulk"} <= set(segment.names().values())
     assert count(tmp_path, "names") == status.written["names"] == len(segment.names())
     assert ids_of(tmp_path) == list(range(6))
+
+
+@pytest.mark.parametrize("where", ["joined", "Segment"])
+def test_rows_are_lost_and_counted_whatever_goes_wrong_with_them(model, tmp_path, monkeypatch, where):
+    def no_memory(*_):
+        raise MemoryError
+
+    sched = recorded(model, tmp_path)
+    with recording(sched) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder_module, where, no_memory)
+            serve(sched, 3)
+            status = recorder.flush()
+        assert (status.lost["decisions"], status.lost["outcomes"], status.lost["nodes"]) == (3, 2, 5)
+        assert status.last_error == "MemoryError"
+        assert recorder.flush().lost == status.lost
+        serve(sched, 3, first=3)
+    assert ids_of(tmp_path) == [3, 4, 5]
+
+
+def test_names_that_cannot_be_looked_up_lose_no_rows(model, tmp_path, monkeypatch):
+    sched = recorded(model, tmp_path)
+    with recording(sched) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(CategoryKeys, "of", _refuse)
+            serve(sched, 3)
+            status = recorder.flush()
+        assert status.last_error == "[Errno 5] Input/output error"
+        assert not any(status.lost.values())
+        assert ids_of(tmp_path) == [0, 1, 2]
+        assert count(tmp_path, "names") == 0
+        serve(sched, 3, first=3)
+    assert count(tmp_path, "names") > 0
+
+
+def test_a_fault_while_the_recorder_stops_closes_the_segment_all_the_same(model, tmp_path, monkeypatch):
+    sched = recorded(model, tmp_path)
+    with recording(sched) as recorder:
+        serve(sched, 3)
+        monkeypatch.setattr(Taker, "nodes", _refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            recorder.stop()
+    (segment,) = read_segments(tmp_path)
+    assert segment.manifest.closed
+    assert ids_of(tmp_path) == [0, 1, 2]
+
+
+def test_a_change_of_nodes_is_not_forgotten_until_it_is_taken(model, tmp_path, monkeypatch):
+    sched = recorded(model, tmp_path)
+    with recording(sched) as recorder:
+        with monkeypatch.context() as patch:
+            patch.setattr(Recording, "node_names", _refuse)
+            with pytest.raises(OSError, match="Input/output error"):
+                recorder.flush()
+        status = recorder.flush()
+    assert count(tmp_path, "nodes") == status.written["nodes"] == 5
 
 
 def _refuse(*_):
