@@ -153,7 +153,7 @@ class Recorder:
         self._last_failed: float | None = None
         self._last_flush = self._durable = time.monotonic()
         self._last_prune = -PRUNE_EVERY
-        self._is_on, self._lock = True, threading.Lock()
+        self._is_on, self._is_done, self._lock = True, False, threading.Lock()
         self._background = Background("fogline-record", self._turn, min(LOOK_EVERY, settings.every), at_once=False)
 
     @property
@@ -190,17 +190,22 @@ class Recorder:
         return self.status
 
     def stop(self) -> RecordStatus:
-        """Record nothing more, write what has happened, close the segment and return how it went."""
-        if not self.status.is_on:
+        """Record nothing more, write what has happened, close the segment and return how it went.
+
+        If it is interrupted, another call writes the rest.
+        """
+        if self._is_done or self._pid != os.getpid():
             return self.status
-        self._end()
+        if self._is_on:
+            self._end()
+            self._is_on = False
         self._background.stop()
         with self._lock:
-            self._is_on = False
             with ExitStack() as ending:  # the last one first, and the others whatever becomes of one
                 ending.callback(self._close_segment)
                 ending.callback(self._flush)
                 self._drain()
+            self._is_done = True
         return self.status
 
     def _turn(self) -> None:
@@ -254,7 +259,7 @@ class Recorder:
             policy = hashlib.sha256(spec).hexdigest()
             key = model.name, model.version, policy
             if key not in self._arms:
-                self._arms[key] = RecordedArm(
+                made = RecordedArm(
                     arm=len(self._arms),
                     name=model.name,
                     version=model.version,
@@ -263,17 +268,23 @@ class Recorder:
                     spec=spec.decode(),
                     since=ring.since,
                 )
-                self._watch.know_arm(self._arms[key].arm, model)
-            ring.arm = self._arms[key].arm
+                self._watch.know_arm(made.arm, model)
+                self._arms[key] = made
             self._names.learn(model.manifest.vocabulary)
+            ring.arm = self._arms[key].arm
         return ring.arm
 
     def _flush(self) -> None:
         """Write what was taken; what cannot be written is lost and counted."""
         self._last_flush, failures = time.monotonic(), self._failures
-        taken = {table: columns for table in TABLES if (columns := self._write(table)) is not None}
-        self._pending_bytes = 0
-        self._watch_over(taken)
+        taken: dict[str, Columns] = {}
+        try:
+            for table in TABLES:
+                if (columns := self._write(table)) is not None:
+                    taken[table] = columns
+            self._pending_bytes = 0
+        finally:
+            self._watch_over(taken)
         self._recording.forget_names()
         if self._segment is not None and self._is_full(self._segment):
             self._close_segment()
@@ -302,7 +313,10 @@ class Recorder:
             self._note(error)
 
     def _write(self, table: str) -> Columns | None:
-        """Write what waits of a table; what cannot be written is lost and counted. Return it; None if there is nothing."""
+        """Write what waits of a table; what cannot be written is lost and counted. Return it; None if there is nothing.
+
+        After an interrupt all of it waits still.
+        """
         parts, columns = self._pending[table], None
         if not parts:
             return None

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import zlib
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -122,7 +123,7 @@ class TableFile:
     size
         Bytes of stream and sums.
     is_sound
-        False where what was written in part could not be taken back: nothing may follow it.
+        False while rows are written, and where what was written in part could not be taken back: nothing may follow it.
     """
 
     def __init__(self, path: Path, kinds: dict[str, Kind]) -> None:
@@ -139,7 +140,7 @@ class TableFile:
         return sum(self._ends)
 
     def append(self, columns: Columns, most_rows: int) -> None:
-        """Write rows, all or none, and make them durable; raises `OSError`."""
+        """Write rows and make them durable: all or none, also where it is interrupted. Raises `OSError`."""
         chunks = [] if self._ends[0] else [(self._encoder.schema, 0)]
         wide = fitted(columns, self.kinds) or columns
         kept = {name: column for name, column in wide.items() if self.kinds[name][-1] != 0}
@@ -150,18 +151,20 @@ class TableFile:
         for data, n in chunks:
             end += len(data)
             lines += b"%d %d %08x\n" % (end, n, zlib.crc32(data))
+        ends = [end, self._ends[1] + len(lines)]
+        self.is_sound = False
         try:
             for data, _ in chunks:
                 write_all(self._data, data)
             os.fsync(self._data)
             write_all(self._sums, lines)
             os.fsync(self._sums)
-        except OSError:
-            self.is_sound = False
-            self._take_back()
-            self.is_sound = True
+        except BaseException:  # an interrupt too: nothing may follow bytes that no line of sums is about
+            with suppress(OSError):
+                self._take_back()
+                self.is_sound = True
             raise
-        self._ends = [end, self._ends[1] + len(lines)]
+        self._ends, self.is_sound = ends, True  # no interrupt comes between the last fsync's and these
 
     def close(self) -> None:
         """Write the end of the stream; raises `OSError`, and is closed all the same."""
@@ -198,7 +201,7 @@ class Segment:
         try:
             self._write_manifest(manifest)
             sync(folder)
-        except OSError:
+        except BaseException:
             shutil.rmtree(self.path, ignore_errors=True)  # the same disk may refuse that too
             raise
 
@@ -231,14 +234,9 @@ class Segment:
     def close(self) -> None:
         """Finish the segment; raises `OSError`, and is closed all the same."""
         is_sound, tables, self._tables = self.is_sound, self._tables, {}
-        failed: OSError | None = None
-        for table in tables.values():
-            try:
-                table.close()
-            except OSError as error:
-                failed = error
-        if failed is not None:
-            raise failed
+        with ExitStack() as closing:  # the others too if one cannot be, or is interrupted
+            for table in tables.values():
+                closing.callback(table.close)
         if is_sound:
             self._write_manifest(msgspec.structs.replace(self.manifest, closed=True))
 

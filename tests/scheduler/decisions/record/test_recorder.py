@@ -1,5 +1,6 @@
 """A recorder: segments that rotate and go, disks that are slow or full, ids that are hashed."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -18,6 +19,7 @@ from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.recording import Recording
 from scheduler.decisions.record.take import Taker
+from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.errors import InputError, RecordError
 from tests.record_world import count, ids_of, recorded, recording, rows_of, serve, torn
 
@@ -199,6 +201,46 @@ def test_what_cannot_be_taken_back_ends_the_segment_and_no_more(model, tmp_path,
     assert torn(tmp_path)[1] == 100
 
 
+@pytest.mark.parametrize("at", range(0, 20, 2))
+@pytest.mark.parametrize("call", ["flush", "stop"])
+def test_an_interrupted_write_is_made_up_for_by_the_next(model, tmp_path, monkeypatch, call, at):
+    sched, calls, watched = recorded(model, tmp_path, full=1.0), [], []
+    add = WatchFeed.add
+
+    def interrupt(call):
+        def then(*parts):
+            call(*parts)
+            calls.append(call)
+            if len(calls) == at + 1:
+                raise KeyboardInterrupt
+
+        return then
+
+    def watch(feed, decisions, outcomes):
+        watched.extend([] if decisions is None else decisions["id"].tolist())
+        return add(feed, decisions, outcomes)
+
+    monkeypatch.setattr(WatchFeed, "add", watch)
+    with recording(sched) as recorder:
+        serve(sched, 2)
+        recorder.flush()
+        serve(sched, 3, first=2)
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(segment_module, "write_all", interrupt(segment_module.write_all))
+            patch.setattr(segment_module.os, "fsync", interrupt(segment_module.os.fsync))
+            getattr(recorder, call)()
+        if call == "flush":
+            serve(sched, 1, first=5)
+        n = 6 if call == "flush" else 5
+        status = recorder.stop()
+    assert not any(status.lost.values())
+    assert torn(tmp_path) == (0, 0)
+    assert ids_of(tmp_path) == list(range(n))
+    assert count(tmp_path, "full") == status.written["full"] == status.written["decisions"] == n
+    assert count(tmp_path, "outcomes") == status.written["outcomes"] == n - 1 - n // 5
+    assert watched == list(range(n))
+
+
 def test_names_that_could_not_be_written_lose_no_rows_and_are_tried_again(model, tmp_path, monkeypatch):
     append = segment_module.Segment.append
 
@@ -262,12 +304,15 @@ def test_a_fault_while_the_recorder_stops_closes_the_segment_all_the_same(model,
     sched = recorded(model, tmp_path)
     with recording(sched) as recorder:
         serve(sched, 3)
-        monkeypatch.setattr(Taker, "nodes", _refuse)
-        with pytest.raises(OSError, match="Input/output error"):
-            recorder.stop()
-    (segment,) = read_segments(tmp_path)
-    assert segment.manifest.closed
-    assert ids_of(tmp_path) == [0, 1, 2]
+        with monkeypatch.context() as patch:
+            patch.setattr(Taker, "nodes", _refuse)
+            with pytest.raises(OSError, match="Input/output error"):
+                recorder.stop()
+        (segment,) = read_segments(tmp_path)
+        assert segment.manifest.closed
+        assert ids_of(tmp_path) == [0, 1, 2]
+        assert recorder.stop().written["nodes"] == 5
+    assert count(tmp_path, "nodes") == 5
 
 
 def test_a_change_of_nodes_is_not_forgotten_until_it_is_taken(model, tmp_path, monkeypatch):

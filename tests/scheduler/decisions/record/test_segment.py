@@ -139,6 +139,83 @@ def test_what_could_not_be_written_whole_is_taken_back(segment, tmp_path, monkey
     assert read_ids(tmp_path / "records") == (list(range(16)), Torn(0, 0))
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_what_an_interrupt_cut_short_is_taken_back(segment, tmp_path, monkeypatch, at):
+    from scheduler.decisions.record import segment as module  # noqa: PLC0415
+
+    calls = []
+
+    def interrupt(call):
+        """Do it, and interrupt the one numbered ``at`` of those of an append."""
+
+        def then(*parts):
+            call(*parts)
+            calls.append(call)
+            if len(calls) == at + 1:
+                raise KeyboardInterrupt
+
+        return then
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_all", interrupt(module.write_all))
+        patch.setattr(module.os, "fsync", interrupt(module.os.fsync))
+        with pytest.raises(KeyboardInterrupt):
+            segment.append(TABLE, rows(12, 4))
+    assert segment.is_sound
+    assert read_ids(tmp_path / "records") == (list(range(12)), Torn(0, 0))
+    segment.append(TABLE, rows(12, 4))
+    segment.close()
+    assert read_ids(tmp_path / "records") == (list(range(16)), Torn(0, 0))
+
+
+def test_an_interrupt_is_raised_also_where_nothing_can_be_taken_back(segment, monkeypatch):
+    from scheduler.decisions.record import segment as module  # noqa: PLC0415
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_all", interrupt)
+        patch.setattr(module.os, "ftruncate", refuse)
+        with pytest.raises(KeyboardInterrupt):
+            segment.append(TABLE, rows(12, 4))
+    assert not segment.is_sound
+
+
+def test_a_segment_whose_beginning_is_interrupted_is_not_there(tmp_path, monkeypatch):
+    from scheduler.decisions.record import segment as module  # noqa: PLC0415
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Segment(tmp_path / "records", manifest())
+    assert list((tmp_path / "records").iterdir()) == []
+
+
+def test_all_tables_are_closed_whatever_happens_to_one(segment, monkeypatch):
+    from scheduler.decisions.record import segment as module  # noqa: PLC0415
+
+    segment.append("outcomes", rows(0, 4))
+    closed, close = [], module.os.close
+
+    def interrupt(handle, data):
+        if data == END and not closed:
+            raise KeyboardInterrupt
+        module.os.write(handle, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_all", interrupt)
+        patch.setattr(module.os, "close", lambda handle: (closed.append(handle), close(handle)))
+        with pytest.raises(KeyboardInterrupt):
+            segment.close()
+    assert len(closed) == 4
+
+
 def test_large_tables_are_cut_into_batches(tmp_path):
     table = TableFile(tmp_path / "t.arrows", kinds_of(rows(0, 1)))
     table.append(rows(0, 10), 4)
