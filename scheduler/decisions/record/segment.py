@@ -7,6 +7,7 @@ import shutil
 import time
 import zlib
 from contextlib import ExitStack, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -105,6 +106,23 @@ def write_all(handle: int, data: bytes) -> None:
         view = view[os.write(handle, view) :]
 
 
+def _made(paths: list[Path]) -> list[int]:
+    """Make files of one folder durable, and open them: all, or none of them is there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    handles: list[int] = []
+    try:
+        # One call of compiled code: no interrupt comes between a file's making and the note of it.
+        handles.extend(map(os.open, paths, repeat(flags), repeat(0o644)))
+        sync(paths[0].parent)
+    except BaseException:
+        for path, handle in zip(paths, handles, strict=False):
+            os.close(handle)
+            with suppress(OSError):  # the same disk may refuse that too
+                path.unlink()
+        raise
+    return handles
+
+
 class TableFile:
     """One table of a segment.
 
@@ -129,9 +147,7 @@ class TableFile:
     def __init__(self, path: Path, kinds: dict[str, Kind]) -> None:
         self.kinds, self.is_sound = kinds, True
         self._encoder = Encoder({name: kind for name, kind in kinds.items() if kind[-1] != 0})
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._data = os.open(path, flags, 0o644)
-        self._sums = os.open(path.with_suffix(".sums"), flags, 0o644)
+        self._data, self._sums = _made([path, path.with_suffix(".sums")])
         self._ends = [0, 0]
 
     @property
@@ -223,7 +239,6 @@ class Segment:
         """Write rows to a table, all or none, and make them durable; raises `OSError`."""
         if table not in self._tables:
             self._tables[table] = TableFile(self.path / f"{table}.arrows", kinds_of(columns))
-            sync(self.path)
         self._tables[table].append(columns, BATCH_ROWS.get(table, MOST_BATCH_ROWS))
 
     def add_arms(self, arms: tuple[RecordedArm, ...]) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,32 @@ def test_all_tables_are_closed_whatever_happens_to_one(segment, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             segment.close()
     assert len(closed) == 4
+
+
+@pytest.mark.parametrize("refused", [".sums", "folder"])
+def test_a_table_that_could_not_be_made_is_made_by_the_next_append(segment, tmp_path, monkeypatch, refused):
+    from scheduler.decisions.record import segment as module  # noqa: PLC0415
+
+    def unless_refused(call):
+        def then(path, *parts):
+            if Path(path).suffix == refused or (path == segment.path and refused == "folder"):
+                raise OSError(28, "No space left on device")
+            return call(path, *parts)
+
+        return then
+
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "open", unless_refused(module.os.open))
+        patch.setattr(module, "sync", unless_refused(module.sync))
+        with pytest.raises(OSError, match="No space"):
+            segment.append("outcomes", rows(0, 4))
+    assert len(list(Path("/proc/self/fd").iterdir())) == n_open
+    assert not list(segment.path.glob("outcomes.*"))
+    segment.append("outcomes", rows(0, 4))
+    segment.close()
+    (found,) = read_segments(tmp_path / "records")
+    assert [n_rows(batch) for batch in found.batches("outcomes")] == [4]
 
 
 def test_large_tables_are_cut_into_batches(tmp_path):
