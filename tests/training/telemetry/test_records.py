@@ -166,6 +166,26 @@ def test_hashed_ids_stay_hashed(model, tmp_path):
     assert set(rows["node_id"]) <= set(nodes["id"])
 
 
+def test_categories_of_different_names_that_a_tier_compares_are_of_one_type(tmp_path, capfd):
+    text = models.EXTENDED.replace('match = { isp = "isp" }', 'match = { kind = "price_class" }')
+    text = text.replace("price = {", 'price_class = { type = "category", source = "nodes" }\nprice = {')
+    vocabulary = models.VOCABULARY | {"node.price_class": (1, 2)}
+    model = Model.load(models.write_small(tmp_path / "model", text, vocabulary=vocabulary))
+    sched = Scheduler(model, seed=1)
+    sched.fleet.upsert(range(6), NODES | {"price_class": [1, 2, None] * 2})
+    sched.record(tmp_path / "records", every=NEVER)
+    serve(sched, 20)
+    sched.recorder.stop()
+    assert fogline(capfd, "dataset", tmp_path / "records", "--out", tmp_path / "out").code == 0
+    assert pl.read_parquet(tmp_path / "out" / "nodes.parquet")["price_class"].unique().sort().to_list() == [
+        None,
+        "1",
+        "2",
+    ]
+    assert pl.read_parquet(tmp_path / "out" / "telemetry.parquet")["kind"].dtype == pl.String
+    assert len(read_telemetry(tmp_path / "out", model.spec)) > 0
+
+
 def test_torn_rows_and_other_fingerprints_are_left_out_and_counted(model, tmp_path):
     sched = started(model, tmp_path / "records")
     serve(sched, 40)

@@ -17,7 +17,8 @@ from training.telemetry.files.kinds import Schema, is_text, refuse
 
 INTEGERS, TEXTS = "integers", "strings"
 
-_Place: TypeAlias = tuple[str, str]
+Place: TypeAlias = tuple[str, str]
+"""The source and the name of a column."""
 
 
 class Holder(NamedTuple):
@@ -54,28 +55,28 @@ def code_types(holders: Sequence[Holder], spec: Spec, clients: Holder, nodes: Ho
         spec.telemetry.client: _code(clients.schema["id"]),
         spec.telemetry.node: _code(nodes.schema["id"]),
     }
-    for places in _compared(spec):
+    for places in compared(spec):
         code = _agreed(places, holding) or _profiled(places, spec)
         own = (name for source, name in places if source == "telemetry" and name not in types)
         types |= dict.fromkeys(own, code)
     return types
 
 
-def _compared(spec: Spec) -> list[set[_Place]]:
-    """Return all categories as (source, column), those together that a feature or a tier compares."""
+def compared(spec: Spec) -> list[set[Place]]:
+    """Return where all categories are, those together that a feature or a tier compares."""
     sides = (spec.request, spec.node)
     coded = [(c.source, name) for side in sides for name, c in side.items() if c.type in ("category", "categories")]
-    groups: list[set[_Place]] = [{place} for place in coded]
+    groups: list[set[Place]] = [{place} for place in coded]
     pairs = [(f.request, f.node) for f in spec.features.values() if isinstance(f, Equal)]
     pairs += [pair for tier in spec.candidates.tiers for pair in tier.match.items()]
     for request, node in pairs:
-        ends: set[_Place] = {(spec.request[request].source, request), (spec.node[node].source, node)}
+        ends: set[Place] = {(spec.request[request].source, request), (spec.node[node].source, node)}
         joined = ends.union(*(group for group in groups if group & ends))
         groups = [group for group in groups if not group & ends] + [joined]
     return groups
 
 
-def _agreed(places: set[_Place], holding: Mapping[str, Sequence[Holder]]) -> str | None:
+def _agreed(places: set[Place], holding: Mapping[str, Sequence[Holder]]) -> str | None:
     """Return what all files that hold these columns agree on; the tables are asked first."""
     agreed = where = None
     for source, name in sorted(places, key=lambda place: (place[0] == "telemetry", place)):
@@ -90,7 +91,7 @@ def _agreed(places: set[_Place], holding: Mapping[str, Sequence[Holder]]) -> str
     return agreed
 
 
-def _profiled(places: set[_Place], spec: Spec) -> str | None:
+def _profiled(places: set[Place], spec: Spec) -> str | None:
     when = [profile.when[name] for profile in spec.utility.profiles for _, name in places if name in profile.when]
     if not when:
         return None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
 from scheduler.spec import FAILED, Spec
+from training.telemetry.files.codes import Place
 from training.telemetry.records.collect import Collected, Progress, collect
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
 
@@ -178,15 +179,15 @@ def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows
 
 def _categories(found: Collected) -> Categories:
     """Return the categories of all columns."""
-    spec, keys = found.spec, dict[tuple[str, str], NDArray[np.uint64]]()
-    request, node = Schema(spec.request), Schema(spec.node)
-    for name, at in request.key_columns.items():
-        keys["request", name] = np.unique(found.decisions["request_keys"][:, at])
-    if found.nodes is not None:
-        for name, at in node.key_columns.items():
-            keys["node", name] = np.unique(found.nodes["node_keys"][:, at])
-    own = {("request", "id"), ("node", "id")}
-    return Categories(spec, found.names, {name: some for name, some in keys.items() if name not in own})
+    spec, keys = found.spec, dict[Place, NDArray[np.uint64]]()
+    sides = [(spec.request, found.decisions["request_keys"])]
+    sides += [(spec.node, found.nodes["node_keys"])] if found.nodes is not None else []
+    for columns, rows in sides:
+        for name, at in Schema(columns).key_columns.items():
+            place = columns[name].source, name
+            keys[place] = np.union1d(keys.get(place, np.zeros(0, np.uint64)), rows[:, at])
+    own = {("clients", "id"), ("nodes", "id")}
+    return Categories(spec, found.names, {place: some for place, some in keys.items() if place not in own})
 
 
 def _telemetry(
@@ -220,8 +221,8 @@ def _telemetry(
     schema = Schema(spec.request)
     values = decisions.get("request_values", np.zeros((len(decisions["id"]), 0)))
     request = values[of], decisions["request_keys"][of]
-    out |= columns_of("request", spec.request_columns("telemetry"), schema, request, categories)
-    out |= columns_of("node", spec.node_columns("telemetry"), Schema(spec.node), _states(found, rows), categories)
+    out |= columns_of(spec.request_columns("telemetry"), schema, request, categories)
+    out |= columns_of(spec.node_columns("telemetry"), Schema(spec.node), _states(found, rows), categories)
     frame = pl.DataFrame(out).join(found.candidates, on="decision", how="left", maintain_order="left")
     return frame if roles.ok is not None else frame.filter((rows[FAILED] == 0.0).to_numpy())
 
@@ -265,7 +266,7 @@ def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
     values = decisions.get("request_values", np.zeros((len(ids), 0)))
     rows = values[at], decisions["request_keys"][at]
     wanted = {name: column for name, column in spec.request_columns("clients").items() if name != "id"}
-    return pl.DataFrame({"id": last["id"]} | columns_of("request", wanted, Schema(spec.request), rows, categories))
+    return pl.DataFrame({"id": last["id"]} | columns_of(wanted, Schema(spec.request), rows, categories))
 
 
 def _nodes(found: Collected, places: _Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
@@ -283,4 +284,4 @@ def _nodes(found: Collected, places: _Places, node_rows: pl.DataFrame | None, ca
         frame = frame.join(last, on="key", how="left", maintain_order="left")
     ids = _ids(found, list(texts.values()), np.array(keys, np.uint64))
     wanted = {name: column for name, column in spec.node_columns("nodes").items() if name != "id"}
-    return pl.DataFrame({"id": ids} | columns_of("node", wanted, schema, _states(found, frame), categories))
+    return pl.DataFrame({"id": ids} | columns_of(wanted, schema, _states(found, frame), categories))

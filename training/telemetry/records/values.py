@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.columns.schema import Schema
 from scheduler.decisions.record.read import typed_id
-from scheduler.spec import Column, Equal, Spec
+from scheduler.spec import Column, Spec
+from training.telemetry.files.codes import Place, compared
 
 MOST_INTEGER, LEAST_INTEGER = 2**63 - 1, -(2**63)
 """Integers that a table takes."""
@@ -37,17 +38,6 @@ def series(values: list[Id | None], *, as_text: bool) -> pl.Series:
     return pl.Series(values, dtype=pl.Int64)
 
 
-def linked_columns(spec: Spec) -> list[set[tuple[str, str]]]:
-    """Return the category columns that are compared with each other: they are integers, or texts, together."""
-    pairs = [(f.request, f.node) for f in spec.features.values() if isinstance(f, Equal)]
-    pairs += [pair for tier in spec.candidates.tiers for pair in ((r, n) for n, r in tier.match.items())]
-    groups: list[set[tuple[str, str]]] = []
-    for request, node in pairs:
-        one = {("request", request), ("node", node)}
-        groups = [group for group in groups if not group & one] + [one.union(*(g for g in groups if g & one))]
-    return groups
-
-
 class Categories:
     """Categories by key, and which columns are texts.
 
@@ -58,7 +48,7 @@ class Categories:
     names
         Categories by key.
     keys
-        The keys that occur in each column, by side and name.
+        The keys that occur in each column.
 
     Attributes
     ----------
@@ -66,35 +56,34 @@ class Categories:
         Keys that no name is known of; their values are null.
     """
 
-    def __init__(self, spec: Spec, names: Mapping[int, Id], keys: Mapping[tuple[str, str], NDArray[np.uint64]]) -> None:
+    def __init__(self, spec: Spec, names: Mapping[int, Id], keys: Mapping[Place, NDArray[np.uint64]]) -> None:
         self._names = {0: None, **names}
         values = {column: [self._names.get(key) for key in some.tolist()] for column, some in keys.items()}
         self.unnamed = {key for some in keys.values() for key in some.tolist() if key not in self._names}
         self._texts = {column for column, some in values.items() if not are_integers(some)}
-        for group in linked_columns(spec):
+        for group in compared(spec):
             if group & self._texts:
                 self._texts |= group
 
-    def column(self, side: str, name: str, keys: NDArray[np.uint64]) -> pl.Series:
+    def column(self, place: Place, keys: NDArray[np.uint64]) -> pl.Series:
         """Return a column of categories by their keys."""
         distinct, which = np.unique(keys, return_inverse=True)
         values = [self._names.get(key) for key in distinct.tolist()]
-        return series(values, as_text=(side, name) in self._texts)[which]
+        return series(values, as_text=place in self._texts)[which]
 
 
 def columns_of(
-    side: str,
     columns: Mapping[str, Column],
     schema: Schema,
     rows: tuple[NDArray[np.float64], NDArray[np.uint64]],
     categories: Categories,
 ) -> dict[str, pl.Series]:
-    """Return some columns of a side from (n, width) numbers and (n, n_keys) keys; sets of categories are left out."""
+    """Return some columns of requests or nodes from (n, width) numbers and (n, n_keys) keys, but no sets."""
     values, keys = rows
     found: dict[str, Any] = {}
     for name, column in columns.items():
         if name in schema.key_columns:
-            found[name] = categories.column(side, name, keys[:, schema.key_columns[name]])
+            found[name] = categories.column((column.source, name), keys[:, schema.key_columns[name]])
         elif name in schema.offsets:
             at = schema.offsets[name]
             found[name] = _numbers(values[:, at : at + column.size])
