@@ -13,6 +13,7 @@ import polars as pl
 
 from scheduler.errors import InputError
 from scheduler.model.mlflow_client import registry_uri
+from scheduler.runtime.durable import write_text
 from scheduler.spec import Spec, parse_spec
 from training.cli.comparison_table import comparison_table
 from training.cli.data import sentences, tables_of
@@ -44,7 +45,7 @@ class Drafted:
 
     def save(self, path: str | Path) -> Path:
         """Write the spec's text to a file, to be read and corrected, and return where it is."""
-        Path(path).write_text(self.text, encoding="utf-8")
+        write_text(Path(path), self.text)
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -13,3 +17,46 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def replacing(*paths: Path, is_durable: bool = True) -> Iterator[list[Path]]:
+    """Yield a file to write beside each path; at the end each takes its path's place, one after the other.
+
+    Each path has all of the old or all of the new. After an error in writing, or a lack of room, all have the old, and
+    nothing is left beside them.
+
+    Parameters
+    ----------
+    paths
+        Files; a link stays one, and what it leads to is replaced.
+    is_durable
+        Whether that holds after a power cut too.
+    """
+    targets = [path.resolve() for path in paths]
+    # Drawn, as processes in containers on a shared disk may have one number.
+    parts = [target.with_name(f".{target.name}.{secrets.token_hex(8)}") for target in targets]
+    try:
+        yield parts
+        for target, part in zip(targets, parts, strict=True):
+            if target.exists():
+                shutil.copymode(target, part)
+            if is_durable:
+                sync(part)
+        for target, part in zip(targets, parts, strict=True):
+            part.replace(target)
+        if is_durable:
+            for folder in {target.parent for target in targets}:
+                sync(folder)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text to a file, which has all of the old text or all of the new one, whatever happens."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")  # a pipe or a device, such as /dev/stdout
+        return
+    with replacing(path) as (part,):
+        part.write_text(text, encoding="utf-8")

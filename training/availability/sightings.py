@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from scheduler.errors import DataError, InputError
+from scheduler.runtime.durable import replacing
 from training.telemetry.files.kinds import (
     ID,
     INTEGER,
@@ -69,10 +70,12 @@ def write_lifetimes(data: Path, out: Path, horizon: int) -> Path:
     if rows.is_empty():
         raise DataError(f"{data}: expected more than {horizon} snapshots, found no sighting whose horizon has ended")
     out.mkdir(parents=True, exist_ok=True)
-    rows.write_parquet(out / "telemetry.parquet")
-    for table in (CLIENTS, NODES):
-        with naming(data / table):
-            shutil.copyfile(data / table, out / table)
+    tables = (CLIENTS, NODES)
+    with replacing(*(out / name for name in (*tables, "telemetry.parquet"))) as parts:
+        for table, part in zip(tables, parts, strict=False):
+            with naming(data / table):
+                shutil.copyfile(data / table, part)
+        rows.write_parquet(parts[-1])
     return out
 
 

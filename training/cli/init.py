@@ -48,6 +48,7 @@ def init(
     json: Json = False,
 ) -> None:
     """Draft a spec from raw telemetry: Parquet or CSV files of any layout."""
+    from scheduler.runtime.durable import write_text
     from training.draft.draft import Wishes, draft, likely
     from training.draft.spec_text import spec_text
     from training.telemetry import data_of
@@ -60,7 +61,7 @@ def init(
     made = draft(data_of(data), wishes, _ask if asking else likely)
     text = spec_text(made, name or _name_of(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_text(out, text)
     if json:
         print_json({"spec": str(out), **decisions(made)})
         return

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.simulator.fleet import CANDIDATES, CUSTOMERS, START, WORKLOADS, World
 from training.simulator.rule_policy import RulePile
 from training.telemetry import Categories, Entities
+from training.telemetry.write import write_tables
 
 SLICE_SECONDS = 900
 _BATCH_S = 60.0  # the rules see the load and the failures as of the start of the minute
@@ -44,12 +45,9 @@ def write_telemetry(  # noqa: PLR0913 - what a log may be like
     seed
         Of requests and exploration; it does not change the world.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     log = _serve(world, hours * 3600.0, requests, explore, seed)
-    (log if propensities else log.drop("propensity")).write_parquet(folder / "telemetry.parquet")
-    _table(world.nodes).write_parquet(folder / "nodes.parquet")
-    _table(world.clients).write_parquet(folder / "clients.parquet")
+    telemetry = log if propensities else log.drop("propensity")
+    write_tables(Path(folder), clients=_table(world.clients), nodes=_table(world.nodes), telemetry=telemetry)
 
 
 def _serve(world: World, seconds: float, n: int, explore: float, seed: int) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -12,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.errors import DataError
+from scheduler.runtime.durable import replacing
 from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.data import Data
 from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
@@ -255,12 +255,8 @@ def _rejected(survey: _Survey, n_bad: int, folder: Path | None) -> dict[str, int
 
 def _write(frame: pl.LazyFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        frame.sink_parquet(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as (part,):
+        frame.sink_parquet(part)
 
 
 def _arrays(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from scheduler.errors import DataError, InputError
+from scheduler.runtime.durable import write_text
 from scheduler.spec import Spec, parse_spec
 from training.features.split import split_slices
 from training.heads.lightgbm_params import resolve_lightgbm
@@ -218,7 +219,7 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
         return result
     runs.close(result.best.params, {"best": result.best.value, "first": result.first.value})
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(_text(result, result.best, options.text), encoding="utf-8")
+    write_text(options.out, _text(result, result.best, options.text))
     return result
 
 

@@ -53,6 +53,19 @@ def test_a_spec_that_is_there_is_written_over_only_on_demand(file, tmp_path, cap
     assert fogline(capfd, "init", file, "--force").code == 0
 
 
+def test_a_spec_that_cannot_be_written_stays_as_it_was(file, tmp_path, capfd, monkeypatch):
+    (tmp_path / "mine.toml").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert fogline(capfd, "init", file, "--force").code == 1
+    assert (tmp_path / "mine.toml").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_options_say_what_columns_are(file, capfd):
     words = [
         "--client",

@@ -2,6 +2,8 @@
 
 import heapq
 import json
+import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -184,6 +186,25 @@ def test_categories_of_different_names_that_a_tier_compares_are_of_one_type(tmp_
     ]
     assert pl.read_parquet(tmp_path / "out" / "telemetry.parquet")["kind"].dtype == pl.String
     assert len(read_telemetry(tmp_path / "out", model.spec)) > 0
+
+
+def test_a_disk_that_fills_up_leaves_the_telemetry_that_was_there(world, tmp_path, monkeypatch):
+    _, _, folder, _ = world
+    shutil.copytree(folder / "out", tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    write, written = pl.DataFrame.write_parquet, []
+
+    def fill(frame, file):
+        written.append(file)
+        if len(written) == 3:
+            Path(file).write_bytes(b"PAR1")
+            raise OSError(28, "No space left on device")
+        write(frame[:1], file)
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fill)
+    with pytest.raises(OSError, match="No space"):
+        write_dataset(folder / "records", tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_torn_rows_and_other_fingerprints_are_left_out_and_counted(model, tmp_path):

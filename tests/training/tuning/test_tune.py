@@ -228,6 +228,23 @@ def test_nothing_is_called_best_where_nothing_can_be_won(small_world, tmp_path, 
     assert not (tmp_path / "tuned.toml").exists()
 
 
+@pytest.mark.slow
+def test_a_tuned_spec_that_cannot_be_written_leaves_the_file_as_it_was(
+    small_world, tmp_path, tmp_path_factory, monkeypatch
+):
+    (tmp_path / "tuned.toml").write_text("mine")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Judge, "score", lambda *_: 0.5)
+    monkeypatch.setattr(Judge, "saturated", lambda *_: "")
+    monkeypatch.setattr("scheduler.runtime.durable.sync", full)
+    with pytest.raises(OSError, match="No space"):
+        tuned_once(small_world, tmp_path, tmp_path_factory)
+    assert [(path.name, path.read_text()) for path in tmp_path.glob("*tuned.toml*")] == [("tuned.toml", "mine")]
+
+
 def test_a_second_search_at_the_same_storage_is_refused(call, tmp_path, capfd):
     words = call(tmp_path, 1)
     with (tmp_path / "tuning.lock").open("w") as lock:

@@ -15,6 +15,7 @@ from scheduler.spec import FAILED, Spec
 from training.telemetry.files.codes import Place
 from training.telemetry.records.collect import Collected, Progress, collect
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
+from training.telemetry.write import write_tables
 
 PROPENSITY = "propensity"
 """Name of the column where the spec has none for it."""
@@ -68,7 +69,7 @@ def write_dataset(
     records
         Folder that `Scheduler.record` wrote to.
     out
-        Made where it is missing; the three files in it are replaced.
+        Made where it is missing; the three files in it are replaced, none of them after an error.
     origin
         When slice 0 begins, in seconds; by default a whole number of slices, with the first decision in slice 0.
     progress
@@ -89,10 +90,7 @@ def write_dataset(
     rows = _joined(found, places, outcomes, node_rows)
     telemetry = _telemetry(found, places, rows, categories, origin)
     clients, nodes = _clients(found, categories), _nodes(found, places, node_rows, categories)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (("telemetry", telemetry), ("clients", clients), ("nodes", nodes)):
-        frame.write_parquet(folder / f"{name}.parquet")
+    write_tables(Path(out), clients=clients, nodes=nodes, telemetry=telemetry)
     known = set() if node_rows is None else set(node_rows["key"].to_list())
     return DatasetReport(
         spec=spec.name,
