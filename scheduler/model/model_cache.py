@@ -13,7 +13,7 @@ from typing import Final
 
 from scheduler.errors import ArtifactError, RegistryError, RegistryWarning
 from scheduler.model.artifact import check_files
-from scheduler.runtime.durable import sync
+from scheduler.runtime.durable import write_text
 
 CACHE: Final = Path(".fogline/cache")
 
@@ -86,19 +86,8 @@ def remember(note: Path, folder: Path) -> None:
     if not is_writable(note.parent):
         return  # a cache that came with an image: what it says stays true
     if _read(note) != folder.name:
-        _write(note, folder.name)
+        write_text(note, folder.name)
     os.utime(folder)
-
-
-def _write(note: Path, text: str) -> None:
-    """Replace a note as a whole; several threads and processes may, and a power cut leaves the old one or the new."""
-    with tempfile.NamedTemporaryFile(dir=note.parent, prefix=".", suffix=".part", delete=False) as part:
-        part.write(text.encode())
-        part.flush()
-        os.fchmod(part.fileno(), 0o644)  # others may share the cache
-        os.fsync(part.fileno())
-    Path(part.name).replace(note)
-    sync(note.parent)
 
 
 def _read(note: Path) -> str:

@@ -102,7 +102,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     DataError
         As reading or building on one machine would raise.
     """
-    n_parts = n_parts or len(client.scheduler_info()["workers"])
+    n_parts = n_parts or len(client.scheduler_info(n_workers=-1)["workers"])
     counts = slice_counts(data, spec, until)
     if not counts:
         check_measured(data, spec, 0, 0)

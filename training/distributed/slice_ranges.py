@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.ids import Id
+from scheduler.runtime.durable import replacing
 from scheduler.spec import Spec
 from training.distributed.sharding import Lane, deal
 from training.distributed.sketch import sketch
@@ -168,11 +168,10 @@ def part_file(plan: Plan, range_number: int, lane: Lane, part: int) -> Path:
 
 
 def _write(frame: pl.DataFrame, file: Path) -> None:
-    """Write beside the place and rename: a task that is run again, or twice, leaves a whole file."""
+    """Write beside the place and rename: a task that is run again, or twice at once, leaves a whole file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    frame.write_ipc(unfinished, compression="lz4")
-    unfinished.replace(file)
+    with replacing(file, is_durable=False) as (part,):
+        frame.write_ipc(part, compression="lz4")
 
 
 def _own(telemetry: Telemetry) -> Columns:

@@ -148,7 +148,7 @@ def test_threads_that_write_a_note_at_once_all_succeed(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: model_cache.remember(note, folders[i % 2]), range(200)))
     assert note.read_text() in {folder.name for folder in folders}
-    assert list(tmp_path.glob(".*.part")) == []
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_a_copy_that_another_process_removes_meanwhile_is_passed_over(tmp_path, monkeypatch):

@@ -70,6 +70,24 @@ def assert_same(made, expected):
             np.testing.assert_array_equal(ours[name], values)
 
 
+def test_by_default_there_is_a_part_for_each_worker(small_world, monkeypatch):
+    class Older:
+        """A client that lists five workers unless it is told otherwise, as in distributed 2025.5."""
+
+        def scheduler_info(self, n_workers=5):
+            return {"workers": {f"tcp://a:{k}": {} for k in range(7)[: n_workers if n_workers >= 0 else 7]}}
+
+    class Planned(Exception):  # noqa: N818 - ends the call, and is no error
+        """How many parts there are to be."""
+
+    def plan(_, n_parts):
+        raise Planned(n_parts)
+
+    monkeypatch.setattr("training.distributed.dataset.plan_lanes", plan)
+    with pytest.raises(Planned, match="7"):
+        cluster_dataset(Older(), small_world.data, small_world.spec, until=UNTIL, seed=3)
+
+
 @pytest.mark.parametrize("n_parts", [1, 3])
 def test_every_feature_row_is_that_of_one_machine(here, small_world, tmp_path, monkeypatch, n_parts):
     made, expected = both(here, small_world.data, small_world.spec, monkeypatch, n_parts=n_parts, scratch=tmp_path)

@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 import numpy as np
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +35,33 @@ def test_a_window_is_closed_by_the_slice_that_fills_it(counts):
         low = -1 if one.start is None else one.start
         inside = [n for s, n in counts.items() if low <= s < one.until]
         assert sum(inside) >= under_test.RANGE_ROWS > sum(inside[:-1])
+
+
+def test_workers_of_one_number_write_a_part_apart_and_an_error_leaves_nothing(tmp_path, monkeypatch):
+    frame, file, used = pl.DataFrame({"row": [1, 2]}), tmp_path / "part" / "000001.arrow", []
+    put, write = under_test._write, pl.DataFrame.write_ipc  # noqa: SLF001 - what a task of a worker writes
+
+    def write_twice(frame, part, **options):
+        """Begin to write, and let another worker with this process's number write the same meanwhile."""
+        used.append(part)
+        write(frame, part, **options)
+        if len(used) == 1:
+            put(frame, file)
+
+    monkeypatch.setattr(pl.DataFrame, "write_ipc", write_twice)
+    put(frame, file)
+    assert len(set(used)) == 2
+    assert pl.read_ipc(file).equals(frame)
+    assert list(file.parent.iterdir()) == [file]
+
+    def fill(_, part, **_options):
+        part.write_bytes(b"AR")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_ipc", fill)
+    with pytest.raises(OSError, match="No space"):
+        put(frame, file)
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_rows_come_back_as_they_went():
