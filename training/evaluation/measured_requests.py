@@ -91,7 +91,8 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
 ) -> Iterator[RequestBatch]:
     """Replay measured rows: in every slice every client asks several times.
 
-    Each slice from ``start`` on has ``requests`` batches, evenly spread over it. In a batch every client with
+    Each slice from ``start`` on has ``requests`` batches, evenly spread over it, or over what there is of it before the
+    next one begins (see `slice_starts`). In a batch every client with
     at least two measured nodes in the slice asks once. Its candidates are drawn uniformly out of those
     nodes. The first candidate's outcome is a row of that slice, client and node, drawn uniformly; the request has
     that row's request columns. The outcome of any other candidate is drawn from those of its rows in the slice
@@ -108,7 +109,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     telemetry
         Rows before ``start`` only provide the state of the nodes.
     spec
-        Gives the length of a slice; see `slice_starts` for where one begins.
+        Gives the length of a slice where the telemetry does not.
     start
         The first slice to replay.
     requests
@@ -134,11 +135,11 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
     """
     if requests < 1 or candidates < 2:  # noqa: PLR2004 - there is nothing to choose from one
         raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
-    seconds = spec.telemetry.slice.seconds
     state = _NodeState(telemetry, known)
-    starts = slice_starts(telemetry, seconds)
+    starts = slice_starts(telemetry, spec)
+    lasted = np.minimum(np.diff([*starts.values(), np.inf]), _slice_seconds(telemetry, spec)).tolist()
     request = RequestColumns.of(telemetry)
-    for (number, begin), of_slice in zip(starts.items(), _rows_by_slice(telemetry), strict=True):
+    for (number, begin), seconds, of_slice in zip(starts.items(), lasted, _rows_by_slice(telemetry), strict=True):
         if number < start:
             continue
         pairs = _pairs(telemetry, of_slice if among is None else of_slice[among[of_slice]])
@@ -148,21 +149,28 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
             yield _batch(telemetry, spec, drawn, number, now, state.at(now))
 
 
-def slice_starts(telemetry: Telemetry, seconds: float) -> dict[int, float]:
+def slice_starts(telemetry: Telemetry, spec: Spec) -> dict[int, float]:
     """Return when each slice with rows begins, in order.
 
-    That is its earliest row's time rounded down to a whole number of slice lengths, but at least one slice
-    length after the slice before.
+    That is its earliest row's time rounded down to a whole number of slice lengths. Where the slice before begins then
+    or later, it is one length after it, but never more than one length after that time, except that no slice
+    begins before an earlier one. So requests stay near the rows that answer them, however uneven slices are.
     """
+    seconds = _slice_seconds(telemetry, spec)
     numbers, at = np.unique(telemetry.slice, return_inverse=True)
     first_times = np.full(len(numbers), np.inf)
     np.minimum.at(first_times, at, telemetry.time)
     starts: dict[int, float] = {}
     begin = -np.inf
     for number, first in zip(numbers.tolist(), first_times.tolist(), strict=True):
-        begin = max(first // seconds * seconds, begin + seconds)
+        own = first // seconds * seconds
+        begin = max(own, begin, min(begin, own) + seconds)
         starts[number] = begin
     return starts
+
+
+def _slice_seconds(telemetry: Telemetry, spec: Spec) -> float:
+    return telemetry.slice_seconds or spec.telemetry.slice.seconds
 
 
 def _rows_by_slice(telemetry: Telemetry) -> list[NDArray[np.int64]]:

@@ -165,7 +165,7 @@ def serve_parts(
     recorder = _Recorder(setting, model, spec.training.rows / n_rows, models[1:])
     served = iter(parts.served)
     first = next(served)
-    begin = slice_starts(first, spec.telemetry.slice.seconds)[start]
+    begin = slice_starts(first, spec)[start]
     known: Columns | None = None
     for done, telemetry in enumerate(parts.before):
         progress("rehearse: warm up", done, done + 1)

@@ -55,10 +55,10 @@ class Log:
         """Return the figures; the oracle comes last."""
         spec, names = self._spec, [*seconds, ORACLE]
         picks = {name: Picks(*map(np.concatenate, zip(*self._picks[name], strict=True))) for name in names}
-        slices = np.floor(np.array(self._time) / spec.telemetry.slice.seconds)
         n_asked = [len(client) for client in self._client]
-        of_request = np.repeat(slices, n_asked)
-        starts, at = np.unique(of_request, return_inverse=True)
+        of_request = np.repeat(np.array(self._slice, np.int32), n_asked)
+        _, first = np.unique(self._slice, return_index=True)
+        _, at = np.unique(of_request, return_inverse=True)
         return Comparison(
             data="",
             spec=spec.name,
@@ -67,11 +67,11 @@ class Log:
             policies=scores(picks, seconds),
             picks=picks,
             client=np.concatenate(self._client),
-            slice=np.repeat(np.array(self._slice, np.int32), n_asked),
+            slice=of_request,
             agreeing=self._n_agreeing / max(self._n_outcomes, 1),
             request=concatenated(self._request),
             series=Series(
-                start=starts * spec.telemetry.slice.seconds,
+                start=np.array(self._time)[first],
                 n_requests=np.bincount(at),
                 cost={name: np.bincount(at, p.cost).astype(np.float64) for name, p in picks.items()},
             ),

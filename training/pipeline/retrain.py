@@ -40,7 +40,7 @@ class Retrained(Learned):
     ) -> None:
         super().__init__(setting, model)
         self._telemetry, self._threads = telemetry, threads
-        starts = slice_starts(telemetry, setting.spec.telemetry.slice.seconds)
+        starts = slice_starts(telemetry, setting.spec)
         later = [(begin, number) for number, begin in starts.items() if number >= start]
         self._due = later[every::every]
 

@@ -20,7 +20,7 @@ from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, PROPENSITY, Fac
 from training.telemetry.source import clients_of, nodes_of, open_data
 from training.telemetry.tables import categories, naming
 from training.telemetry.telemetry import Columns, Entities, Telemetry
-from training.telemetry.units import check_arrival, check_units, slice_times
+from training.telemetry.units import check_arrival, check_units, slice_seconds, slice_times
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told how many steps are done, of how many."""
@@ -173,6 +173,7 @@ class _Survey(NamedTuple):
     spec: Spec
     n_rows: int
     n_measured: int
+    slice_seconds: float
 
 
 def _survey(folder: Data, raw: pl.LazyFrame, facts: Facts) -> _Survey:
@@ -185,7 +186,8 @@ def _survey(folder: Data, raw: pl.LazyFrame, facts: Facts) -> _Survey:
         slices = slice_times(rows)
         check_units(folder, spec, slices)
         facts = facts._replace(middles=slices)
-    return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured)
+    seconds = roles.slice.seconds if facts.middles is None else slice_seconds(facts.middles, spec)
+    return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured, seconds)
 
 
 def _keys(table: Entities) -> pl.Series:
@@ -293,6 +295,7 @@ def _arrays(
         rejected=rejected,
         n_read=survey.n_rows,
         propensity=None if spec.telemetry.propensity is None else take(PROPENSITY),
+        slice_seconds=survey.slice_seconds,
     )
 
 

@@ -97,6 +97,8 @@ class Telemetry:
     propensity
         (n,) float64 probabilities with which the logging scheduler drew the nodes, NaN where unknown; None without the
         column.
+    slice_seconds
+        How long a slice lasts, see `training.telemetry.units.slice_seconds`; None for as long as the spec says.
     cold_shares
         Shares of nodes and clients that were left out on purpose, as a manifest's window names them.
     """
@@ -115,6 +117,7 @@ class Telemetry:
     rejected: dict[str, int]
     n_read: int
     propensity: NDArray[np.float64] | None = None
+    slice_seconds: float | None = None
     cold_shares: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:

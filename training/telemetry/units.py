@@ -96,6 +96,27 @@ def slice_length(slices: pl.DataFrame) -> float:
     return float(np.median(np.diff(known["time"].to_numpy()) / (steps / np.gcd.reduce(steps))))
 
 
+def slice_seconds(slices: pl.DataFrame, spec: Spec) -> float:
+    """Return how long a slice lasts: as long as the spec says, or as the times say where they contradict it.
+
+    They contradict a length that most slices outlast, and one too long for how soon half as many slices have passed as
+    there are. They never contradict the right one: from within a slice to within the k-th after it at least k - 1 pass,
+    wherever slices begin and whichever are left out. A slice that is cut from the times lasts as long as the spec says.
+
+    Parameters
+    ----------
+    slices
+        As `slice_times` returns it.
+    """
+    seconds, known = spec.telemetry.slice.seconds, slices.drop_nulls("time")
+    if spec.telemetry.slice.column is None or known.is_empty():
+        return seconds
+    too_short, lag = float(np.median(known["span"])) > seconds, len(known) // 2
+    too_long = lag > 1 and lag * _slope(known) < (lag - 1) * seconds
+    length = slice_length(known)
+    return length if (too_short or too_long) and length > 0.0 else seconds
+
+
 def _slope(known: pl.DataFrame) -> float:
     """Return how many seconds a slice lasts over half of all slices, which no uneven slice changes much.
 

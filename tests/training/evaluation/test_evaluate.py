@@ -48,6 +48,7 @@ def one_batch(time, cost, *, failed=(), candidates=None):
     return replace(
         base,
         time=time,
+        slice=int(time // 60),
         client=np.arange(n, dtype=np.int32),
         request={"kind": base.request["kind"].take(np.arange(n))},
         candidates=np.where(real, nodes, -1),
@@ -149,6 +150,13 @@ def test_costs_by_slice_add_up_to_all():
     assert series.n_requests.tolist() == [4, 2]
     assert series.cost["random"].tolist() == [1120.5, 8.0]
     assert series.cost["oracle"].tolist() == [120.5, 8.0]
+
+
+def test_slices_are_those_of_the_data_whatever_the_spec_says_of_their_length():
+    shorter = [replace(one, slice=int(one.time // 30)) for one in BY_HAND]
+    series = compare(shorter, random=0).series
+    assert series.start.tolist() == [3600.0, 3630.0, 3660.0]
+    assert series.n_requests.tolist() == [2, 2, 2]
 
 
 def test_picks_are_kept_for_every_request():

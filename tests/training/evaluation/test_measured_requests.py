@@ -4,6 +4,7 @@ import tracemalloc
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from scheduler.spec import parse_spec
 from training.evaluation import measured_requests as under_test
 from training.evaluation.measured_requests import measured_requests, node_state, slice_starts
 from training.telemetry import Categories, Entities, read_telemetry
+from training.telemetry.units import slice_seconds, slice_times
 
 SPEC = parse_spec("""
 name = "tiny"
@@ -132,7 +134,86 @@ def test_a_slice_without_choices_has_no_batch(telemetry):
 
 def test_slices_that_begin_early_do_not_turn_time_back(telemetry):
     early = replace(telemetry, time=telemetry.time - np.where(telemetry.slice == 1, 59, 0))
-    assert slice_starts(early, 60.0) == {0: 6000, 1: 6060, 2: 6120}
+    assert slice_starts(early, SPEC) == {0: 6000, 1: 6060, 2: 6120}
+
+
+def sliced(seconds):
+    """Return the spec with another length of a slice."""
+    slice_ = msgspec.structs.replace(SPEC.telemetry.slice, seconds=seconds)
+    return msgspec.structs.replace(SPEC, telemetry=msgspec.structs.replace(SPEC.telemetry, slice=slice_))
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Thirty slices in which two clients measure three nodes, ten times each."""
+    rng = np.random.default_rng(4)
+    rows = [
+        {"s": s, "t": 6000.0 + 60 * (s + rng.uniform()), "c": c, "n": n, "kind": "k", "load": 0.0, "ms": rng.uniform()}
+        for s in range(30)
+        for c in range(2)
+        for n in range(3)
+        for _ in range(10)
+    ]
+    (folder := tmp_path / "many").mkdir()
+    pl.DataFrame(rows).write_parquet(folder / "telemetry.parquet")
+    pl.DataFrame({"id": range(2)}).write_parquet(folder / "clients.parquet")
+    pl.DataFrame({"id": range(3)}).write_parquet(folder / "nodes.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("seconds", [2.5, 12.0, 30.0, 90.0, 600.0, 1500.0])
+def test_requests_are_made_when_the_rows_were_whatever_the_spec_says_of_the_length_of_a_slice(many, seconds):
+    right, wrong = draw(read_telemetry(many, SPEC)), sliced(seconds)
+    found = measured_requests(read_telemetry(many, wrong), wrong, start=1, requests=4, candidates=5, seed=0)
+    for ours, expected in zip(found, right, strict=True):
+        np.testing.assert_array_equal(ours.cost, expected.cost)
+        assert ours.time == pytest.approx(expected.time, abs=60.0)
+
+
+def test_without_times_slices_are_as_far_apart_as_the_spec_says(many):
+    for seconds in (6.0, 60.0, 600.0):
+        text = msgspec.structs.replace(sliced(seconds).telemetry, time=None)
+        spec = msgspec.structs.replace(SPEC, telemetry=text)
+        found = measured_requests(read_telemetry(many, spec), spec, start=28, requests=2, candidates=3, seed=0)
+        assert [one.time / seconds for one in found] == [28.0, 28.5, 29.0, 29.5]
+
+
+def begins_at_least_a_length_apart(telemetry, seconds):
+    """Return where slices begin that never overlap in time: as every figure of before was made."""
+    starts, begin = {}, -np.inf
+    for number in np.unique(telemetry.slice).tolist():
+        first = telemetry.time[telemetry.slice == number].min()
+        begin = starts[number] = max(first // seconds * seconds, begin + seconds)
+    return starts
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_slices_as_long_as_the_spec_says_begin_where_they_always_did(telemetry, seed):
+    """Wherever the first one begins, however few rows there are, and whichever slices are left out."""
+    rng = np.random.default_rng(seed)
+    number = np.sort(rng.choice(40, rng.integers(3, 30)))
+    time = np.sort(rng.uniform(0, 60) + 60 * number + rng.uniform(0, 60, number.size))
+    rows = np.zeros(number.size, np.int64)
+    few = replace(
+        telemetry,
+        **{name: getattr(telemetry, name)[rows] for name in ("client", "node", "ok")},
+        slice=number.astype(np.int32),
+        time=time,
+    )
+    times = slice_times(pl.LazyFrame({"@slice": number, "@time": time}))
+    few = replace(few, slice_seconds=slice_seconds(times, SPEC))
+    assert few.slice_seconds == 60.0
+    assert slice_starts(few, SPEC) == begins_at_least_a_length_apart(few, 60.0)
+
+
+def test_batches_of_uneven_slices_stay_in_order_and_near_their_rows(many):
+    rows = read_telemetry(many, SPEC)
+    uneven = replace(rows, time=6000.0 + (rows.time - 6000.0) ** 2 / 1800.0)  # the first ones last seconds
+    found = draw(uneven, start=0)
+    assert [one.time for one in found] == sorted(one.time for one in found)
+    for one in found:
+        first = uneven.time[uneven.slice == one.slice].min()
+        assert first - 60.0 < one.time <= first + 120.0
 
 
 def peak_bytes(call):
