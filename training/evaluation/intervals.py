@@ -91,6 +91,8 @@ def sureness(comparison: Comparison, found: Intervals) -> str:
 
 
 def _lead(name: str, figure: str, more: Interval) -> str:
+    if more.low == more.value == more.high == 0.0:
+        return f"{name} equals learned in the {figure}"
     told = "by more than chance" if not more.low <= 0.0 <= more.high else "which cannot be told from chance"
     distance = f"{abs(more.value):.4g} {'above' if more.value > 0.0 else 'below'} learned"
     return f"{name} is {distance} in the {figure}, {told}: {more.low:+.4g} to {more.high:+.4g}"

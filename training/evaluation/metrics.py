@@ -103,6 +103,11 @@ def regret(figures: Mapping[str, float], name: str) -> float:
 
 
 def saturated_by(figures: Mapping[str, Score]) -> str | None:
-    """Return the best baseline where it closes so much of the gap that there is nothing to win, else None."""
+    """Return the best baseline where it closes so much of the gap that there is nothing to win, else None.
+
+    Where there is no gap, that is ``random``.
+    """
+    if figures[RANDOM].mean == figures[ORACLE].mean:
+        return RANDOM
     names = [name for name in figures if name not in NO_BASELINES and figures[name].gap_closed >= SATURATED]
     return min(names, key=lambda name: figures[name].mean, default=None)

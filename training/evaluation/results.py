@@ -159,7 +159,12 @@ class Comparison:
 
 
 def saturated(baseline: str, gap_closed: float) -> str:
-    """Return in words that a baseline leaves nothing to win."""
+    """Return in words that a baseline leaves nothing to win; ``gap_closed`` is NaN where there is no gap."""
+    if np.isnan(gap_closed):
+        return (
+            f"saturated: {baseline} picks cost what the oracle's do, because all candidates cost the same, so there is "
+            "nothing to win; compare by another cost"
+        )
     return (
         f"saturated: {baseline} closes {gap_closed:.3f} of the gap, so there is nothing left to win; "
         "compare with fewer candidates or by another cost"

@@ -155,7 +155,7 @@ def _headlines(comparison: Comparison, baseline: str) -> Iterator[Headline]:
     scores, unit = comparison.policies, comparison.unit
     own = scores[LEARNED]
     for name in (RULES, baseline, RANDOM):
-        if name in scores:
+        if name in scores and scores[name].mean > 0.0:
             saved = 1.0 - own.mean / scores[name].mean
             what = {baseline: f"the best baseline, {label(name)}", RULES: "the rules"}.get(name, label(name))
             yield Headline(
@@ -187,7 +187,7 @@ def _gaps(comparison: Comparison, baseline: str) -> list[Picture]:
 
 
 def _series(comparison: Comparison, baseline: str) -> Picture | None:
-    """Return the gap closed over time, smoothed over a twentieth of the slices; None for fewer than three."""
+    """Return the gap closed over time, smoothed over a twentieth of the slices; None for fewer than three or no gap."""
     series = comparison.series
     n = len(series.start)
     if n < 3:  # noqa: PLR2004 - two points are no course
@@ -196,6 +196,8 @@ def _series(comparison: Comparison, baseline: str) -> Picture | None:
     names = [name for name in (LEARNED, baseline, RULES) if name in series.cost and name != RANDOM]
     sums = {name: _moving_sum(series.cost[name], window) for name in (*names, RANDOM, ORACLE)}
     gap = sums[RANDOM] - sums[ORACLE]
+    if not (gap > 0.0).any():
+        return None
     with np.errstate(divide="ignore", invalid="ignore"):
         closed = {name: np.where(gap > 0.0, (sums[RANDOM] - sums[name]) / gap, np.nan) for name in names}
     passed, unit = _passed(series.start)

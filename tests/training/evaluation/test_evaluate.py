@@ -11,6 +11,7 @@ from scheduler.errors import InputError
 from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate, run_evaluation
 from training.evaluation.metrics import FIGURES
+from training.evaluation.seeds import pooled
 from training.policies import BASELINES, Random, baselines
 
 
@@ -137,6 +138,17 @@ def test_nothing_to_win_is_said():
     (line,) = won.warnings()
     assert line.startswith("saturated: other closes 0.991 of the gap, so there is nothing left to win; ")
     assert open_.warnings() == []
+
+
+@pytest.mark.parametrize("cost", [0.0, 20.0])
+@pytest.mark.parametrize("failed", [[], [(0, 0), (0, 1), (0, 2)]])
+def test_that_all_candidates_cost_the_same_is_said(cost, failed):
+    runs = [compare([one_batch(3600.0, [[cost] * 3], failed=failed)], random=0, other=1) for _ in range(2)]
+    for found in (runs[0], pooled(runs)):
+        (line,) = found.warnings()
+        assert line.startswith("saturated: random picks cost what the oracle's do, because all candidates cost")
+        assert found.to_json()["saturated"]
+        assert found.to_json()["warnings"] == [line]
 
 
 def test_what_the_model_closes_is_no_baseline():

@@ -104,6 +104,14 @@ def test_the_lead_is_said_with_its_interval(effect, words):
     assert words in said
 
 
+def test_equal_costs_are_said_to_be_equal():
+    made = comparison(60, 8)
+    picks = dict.fromkeys(made.picks, made.picks["learned"])
+    made = dataclasses.replace(made, picks=picks, policies=scores(picks, {}))
+    said = sureness(made, intervals(made))
+    assert said.startswith("random equals learned in the mean cost; random equals learned in the mean log (95 %")
+
+
 def test_the_lead_in_the_log_has_its_own_interval_and_its_own_best_baseline():
     """A policy that is rarely far above the others is behind in the mean and ahead in the log."""
     made = comparison(60, 8, effect=0.5, noise=0.1)

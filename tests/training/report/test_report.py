@@ -15,6 +15,7 @@ from PIL import Image
 from scheduler.model.model import Model
 from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
+from training.evaluation.metrics import scores
 from training.evaluation.model_card import ModelCard
 from training.evaluation.seeds import pooled
 from training.explanation.dependence import Dependence
@@ -42,6 +43,15 @@ def comparison(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(comparison):
     return render(comparison)
+
+
+@pytest.mark.parametrize("cost", [0.0, 20.0])
+def test_a_page_says_that_all_candidates_cost_the_same(cost, comparison):
+    picks = {name: one._replace(cost=np.full_like(one.cost, cost)) for name, one in comparison.picks.items()}
+    series = comparison.series._replace(cost={name: cost * comparison.series.n_requests for name in picks})
+    text = render(replace(comparison, picks=picks, series=series, policies=scores(picks, {})))
+    assert "because all candidates cost the same" in text
+    assert "nan" not in Tree(text).cells
 
 
 class Tree(HTMLParser):
