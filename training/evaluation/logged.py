@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from training.evaluation.metrics import FIGURES, LEARNED, ORACLE
+from training.evaluation.metrics import FIGURES, LEARNED, NO_BASELINES
 from training.evaluation.results import Comparison
 from training.tracking.evaluations import log_evaluation
 
@@ -47,7 +47,7 @@ def _metrics(comparison: Comparison) -> dict[str, float]:
     """Return the model's figures, those of the best baseline, and the mean cost of every policy."""
     scores = comparison.policies
     found = {f"{PREFIX}{figure}": float(getattr(scores[LEARNED], figure)) for figure in FIGURES}
-    names = [name for name in scores if name not in (LEARNED, ORACLE)]
+    names = [name for name in scores if name not in NO_BASELINES]
     best = min(names, key=lambda name: scores[name].mean)
     found |= {f"{PREFIX}best_baseline.{f}": float(getattr(scores[best], f)) for f in ("mean", "mean_log", "fail")}
     return found | {f"{PREFIX}mean_cost.{name}": float(score.mean) for name, score in scores.items()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from scheduler.runtime.durable import write_text
 from training.evaluation.intervals import intervals
-from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
+from training.evaluation.metrics import LEARNED, NO_BASELINES, ORACLE, RANDOM
 from training.evaluation.results import Comparison
 from training.evaluation.segments import FEWEST, segmentations
 from training.heads.metrics import reliability
@@ -127,8 +127,8 @@ def _picture(svg: str) -> Markup:
 
 
 def best_baseline(comparison: Comparison) -> str:
-    """Return the policy of the least mean cost that is neither learned, nor the oracle, nor the rules."""
-    names = [name for name in comparison.policies if name not in (LEARNED, ORACLE, RULES)]
+    """Return the policy of the least mean cost that is neither a model, nor the oracle, nor the rules."""
+    names = [name for name in comparison.policies if name not in (*NO_BASELINES, RULES)]
     return min(names, key=lambda name: comparison.policies[name].mean)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from scheduler.errors import InputError
 from tests import evaluation_world as world
+from training.evaluation import logged as under_test
 from training.evaluation.evaluate import evaluate, run_evaluation
 from training.evaluation.metrics import FIGURES
 from training.evaluation.seeds import pooled
@@ -153,6 +154,15 @@ def test_that_all_candidates_cost_the_same_is_said(cost, failed):
 
 def test_what_the_model_closes_is_no_baseline():
     assert compare([one_batch(3600.0, [[1000.0, 10.0]])], random=0, learned=1).warnings() == []
+
+
+def test_the_best_baseline_that_is_logged_is_no_model_trained_anew(monkeypatch):
+    kept = {}
+    monkeypatch.setattr(under_test, "log_evaluation", lambda _, metrics, **__: kept.update(metrics))
+    batches = [one_batch(3600.0, [[100.0, 50.0, 20.0, 10.0]])]
+    under_test.log_comparison(compare(batches, random=0, other=1, learned=2, retrained=3), "models:/tiny@champion")
+    assert kept["evaluation.best_baseline.mean"] == 50.0
+    assert kept["evaluation.mean_cost.retrained"] == 10.0
 
 
 def test_costs_by_slice_add_up_to_all():
