@@ -11,8 +11,8 @@ import typer
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.lifetime_tables import lifetime_tables
 from training.cli.options import Json, Registry, Seed, SpecName, Threads, Wide
-from training.cli.output import print_json, print_warnings, progress_bar
-from training.cli.table import print_table, print_text
+from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
+from training.cli.table import print_sentence, print_table, print_text
 from training.specs.builtin import find_spec
 
 
@@ -57,8 +57,9 @@ def lifetime(
         result = judge_lifetimes(data, find_spec(spec), options, progress)
     print_warnings(result.warnings(), json)
     if json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), **made_by(seed)})
         return
     for table in lifetime_tables(result):
         print_table(table, wide=wide)
+    print_sentence(made_by_in_words(seed))
     print_text(f"Models and pictures: {out}\nRegistered: {', '.join(one.model for one in result.horizons)}")

@@ -9,8 +9,8 @@ import typer
 
 from training.cli.comparison_table import comparison_table
 from training.cli.options import Json, Seed, Threads, Wide
-from training.cli.output import print_json, progress_bar
-from training.cli.table import print_table, print_text
+from training.cli.output import command_line, print_json, progress_bar
+from training.cli.table import print_sentence, print_table, print_text
 
 
 def demo(
@@ -26,9 +26,11 @@ def demo(
     from training.cli.demo_run import run_demo
 
     with progress_bar(json) as progress:
-        result = run_demo(out, seed=seed, threads=threads, progress=progress)
+        result = run_demo(out, seed=seed, threads=threads, command=command_line(), progress=progress)
     if json:
         print_json(result.to_json())
         return
     print_table(comparison_table(result.comparison), wide=wide)
+    if result.comparison.conditions is not None:
+        print_sentence(result.comparison.conditions.in_words())
     print_text(f"Model: {result.uri}\nReport: {result.report}")

@@ -11,16 +11,17 @@ import numpy as np
 
 from scheduler.errors import InputError
 from scheduler.spec import Spec
+from training.artifacts.write import libraries
 from training.evaluation.evaluate import evaluate
 from training.evaluation.model_card import model_card
-from training.evaluation.results import Comparison
+from training.evaluation.results import Comparison, Conditions
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import TrainingResult, train_and_register
 from training.policies import Setting, all_policies
 from training.progress import ProgressCallback, silent
 from training.report.page import RULES, write_report
 from training.simulator import World, batches, write_telemetry
-from training.simulator.fleet import START
+from training.simulator.fleet import CANDIDATES, START
 from training.simulator.rule_policy import Rules
 from training.specs.builtin import find_spec
 from training.telemetry import read_telemetry
@@ -52,7 +53,9 @@ class DemoResult(NamedTuple):
         return {**self.comparison.to_json(), "training": self.training.to_json(), "report": str(self.report)}
 
 
-def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: ProgressCallback = silent) -> DemoResult:
+def run_demo(
+    out: Path, *, seed: int = 0, threads: int = 0, command: str = "", progress: ProgressCallback = silent
+) -> DemoResult:
     """Write telemetry of a rule-run fleet, train on it, register, decide 100,000 requests, and report.
 
     Parameters
@@ -63,6 +66,8 @@ def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: ProgressCa
         Of the fleet, the requests and the training.
     threads
         For LightGBM; 0 for one a core.
+    command
+        The command line, for the report.
 
     Raises
     ------
@@ -80,7 +85,7 @@ def run_demo(out: Path, *, seed: int = 0, threads: int = 0, progress: ProgressCa
         registry=f"sqlite:///{out / 'registry' / 'mlflow.db'}", out=out / "artifacts", seed=seed, threads=threads
     )
     training = train_and_register(data, spec, options, progress)
-    comparison = _compare(world, data, spec, training, seed, progress)
+    comparison = _compare(world, data, spec, training, seed, progress).by_command(command)
     return DemoResult(training, comparison, write_report(comparison, out / "report.html", training.summary))
 
 
@@ -117,4 +122,5 @@ def _compare(
         data="the demo fleet",
         model=f"{model.name}-{model.version}",
         card=model_card(model),
+        conditions=Conditions(CANDIDATES, N_REQUESTS, seed, libraries()),
     )

@@ -12,7 +12,7 @@ from scheduler.errors import InputError
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.explain_tables import dependence_tables, importance_table, parts_table, rules_table, utilities_table
 from training.cli.options import Json, Registry, Seed, Wide, load_model
-from training.cli.output import print_json, progress_bar
+from training.cli.output import made_by, made_by_in_words, print_json, progress_bar
 from training.cli.table import print_sentence, print_table
 from training.specs.builtin import find_spec
 
@@ -160,7 +160,7 @@ def explain_model(
             progress=progress,
         )
     if json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), **made_by(seed)})
         return
     print_sentence(f"{found.model}, on {found.rows:,} {found.source}")
     if found.importance:
@@ -176,6 +176,7 @@ def explain_model(
         )
     else:
         print_sentence("Too few rows for rules: name telemetry with --data.")
+    print_sentence(made_by_in_words(seed))
 
 
 def _recorded(folder: Path, decision: int, source: str, registry: str | None) -> tuple[FullRecord, Model]:

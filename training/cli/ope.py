@@ -10,7 +10,7 @@ import typer
 
 from scheduler.model.mlflow_client import registry_uri
 from training.cli.options import Json, Registry, Seed, Wide
-from training.cli.output import print_json, progress_bar
+from training.cli.output import made_by, made_by_in_words, print_json, progress_bar
 from training.cli.table import Cell, Column, FigureTable, Row, decimals, fixed, number, print_sentence, print_table
 from training.specs.builtin import find_spec
 
@@ -84,11 +84,12 @@ def ope(
     with progress_bar(json) as progress:
         found = estimate_challenger(data_of(data), model, options, progress)
     if json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), **made_by(seed)})
         return
     print_table(estimates_table(found), wide=wide)
     print_sentence(support_in_words(found))
     print_sentence(found.verdict())
+    print_sentence(made_by_in_words(seed))
 
 
 def estimates_table(found: Estimated) -> FigureTable:

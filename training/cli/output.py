@@ -15,6 +15,7 @@ from training.progress import bars, silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from scheduler.spec import Spec
     from training.progress import ProgressCallback
 
 
@@ -23,19 +24,24 @@ def command_line() -> str:
     return shlex.join(["fogline", *sys.argv[1:]])
 
 
-def made_by(seed: int) -> dict[str, object]:
-    """Return what stands in every JSON, so that it can be made again: seed, command line, versions of the libraries."""
+def made_by(seed: int, spec: Spec | None = None) -> dict[str, object]:
+    """Return what stands in every JSON, so that it can be made again: seed, command line, versions of the libraries.
+
+    With the spec by which requests are decided, also their candidates and how often each client asks in a slice.
+    """
     from training.artifacts.write import libraries
 
-    return {"seed": seed, "command": command_line(), "versions": libraries()}
+    asked = {} if spec is None else {"candidates": spec.evaluation.candidates, "requests": spec.evaluation.requests}
+    return {**asked, "seed": seed, "command": command_line(), "versions": libraries()}
 
 
-def made_by_in_words(seed: int) -> str:
+def made_by_in_words(seed: int, spec: Spec | None = None) -> str:
     """Return the same in one line, for below a table."""
     from training.artifacts.write import libraries
 
     versions = ", ".join(f"{name} {version}" for name, version in libraries().items())
-    return f"Seed {seed}; {versions}; {command_line()}"
+    asked = "" if spec is None else f"{spec.evaluation.candidates} candidates, requests = {spec.evaluation.requests}, "
+    return f"{asked}{'seed' if asked else 'Seed'} {seed}; {versions}; {command_line()}"
 
 
 def print_error(arguments: list[str], kind: str, message: str) -> None:

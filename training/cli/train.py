@@ -81,7 +81,7 @@ def train(
         result = train_and_register(data_of(data), parsed, options, progress)
     print_warnings(result.warnings(), json)
     if json:
-        print_json({**result.to_json(), **made_by(seed)})
+        print_json({**result.to_json(), **made_by(seed, parsed)})
         return
     heads = {name: head.metrics for name, head in result.summary.heads.items()}
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
@@ -90,7 +90,7 @@ def train(
         if head.choice():
             print_sentence(f"Head {name} {head.choice()}.")
     print_text(f"Artifact: {result.summary.folder}")
-    print_sentence(made_by_in_words(seed))
+    print_sentence(made_by_in_words(seed, parsed))
     if result.registered.known:
         print_sentence(f"Registry: {result.uri} is this very model already; nothing was registered.")
     print_sentence(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
@@ -150,12 +150,12 @@ def tune(
         result = search(data_of(data), parsed, options, progress)
     print_warnings(result.warnings, json)
     if json:
-        print_json({**result.to_json(), **made_by(seed)})
+        print_json({**result.to_json(), **made_by(seed, parsed)})
         return
     if result.best is None:
         return
     print_table(tuning_table(result, result.best), wide=wide)
-    print_sentence(made_by_in_words(seed))
+    print_sentence(made_by_in_words(seed, parsed))
     if not result.gain.told:
         print_sentence("The folds differ more than the settings: the best may be no better than the spec's own.\n")
     print_text(f"Tuned spec: {out}\nTrain with it: fogline train {' '.join(map(str, data))} --spec {out}")

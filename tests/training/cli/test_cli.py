@@ -181,12 +181,15 @@ def test_train_from_the_command_line(trained, tmp_path, tmp_path_factory, capfd)
     ]
     asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
     assert (asked.code, asked.err, shown.code) == (0, "", 0)
-    ignored = ("artifact", "run_id", "command", "seed", "versions")
+    spec = trained.world.spec.evaluation
+    assert (asked.json["candidates"], asked.json["requests"]) == (spec.candidates, spec.requests)
+    ignored = ("artifact", "run_id", "command", "seed", "versions", "candidates", "requests")
     assert {k: v for k, v in asked.json.items() if k not in ignored} == {
         k: v for k, v in trained.result.items() if k not in ignored
     }
     out = " ".join(shown.out.split())
     assert "models:/demo/1 on the last slices, never fitted on" in out
+    assert f"{spec.candidates} candidates, requests = {spec.requests}, seed 0; fogline " in out
     assert "Champion: stays, because version 1 is this very model and the champion already" in out
     assert "fit latency" in shown.err
     assert "fit latency" not in shown.out

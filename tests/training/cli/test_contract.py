@@ -137,6 +137,14 @@ def test_every_subcommand_can_print_json_and_every_figure(command):
     assert "--wide" in options or command in WITHOUT_TABLES
 
 
+SEEDED = {"seed", "command", "versions"}
+MADE_BY = {
+    **dict.fromkeys(("demo", "train", "tune", "evaluate", "report"), SEEDED | {"candidates", "requests"}),
+    **dict.fromkeys(("ope", "lifetime", "explain-model"), SEEDED),
+}
+"""Keys of JSON that say how its figures were made."""
+
+
 @pytest.mark.slow
 def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
     data = [".fogline/demo/telemetry", "--spec", "demo"]
@@ -161,6 +169,7 @@ def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
         ran = fogline(capfd, *command.split(), *given, "--json")
         assert (ran.code, ran.err) == (0, ""), command
         assert "error" not in ran.json
+        assert MADE_BY.get(command, set()) <= ran.json.keys()
     assert (small / "fogline-report.html").is_file()
 
 

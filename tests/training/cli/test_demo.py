@@ -1,5 +1,7 @@
 """The demo, shrunken: the main job from end to end, and a folder that is left tidy."""
 
+from html import unescape
+
 import pytest
 
 from scheduler.errors import InputError
@@ -23,6 +25,10 @@ def test_a_small_demo_does_the_whole_job_in_place_of_an_earlier_one(tmp_path, mo
     means = {name: row["mean"] for name, row in found["policies"].items()}
     assert means["oracle"] < means["learned"] < means["random"]
     assert found["training"]["promoted"]
+    assert [found[name] for name in ("candidates", "requests", "seed")] == [20, demo_run.N_REQUESTS, 0]
+    assert found["command"].startswith("fogline ")
+    assert found["command"] in unescape((out / "report.html").read_text(encoding="utf-8"))
+    assert "numpy" in found["versions"]
     assert (tmp_path / found["report"]).samefile(out / "report.html")
 
     assert tuple(sorted(path.name for path in out.iterdir())) == demo_run.PARTS
