@@ -147,7 +147,8 @@ def start_scores(offset: Offset | None, dataset: Dataset, rows: NDArray[np.int64
 def best_start(fit: HeadFit, tries: Sequence[Boosted]) -> Boosted:
     """Return the booster to keep, with the losses of all of them on the rows that stop training and that calibrate.
 
-    An offset has to be better on both: the first may be a single slice, whose luck is not that of the next.
+    An offset has to be better on both: the first may be a single slice, whose luck is not that of the next. Of several
+    that is the one with the least sum of both losses, each as a share of that without an offset.
     """
     if len(tries) == 1:
         return tries[0]
@@ -155,7 +156,7 @@ def best_start(fit: HeadFit, tries: Sequence[Boosted]) -> Boosted:
     nothing, *others = (one._replace(losses=losses) for one in tries)
     stop, calibrate = losses[nothing.start]
     better = [one for one in others if losses[one.start][0] < stop and losses[one.start][1] < calibrate]
-    return better[0] if better else nothing
+    return min(better, key=lambda one: losses[one.start][0] / stop + losses[one.start][1] / calibrate, default=nothing)
 
 
 def _loss(fit: HeadFit, boosted: Boosted, rows: NDArray[np.int64]) -> float:

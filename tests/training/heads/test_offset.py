@@ -1,14 +1,19 @@
 """What heads start from: lines in means of their targets, and the choice between them and nothing."""
 
+from types import SimpleNamespace
+
 import msgspec
 import numpy as np
 import pytest
 
 from scheduler.features.program import compile_features
+from scheduler.model.manifest import Offset
 from scheduler.model.offsets import offset_values
+from scheduler.spec import NO_OFFSET
 from tests.evaluation_world import SPEC
 from training.features.dataset import Dataset
-from training.heads.fit import fit_heads
+from training.heads import fit as under_test
+from training.heads.fit import Boosted, best_start, fit_heads
 from training.heads.offset import fit_offset, starts
 
 N, SPLIT, CALIBRATE, JUDGE = 4_000, 2_000, 2_600, 3_200
@@ -53,6 +58,18 @@ def dataset(*, seed=0, tells=True):
 
 def fitted(data, asked, threads=1):
     return fit_heads(data, asked, seed=0, threads=threads)
+
+
+def test_of_several_offsets_the_best_on_both_kinds_of_rows_is_kept(monkeypatch):
+    """Losses differ in size, so each counts as a share of what it is without an offset."""
+    losses = {NO_OFFSET: (1.0, 100.0), "a": (0.9, 80.0), "b": (0.8, 85.0), "c": (0.1, 101.0), "d": (0.99, 79.0)}
+    monkeypatch.setattr(under_test, "_loss", lambda _, one, rows: losses[one.start][rows])
+    line = {"transform": "none", "least": 0.0, "most": 1.0, "intercept": 0.0, "slope": 1.0, "missing": 0.0}
+    tries = [Boosted(None, None if name == NO_OFFSET else Offset(feature=name, **line)) for name in losses]
+    fit = SimpleNamespace(rows=SimpleNamespace(stop=0, calibrate=1))
+    kept = best_start(fit, tries)
+    assert (kept.start, dict(kept.losses)) == ("b", losses)
+    assert best_start(fit, [tries[0], tries[3]]).start == NO_OFFSET
 
 
 def test_where_the_mean_tells_it_is_chosen_by_itself_and_said():
