@@ -204,6 +204,8 @@ def _print(comparison: Comparison, *, wide: bool) -> None:
     said = "" if found is None else sureness(comparison, found)
     if said:
         print_sentence(said)
+    if comparison.tuned:
+        print_sentence(f"Settings: {comparison.tuned}.")
     if comparison.conditions is not None:
         print_sentence(comparison.conditions.in_words())
 

@@ -128,6 +128,11 @@ class Comparison:
     conditions: Conditions | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def tuned(self) -> str:
+        """Return on what the model's settings were chosen; empty if that is not known."""
+        return "" if self.card is None else self.card.tuned
+
     def by_command(self, line: str) -> Comparison:
         """Return the same with the command line that made it."""
         known = self.conditions
@@ -147,6 +152,8 @@ class Comparison:
             found["cold"] = self.cold
         if self.conditions is not None:
             found |= self.conditions._asdict()
+        if self.tuned:
+            found["tuned"] = self.tuned
         found["policies"] = _figures(self.policies)
         if self.standard_deviation:
             found |= {"seeds": self.seeds, "standard_deviation": _figures(self.standard_deviation)}

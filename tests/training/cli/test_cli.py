@@ -14,6 +14,7 @@ from scheduler.model.model import Model
 from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline, spec_text, write_world
 from training.cli import main
+from training.evaluation.results import Comparison
 from training.policies import BASELINES
 from training.telemetry.history_size import auto_capacity
 
@@ -212,12 +213,14 @@ def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_evaluate_shows_a_table_on_standard_output_and_progress_on_standard_error(judge, trained, capfd):
+def test_evaluate_shows_a_table_on_standard_output_and_progress_on_standard_error(judge, trained, monkeypatch, capfd):
+    monkeypatch.setattr(Comparison, "tuned", "slices 0 to 7")
     without = ("--without", "vowpal_wabbit", "--without", "linucb")
     ran = fogline(capfd, "evaluate", *judge, "--model", trained.artifact, "--requests", 1, "--seeds", 2, *without)
     assert ran.code == 0
     assert all(name[:5] in ran.out for name in POLICIES - {"vowpal_wabbit", "linucb"})
     assert "of 2 seeds" in " ".join(ran.out.split())
+    assert "Settings: slices 0 to 7." in ran.out
     assert "linucb" not in ran.out
     assert "evaluate" in ran.err
     assert "evaluate" not in ran.out

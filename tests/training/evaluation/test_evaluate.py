@@ -12,6 +12,7 @@ from tests import evaluation_world as world
 from training.evaluation import logged as under_test
 from training.evaluation.evaluate import evaluate, run_evaluation
 from training.evaluation.metrics import FIGURES
+from training.evaluation.model_card import ModelCard
 from training.evaluation.seeds import pooled
 from training.policies import BASELINES, Random, baselines
 
@@ -386,6 +387,13 @@ def test_the_conditions_stand_beside_the_figures(files):
     assert {"fogline", "lightgbm", "numpy"} <= printed["versions"].keys()
     assert found.conditions.in_words().startswith("20 candidates, requests = 2, seed 3; fogline ")
     assert found.conditions.in_words().endswith("; fogline evaluate X")
+
+
+def test_what_settings_were_chosen_on_stands_beside_the_figures():
+    found = compare(BY_HAND, random=0)
+    card = ModelCard("tiny", "1", {}, {}, {}, "slices 0 to 31")
+    assert "tuned" not in replace(found, card=card._replace(tuned="")).to_json()
+    assert replace(found, card=card).to_json()["tuned"] == "slices 0 to 31"
 
 
 def test_several_seeds_keep_the_picks_of_all(files):

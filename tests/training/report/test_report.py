@@ -48,7 +48,7 @@ def page(comparison):
 @pytest.mark.parametrize("cost", [0.0, 20.0])
 def test_a_page_says_that_all_candidates_cost_the_same(cost, comparison):
     picks = {name: one._replace(cost=np.full_like(one.cost, cost)) for name, one in comparison.picks.items()}
-    series = comparison.series._replace(cost={name: cost * comparison.series.n_requests for name in picks})
+    series = comparison.series._replace(cost=dict.fromkeys(picks, cost * comparison.series.n_requests))
     text = render(replace(comparison, picks=picks, series=series, policies=scores(picks, {})))
     assert "because all candidates cost the same" in text
     assert "nan" not in Tree(text).cells
