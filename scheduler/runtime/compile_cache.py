@@ -209,7 +209,19 @@ KERNEL_FOLDERS = (PACKAGE / "runtime", *sorted(PACKAGE.glob("**/kernels")))
 
 PLAIN = frozenset(
     f"{name}.py"
-    for name in ("compile_cache", "compiled_folder", "forks", "growable_array", "processor", "read_write_lock")
+    for name in (
+        "background",
+        "compile_cache",
+        "compiled_folder",
+        "durable",
+        "file_lock",
+        "forks",
+        "growable_array",
+        "not_copied",
+        "parts",
+        "processor",
+        "read_write_lock",
+    )
 )
 """Modules of ``runtime`` of which nothing is compiled."""
 
