@@ -16,8 +16,8 @@ from scheduler.decisions.decision import Decision, Decisions
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
 from scheduler.engine.counters import read_counters
-from scheduler.engine.elsewhere import learn_batch, observe_token, token_of
 from scheduler.engine.outcome_batch import observe_batch
+from scheduler.engine.remote_outcomes import learn_batch, observe_token, token_of
 from scheduler.engine.request import check_time, column_of_one
 from scheduler.engine.settings import Settings, check_settings
 from scheduler.engine.state import State

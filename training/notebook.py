@@ -130,7 +130,7 @@ def init(
     *,
     clients: Any = None,  # noqa: ANN401
     nodes: Any = None,  # noqa: ANN401
-    **wishes: Any,  # noqa: ANN401 - those of `Wishes`
+    **options: Any,  # noqa: ANN401 - those of `DraftOptions`
 ) -> Drafted:
     """Draft a spec from raw telemetry, as ``fogline init``.
 
@@ -142,22 +142,22 @@ def init(
         Of the spec and its models.
     clients, nodes
         Tables beside a frame.
-    wishes
-        What is known of the data, see `training.draft.draft.Wishes`.
+    options
+        What is known of the data, see `training.draft.draft.DraftOptions`.
 
     Raises
     ------
     DataError
         If the data has no column for a role.
     InputError
-        If a column that was named is not there, or there is no such wish.
+        If a column that was named is not there, or there is no such option.
     """
-    from training.draft.draft import Wishes, draft
+    from training.draft.draft import DraftOptions, draft
     from training.draft.spec_text import spec_text
 
-    if unknown := [wish for wish in wishes if wish not in Wishes._fields]:
-        raise InputError(f"init: expected some of {', '.join(Wishes._fields)}, found {', '.join(unknown)}")
-    made = draft(as_data(data, clients, nodes), Wishes(**wishes))
+    if unknown := [option for option in options if option not in DraftOptions._fields]:
+        raise InputError(f"init: expected some of {', '.join(DraftOptions._fields)}, found {', '.join(unknown)}")
+    made = draft(as_data(data, clients, nodes), DraftOptions(**options))
     text = spec_text(made, name)
     return Drafted(text, parse_spec(text), made)
 
@@ -250,7 +250,7 @@ def evaluate(  # noqa: PLR0913 - what the command line may say
     clients: Any = None,  # noqa: ANN401
     nodes: Any = None,  # noqa: ANN401
     start: int | None = None,
-    candidates: int = 20,
+    candidates: int | None = None,
     requests: int | None = None,
     seed: int = 0,
     seeds: int = 1,
@@ -268,6 +268,15 @@ def evaluate(  # noqa: PLR0913 - what the command line may say
         That of the model.
     model
         A trained one, a folder or a URI; by default the spec's champion.
+    start, candidates, requests
+        First slice to decide, nodes to choose from in a request, and requests of a client in a slice; by default those
+        of the spec's evaluation.
+    seed, seeds
+        Of the first draw of requests, and of how many draws.
+    without
+        Baselines to leave out.
+    registry
+        MLflow URI; by default that of a trained model, else as on the command line.
     log
         Keep the figures in the run of the model's version.
 

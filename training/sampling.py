@@ -6,6 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def spread(n: int, most: int) -> NDArray[np.int64]:
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
     """Return the places of at most ``most`` of ``n`` rows, evenly spread from the first to the last."""
     return np.linspace(0, n - 1, min(n, most)).astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 
 from scheduler.audit.explain import explain
 from scheduler.audit.find import find_full, model_of
-from scheduler.audit.live import Request, record_now
+from scheduler.audit.record_now import Request, record_now
 from scheduler.audit.sentences import say
 from scheduler.audit.values import Explanation, WhyNot
 from scheduler.audit.why_not import why_not

@@ -12,13 +12,13 @@ from scheduler.decisions.decision import Decision
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.recording import Recording
-from scheduler.decisions.record.take import Taker
+from scheduler.decisions.record.ring_reader import RingReader
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
-from scheduler.engine.elsewhere import learn_batch
 from scheduler.engine.kernels import decide as decide_kernels
 from scheduler.engine.long_outcomes import LongOutcomes
 from scheduler.engine.outcome_batch import observe_batch
+from scheduler.engine.remote_outcomes import learn_batch
 from scheduler.engine.settings import check_settings
 from scheduler.engine.state import State
 from scheduler.engine.trial import dry_run
@@ -103,7 +103,7 @@ def _take_many_in(state: State, arm: Arm, client: str) -> None:
 
 def _take_records(state: State, recording: Recording) -> None:
     """Take some of what was recorded, as a recorder does."""
-    taker = Taker(recording, state.seed, IdHasher(None, state.clients, state.fleet.table))
+    taker = RingReader(recording, state.seed, IdHasher(None, state.clients, state.fleet.table))
     for ring in recording.rings:
         taker.thin(ring, 0)
         taker.full(ring, 0)

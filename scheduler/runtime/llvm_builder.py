@@ -132,7 +132,7 @@ class Code:
         """
         self.call("llvm.prefetch.p0", ir.VoidType(), self.builder.inttoptr(at, I8.as_pointer()), I32(0), I32(2), I32(1))
 
-    def spread(self, value: Any, lanes: int) -> Any:
+    def broadcast(self, value: Any, lanes: int) -> Any:
         """`value` in every lane."""
         first = self.builder.insert_element(ir.Constant(vector(value.type, lanes), ir.Undefined), value, I32(0))
         return self.builder.shuffle_vector(first, first, constant(lanes, 0))

@@ -258,7 +258,7 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_an_interrupted_call_of_many_outcomes_counts_all_of_them_or_none(model, name, monkeypatch):
     """Here many are two: they are taken in one by one, between which the lock is free."""
-    for place in ("engine.engine.PART", "engine.outcome_batch.PART", "engine.elsewhere.PART"):
+    for place in ("engine.engine.PART", "engine.outcome_batch.PART", "engine.remote_outcomes.PART"):
         monkeypatch.setattr(f"scheduler.{place}", 1)
     monkeypatch.setattr("scheduler.engine.long_outcomes.CLAIMS", 1)
     monkeypatch.setitem(CALLS, name, LONG[name])

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 
 @pytest.mark.parametrize(("n", "most"), [(0, 5), (1, 5), (5, 5), (6, 5), (1_000_003, 1_000), (7, 1)])
 def test_places_are_distinct_in_order_from_the_first_and_as_many_as_asked(n, most):
-    places = spread(n, most)
+    places = evenly_spaced(n, most)
     assert places.size == min(n, most)
     assert places.dtype == np.int64
     assert (np.diff(places) > 0).all()

@@ -45,7 +45,7 @@ from training.artifacts.check_onnx import check_onnx
 from training.artifacts.stage import staged
 from training.heads.lightgbm_trees import gain_importance, trees_from_lightgbm
 from training.heads.uncertainty import score_variances
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -253,7 +253,7 @@ def _corners(feature: int, trees: Sequence[Trees], *, categorical: bool) -> NDAr
         return np.array([np.nan, -1, 0, 1, 2, 31, 32, 1_000_000, 2**31 - 256], FeatureT)
     thresholds = np.unique(np.concatenate([one.threshold[one.feature == feature] for one in trees]))
     with np.errstate(over="ignore"):
-        on = thresholds[spread(len(thresholds), _THRESHOLDS)].astype(FeatureT)
+        on = thresholds[evenly_spaced(len(thresholds), _THRESHOLDS)].astype(FeatureT)
     below, above = np.nextafter(on, FeatureT(-np.inf)), np.nextafter(on, FeatureT(np.inf))
     return np.concatenate([np.array(_EXTREMES, FeatureT), on, below, above])
 

@@ -24,7 +24,7 @@ from training.cli.output import print_error
 from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
 from training.cli.train import train, tune
-from training.memory import describe_shortage, is_shortage
+from training.memory_errors import describe_shortage, is_shortage
 
 DONE, FAILED, MISUSED = 0, 1, 2
 """Exit codes."""

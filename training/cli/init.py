@@ -49,16 +49,16 @@ def init(
 ) -> None:
     """Draft a spec from raw telemetry: Parquet or CSV files of any layout."""
     from scheduler.runtime.durable import write_text
-    from training.draft.draft import Wishes, draft, likely
+    from training.draft.draft import DraftOptions, draft, likely
     from training.draft.spec_text import spec_text
     from training.telemetry import data_of
 
     if out.exists() and not force:
         raise InputError(f"{out}: expected no file there yet (--force writes over it), found one")
     higher = None if better is None else better == "high"
-    wishes = Wishes(client, node, time, success, outcome, higher, slice_seconds, failure_cost)
+    options = DraftOptions(client, node, time, success, outcome, higher, slice_seconds, failure_cost)
     asking = not (yes or json) and _at_terminal()
-    made = draft(data_of(data), wishes, _ask if asking else likely)
+    made = draft(data_of(data), options, _ask if asking else likely)
     text = spec_text(made, name or _name_of(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)

@@ -47,8 +47,8 @@ def tuning_table(result: TuningResult, best: TrialResult) -> FigureTable:
         for fold, (before, after) in enumerate(zip(first.folds, best.folds, strict=True))
     ]
     gain = result.gain
-    spread = "" if math.isnan(gain.error) else f"±{gain.error:.1g}"
-    folds.append(Row("best less before, mean of the folds", (Cell(""), Cell(f"{gain.mean:+.4f}", spread))))
+    error = "" if math.isnan(gain.error) else f"±{gain.error:.1g}"
+    folds.append(Row("best less before, mean of the folds", (Cell(""), Cell(f"{gain.mean:+.4f}", error))))
     title = f"{result.n_trials} trials, {result.n_pruned} pruned"
     return FigureTable(title, "setting", (Column("before"), Column("best")), (*settings, mean, *folds))
 

@@ -53,7 +53,7 @@ def likely(_question: str, _answers: Sequence[str], default: str) -> str:
     return default
 
 
-class Wishes(NamedTuple):
+class DraftOptions(NamedTuple):
     """What a caller says of the data; None where the draft decides.
 
     Attributes
@@ -78,8 +78,8 @@ class Wishes(NamedTuple):
     failure_cost: float | None = None
 
 
-ANYTHING = Wishes()
-"""No wishes: the draft decides all."""
+NO_OPTIONS = DraftOptions()
+"""No options: the draft decides all."""
 
 
 class Costs(NamedTuple):
@@ -95,7 +95,7 @@ class Costs(NamedTuple):
 class Draft:
     """What was found in raw telemetry, and what was decided.
 
-    ``left_out`` says by column why it is not used. ``wishes`` are those that were asked for or answered.
+    ``left_out`` says by column why it is not used. ``options`` are those that were asked for or answered.
     """
 
     data: Data
@@ -114,18 +114,18 @@ class Draft:
     costs: Costs
     n_clients: int
     n_nodes: int
-    wishes: Wishes
+    options: DraftOptions
     jumps: Jumps | None = None
 
 
-def draft(data: Data, wishes: Wishes = ANYTHING, ask: Ask = likely) -> Draft:
+def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> Draft:
     """Look at raw telemetry and decide what its columns are.
 
     Parameters
     ----------
     data
         Files of any layout, or frames.
-    wishes
+    options
         What is known beforehand.
     ask
         Asks a person; by default nobody.
@@ -143,9 +143,9 @@ def draft(data: Data, wishes: Wishes = ANYTHING, ask: Ask = likely) -> Draft:
         raise DataError(f"{data}: expected telemetry rows, found none")
     sample = sample_of(raw.frame, n_rows)
     facts = facts_of(sample)
-    roles = _ask_roles(sample, facts, wishes, ask)
+    roles = _ask_roles(sample, facts, options, ask)
     taken = {name for name in roles if name is not None}
-    cost, success = _ask_outcomes(sample, facts, taken, wishes, ask)
+    cost, success = _ask_outcomes(sample, facts, taken, options, ask)
     taken |= {cost.column, *([success.column] if success.column else [])}
     failure = failure_time(facts, cost, taken) if success.raw is not None else None
     taken |= {failure.column} if failure else set()
@@ -153,9 +153,9 @@ def draft(data: Data, wishes: Wishes = ANYTHING, ask: Ask = likely) -> Draft:
     taken |= {one.column for one in others}
     time = _time_column(facts, roles)
     rows = _rows(raw, roles, time, cost, success)
-    if roles.time is not None and wishes.slice_seconds is not None:
+    if roles.time is not None and options.slice_seconds is not None:
         roles = roles._replace(slice=None)  # a length that was asked for is not that of the data's own slices
-    slices = _find_slices(sample, facts, rows, roles, wishes)
+    slices = _find_slices(sample, facts, rows, roles, options)
     told = sample.with_columns(_expression(raw, "@ok", success.raw, sample.schema))
     found = find_attributes(told, facts, roles, taken, success)
     tables = [_table(data, name) for name in ("clients", "nodes")]
@@ -182,42 +182,42 @@ def draft(data: Data, wishes: Wishes = ANYTHING, ask: Ask = likely) -> Draft:
         costs=_costs(rows, failure, raw),
         n_clients=1 if roles.client is None else _distinct(raw, roles.client),
         n_nodes=_distinct(raw, roles.node),
-        wishes=wishes,
+        options=options,
         jumps=None if roles.client is None else find_jumps(rows, slices),
     )
 
 
-def _ask_roles(sample: pl.DataFrame, facts: dict[str, RawFacts], wishes: Wishes, ask: Ask) -> Roles:
-    found = find_roles(sample, facts, Wanted(wishes.client, wishes.node, wishes.time))
+def _ask_roles(sample: pl.DataFrame, facts: dict[str, RawFacts], options: DraftOptions, ask: Ask) -> Roles:
+    found = find_roles(sample, facts, Wanted(options.client, options.node, options.time))
     ids = eligible(sample, facts, {found.time or found.slice or ""})
     client, node = found.client, found.node
-    if wishes.client is None:
+    if options.client is None:
         said = ask("Which column names the client, who asks", [*ids, NONE], client or NONE)
         client = None if said == NONE else said
         if client != found.client:  # who serves is found anew beside who asks
-            node = find_roles(sample, facts, Wanted(client or "", wishes.node, wishes.time)).node
-    if wishes.node is None:
+            node = find_roles(sample, facts, Wanted(client or "", options.node, options.time)).node
+    if options.node is None:
         node = ask("Which column names the node, who serves", [one for one in ids if one != client], node)
     times = [one.name for one in facts.values() if one.kind == "time"]
-    time = ask("Which column says when", times, found.time) if found.time in times and not wishes.time else found.time
+    time = ask("Which column says when", times, found.time) if found.time in times and not options.time else found.time
     return Roles(client, node, time, found.slice)
 
 
 def _ask_outcomes(
-    sample: pl.DataFrame, facts: dict[str, RawFacts], taken: set[str], wishes: Wishes, ask: Ask
+    sample: pl.DataFrame, facts: dict[str, RawFacts], taken: set[str], options: DraftOptions, ask: Ask
 ) -> tuple[Measured, Success]:
-    cost = find_cost(facts, taken, wishes.outcome, higher=wishes.higher)
-    if wishes.outcome is None:
+    cost = find_cost(facts, taken, options.outcome, higher=options.higher)
+    if options.outcome is None:
         name = ask("Which number should a request have little of, or much", cost_candidates(facts, taken), cost.column)
-        cost = find_cost(facts, taken, name, higher=wishes.higher)
-    if wishes.higher is None:
+        cost = find_cost(facts, taken, name, higher=options.higher)
+    if options.higher is None:
         way = "high" if cost.raw.inverse is not None else "low"
         said = ask(f"Is {cost.column} better low or high", ["low", "high"], way)
         cost = cost if said == way else find_cost(facts, taken, cost.column, higher=said == "high")
-    if wishes.success == "":
+    if options.success == "":
         return cost, Success(None, None, "every request counts as a success, as was asked for")
-    success = find_success(sample, facts, cost, taken, wishes.success)
-    if wishes.success is None:
+    success = find_success(sample, facts, cost, taken, options.success)
+    if options.success is None:
         names = list(dict.fromkeys([*success_candidates(facts, taken), *([success.column] if success.column else [])]))
         said = ask("Which column tells success", [*names, NONE], success.column or NONE)
         if said == NONE:
@@ -265,26 +265,26 @@ def _rows(raw: RawFrame, roles: Roles, time: RawColumn | None, cost: Measured, s
 
 
 def _find_slices(
-    sample: pl.DataFrame, facts: dict[str, RawFacts], rows: pl.DataFrame, roles: Roles, wishes: Wishes
+    sample: pl.DataFrame, facts: dict[str, RawFacts], rows: pl.DataFrame, roles: Roles, options: DraftOptions
 ) -> Slices:
     if roles.time is None:
-        return _numbered(rows, wishes)
+        return _numbered(rows, options)
     if roles.slice is not None:
         one = facts[roles.time]
         own = own_slices(sample[roles.slice], seconds_of(sample[one.name], one.unit, one.format))
         if own is not None:
             return with_own_slices(rows, own, roles.slice)
-    return find_slices(rows, wishes.slice_seconds)
+    return find_slices(rows, options.slice_seconds)
 
 
-def _numbered(rows: pl.DataFrame, wishes: Wishes) -> Slices:
+def _numbered(rows: pl.DataFrame, options: DraftOptions) -> Slices:
     """Return slices that a column numbers; how long they last is not in the data."""
-    seconds = wishes.slice_seconds or 900.0
+    seconds = options.slice_seconds or 900.0
     last = int(rows["@time"].cast(pl.Float64).max() or 0)  # type: ignore[arg-type]
     known = rows.select(pl.col("@time").alias("@slice"), "@client", "@node").drop_nulls("@slice")
     first = int(known["@slice"].cast(pl.Float64).min() or 0)  # type: ignore[arg-type]
     start = max(int(known["@slice"].quantile(TRAINED, "lower") or 0), first + 1)
-    why = "as was asked for" if wishes.slice_seconds else "which nothing in the data says; correct it"
+    why = "as was asked for" if options.slice_seconds else "which nothing in the data says; correct it"
     scaled = rows["@time"] * seconds
     rows.replace_column(rows.get_column_index("@time"), scaled.alias("@time"))
     return Slices(seconds, 0.0, last + 1, nodes_met(known), start, why, first)

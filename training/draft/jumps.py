@@ -54,9 +54,9 @@ def find_jumps(rows: pl.DataFrame, slices: Slices) -> Jumps | None:
     changed = (pl.col("n") * (1.0 - pl.col("same"))).sum()
     if jumps.select(changed).item() < TOGETHER * cells.select(changed).item():
         return None  # values change one by one
-    spread = float(gaps.std() / gaps.mean())
+    deviation = float(gaps.std() / gaps.mean())
     # A Weibull's coefficient of variation is nearly one over its shape to the power 0.92.
-    shape = min(max(round(max(spread, 0.06) ** -1.086), 1), 16)
+    shape = min(max(round(max(deviation, 0.06) ** -1.086), 1), 16)
     same = float(jumps.select((pl.col("n") * pl.col("same")).sum() / pl.col("n").sum()).item())
     return Jumps(
         float(np.median(gaps)) * slices.seconds,

@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
     parts: list[str]
     failed: bool = True
-    spread: bool = False
+    variance: bool = False
     counted: bool = False
     fine: bool = False
 
@@ -66,7 +66,7 @@ class Sections:
             for one in request[:1]:
                 name = self._name(one)
                 found[f"pair_{identifier(name)}"] = Key(["client", "node", f"request.{name}"], fine=True)
-            found["pair"] = Key(["client", "node"], spread=True, counted=True, fine=True)
+            found["pair"] = Key(["client", "node"], variance=True, counted=True, fine=True)
         for one in request[:2]:
             name = self._name(one)
             found[f"{identifier(name)}_node"] = Key([f"request.{name}", "node"], counted=True)
@@ -74,7 +74,7 @@ class Sections:
         carriers = [one for one in self._categories("node") if self._groups(one)]
         for one in groups[:2]:
             found[f"{identifier(self._name(one))}_node"] = Key([f"request.{self._name(one)}", "node"], counted=True)
-        found["node"] = Key(["node"], spread=True, counted=True)
+        found["node"] = Key(["node"], variance=True, counted=True)
         for one, other in [(a, b) for a in groups[:1] for b in carriers[:2]]:
             parts = [f"request.{self._name(one)}", f"node.{self._name(other)}"]
             found[f"{identifier(self._name(one))}_{identifier(self._name(other))}"] = Key(parts)
@@ -196,7 +196,7 @@ class Sections:
             if wanted.fine:
                 found[f"{key}_{self.name}_last"] = {"op": "history", "key": key, "stat": "last", "value": self.value}
                 found[f"{key}_age"] = {"op": "history", "key": key, "stat": "age"}
-            if wanted.spread:
+            if wanted.variance:
                 found[f"{key}_{self.name}_spread"] = _history(key, "variance", self.value, self.lives[-1])
             if wanted.counted:
                 value = "failed" if self.fails else self.value
@@ -230,7 +230,7 @@ class Sections:
     def failure_cost(self) -> float:
         """Return what a failure costs: more than nearly all successes, in a round number."""
         made = self._made
-        return made.wishes.failure_cost if made.wishes.failure_cost is not None else _round_up(made.costs.high)
+        return made.options.failure_cost if made.options.failure_cost is not None else _round_up(made.costs.high)
 
     def utility(self) -> dict[str, float]:
         """Return the weights: the mean cost, and half the median cost for its logarithm."""

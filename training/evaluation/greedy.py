@@ -17,7 +17,7 @@ from training.artifacts.write import write_artifact
 from training.features.dataset import build_dataset
 from training.heads.calibration import calibrate
 from training.heads.fit import fit_heads
-from training.sampling import spread
+from training.sampling import evenly_spaced
 from training.telemetry import Telemetry
 
 GREEDY = "greedy_lightgbm"
@@ -69,7 +69,7 @@ def fit_greedy(telemetry: Telemetry, spec: Spec, *, seed: int = 0, threads: int 
             vocabulary=dataset.vocabulary,
             metrics={},
             window={},
-            golden_rows=dataset.x[spread(len(dataset.x), GOLDEN_ROWS)],
+            golden_rows=dataset.x[evenly_spaced(len(dataset.x), GOLDEN_ROWS)],
             trees={COST: head.trees},
             means=None if dataset.means is None else dataset.means.all,
         )

@@ -13,7 +13,7 @@ from scheduler.audit.values import Plain
 from scheduler.model.calibration import head_values
 from scheduler.model.model import Model
 from training.explanation.utility import default_utility
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 MOST_POINTS = 7
 """Values of a feature: the ends and the sixths of its distribution, or its most frequent categories."""
@@ -33,7 +33,7 @@ class Dependence(NamedTuple):
         (n,) of it, as an operator knows them.
     utility
         (n,), and ``heads`` (n,) for each head.
-    spread
+    extent
         Largest less smallest utility.
     """
 
@@ -41,7 +41,7 @@ class Dependence(NamedTuple):
     values: tuple[Plain, ...]
     utility: tuple[float, ...]
     heads: dict[str, tuple[float, ...]]
-    spread: float
+    extent: float
 
 
 def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | None:
@@ -53,7 +53,7 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
     points = points_of(model, rows[:, f], f)
     if points.size < 2:  # noqa: PLR2004 - one value is no course
         return None
-    some = rows[spread(len(rows), MOST_ROWS)]
+    some = rows[evenly_spaced(len(rows), MOST_ROWS)]
     raw = np.array([raw_responses(model, row, f, points) for row in some])
     values = head_values(raw.reshape(-1, len(model.heads)), model.calibration)
     utility = default_utility(model, values).reshape(len(some), -1).mean(axis=0)
@@ -63,7 +63,7 @@ def dependence(model: Model, rows: NDArray[np.float32], f: int) -> Dependence | 
         values=tuple(plain_value(model, f, point) for point in points),
         utility=tuple(utility.tolist()),
         heads={head: tuple(heads[:, h].tolist()) for h, head in enumerate(model.heads)},
-        spread=float(np.ptp(utility)),
+        extent=float(np.ptp(utility)),
     )
 
 

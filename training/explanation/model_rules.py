@@ -34,7 +34,7 @@ class ModelRules(NamedTuple):
     importance
         By head, the share of the gain by feature, as in the manifest; empty for artifacts that have none.
     dependence
-        Of the strongest features, the largest spread of the utility first.
+        Of the strongest features, the largest extent of the utility first.
     surrogate
         None where there are too few rows.
     """
@@ -89,7 +89,7 @@ def rules_of(model: Model, rows: NDArray[np.float32], source: str, *, seed: int 
     """Explain a model on feature rows (n, n_features); ``source`` says where they are from."""
     values = np.stack(list(model.predict(rows).values()), axis=1)
     found = (dependence(model, rows, f) for f in strongest(model))
-    curves = sorted((one for one in found if one is not None), key=lambda one: -one.spread)
+    curves = sorted((one for one in found if one is not None), key=lambda one: -one.extent)
     return ModelRules(
         model=f"{model.name}-{model.version}",
         rows=len(rows),

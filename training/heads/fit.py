@@ -23,7 +23,7 @@ from training.heads.metrics import head_loss
 from training.heads.offset import starts
 from training.heads.uncertainty import FittedRows, Rows, joined_rows, leaf_variances, score_variances
 from training.progress import ProgressCallback
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 CALIBRATED = 100_000
 """Rows of a block of a rehearsal that calibrate at most: a line has two numbers, and it is slices that vary."""
@@ -259,7 +259,7 @@ def out_of_fold(
     for name, head in first.items():
         usable = np.flatnonzero(held_out & ~np.isnan(dataset.targets[name]))
         if usable.size:
-            some = usable[spread(usable.size, CALIBRATED)]
+            some = usable[evenly_spaced(usable.size, CALIBRATED)]
             found[name] = _scored(name, Boosted(head.booster, head.offset), head.trees, dataset, some, threads=threads)
     return found
 

@@ -11,7 +11,7 @@ from scheduler.model.offsets import offset_values
 from scheduler.spec import AUTO, NO_OFFSET, Head, Spec, Transform, offset_features
 from training.features.dataset import Dataset
 from training.heads.metrics import head_loss
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def starts(name: str, dataset: Dataset, rows: NDArray[np.int64], spec: Spec) -> 
     if head.offset == NO_OFFSET or not known:
         return [None]
     wanted = known if head.offset == AUTO else {head.offset: known[head.offset]}
-    some = rows[spread(rows.size, SAMPLE)]
+    some = rows[evenly_spaced(rows.size, SAMPLE)]
     y = dataset.targets[name][some].astype(np.float64)
     weight = None if dataset.weight is None else dataset.weight[some].astype(np.float64)
     columns = {feature: dataset.x[some, dataset.features.names.index(feature)] for feature in wanted}

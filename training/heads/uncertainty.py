@@ -21,7 +21,7 @@ from sklearn.linear_model import GammaRegressor
 
 from scheduler.forest.trees import Trees
 from scheduler.model.manifest import Calibration
-from training.sampling import spread
+from training.sampling import evenly_spaced
 
 if TYPE_CHECKING:
     import lightgbm as lgb
@@ -135,7 +135,7 @@ def leaf_variances(
     of the loss at the score before the tree: for squared errors the variance of the mean residual.
     """
     y = fitted.y
-    rows = spread(len(y), SAMPLE)
+    rows = evenly_spaced(len(y), SAMPLE)
     target = y[rows].astype(np.float64)
     n, squares, slopes = np.zeros((3, len(trees.leaf_value)))
     for some, at in _leaves(booster, trees, fitted.x[rows], threads):

@@ -24,7 +24,7 @@ from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
 from training.heads.uncertainty import Rows, error_level, find_errors, fit_variance_scale, uncertainty_metrics
 from training.progress import ProgressCallback, silent
-from training.sampling import spread
+from training.sampling import evenly_spaced
 from training.telemetry import Telemetry
 
 GOLDEN_ROWS = 64
@@ -222,7 +222,7 @@ def _write(
         vocabulary=dataset.vocabulary,
         metrics={f"{name}.{m}": v for name, head in heads.items() for m, v in head.metrics.items()},
         window=window,
-        golden_rows=dataset.x[spread(len(dataset.x), GOLDEN_ROWS)],
+        golden_rows=dataset.x[evenly_spaced(len(dataset.x), GOLDEN_ROWS)],
         trees=trees,
         version=version,
         tables={} if dataset.memory is None else dataset.memory.tables,

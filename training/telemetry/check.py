@@ -13,7 +13,7 @@ from scheduler.history.store import capacities
 from scheduler.spec import Spec
 from training.telemetry.data import Data
 from training.telemetry.data_id import data_id
-from training.telemetry.describe import CategorySummary, Spread, describe
+from training.telemetry.describe import CategorySummary, CountRange, describe
 from training.telemetry.history_keys import count_keys
 from training.telemetry.history_size import auto_capacity, automatic, needed, sized
 from training.telemetry.read import Progress, read_telemetry
@@ -77,8 +77,8 @@ class CheckReport:
     clients: int
     nodes: int
     outcomes: dict[str, OutcomeSummary]
-    rows_a_slice: Spread
-    nodes_a_client_and_slice: Spread
+    rows_a_slice: CountRange
+    nodes_a_client_and_slice: CountRange
     failed: float
     cost: float
     categories: dict[str, CategorySummary]

@@ -19,7 +19,7 @@ SEVERAL = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class CountRange:
     """The least, the median and the most of some counts."""
 
     min: float
@@ -47,8 +47,8 @@ class Description:
     cost, ``categories`` are by ``request.COLUMN`` and ``node.COLUMN``.
     """
 
-    rows_a_slice: Spread
-    nodes_a_client_and_slice: Spread
+    rows_a_slice: CountRange
+    nodes_a_client_and_slice: CountRange
     failed: float
     cost: float
     categories: dict[str, CategorySummary]
@@ -77,16 +77,16 @@ def describe(telemetry: Telemetry, spec: Spec) -> Description:
     met = ids.group_by("slice", "client").agg(pl.col("node").n_unique())["node"].to_numpy()
     cost = telemetry.outcomes["cost"]
     return Description(
-        rows_a_slice=_spread(rows),
-        nodes_a_client_and_slice=_spread(met),
+        rows_a_slice=_count_range(rows),
+        nodes_a_client_and_slice=_count_range(met),
         failed=float(1.0 - telemetry.ok.mean()),
         cost=float(np.nanmean(cost, dtype=np.float64)),
         categories=_categories(telemetry, spec),
     )
 
 
-def _spread(counts: np.ndarray) -> Spread:
-    return Spread(min=float(counts.min()), median=float(np.median(counts)), max=float(counts.max()))
+def _count_range(counts: np.ndarray) -> CountRange:
+    return CountRange(min=float(counts.min()), median=float(np.median(counts)), max=float(counts.max()))
 
 
 def _categories(telemetry: Telemetry, spec: Spec) -> dict[str, CategorySummary]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scheduler.errors import DataError
 from scheduler.spec import Column
-from training.memory import is_shortage
+from training.memory_errors import is_shortage
 from training.telemetry.files.kinds import (
     ID,
     NUMBER,

@@ -98,7 +98,7 @@ class Gain(NamedTuple):
     """
 
     mean: float
-    spread: float
+    deviation: float
     error: float
 
     @classmethod
@@ -107,8 +107,8 @@ class Gain(NamedTuple):
         differences = [b - a for a, b in zip(before, after, strict=True)]
         if len(differences) == 1:
             return cls(differences[0], math.nan, math.nan)
-        spread = stdev(differences)
-        return cls(_mean(differences), spread, spread / math.sqrt(len(differences)))
+        deviation = stdev(differences)
+        return cls(_mean(differences), deviation, deviation / math.sqrt(len(differences)))
 
     @property
     def told(self) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scheduler.decisions.record.breathe import breathe
 from scheduler.decisions.record.columns import LIST, TEXT, Column, Columns, Kind, Ragged, n_rows
+from scheduler.decisions.record.yield_interpreter import yield_interpreter
 from scheduler.errors import RecordError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Encoder:
         children = []
         for column in columns.values():
             children.append(_array(self._na, column))
-            breathe()
+            yield_interpreter()
         array = self._na.c_array_from_buffers(self._schema, n_rows(columns), [None], children=children)
         self._writer.write_array(array)
         return self._bytes.take()

@@ -14,17 +14,17 @@ from typing import Final, NamedTuple
 
 from scheduler.columns.ids import Id
 from scheduler.decisions.record.arrays import FULL_DROPPED, THIN_DROPPED
-from scheduler.decisions.record.breathe import breathe
 from scheduler.decisions.record.columns import Columns, joined, n_bytes, n_rows
 from scheduler.decisions.record.folder import prune
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.kernels.marks import read_mark
 from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.recording import Recording, Ring
+from scheduler.decisions.record.ring_reader import RingReader
 from scheduler.decisions.record.segment import FORMAT, TABLES, RecordedArm, Segment, SegmentManifest
-from scheduler.decisions.record.take import Taker
 from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.decisions.record.watch_totals import WatchTotals
+from scheduler.decisions.record.yield_interpreter import yield_interpreter
 from scheduler.runtime.background import Background
 
 LOOK_EVERY: Final = 0.05
@@ -137,7 +137,7 @@ class Recorder:
         life: tuple[int, int, int],
     ) -> None:
         self._folder, self._recording, self._settings, self._end = folder, recording, settings, end
-        self._taker, self._hashed = Taker(recording, seed, hasher), hasher.is_on
+        self._reader, self._hashed = RingReader(recording, seed, hasher), hasher.is_on
         self._seed, self._outcomes, self._pid, self._life = seed, outcomes, os.getpid(), life
         self._watch = watch
         self._stream, self._number = secrets.token_hex(4), 0
@@ -233,22 +233,22 @@ class Recorder:
 
         Outcomes come first, and decisions are written first: where an outcome is on disk, so is its decision.
         """
-        self._take("outcomes", self._taker.outcomes)
+        self._take("outcomes", self._reader.outcomes)
         for ring in list(self._recording.rings):
             is_abandoned, arm = ring.is_abandoned, self._arm_of(ring)
-            self._take("full", lambda ring=ring, arm=arm: self._taker.full(ring, arm))  # type: ignore[misc]
-            self._take("decisions", lambda ring=ring, arm=arm: self._taker.thin(ring, arm))  # type: ignore[misc]
+            self._take("full", lambda ring=ring, arm=arm: self._reader.full(ring, arm))  # type: ignore[misc]
+            self._take("decisions", lambda ring=ring, arm=arm: self._reader.thin(ring, arm))  # type: ignore[misc]
             if is_abandoned:
                 self._gone["decisions"] += int(read_mark(ring.records.marks, THIN_DROPPED))
                 self._gone["full"] += int(read_mark(ring.records.marks, FULL_DROPPED))
                 self._recording.rings.remove(ring)
-        self._take("nodes", self._taker.nodes)
+        self._take("nodes", self._reader.nodes)
 
     def _take(self, table: str, take: Callable[[], Columns | None]) -> None:
         while (columns := take()) is not None:
             self._pending[table].append(columns)
             self._pending_bytes += n_bytes(columns)
-            breathe()
+            yield_interpreter()
             if self._pending_bytes > MOST_PENDING:
                 self._flush()
 

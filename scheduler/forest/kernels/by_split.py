@@ -109,8 +109,8 @@ class _BySplit(Lines):
             at = code.place(tree_at, split, 16)
             ranks_of = builder.zext(code.load(at, I32, 4), I64)
             ranks = code.load(builder.add(self.ranks_at, ranks_of), vector(I32, WIDE), 4)
-            last = code.spread(code.load(builder.add(at, I64(4)), I32, 4), WIDE)
-            stay = code.spread(code.load(builder.add(at, I64(8)), self.kind, 4), WIDE)
+            last = code.broadcast(code.load(builder.add(at, I64(4)), I32, 4), WIDE)
+            stay = code.broadcast(code.load(builder.add(at, I64(8)), self.kind, 4), WIDE)
             return builder.select(builder.icmp_signed("<=", ranks, last), builder.and_(left, stay), left)
 
         return code.fold(left, self.n_splits, look)

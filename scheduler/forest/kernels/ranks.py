@@ -45,7 +45,7 @@ def zeros_above(typing: Any, word: Any, bits: Any) -> Any:  # noqa: ARG001
 def _count_in_block(code: Code, block_at: Any, value: Any) -> Any:
     """Return how many of the `FANOUT` doubles at an address lie below a value."""
     block = code.load(block_at, vector(F64, FANOUT))
-    is_below = code.builder.fcmp_ordered("<", block, code.spread(value, FANOUT))
+    is_below = code.builder.fcmp_ordered("<", block, code.broadcast(value, FANOUT))
     return code.builder.zext(code.builder.ctpop(code.builder.bitcast(is_below, I8)), I64)
 
 

@@ -7,13 +7,13 @@ import numpy as np
 from scheduler.columns.arrays import MISSING_KEY
 from scheduler.runtime.hashing import mix
 from scheduler.runtime.jit import inlined
-from scheduler.runtime.random import SPREAD
+from scheduler.runtime.random import MIX_CONSTANT
 
 
 @inlined
 def tier_key(keys: np.ndarray, i: int, columns: np.ndarray, t: int) -> int:
     """Return the key of row ``i``'s categories in tier ``t``; `MISSING_KEY` where one is null."""
-    key = mix(np.uint64(SPREAD), np.uint64(t + 1))
+    key = mix(np.uint64(MIX_CONSTANT), np.uint64(t + 1))
     for c in range(columns.shape[1]):
         column = columns[t, c]
         if column < 0:

@@ -7,7 +7,7 @@ import pytest
 from scheduler import InputError, Model, NotRecordedError
 from scheduler.audit.contributions import contributions
 from scheduler.audit.explain import compare, explain
-from scheduler.audit.live import Request, record_now
+from scheduler.audit.record_now import Request, record_now
 from scheduler.audit.recorded import candidates_left, whole_row
 from scheduler.audit.scores import raw_parts
 from scheduler.audit.shapley import shapley_of

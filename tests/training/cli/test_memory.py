@@ -11,7 +11,7 @@ import pytest
 from scheduler.errors import DataError, RegistryError
 from scheduler.model.mlflow_client import registry_call
 from tests.small_world import fogline
-from training.memory import describe_shortage, is_shortage
+from training.memory_errors import describe_shortage, is_shortage
 from training.telemetry.tables import naming
 
 TOO_LARGE = 2**48

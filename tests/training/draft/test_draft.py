@@ -9,7 +9,7 @@ import pytest
 from scheduler.errors import DataError, InputError
 from scheduler.spec import RawColumn, parse_spec
 from tests.raw_world import START, iso, pings
-from training.draft.draft import Wishes, draft
+from training.draft.draft import DraftOptions, draft
 from training.draft.spec_text import spec_text
 from training.telemetry import Frames, read_telemetry
 
@@ -180,13 +180,15 @@ def test_several_nodes_a_slice_are_rehearsed_and_one_is_not():
     many = parse_spec(spec_text(draft(Frames(sensors())), "mine"))
     assert (many.training.rehearse, many.training.reveal) == (0.6, 0.3)
     one = Frames(sensors().gather_every(40))
-    few = parse_spec(spec_text(draft(one, Wishes(slice_seconds=60.0)), "mine"))
+    few = parse_spec(spec_text(draft(one, DraftOptions(slice_seconds=60.0)), "mine"))
     assert (few.training.rehearse, few.training.reveal) == (0.0, 1.0)
 
 
 def test_what_somebody_says_is_done():
-    wishes = Wishes(client="peer", node="viewer", success="", outcome="bytes", slice_seconds=1_800.0, failure_cost=7.0)
-    made = draft(Frames(links()), wishes)
+    options = DraftOptions(
+        client="peer", node="viewer", success="", outcome="bytes", slice_seconds=1_800.0, failure_cost=7.0
+    )
+    made = draft(Frames(links()), options)
     spec = parse_spec(spec_text(made, "mine"))
     assert (spec.telemetry.client, spec.telemetry.node, spec.telemetry.ok) == ("peer", "viewer", None)
     assert (spec.cost.success, spec.cost.failure, spec.telemetry.slice.seconds) == ("bytes", 7.0, 1_800.0)
@@ -200,7 +202,7 @@ def test_a_person_is_asked_and_may_answer_otherwise():
         asked[question] = default
         return "low" if question.startswith("Is mbps") else default
 
-    made = draft(Frames(links()), Wishes(), ask)
+    made = draft(Frames(links()), DraftOptions(), ask)
     assert asked["Which column names the client, who asks"] == "viewer"
     assert asked["Is mbps better low or high"] == "high"
     assert made.cost.raw.inverse is None
@@ -278,7 +280,7 @@ def test_slices_that_the_data_numbers_stay_its_slices():
     assert made.slices.span == 86_400.0
     telemetry = read_telemetry(Frames(frame), spec)
     assert (len(telemetry), telemetry.slice.min()) == (len(P), 100)
-    asked = parse_spec(spec_text(draft(Frames(frame), Wishes(slice_seconds=600.0)), "mine"))
+    asked = parse_spec(spec_text(draft(Frames(frame), DraftOptions(slice_seconds=600.0)), "mine"))
     assert (asked.telemetry.slice.column, asked.telemetry.slice.seconds) == (None, 600.0)
 
 
@@ -296,6 +298,6 @@ def test_what_cannot_be_found_is_named():
         draft(Frames(P.select("seconds", "ms")))
     with pytest.raises(DataError, match=r"expected a column with a measured number \(--outcome COLUMN\)"):
         draft(Frames(P.select("seconds", "asker", "answerer")))
-    for wish in ("client", "node", "time", "outcome", "success"):
-        with pytest.raises(InputError, match=f"--{wish}: expected one of the columns .*, found 'wings'"):
-            draft(Frames(P), Wishes(**{wish: "wings"}))
+    for option in ("client", "node", "time", "outcome", "success"):
+        with pytest.raises(InputError, match=f"--{option}: expected one of the columns .*, found 'wings'"):
+            draft(Frames(P), DraftOptions(**{option: "wings"}))

@@ -31,7 +31,7 @@ def test_dependence_is_the_mean_of_predictions_with_the_value_in_place(model, ro
             values = np.stack(list(model.predict(changed).values()), axis=1)
             assert found.utility[i] == pytest.approx(default_utility(model, values).mean(), rel=1e-4)
             assert found.heads["failure"][i] == pytest.approx(values[:, 0].mean(), rel=1e-4)
-        assert found.spread == pytest.approx(max(found.utility) - min(found.utility))
+        assert found.extent == pytest.approx(max(found.utility) - min(found.utility))
 
 
 def test_a_feature_of_one_value_has_no_dependence(model, rows):
@@ -66,7 +66,7 @@ def test_few_rows_have_no_rules(model, rows):
 def test_the_strongest_features_are_looked_at_and_all_is_plain(model, rows):
     found = rules_of(model, rows, "rows")
     assert len(found.dependence) == len(strongest(model))
-    assert [one.spread for one in found.dependence] == sorted((one.spread for one in found.dependence), reverse=True)
+    assert [one.extent for one in found.dependence] == sorted((one.extent for one in found.dependence), reverse=True)
     assert found.importance.keys() == {"failure", "latency"}
     assert found.to_json()["surrogate"]["rules"][0].keys() == {"conditions", "utility", "share"}
     assert rules_of(model, rows, "rows") == found

@@ -82,12 +82,12 @@ def around(figure: Linear, groups: Groups = (), *, confidence: float = CONFIDENC
     value, moved = figure
     if moved.size < 2 or not np.isfinite(moved).all():  # noqa: PLR2004 - one has no variation
         return Interval(value, -np.inf, np.inf)
-    spread = _spread(moved, groups)
-    low, high = (spread.quantile(share, skew=skew) for share in (0.5 + confidence / 2.0, 0.5 - confidence / 2.0))
-    return Interval(value, value - low * spread.error, value - high * spread.error)
+    shape = _error_shape(moved, groups)
+    low, high = (shape.quantile(share, skew=skew) for share in (0.5 + confidence / 2.0, 0.5 - confidence / 2.0))
+    return Interval(value, value - low * shape.error, value - high * shape.error)
 
 
-class _Spread(NamedTuple):
+class _ErrorShape(NamedTuple):
     """Standard error and skewness of a figure, and the degrees of freedom of its error."""
 
     error: float
@@ -103,7 +103,7 @@ class _Spread(NamedTuple):
         return float(3.0 / gamma * (np.cbrt(1.0 + gamma * (x - gamma / 6.0)) - 1.0))
 
 
-def _spread(moved: Floats, groups: Groups) -> _Spread:
+def _error_shape(moved: Floats, groups: Groups) -> _ErrorShape:
     numbers = [np.unique(group, return_inverse=True)[1] for group in groups]
     numbers = [number for number in numbers if number.max() > 0] or [np.arange(moved.size)]
     sums = [np.bincount(number, moved) for number in numbers]
@@ -118,7 +118,7 @@ def _spread(moved: Floats, groups: Groups) -> _Spread:
         third = third - float((cells**3).sum()) if both >= max(squares) else cubes[int(np.argmax(squares))]
         variance = max(both, *squares)
     error = float(np.sqrt(variance))
-    return _Spread(error, third / error**3 if error > 0.0 else 0.0, max(freedom, 1.0))
+    return _ErrorShape(error, third / error**3 if error > 0.0 else 0.0, max(freedom, 1.0))
 
 
 def bootstrap(terms: Terms, group: NDArray[np.integer] | None = None, *, seed: int = 0) -> Interval:

@@ -18,7 +18,7 @@ from scheduler.decisions.record.folder import segment_paths
 from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.recording import Recording
-from scheduler.decisions.record.take import Taker
+from scheduler.decisions.record.ring_reader import RingReader
 from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.errors import InputError, RecordError
 from tests.record_world import count, ids_of, recorded, recording, rows_of, serve, torn
@@ -305,7 +305,7 @@ def test_a_fault_while_the_recorder_stops_closes_the_segment_all_the_same(model,
     with recording(sched) as recorder:
         serve(sched, 3)
         with monkeypatch.context() as patch:
-            patch.setattr(Taker, "nodes", _refuse)
+            patch.setattr(RingReader, "nodes", _refuse)
             with pytest.raises(OSError, match="Input/output error"):
                 recorder.stop()
         (segment,) = read_segments(tmp_path)

@@ -10,6 +10,6 @@ PAUSE: Final = 5e-5
 again before any other is awake."""
 
 
-def breathe() -> None:
+def yield_interpreter() -> None:
     """Let a thread that waits for the interpreter have it."""
     time.sleep(PAUSE)

@@ -17,11 +17,11 @@ from scheduler.decisions.record.arrays import (
     THIN_TAIL,
     PoolRows,
 )
-from scheduler.decisions.record.breathe import breathe
 from scheduler.decisions.record.columns import Columns, Ragged, starts_of
 from scheduler.decisions.record.hashing import IdHasher
 from scheduler.decisions.record.kernels.marks import read_mark, write_mark
 from scheduler.decisions.record.recording import Recording, Ring
+from scheduler.decisions.record.yield_interpreter import yield_interpreter
 from scheduler.runtime.random import DRAW_NODE, uniform
 
 MOST_ROWS: Final = 256
@@ -34,7 +34,7 @@ _AS_THEY_ARE: Final = tuple(name for name in PoolRows._fields if name not in ("s
 """Columns of candidates that are written as they are. Raw scores are of another width under some policies."""
 
 
-class Taker:
+class RingReader:
     """Takes rows out of the rings of a recording.
 
     Parameters
@@ -62,9 +62,9 @@ class Taker:
         request_keys = thin.request_keys[at]
         holds = slot >= 0
         names = self._node_names(slot[holds], keys[:, :, 0][holds])
-        breathe()
+        yield_interpreter()
         clients = self._recording.client_names(thin.client[at], request_keys[:, 0])
-        breathe()
+        yield_interpreter()
         columns: Columns = {
             "id": thin.id[at],
             "time": thin.time[at],
@@ -99,7 +99,7 @@ class Taker:
         starts = starts_of(counts)
         keys = pool.node_keys[rows]
         names = self._node_names(pool.slot[rows], keys[:, 0])
-        breathe()
+        yield_interpreter()
         columns: Columns = {
             "id": full.id[at],
             "time": full.time[at],
