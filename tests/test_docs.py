@@ -104,7 +104,7 @@ def test_every_command_with_json_has_its_keys_listed():
 
 def test_the_probes_find_something():
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/formats.md"} <= set(map(page_name, PAGES))
-    assert ["train", ".fogline/demo/telemetry", "--spec", "mine.toml", "--until", "all"] in commands(
+    assert ["train", ".fogline/demo/telemetry", "--spec", "mine.toml", "--until", "all", "--promote"] in commands(
         ROOT / "docs/how-to.md"
     )
     assert "--until" in OPTIONS["train"]

@@ -120,6 +120,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example("The newest version of a model", "fogline models show demo"),
         Example("The champion", "fogline models show demo@champion"),
     ),
+    "models promote": (
+        Example("The first version is champion again", "fogline models promote demo/1"),
+        Example("The newest one is on trial", "fogline models promote demo --alias challenger"),
+    ),
     "models compare": (Example("The first version and the champion", "fogline models compare demo/1 demo@champion"),),
     "lifetime": (
         Example(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 models = typer.Typer(
     name="models",
-    help="Show registered models: versions, aliases, figures, promotions.",
+    help="Show registered models (versions, aliases, figures, promotions) and put one in charge.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     epilog=epilog(EXAMPLES["models"]),
@@ -67,6 +67,34 @@ def show(model: Version, registry: Registry = None, wide: Wide = False, json: Js
 
 def _promotion(one: VersionInfo) -> dict[str, str]:
     return {"version": one.version, "promotion": one.promotion, "time": one.promoted, "reason": one.reason}
+
+
+@models.command("promote", epilog=epilog(EXAMPLES["models promote"]))
+def promote(
+    model: Version,
+    alias: Annotated[
+        str, typer.Option(metavar="ALIAS", help="Another alias to lead there, such as challenger.")
+    ] = "champion",
+    registry: Registry = None,
+    json: Json = False,
+) -> None:
+    """Put a version in charge, whatever comparisons said: a release, or with an earlier version the way back."""
+    from training.pipeline.promotion import CHAMPION, Promotion, set_alias
+    from training.pipeline.promotion import promote as make_champion
+    from training.tracking.listing import one_version
+    from training.tracking.versions import MOVED
+
+    uri = registry_uri(registry, os.environ)
+    one = one_version(model, uri)
+    if alias == CHAMPION:
+        found = make_champion(one.name, one.version, force=True, registry=uri)
+    else:
+        set_alias(one.name, one.version, alias, uri)
+        found = Promotion(MOVED, "asked for")
+    if json:
+        print_json({"model": one.uri, "alias": alias, "promoted": found.moved, "reason": found.reason})
+        return
+    print_sentence(f"{one.name}@{alias} is version {one.version}: {found.reason}.")
 
 
 @models.command("compare", epilog=epilog(EXAMPLES["models compare"]))

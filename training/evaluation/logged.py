@@ -56,7 +56,9 @@ def _metrics(comparison: Comparison) -> dict[str, float]:
 def _tags(comparison: Comparison) -> dict[str, str]:
     cold = f", cold {comparison.cold}" if comparison.cold else ""
     seeds = "1 seed" if comparison.seeds == 1 else f"{comparison.seeds} seeds"
-    evaluated = f"{comparison.n:,} decisions on {comparison.data}, {seeds}{cold}"
+    made = comparison.conditions
+    asked = "" if made is None else f", {made.candidates} candidates, {made.requests} requests of a client in a slice"
+    evaluated = f"{comparison.n:,} decisions on {comparison.data}{asked}, {seeds}{cold}"
     scores = comparison.policies[LEARNED]
     return {
         "evaluated": evaluated,

@@ -26,6 +26,10 @@ from training.telemetry.history_size import shortages
 from training.tracking.head_figures import save_pictures
 from training.tracking.runs import DataSet, Registered, track
 
+FEW_ROWS = 200
+"""A head that was fitted on fewer rows is a guess: at LightGBM's default of 20 rows a leaf a tree has ten leaves at
+most, each a mean of 20 outcomes."""
+
 CONTEST_ROWS = 20_000_000
 """Rows that a contest after a training on a cluster reads into the calling process, if the judged slices and those
 before them that calibrate and stop are no more: some 2 GB."""
@@ -55,7 +59,7 @@ class TrainingResult(NamedTuple):
 
     def warnings(self) -> list[str]:
         """Return what speaks against the model, a line each: first a simple statistic that is better."""
-        lines = (self.contest.simple, unrehearsed(self.summary.model.spec))
+        lines = (self.contest.simple, unrehearsed(self.summary.model.spec), fitted_on_few(self.summary))
         return [line for line in lines if line] + shortages(self.summary.tables())
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +94,15 @@ def unrehearsed(spec: Spec) -> str:
     if not trained_keys(spec) or spec.training.rehearse > 0.0:
         return ""
     return "means of training: expected training.rehearse above 0, found 0, so the model trusts them too much"
+
+
+def fitted_on_few(summary: TrainingSummary) -> str:
+    """Return that heads were fitted on few rows, in words; empty where none was."""
+    few = {name: head.n_rows for name, head in summary.heads.items() if head.n_rows < FEW_ROWS}
+    if not few:
+        return ""
+    found = ", ".join(f"{name} on {n}" for name, n in few.items())
+    return f"training: expected {FEW_ROWS} rows or more to fit a head on, found {found}: the model is a guess"
 
 
 def train_and_register(

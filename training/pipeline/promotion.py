@@ -17,7 +17,7 @@ from training.tracking.versions import (
     settle_interrupted,
 )
 
-__all__ = ["CHAMPION", "Promotion", "champion", "champion_if_any", "decide", "promote"]
+__all__ = ["CHAMPION", "Promotion", "champion", "champion_if_any", "decide", "promote", "set_alias"]
 
 
 def champion(name: str, registry: str | None = None) -> str | None:
@@ -81,6 +81,19 @@ def promote(
             promotion = decide(current, verdict=verdict, obstacle=obstacle, force=force)
             set_promotion(client, name, version, promotion, current)
     return promotion
+
+
+def set_alias(name: str, version: str, alias: str, registry: str | None = None) -> None:
+    """Lead an alias other than ``champion`` to a version, such as ``challenger`` for one on trial.
+
+    Raises
+    ------
+    RegistryError
+        The registry cannot be reached, has no such version, or allows no such alias.
+    """
+    registry = resolve_uri(registry)
+    with registry_call(registry, f"models:/{name}@{alias}"), exclusive_registry(registry):
+        connect(registry).set_registered_model_alias(name, alias, version)
 
 
 def champion_if_any(name: str, registry: str) -> str | None:

@@ -41,6 +41,7 @@ FAILING = {
     "ope": ("nothing", "--model", "nothing"),
     "models list": NOWHERE,
     "models show": ("demo", *NOWHERE),
+    "models promote": ("demo", *NOWHERE),
     "models compare": ("demo/1", "demo/2", *NOWHERE),
     "why": ("1", *RECORDED),
     "why-not": ("1", "2", *RECORDED),
@@ -60,6 +61,7 @@ MISUSED = {
     "ope": ("nothing", "--model", "nothing", "--spec", "nobody"),
     "models list": ("demo",),
     "models show": (),
+    "models promote": (),
     "models compare": ("demo",),
     "why": ("first", *RECORDED),
     "why-not": ("1", *RECORDED),
@@ -161,6 +163,7 @@ def test_done_work_is_exit_code_0_and_one_json_object(small, capfd):
         "init": [".fogline/demo/telemetry"],
         "models list": [],
         "models show": ["demo"],
+        "models promote": ["demo/1"],
         "models compare": ["demo/1", "demo@champion"],
         "explain-model": ["models:/demo@champion"],
     }
@@ -244,7 +247,7 @@ def tables(text):
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_the_examples_run_one_after_the_other_and_their_tables_fit_a_terminal(monkeypatch):
-    models = ["models list", "models show", "models compare"]
+    models = ["models list", "models show", "models promote", "models compare"]
     order = [
         "demo",
         "init",

@@ -1,15 +1,18 @@
 """What the comparison with a champion is made of: which logs are replayed, and what is said of simple averages."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 
+from scheduler.spec import TrainedMean
 from tests import evaluation_world as world
 from training.evaluation.paired_intervals import Interval
 from training.evaluation.verdict import BETTER, Verdict
 from training.pipeline import pipeline
 from training.pipeline.champion import _with_simple, replayable
-from training.pipeline.pipeline import contest_start
+from training.pipeline.pipeline import contest_start, fitted_on_few, unrehearsed
 
 
 def one_node_a_slice():
@@ -40,3 +43,20 @@ def test_a_contest_after_a_cluster_reads_all_slices_that_there_is_room_for(monke
     monkeypatch.setattr(pipeline, "CONTEST_ROWS", 550)
     assert contest_start(counts, 7) == 5
     assert contest_start(counts, 3) == 3
+
+
+def test_a_head_that_was_fitted_on_few_rows_is_a_guess():
+    heads = {"failure": SimpleNamespace(n_rows=18), "latency": SimpleNamespace(n_rows=10_000)}
+    assert fitted_on_few(SimpleNamespace(heads=heads)).endswith("found failure on 18: the model is a guess")
+    heads["failure"].n_rows = 200
+    assert not fitted_on_few(SimpleNamespace(heads=heads))
+
+
+def test_means_of_training_without_a_rehearsal_are_warned_of():
+    spec = world.SPEC
+    mean = TrainedMean(keys=tuple(spec.history.keys)[:1], value=spec.history.values[0])
+    with_mean = msgspec.structs.replace(spec, features={**spec.features, "trained": mean})
+    assert not unrehearsed(spec)
+    assert "training.rehearse above 0" in unrehearsed(with_mean)
+    rehearsed = msgspec.structs.replace(with_mean.training, rehearse=0.6)
+    assert not unrehearsed(msgspec.structs.replace(with_mean, training=rehearsed))
