@@ -82,7 +82,7 @@ def judge(asked: Asked, new: Picks, old: Picks, rules: PromotionRules) -> Verdic
     threshold = np.quantile(old.cost, TAIL)
     guards = (
         ("failures", ~new.ok, ~old.ok, rules.failures),
-        (f"requests above {threshold:.4g}", new.cost > threshold, old.cost > threshold, rules.tail),
+        (f"requests that cost over {threshold:.4g}", new.cost > threshold, old.cost > threshold, rules.tail),
     )
     found = [_guarded(asked, guard, rules.confidence) for guard in guards]
     return combined(cost, words, found, rules.margin, len(asked.client))
@@ -137,7 +137,7 @@ def _guarded(asked: Asked, guard: tuple[str, NDArray[np.bool_], NDArray[np.bool_
     name, new, old, tolerance = guard
     columns = np.stack([new.astype(np.float64) - old, np.ones(new.size)])
     found = interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
-    words = f"{name} {100.0 * new.mean():.2f} % against {100.0 * old.mean():.2f} %"
+    words = f"{name}: {100.0 * new.mean():.2f} % against {100.0 * old.mean():.2f} %"
     if found.low > 0.0:
         return Guard(NOT_BETTER, f"{words}, worse by more than chance")
     if found.value > tolerance:

@@ -134,7 +134,7 @@ def test_a_tail_that_rises_keeps_the_champion():
     verdict = judge(asked, long, old, RULES)
     assert long.cost.mean() < 0.9 * old.cost.mean()
     assert verdict.outcome == "not better"
-    assert "requests above" in verdict.reason
+    assert "requests that cost over" in verdict.reason
 
 
 def test_a_guardrail_that_may_be_broken_by_chance_cannot_be_told():
