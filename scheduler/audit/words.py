@@ -8,7 +8,19 @@ from collections.abc import Mapping, Sequence
 from scheduler.audit.values import Plain
 from scheduler.columns.ids import Id
 from scheduler.decisions.arrays import DROPS
-from scheduler.spec import FAILED, Distance, Equal, Feature, NodeColumn, RequestColumn, Spec, Statistic, Value
+from scheduler.spec import (
+    FAILED,
+    Distance,
+    Equal,
+    Feature,
+    NodeColumn,
+    RequestColumn,
+    ShrunkMean,
+    Spec,
+    Statistic,
+    TrainedMean,
+    Value,
+)
 
 MISSING = "missing"
 
@@ -79,7 +91,7 @@ def _number_of(spec: Spec, feature: Feature, value: float) -> str:
             return with_unit(value, _KILOMETRES)
         case Statistic(stat="age"):
             return with_unit(value, _SECONDS)
-        case Statistic(stat="mean" | "last", value=str(text)):
+        case Statistic(stat="mean" | "last", value=str(text)) | ShrunkMean(value=text) | TrainedMean(value=text):
             return _tracked(spec, Value.parse(text), value)
         case _:
             return number(value)

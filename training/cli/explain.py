@@ -50,14 +50,15 @@ def why(
     """Explain a decision: the chosen node against the one that would have served without it."""
     from scheduler.audit.explain import explain
 
-    found = explain(*_recorded(records, decision, model, registry))
+    record, deciding = _recorded(records, decision, model, registry)
+    found = explain(record, deciding)
     if json:
         print_json(found.to_json())
         return
     for sentence in found.sentences:
         print_sentence(sentence)
     if found.parts:
-        print_table(parts_table(found), wide=wide)
+        print_table(parts_table(found, deciding.spec), wide=wide)
 
 
 def why_not(
@@ -80,7 +81,7 @@ def why_not(
     for sentence in found.sentences:
         print_sentence(sentence)
     if found.against is not None and found.against.parts:
-        print_table(parts_table(found.against), wide=wide)
+        print_table(parts_table(found.against, deciding.spec), wide=wide)
 
 
 def what_if(

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scheduler.audit.words import number, signed
+from scheduler.audit.words import feature_value, number, signed
 from training.cli.table import Cell, Column, FigureTable, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scheduler.audit.values import Explanation, Plain, WhatIf
+    from scheduler.spec import Spec
     from training.explanation.model_rules import ModelRules
 
 SHOWN = 12
 """Rows of a table of features; ``--json`` has all."""
 
 
-def parts_table(found: Explanation) -> FigureTable:
-    """Return the largest parts of a difference of utilities."""
+def parts_table(found: Explanation, spec: Spec) -> FigureTable:
+    """Return the largest parts of a difference of utilities, with values as sentences say them."""
     columns = (Column("part"), Column("chosen", 1), Column("other", 1))
     rows = tuple(
-        Row(part.feature, (Cell(signed(part.share)), Cell(_plain(part.chosen)), Cell(_plain(part.other))))
+        Row(
+            part.feature,
+            (
+                Cell(signed(part.share)),
+                *(Cell(feature_value(spec, part.feature, value)) for value in (part.chosen, part.other)),
+            ),
+        )
         for part in found.parts[:SHOWN]
     )
     return FigureTable(f"{found.chosen} against {found.other}", "feature", columns, rows)

@@ -1,5 +1,7 @@
 """Explanations: exact, of every kind of decision, and without any effect."""
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ from scheduler.audit.recorded import candidates_left, whole_row
 from scheduler.audit.scores import raw_parts
 from scheduler.audit.shapley import shapley_of
 from scheduler.audit.what_if import what_if
-from scheduler.audit.words import counts_of, number, percent
+from scheduler.audit.words import counts_of, feature_value, number, percent
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.arrays import NO_BLOCKLIST
-from scheduler.spec import Policy, Utility
+from scheduler.spec import Policy, ShrunkMean, TrainedMean, Utility, parse_spec
 from tests import models
 from tests.scheduler.model.test_offsets import write as write_with_offsets
 from tests.schedulers import COLUMNS, IDS, LEDGER, new, same, state
@@ -299,3 +301,16 @@ def test_numbers_and_counts_in_words():
     assert percent(0.004) == "0.4 %"
     assert counts_of({"silent": 3, "full": 12}) == "12 candidates full, 3 silent"
     assert counts_of({"spread": 1, "quarantined": 1}) == "1 candidate in quarantine, 1 beyond a spread limit"
+
+
+def test_means_of_a_logarithm_are_told_as_what_they_are_of_whatever_took_them():
+    spec = parse_spec(models.SPEC)
+    keys, value = tuple(spec.history.keys)[:1], next(v for v in spec.history.values if v.startswith("log1p"))
+    features = {
+        "taken_along": TrainedMean(keys=keys, value=value),
+        "shrunk": ShrunkMean(keys=keys, value=value, half_life=spec.history.half_lives[0]),
+    }
+    spec = msgspec.structs.replace(spec, features={**spec.features, **features})
+    outcome = spec.outcomes[value.removeprefix("log1p(").removesuffix(")")]
+    for name in features:
+        assert feature_value(spec, name, math.log1p(98.8)) == f"98.8 {outcome.unit}".strip()

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from scheduler import Model
+from scheduler.audit.words import feature_value
 from tests import schedulers
 from tests.models import write_small
 from tests.small_world import fogline
 from training.cli.explain import _changes, _value
+from training.cli.explain_tables import SHOWN
 from training.explanation.model_rules import model_rules
 
 
@@ -32,6 +34,9 @@ def test_why_prints_what_the_scheduler_says(recorded, capfd):
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(recorded.found.headline + "\n")
     assert f"{recorded.found.chosen} against {recorded.found.other}" in ran.out
+    spec = Model.load(recorded.where[-1]).spec
+    for part in recorded.found.parts[:SHOWN]:
+        assert feature_value(spec, part.feature, part.chosen) in ran.out
     asked = fogline(capfd, "why", recorded.id, *recorded.where, "--json").json
     assert asked["headline"] == asked["sentences"][0] == recorded.found.headline
     assert [part["share"] for part in asked["parts"]] == [part.share for part in recorded.found.parts]
