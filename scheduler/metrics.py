@@ -12,7 +12,7 @@ from scheduler.columns.arrays import MISSING_KEY
 from scheduler.columns.ids import name_of_key
 from scheduler.decisions.arrays import DROPS, REASONS
 from scheduler.decisions.counts import latency_bounds
-from scheduler.decisions.record.recorder import RecordStatus
+from scheduler.decisions.record.status import RecordStatus
 from scheduler.decisions.record.watch_totals import OTHER, WatchTotals
 from scheduler.errors import InputError, MetricsError, shown
 from scheduler.history.store import table_counters

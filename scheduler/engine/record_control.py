@@ -10,8 +10,9 @@ from scheduler.decisions.arrays import FIRST_ID
 from scheduler.decisions.record.arrays import Sizes
 from scheduler.decisions.record.arrow import nanoarrow
 from scheduler.decisions.record.hashing import IdHasher
-from scheduler.decisions.record.recorder import Recorder, RecordSettings
+from scheduler.decisions.record.recorder import Recorder
 from scheduler.decisions.record.recording import Recording
+from scheduler.decisions.record.status import RecordSettings
 from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.engine.arm_control import ArmControl
 from scheduler.engine.request import LAST_TIME

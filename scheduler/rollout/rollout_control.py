@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from scheduler.decisions.record.recorder import RecordStatus
+from scheduler.decisions.record.status import RecordStatus
 from scheduler.errors import InputError, shown
 from scheduler.model.registry import ModelUri
 from scheduler.policy.compile import with_policy

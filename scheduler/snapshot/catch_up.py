@@ -182,20 +182,19 @@ def _lives(folder: str | Path, first: int, spec: Spec) -> list[_Life]:
     for segment in read_segments(folder):
         if _fits(segment, spec):
             by_life.setdefault(segment.manifest.life, []).append(segment)
-    lives = []
+    life = _read(by_life.pop(first)) if first in by_life else _Life(first, 0, None, None, 0)
+    lives = [life]
     while True:
-        if first in by_life:
-            lives.append(_read(by_life.pop(first)))
-        else:
-            lives.append(_Life(first, 0, None, None, 0))
-        after = [_read(some) for some in by_life.values() if some[0].manifest.follows == first]
-        after = [life for life in after if life.decisions is not None or life.outcomes is not None]
+        followers = [number for number, some in by_life.items() if some[0].manifest.follows == life.life]
+        after = [_read(by_life.pop(number)) for number in followers]
+        after = [one for one in after if one.decisions is not None or one.outcomes is not None]
         if len(after) != 1:
             if after:
                 message = f"{folder}: expected records of one scheduler that was restored from the snapshot's, "
                 warnings.warn(f"{message}found {len(after)}; none of them is used", SnapshotWarning, stacklevel=4)
             return lives
-        first = after[0].life
+        life = after[0]
+        lives.append(life)
 
 
 def _fits(segment: SegmentReader, spec: Spec) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from scheduler.columns.ids import Id
 from scheduler.decisions.record.arrays import FULL_DROPPED, THIN_DROPPED
@@ -22,6 +22,7 @@ from scheduler.decisions.record.names import CategoryKeys
 from scheduler.decisions.record.recording import Recording, Ring
 from scheduler.decisions.record.ring_reader import RingReader
 from scheduler.decisions.record.segment import FORMAT, TABLES, RecordedArm, Segment, SegmentManifest
+from scheduler.decisions.record.status import RecordSettings, RecordStatus
 from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.decisions.record.watch_totals import WatchTotals
 from scheduler.decisions.record.yield_interpreter import yield_interpreter
@@ -39,58 +40,6 @@ MOST_PENDING: Final = 32 << 20
 
 PRUNE_EVERY: Final = 10.0
 """Seconds after which segments are counted again: so long a folder may hold more than it should."""
-
-
-class RecordStatus(NamedTuple):
-    """How the recording goes.
-
-    Attributes
-    ----------
-    is_on
-        Whether decisions are recorded: false once it was stopped, and in a forked child.
-    folder
-        Of records.
-    written
-        Rows that are durable, by table.
-    dropped
-        Rows that were dropped because a ring was full, by table.
-    lost
-        Rows that could not be written, by table.
-    bytes, segments
-        Written, and how many segments were begun.
-    deleted
-        Segments that were deleted.
-    flushes, failures
-        How often all that waited was written, and how often something could not be.
-    last_error, last_failed
-        What went wrong last, and when, in seconds of `time.time`; None where nothing did.
-    lag
-        Seconds since all that had happened was durable.
-    """
-
-    is_on: bool
-    folder: Path
-    written: dict[str, int]
-    dropped: dict[str, int]
-    lost: dict[str, int]
-    bytes: int
-    segments: int
-    deleted: int
-    flushes: int
-    failures: int
-    last_error: str | None
-    last_failed: float | None
-    lag: float
-
-
-class RecordSettings(NamedTuple):
-    """How records are written; see `RecordControl.record`."""
-
-    every: float
-    segment_bytes: int
-    segment_seconds: float
-    most_bytes: int
-    retention: float
 
 
 class Recorder:
