@@ -91,7 +91,7 @@ def test_the_command_prints_tables_or_one_json_object(data, tmp_path, capfd):
     options = ["lifetime", data, "--horizon", 1, "--out", tmp_path, "--threads", 1]
     ran = fogline(capfd, *options, "--json")
     assert ran.code == 0
-    assert {*ran.json} == {"data", "spec", "start", "horizons"}
+    assert {*ran.json} == {"data", "spec", "start", "horizons", "seed", "command", "versions"}
     assert ran.json["start"] == N_SNAPSHOTS * 4 // 5 + 5
     found = ran.json["horizons"][0]
     assert {*found} == {"horizon", "hours", "artifact", "model", "n_fitted", "presence", "speed", "warnings"}

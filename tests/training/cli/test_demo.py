@@ -26,7 +26,7 @@ def test_a_small_demo_does_the_whole_job_in_place_of_an_earlier_one(tmp_path, mo
     assert means["oracle"] < means["learned"] < means["random"]
     assert found["training"]["promoted"]
     assert [found[name] for name in ("candidates", "requests", "seed")] == [20, demo_run.N_REQUESTS, 0]
-    assert found["command"].startswith("fogline ")
+    assert found["command"].startswith("fogline")
     assert found["command"] in unescape((out / "report.html").read_text(encoding="utf-8"))
     assert "numpy" in found["versions"]
     assert (tmp_path / found["report"]).samefile(out / "report.html")

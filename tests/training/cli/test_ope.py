@@ -31,7 +31,7 @@ def test_estimates_and_support_come_as_a_table_and_as_json(trained, logged, capf
     assert 100 < found["support"]["effective"] < found["support"]["decisions"]
     assert found["support"]["overlap"]["low"] < 1.0 < found["support"]["overlap"]["high"]
     assert found["seed"] == 0
-    assert found["command"].startswith("fogline ")
+    assert found["command"].startswith("fogline")
     assert "Seed 0; fogline " in " ".join(shown.out.split())
     assert "numpy" in found["versions"]
     for words in (
