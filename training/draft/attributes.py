@@ -8,8 +8,9 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from training.draft.columns import RawFacts, facts_of
+from training.draft.meetings import constant_per
 from training.draft.outcomes import Success
-from training.draft.roles import Roles, constant_per
+from training.draft.roles import Roles
 from training.draft.words import (
     ATTRIBUTE_NUMBER,
     CATEGORY,

@@ -10,10 +10,13 @@ import polars as pl
 
 from scheduler.errors import DataError, InputError
 from training.draft.columns import RawFacts, seconds_of
+from training.draft.meetings import Meetings
 from training.draft.times import own_slices
 from training.draft.words import (
+    CATEGORY,
     CLIENT,
     CLIENT_WEAK,
+    GROUP,
     LATENCY,
     NODE,
     NODE_WEAK,
@@ -21,6 +24,7 @@ from training.draft.words import (
     SLICE,
     SUCCESS,
     THROUGHPUT,
+    passes,
     place_in,
     says,
     words,
@@ -28,6 +32,9 @@ from training.draft.words import (
 
 STRONG, WEAK, ID = 3.0, 1.5, 0.5
 """What a name adds to a role: a word that means it, one that may, and the word ``id``."""
+
+ATTRIBUTE = 5.0
+"""What a pair loses by a column that is an attribute of a finer one: more than its name and common values add."""
 
 OVERLAP = 0.5
 """Share of values that two columns have in common from which on both name the same kind of thing."""
@@ -50,6 +57,20 @@ class Wanted(NamedTuple):
     client: str | None = None
     node: str | None = None
     time: str | None = None
+
+
+class Side(NamedTuple):
+    """Words of a role: those that mean it, and those that may."""
+
+    strong: frozenset[str]
+    weak: frozenset[str]
+
+    def level(self, name: str) -> float:
+        """Return how surely a name says the role: `STRONG`, `WEAK` or 0."""
+        return STRONG if says(name, self.strong) else WEAK if says(name, self.weak) else 0.0
+
+
+ASKS, SERVES = Side(CLIENT, CLIENT_WEAK), Side(NODE, NODE_WEAK)
 
 
 def find_roles(sample: pl.DataFrame, facts: Mapping[str, RawFacts], wanted: Wanted) -> Roles:
@@ -134,9 +155,12 @@ def _pair(
     if not nodes:
         found = ", ".join(f"{one.name} ({one.kind})" for one in facts.values())
         raise DataError(f"telemetry: expected a column of node ids (--node COLUMN), found {found}")
-    meets = _Meetings(sample)
+    meets = Meetings(sample)
     scored = {
-        (client, node): _score(facts, meets, client, node) for client, node in product(clients, nodes) if client != node
+        (client, node): _score(facts, meets, client, node)
+        - ATTRIBUTE * _n_attributes(facts, meets, (clients, nodes), (client, node))
+        for client, node in product(clients, nodes)
+        if client != node
     }
     if not scored:
         raise DataError(
@@ -145,7 +169,7 @@ def _pair(
     return max(scored, key=lambda pair: scored[pair])
 
 
-def _score(facts: Mapping[str, RawFacts], meets: _Meetings, client: str | None, node: str) -> float:
+def _score(facts: Mapping[str, RawFacts], meets: Meetings, client: str | None, node: str) -> float:
     score = _name_score(facts[node], NODE, NODE_WEAK) - 0.5 * _name_score(facts[node], CLIENT, frozenset())
     score += 0.3 * _order(meets, node)
     if client is None:
@@ -163,52 +187,44 @@ def _score(facts: Mapping[str, RawFacts], meets: _Meetings, client: str | None, 
     )
 
 
+def _n_attributes(
+    facts: Mapping[str, RawFacts],
+    meets: Meetings,
+    chosen_from: tuple[Sequence[str | None], Sequence[str]],
+    pair: tuple[str | None, str],
+) -> int:
+    """Return how many of the two only say what a finer column is like that could be chosen in their place."""
+    client, node = pair
+    hosts = [name for name in chosen_from[1] if is_finer(facts, meets, name, node, SERVES)]
+    if client is None or facts[client].kind == "constant":
+        return int(bool(hosts))
+    users = [name for name in chosen_from[0] if name is not None and is_finer(facts, meets, name, client, ASKS)]
+    coarse_node = any(name == client or meets.crossing(client, name) for name in hosts)
+    coarse_client = any(name == node or meets.crossing(name, node) for name in users)
+    return coarse_node + coarse_client
+
+
+def is_finer(facts: Mapping[str, RawFacts], meets: Meetings, fine: str, coarse: str, side: Side) -> bool:
+    """Tell whether a column names the single things of which another one says what they are like.
+
+    Each of its values has one of the other's, as each server has one region; and its name says the role as surely, or
+    that of the other says that it is a group or a property.
+    """
+    level, other = side.level(fine), SERVES if side is ASKS else ASKS
+    if facts[fine].distinct <= facts[coarse].distinct or passes(fine) or level < max(other.level(fine), WEAK):
+        return False
+    return (level >= side.level(coarse) or says(coarse, CATEGORY | GROUP)) and meets.decides(fine, coarse)
+
+
 def _name_score(one: RawFacts, strong: frozenset[str], weak: frozenset[str]) -> float:
+    if passes(one.name):
+        return -ID
     score = STRONG if says(one.name, strong) else WEAK if says(one.name, weak) else 0.0
     score += ID if "id" in words(one.name) or one.name.lower().endswith("id") else 0.0
     return score - (1.0 if one.kind == "integer" and score == 0.0 else 0.0)
 
 
-def _order(meets: _Meetings, name: str) -> float:
+def _order(meets: Meetings, name: str) -> float:
     """Return how far to the right a column stands, 0 to 1: people write who asks before who answers."""
     columns = meets.sample.columns
     return columns.index(name) / len(columns)
-
-
-class _Meetings:
-    """How the values of two columns meet, looked up once."""
-
-    def __init__(self, sample: pl.DataFrame) -> None:
-        self.sample = sample
-        self._values: dict[str, set[object]] = {}
-        self._crossing: dict[tuple[str, str], bool] = {}
-
-    def overlap(self, one: str, other: str) -> float:
-        """Return the share of common values, of the column that has fewer."""
-        a, b = self._of(one), self._of(other)
-        return len(a & b) / max(min(len(a), len(b)), 1)
-
-    def _of(self, name: str) -> set[object]:
-        if name not in self._values:
-            self._values[name] = set(self.sample[name].drop_nulls().unique().to_list())
-        return self._values[name]
-
-    def crossing(self, client: str, node: str) -> bool:
-        """Tell whether nodes are asked by several clients."""
-        key = (client, node)
-        if key not in self._crossing:
-            pairs = self.sample.select(client, node).drop_nulls().unique()
-            n = pairs[node].n_unique()
-            self._crossing[key] = pairs.height > 1.2 * max(n, 1)  # a few that moved make no crossing
-        return self._crossing[key]
-
-
-def constant_per(sample: pl.DataFrame, key: str | None, names: Sequence[str]) -> set[str]:
-    """Return the columns that have one value for each value of a key, except for one key in fifty."""
-    if key is None or not names:
-        return set()
-    seen = sample.group_by(key).agg(pl.col(name).drop_nulls().n_unique() for name in names)
-    return {name for name in names if float((seen[name] > 1).mean()) <= 0.02}  # type: ignore[arg-type]  # noqa: PLR2004
-
-
-__all__ = ["Roles", "Wanted", "constant_per", "eligible", "find_roles"]

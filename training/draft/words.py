@@ -15,12 +15,14 @@ CLIENT = _set(
     "client src source from viewer vantage probe prober caller requester sender user monitor subscriber "
     "customer observer agent asker initiator tx a"
 )
-CLIENT_WEAK = _set("place site pop location city region household sensor device host station point origin")
+CLIENT_WEAK = _set("place site pop location city region household sensor device host hostname station point origin")
 NODE = _set(
     "node dst dest destination target to server resolver peer edge box relay service provider replica "
     "backend upstream receiver endpoint gateway mirror cache responder answerer partner rx b"
 )
-NODE_WEAK = _set("host device sensor station link line trace machine worker instance address ip url router cdn")
+NODE_WEAK = _set(
+    "host hostname device sensor station link line trace machine worker instance address ip url router cdn"
+)
 
 TIME = _set("time timestamp ts date datetime when epoch unix at start started begin created logged utc")
 SLICE = _set("slice round step period snapshot tick epoch interval window bucket day hour")
@@ -62,6 +64,12 @@ CATEGORY = _set(
     "country region carrier isp operator provider network band group content title os browser family "
     "priority tier qclass"
 )
+GROUP = _set("pop datacenter dc site location city rack cluster pool")
+"""What things stand in or belong to; with `CATEGORY` what a name says of a thing rather than which thing it is."""
+
+PASSING = _set("session request connection conn flow span transaction query job task visit call")
+"""What is gone once it is served: its id names nobody who comes again."""
+
 ATTRIBUTE_NUMBER = _set("lat latitude lon lng long longitude altitude capacity price uplink cores memory")
 LATITUDE, LONGITUDE = _set("lat latitude"), _set("lon lng long longitude")
 REQUEST_NUMBER = _set("size payload bitrate length priority demand deadline")
@@ -84,6 +92,12 @@ def words(name: str) -> list[str]:
 def says(name: str, known: frozenset[str] | tuple[str, ...]) -> bool:
     """Tell whether one of the words of a name is known, also in the plural."""
     return any(word in known or word.removesuffix("s") in known for word in words(name))
+
+
+def passes(name: str) -> bool:
+    """Tell whether a name ends with what is gone once it is served, as ``server_session_id`` does."""
+    ending = [word for word in words(name) if word not in {"id", "uuid", "key"}][-1:]
+    return bool(PASSING.intersection(ending))
 
 
 def place_in(name: str, known: tuple[str, ...]) -> int | None:

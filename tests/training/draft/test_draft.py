@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.errors import DataError, InputError
 from scheduler.spec import RawColumn, parse_spec
-from tests.raw_world import START, iso, pings
+from tests.raw_world import START, deliveries, iso, pings
 from training.draft.draft import DraftOptions, draft
 from training.draft.spec_text import spec_text
 from training.telemetry import Frames, read_telemetry
@@ -153,6 +153,57 @@ def test_a_bitrate_that_is_asked_for_is_no_outcome():
     assert "bitrate_kbps" in spec.request
     assert "load" in spec.node
     assert not {"bitrate_kbps", "load"} & spec.outcomes.keys()
+
+
+D = deliveries()
+
+
+def caches():
+    """Caches and subscribers, with the same places and networks on both sides."""
+    return D.select(
+        event_time=iso(D["seconds"]), subscriber="user", sub_pop="user_place", sub_isp="user_net", cache_host="server",
+        cache_pop="server_place", cache_isp="server_net", ttfb_ms="ms", ok="ok",
+    )  # fmt: skip
+
+
+def servers():
+    """Servers with their region, of the same word and further to the right."""
+    millis = (D["seconds"] * 1e3).cast(pl.Int64)
+    return D.select(ts=millis, user="user", server="server", server_region="server_place", dur_s=pl.col("ms") / 1e3)
+
+
+def hosts():
+    """Hosts, whose name says less than that of their region."""
+    return servers().rename({"server": "hostname"})
+
+
+FINER = {
+    caches: ("subscriber", "cache_host", {"sub_pop", "sub_isp"}, {"cache_pop", "cache_isp"}),
+    servers: ("user", "server", set(), {"server_region"}),
+    hosts: ("user", "hostname", set(), {"server_region"}),
+}
+
+
+@pytest.mark.parametrize("make", FINER, ids=lambda make: make.__name__)
+def test_a_finer_column_is_who_asks_or_serves_and_the_coarser_one_its_attribute(make):
+    made = draft(Frames(make()))
+    client, node, of_client, of_node = FINER[make]
+    assert (made.roles.client, made.roles.node) == (client, node)
+    spec = parse_spec(spec_text(made, "mine"))
+    assert {*spec.request} - {"id"} == of_client
+    assert {*spec.node} - {"id"} == of_node
+
+
+def test_a_coarse_column_that_is_named_leaves_the_other_role_as_it_is():
+    assert draft(Frames(caches()), DraftOptions(node="cache_pop")).roles.client == "subscriber"
+    assert draft(Frames(caches()), DraftOptions(client="sub_pop")).roles.node == "cache_host"
+
+
+def test_ids_of_what_passes_are_no_finer_node():
+    rng = np.random.default_rng(4)
+    session = D.select(pl.concat_str("server", pl.lit("/"), pl.Series(rng.integers(0, 40, len(D))))).to_series()
+    made = draft(Frames(servers().with_columns(server_session=session)))
+    assert made.roles.node == "server"
 
 
 def test_tables_beside_telemetry_are_used():
