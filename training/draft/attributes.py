@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import polars as pl
 
 from training.draft.columns import RawFacts, facts_of
-from training.draft.meetings import constant_per
+from training.draft.meetings import Meetings, constant_per
 from training.draft.outcomes import Success
 from training.draft.roles import Roles
 from training.draft.words import (
@@ -87,7 +87,7 @@ def find_attributes(
         elif one.name in per_pair:
             left[one.name] = "the same for each pair of client and node, which is neither's"
         else:
-            _sort_varying(found, left, one, sample, success)
+            _sort_varying(found, left, one, sample, success, roles.node)
     return Sorted(found, left)
 
 
@@ -128,7 +128,7 @@ def _type(one: RawFacts) -> Literal["category", "number"]:
 
 
 def _sort_varying(
-    found: list[Attribute], left: dict[str, str], one: RawFacts, sample: pl.DataFrame, success: Success
+    found: list[Attribute], left: dict[str, str], one: RawFacts, sample: pl.DataFrame, success: Success, node: str
 ) -> None:
     """Sort a column that changes from request to request: only what is surely known before may be a feature."""
     if says(one.name, NODE_NUMBER) and one.kind in ("number", "integer"):
@@ -149,10 +149,17 @@ def _sort_varying(
         left[one.name] = f"{one.distinct:,} values, too many for a category"
     elif one.nulls > 0.5:  # noqa: PLR2004 - mostly missing
         left[one.name] = f"missing in {one.nulls:.0%} of the rows"
+    elif _names_nodes(sample, one, node):
+        left[one.name] = f"each of its values has one {node}, so it tells who served, which is known only afterwards"
     elif _tells(sample, one.name, success) > TELLING:
         left[one.name] = "it tells success from failure, so it is known only afterwards"
     else:
         found.append(Attribute(one.name, "request", "category", "row", distinct=one.distinct))
+
+
+def _names_nodes(sample: pl.DataFrame, one: RawFacts, node: str) -> bool:
+    """Tell whether a column names parts of a node, such as the servers of a region that is taken for the node."""
+    return one.distinct > sample[node].n_unique() > 1 and Meetings(sample).decides(one.name, node)
 
 
 def _tells(sample: pl.DataFrame, name: str, success: Success) -> float:

@@ -206,6 +206,12 @@ def test_ids_of_what_passes_are_no_finer_node():
     assert made.roles.node == "server"
 
 
+def test_a_column_of_which_the_node_follows_is_no_input():
+    made = draft(Frames(caches()), DraftOptions(client="sub_pop", node="cache_pop"))
+    assert "each of its values has one cache_pop" in made.left_out["cache_host"]
+    assert "cache_host" not in parse_spec(spec_text(made, "mine")).request
+
+
 def test_tables_beside_telemetry_are_used():
     frame = P.select(ts="seconds", client_id="asker", node_id="answerer", rtt_ms="ms", ok="ok")
     nodes = pl.DataFrame(
