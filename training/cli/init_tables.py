@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +74,10 @@ def decisions(made: Draft) -> dict[str, Any]:
         if change.memory is None
         else (f"half of a node's level is lost after {timedelta(seconds=change.memory)}")
     )
+    who = f"{roles.client} ({made.n_clients:,})" if roles.client else "none, as no column says who asks"
     return {
-        "client": f"{roles.client} ({made.n_clients:,})" if roles.client else "none, as no column says who asks",
-        "node": f"{roles.node} ({made.n_nodes:,})",
+        "client": _doubted(made, who, made.alternatives.client),
+        "node": _doubted(made, f"{roles.node} ({made.n_nodes:,})", made.alternatives.node),
         "time": _time(made),
         "slices": f"{slices.n - slices.first:,} of {timedelta(seconds=slices.seconds)}, {slices.why}",
         "nodes a client and slice": f"{slices.nodes:g}",
@@ -85,6 +87,13 @@ def decisions(made: Draft) -> dict[str, Any]:
         "half-lives": f"{lives}: {memory}",
         "left out": "; ".join(f"{name}: {why}" for name, why in made.left_out.items()) or "nothing",
     }
+
+
+def _doubted(made: Draft, told: str, others: Sequence[str]) -> str:
+    """Return what was chosen with the columns that are as likely."""
+    from training.draft.alternatives import alternatives_text
+
+    return "; ".join(filter(None, (told, alternatives_text(made.facts, others))))
 
 
 def _time(made: Draft) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 
 from scheduler.errors import DataError
 from scheduler.spec import RawColumn
+from training.draft.alternatives import Alternatives, alternatives_text, find_alternatives
 from training.draft.attributes import Attribute, find_attributes, of_table
 from training.draft.columns import RawFacts, facts_of, sample_of, seconds_of
 from training.draft.jumps import Jumps, find_jumps
@@ -96,6 +97,7 @@ class Draft:
     """What was found in raw telemetry, and what was decided.
 
     ``left_out`` says by column why it is not used. ``options`` are those that were asked for or answered.
+    ``alternatives`` are columns that are about as likely as a client or a node that nobody named beforehand.
     """
 
     data: Data
@@ -115,6 +117,7 @@ class Draft:
     n_clients: int
     n_nodes: int
     options: DraftOptions
+    alternatives: Alternatives
     jumps: Jumps | None = None
 
 
@@ -184,6 +187,7 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
         n_nodes=_distinct(raw, roles.node),
         options=options,
         jumps=None if roles.client is None else find_jumps(rows, slices),
+        alternatives=_alternatives(sample, facts, roles, options),
     )
 
 
@@ -191,16 +195,34 @@ def _ask_roles(sample: pl.DataFrame, facts: dict[str, RawFacts], options: DraftO
     found = find_roles(sample, facts, Wanted(options.client, options.node, options.time))
     ids = eligible(sample, facts, {found.time or found.slice or ""})
     client, node = found.client, found.node
+    others = find_alternatives(sample, facts, found)
     if options.client is None:
-        said = ask("Which column names the client, who asks", [*ids, NONE], client or NONE)
+        question = _with("Which column names the client, who asks", alternatives_text(facts, others.client))
+        said = ask(question, [*ids, NONE], client or NONE)
         client = None if said == NONE else said
         if client != found.client:  # who serves is found anew beside who asks
             node = find_roles(sample, facts, Wanted(client or "", options.node, options.time)).node
+            others = find_alternatives(sample, facts, found._replace(client=client, node=node))
     if options.node is None:
-        node = ask("Which column names the node, who serves", [one for one in ids if one != client], node)
+        question = _with("Which column names the node, who serves", alternatives_text(facts, others.node))
+        node = ask(question, [one for one in ids if one != client], node)
     times = [one.name for one in facts.values() if one.kind == "time"]
     time = ask("Which column says when", times, found.time) if found.time in times and not options.time else found.time
     return Roles(client, node, time, found.slice)
+
+
+def _with(question: str, more: str) -> str:
+    return f"{question} ({more})" if more else question
+
+
+def _alternatives(
+    sample: pl.DataFrame, facts: dict[str, RawFacts], roles: Roles, options: DraftOptions
+) -> Alternatives:
+    """Return what may be the client or the node; nothing of one that was named beforehand."""
+    found = find_alternatives(sample, facts, roles)
+    return Alternatives(
+        () if options.client is not None else found.client, () if options.node is not None else found.node
+    )
 
 
 def _ask_outcomes(

@@ -3,7 +3,7 @@
 import pytest
 
 from scheduler.spec import load_spec
-from tests.raw_world import iso, pings
+from tests.raw_world import deliveries, iso, pings
 from tests.small_world import fogline
 from training.cli import init as command
 
@@ -31,6 +31,14 @@ def test_it_shows_every_column_with_what_it_is_taken_for_and_says_what_comes_nex
         "Train: fogline train asked.csv --spec mine.toml\n"
     )
     assert load_spec("mine.toml").name == "mine"
+
+
+def test_what_else_is_likely_is_said(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    deliveries().drop("user_net", "server_net").rename({"server_place": "server_pop"}).write_csv("raw.csv")
+    said = "server (40); also likely: server_pop (6)"
+    assert f"\nnode: {said}\n" in fogline(capfd, "init", "raw.csv").out
+    assert fogline(capfd, "init", "raw.csv", "--json", "--force").json["node"] == said
 
 
 def test_what_it_wrote_is_checked_without_a_rejected_row(file, capfd):

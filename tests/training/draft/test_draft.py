@@ -266,6 +266,34 @@ def test_a_person_is_asked_and_may_answer_otherwise():
     assert len(asked) == 6
 
 
+def test_other_columns_that_may_be_the_client_or_the_node_are_named():
+    assert draft(Frames(caches())).alternatives == ((), ("cache_pop",))
+    coarse = caches().rename({"cache_host": "item", "subscriber": "buyer"})
+    made = draft(Frames(coarse))
+    assert (made.roles.client, made.roles.node) == ("sub_pop", "cache_pop")
+    assert made.alternatives == (("buyer",), ("item",))
+    assert draft(Frames(coarse), DraftOptions(client="sub_pop", node="cache_pop")).alternatives == ((), ())
+
+
+@pytest.mark.parametrize("make", [*FOUND, servers], ids=lambda make: make.__name__)
+def test_where_names_leave_no_doubt_none_is_named(make):
+    assert draft(Frames(make())).alternatives == ((), ())
+
+
+def test_a_question_names_what_else_is_likely():
+    asked = []
+
+    def ask(question, _, default):
+        asked.append(question)
+        return "sub_pop" if "client" in question else default
+
+    draft(Frames(caches()), DraftOptions(), ask)
+    assert asked[:2] == [
+        "Which column names the client, who asks",
+        "Which column names the node, who serves (also likely: cache_pop (6))",
+    ]
+
+
 OKS = {
     "bool": (P["ok"], RawColumn(column="ok")),
     "int": (P["ok"].cast(pl.Int64), RawColumn(column="ok", type="boolean", good=(1,))),
