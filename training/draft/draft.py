@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -26,6 +26,7 @@ from training.draft.outcomes import (
     success_candidates,
 )
 from training.draft.roles import Roles, Wanted, eligible, find_roles
+from training.draft.shared import Shared, find_shared
 from training.draft.times import (
     TRAINED,
     Change,
@@ -41,6 +42,9 @@ from training.telemetry.raw import RawFrame, made_column, open_file, open_raw, t
 
 PART = 2_000_000
 """Rows by which slices and speed of change are found: those of some clients, each whole."""
+
+TABLES: tuple[Literal["clients"], Literal["nodes"]] = ("clients", "nodes")
+"""Tables beside telemetry."""
 
 NONE = "(none)"
 """The answer that there is no such column."""
@@ -110,6 +114,7 @@ class Draft:
     failure: Measured | None
     further: list[Measured]
     attributes: list[Attribute]
+    shared: list[Shared]
     left_out: dict[str, str]
     slices: Slices
     change: Change
@@ -161,11 +166,12 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
     slices = _find_slices(sample, facts, rows, roles, options)
     told = sample.with_columns(_expression(raw, "@ok", success.raw, sample.schema))
     found = find_attributes(told, facts, roles, taken, success)
-    tables = [_table(data, name) for name in ("clients", "nodes")]
-    attributes, left = list(found.attributes), dict(found.left_out)
-    for table, name in zip(tables, ("clients", "nodes"), strict=True):
+    attributes, left, frames = list(found.attributes), dict(found.left_out), {"telemetry": sample}
+    for name in TABLES:
+        table = _table(data, name)
         if table is not None:
-            sorted_table = of_table(table, "clients" if name == "clients" else "nodes")
+            frames[name] = table
+            sorted_table = of_table(table, name)
             attributes += sorted_table.attributes
             left |= sorted_table.left_out
     return Draft(
@@ -179,6 +185,7 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
         failure=failure,
         further=others,
         attributes=attributes,
+        shared=find_shared(attributes, frames),
         left_out=left,
         slices=slices,
         change=find_change(rows, slices),
@@ -330,7 +337,7 @@ def _distinct(raw: RawFrame, column: str) -> int:
     return int(raw.frame.select(pl.col(column).drop_nulls().n_unique()).collect(engine="streaming").item())
 
 
-def _table(data: Data, name: str) -> pl.DataFrame | None:
+def _table(data: Data, name: Literal["clients", "nodes"]) -> pl.DataFrame | None:
     if isinstance(data, Frames):
         return data.clients if name == "clients" else data.nodes
     file = table_file(data, name)

@@ -10,7 +10,7 @@ from training.draft.draft import Draft
 from training.draft.jumps import TOLERANCE
 from training.draft.names import Names
 from training.draft.times import duration_text
-from training.draft.words import LATITUDE, LONGITUDE, attribute, identifier, says
+from training.draft.words import LATITUDE, LONGITUDE, identifier, says
 
 FAILING = 0.0005
 """Share of failures from which on there are enough to learn from."""
@@ -171,14 +171,10 @@ class Sections:
     def _shared_features(self) -> dict[str, dict[str, Any]]:
         """Return features that compare what clients and nodes have alike: the same country, the distance."""
         found: dict[str, dict[str, Any]] = {}
+        for shared in self._made.shared:
+            pair = {"request": self._name(shared.request), "node": self._name(shared.node)}
+            found[f"same_{identifier(shared.about)}"] = {"op": "equal", **pair}
         sides = {side: [one for one in self._made.attributes if one.side == side] for side in ("request", "node")}
-        for one in sides["request"]:
-            for other in sides["node"]:
-                about = attribute(one.column)
-                alike = one.type == other.type == "category" and about and about == attribute(other.column)
-                if alike and one.of == "client":
-                    pair = {"request": self._name(one), "node": self._name(other)}
-                    found[f"same_{identifier(about)}"] = {"op": "equal", **pair}
         places = {side: [_axis(own, axis) for axis in (LATITUDE, LONGITUDE)] for side, own in sides.items()}
         if all(place is not None for both in places.values() for place in both):
             pair_of = {side: [self._name(one) for one in both if one] for side, both in places.items()}

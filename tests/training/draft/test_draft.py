@@ -146,6 +146,32 @@ def test_what_clients_and_nodes_have_alike_is_compared():
     assert (same.request, same.node) == ("viewer_isp", "peer_isp")
 
 
+def compared(frames):
+    features = parse_spec(spec_text(draft(frames), "mine")).features
+    return {name: (feature.request, feature.node) for name, feature in features.items() if name.startswith("same_")}
+
+
+def test_categories_that_have_most_values_in_common_are_compared_whatever_they_are_called():
+    named = {"sub_pop": "area", "cache_pop": "zone"}
+    assert compared(Frames(caches())) == {"same_pop": ("sub_pop", "cache_pop"), "same_isp": ("sub_isp", "cache_isp")}
+    assert compared(Frames(caches().rename(named)))["same_area_zone"] == ("area", "zone")
+    asked = pl.Series(np.random.default_rng(5).permutation(D["server_place"].to_numpy()))
+    assert compared(Frames(servers().with_columns(wanted=asked))) == {
+        "same_wanted_server_region": ("wanted", "server_region")
+    }
+
+
+def test_few_or_other_values_are_not_compared():
+    premium, ssd = (
+        pl.when(pl.col(name).str.extract(r"(\d+)").cast(pl.Int64) % 2 == 1).then(pl.lit("yes")).otherwise(pl.lit("no"))
+        for name in ("subscriber", "cache_host")
+    )
+    frame = caches().with_columns(
+        premium=premium, ssd=ssd, sub_isp="X" + pl.col("sub_isp"), cache_pop="in " + pl.col("cache_pop")
+    )
+    assert compared(Frames(frame)) == {}
+
+
 def test_a_bitrate_that_is_asked_for_is_no_outcome():
     rng = np.random.default_rng(3)
     frame = links().with_columns(bitrate_kbps=rng.choice([1_000.0, 3_000.0], len(P)), load=rng.random(len(P)))
