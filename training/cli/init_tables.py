@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from training.cli.table import Cell, Column, FigureTable, Row, number
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
 
 _LONGEST = 24
 """Characters of a value that are shown."""
+
+_MINUTES = 120.0
+"""Seconds from which on a duration is said in minutes and more."""
 
 
 def columns_table(made: Draft) -> FigureTable:
@@ -67,19 +69,19 @@ def _values(one: RawFacts) -> str:
 def decisions(made: Draft) -> dict[str, Any]:
     """Return what was decided, by what it is about."""
     roles, slices, change = made.roles, made.slices, made.change
-    lives = ", ".join(str(timedelta(seconds=round(life, 2))) for life in change.half_lives)
+    lives = ", ".join(map(_duration, change.half_lives))
     categories = [one for one in made.attributes if one.type == "category"]
     memory = (
         "no node loses half of its level"
         if change.memory is None
-        else (f"half of a node's level is lost after {timedelta(seconds=change.memory)}")
+        else f"half of a node's level is lost after {_duration(change.memory)}"
     )
     who = f"{roles.client} ({made.n_clients:,})" if roles.client else "none, as no column says who asks"
     return {
         "client": _doubted(made, who, made.alternatives.client),
         "node": _doubted(made, f"{roles.node} ({made.n_nodes:,})", made.alternatives.node),
         "time": _time(made),
-        "slices": f"{slices.n - slices.first:,} of {timedelta(seconds=slices.seconds)}, {slices.why}",
+        "slices": f"{slices.n - slices.first:,} of {_duration(slices.seconds)}, {slices.why}",
         "nodes a client and slice": f"{slices.nodes:g}",
         "cost": f"{made.cost.why}; median {made.costs.median:.4g}, 99 in 100 below {made.costs.high:.4g}",
         "success": f"{made.success.why}; {made.costs.failed:.2%} failed",
@@ -94,6 +96,14 @@ def _doubted(made: Draft, told: str, others: Sequence[str]) -> str:
     from training.draft.alternatives import alternatives_text
 
     return "; ".join(filter(None, (told, alternatives_text(made.facts, others))))
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as a spec has it; about, where that would be a long number of seconds."""
+    from training.draft.times import duration_text, nice_duration
+
+    exact = duration_text(seconds)
+    return f"about {duration_text(nice_duration(seconds))}" if exact.endswith("s") and seconds >= _MINUTES else exact
 
 
 def _time(made: Draft) -> str:

@@ -1,11 +1,14 @@
 """`fogline init` on the command line: what it shows, asks, writes and refuses."""
 
+import re
+
 import pytest
 
 from scheduler.spec import load_spec
 from tests.raw_world import deliveries, iso, pings
 from tests.small_world import fogline
 from training.cli import init as command
+from training.cli import init_tables
 
 FRAME = pings().select(When=iso(pings()["seconds"]), place="asker", resolver="answerer", rtt="ms", kind="kind")
 
@@ -24,13 +27,21 @@ def test_it_shows_every_column_with_what_it_is_taken_for_and_says_what_comes_nex
     for column, use in {"When": "time", "place": "client", "resolver": "node", "kind": "request category"}.items():
         assert use in shown[column]
     assert "udp (" in shown["kind"]
-    assert "slices: " in ran.out
-    assert "half-lives: " in ran.out
+    assert "slices: 48 of 30m, " in ran.out
+    assert re.search(r"^half-lives: (\d[\d.]*[smhd], )+\d[\d.]*[smhd]: ", ran.out, re.MULTILINE)
     assert ran.out.endswith(
         "Spec: mine.toml\nCheck it: fogline check asked.csv --spec mine.toml\n"
         "Train: fogline train asked.csv --spec mine.toml\n"
     )
     assert load_spec("mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1_800.0, "30m"), (129_600.0, "1.5d"), (4_500.0, "75m"), (90.5, "90.5s"), (342_544.0, "about 4d")],
+)
+def test_durations_are_said_in_one_unit(seconds, text):
+    assert init_tables._duration(seconds) == text  # noqa: SLF001 - what stands on the screen
 
 
 def test_what_else_is_likely_is_said(tmp_path, monkeypatch, capfd):
