@@ -111,5 +111,5 @@ def _time(made: Draft) -> str:
         return f"none; slices are numbered by {made.roles.slice}"
     one = made.facts[made.roles.time]
     unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}.get(one.unit or "")
-    told = f"in {unit}" if unit else f"texts such as {one.format}" if one.format else "dates"
+    told = f"in {unit}" if unit else f"texts such as {one.example}" if one.example else "dates"
     return f"{one.name}, {told}{'' if one.dated or not unit else ' from some start'}"

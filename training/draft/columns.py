@@ -51,6 +51,8 @@ class RawFacts:
         The most frequent values with their counts.
     unit, format
         Of times: the unit since 1970 of numbers, the format of texts.
+    example
+        Of times in texts: one of them.
     dated
         Whether times are dates; others count from some start.
     """
@@ -66,6 +68,7 @@ class RawFacts:
     common: tuple[tuple[object, int], ...] = ()
     unit: str | None = None
     format: str | None = None
+    example: str | None = None
     dated: bool = False
 
 
@@ -167,8 +170,9 @@ def _time_facts(known: pl.Series, time: tuple[str | None, str | None], nulls: fl
     seconds = seconds_of(known, unit, form).drop_nulls()
     low, high, median = float(seconds.min()), float(seconds.max()), float(seconds.median())  # type: ignore[arg-type]
     dated = _DATED[0] <= median <= _DATED[1]
+    example = None if form is None else str(known[0]).strip()
     return RawFacts(
-        known.name, known.dtype, "time", nulls, distinct, low, high, median, unit=unit, format=form, dated=dated
+        known.name, known.dtype, "time", nulls, distinct, low, high, median, (), unit, form, example, dated=dated
     )
 
 

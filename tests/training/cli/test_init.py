@@ -27,6 +27,7 @@ def test_it_shows_every_column_with_what_it_is_taken_for_and_says_what_comes_nex
     for column, use in {"When": "time", "place": "client", "resolver": "node", "kind": "request category"}.items():
         assert use in shown[column]
     assert "udp (" in shown["kind"]
+    assert f"time: When, texts such as {FRAME['When'][0]}\n" in ran.out
     assert "slices: 48 of 30m, " in ran.out
     assert re.search(r"^half-lives: (\d[\d.]*[smhd], )+\d[\d.]*[smhd]: ", ran.out, re.MULTILINE)
     assert ran.out.endswith(
