@@ -76,6 +76,7 @@ def decisions(made: Draft) -> dict[str, Any]:
         if change.memory is None
         else f"half of a node's level is lost after {_duration(change.memory)}"
     )
+    median, high = made.cost_text(made.costs.median), made.cost_text(made.costs.high)
     who = f"{roles.client} ({made.n_clients:,})" if roles.client else "none, as no column says who asks"
     return {
         "client": _doubted(made, who, made.alternatives.client),
@@ -83,7 +84,7 @@ def decisions(made: Draft) -> dict[str, Any]:
         "time": _time(made),
         "slices": f"{slices.n - slices.first:,} of {_duration(slices.seconds)}, {slices.why}",
         "nodes a client and slice": f"{slices.nodes:g}",
-        "cost": f"{made.cost.why}; median {made.costs.median:.4g}, 99 in 100 below {made.costs.high:.4g}",
+        "cost": f"{made.cost.why}; median {median}, 99 in 100 below {high}",
         "success": f"{made.success.why}; {made.costs.failed:.2%} failed",
         "categories": ", ".join(f"{one.column} ({one.distinct:,}, {one.side})" for one in categories) or "none",
         "half-lives": f"{lives}: {memory}",

@@ -125,6 +125,10 @@ class Draft:
     alternatives: Alternatives
     jumps: Jumps | None = None
 
+    def cost_text(self, value: float) -> str:
+        """Return a cost with its unit."""
+        return f"{value:.4g} {self.cost.unit}".rstrip()
+
 
 def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> Draft:
     """Look at raw telemetry and decide what its columns are.

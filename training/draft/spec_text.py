@@ -137,7 +137,7 @@ def _outcomes(made: Draft, names: Names) -> Table:
 
 
 def _cost(made: Draft, names: Names, sections: Sections) -> Table:
-    comment = f"What counts: {made.cost.why}. The median success costs {made.costs.median:.4g}."
+    comment = f"What counts: {made.cost.why}. The median success costs {made.cost_text(made.costs.median)}."
     if sections.fails:
         asked = "as was asked for" if made.options.failure_cost is not None else "more than 99 in 100 successes"
         comment += f" A failure costs {sections.failure_cost():g}, {asked}: say what it is worth avoiding."

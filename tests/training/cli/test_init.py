@@ -2,6 +2,7 @@
 
 import re
 
+import polars as pl
 import pytest
 
 from scheduler.spec import load_spec
@@ -51,6 +52,15 @@ def test_what_else_is_likely_is_said(tmp_path, monkeypatch, capfd):
     said = "server (40); also likely: server_pop (6)"
     assert f"\nnode: {said}\n" in fogline(capfd, "init", "raw.csv").out
     assert fogline(capfd, "init", "raw.csv", "--json", "--force").json["node"] == said
+
+
+def test_the_cost_is_said_with_its_unit(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    FRAME.with_columns(rtt=pl.col("rtt") / 1e3).rename({"rtt": "rtt_s"}).write_csv("asked.csv")
+    median = f"{FRAME['rtt'].median():.4g} ms"
+    said = f"cost: rtt_s is a duration in s by its name, better low; median {median}, 99 in 100 below "
+    assert re.search(re.escape(said) + r"[\d.]+ ms\n", fogline(capfd, "init", "asked.csv").out)
+    assert f"The median success costs {median}." in " ".join((tmp_path / "mine.toml").read_text().split())
 
 
 def test_what_it_wrote_is_checked_without_a_rejected_row(file, capfd):
