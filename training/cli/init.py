@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from scheduler.errors import InputError
-from training.cli.init_tables import columns_table, decisions
+from training.cli.init_tables import columns_table, decisions, figures
 from training.cli.options import Data, Json, Wide
 from training.cli.output import print_json
 from training.cli.table import print_sentence, print_table, print_text
@@ -63,12 +63,11 @@ def init(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
     if json:
-        print_json({"spec": str(out), **decisions(made)})
+        print_json({"spec": str(out), **decisions(made), **figures(made)})
         return
     print_table(columns_table(made), wide=wide)
     for title, decided in decisions(made).items():
-        if isinstance(decided, str):
-            print_sentence(f"{title}: {decided}")
+        print_sentence(f"{title}: {decided}")
     words = " ".join(map(str, data))
     print_text(
         f"\nSpec: {out}\nCheck it: fogline check {words} --spec {out}\nTrain: fogline train {words} --spec {out}"

@@ -66,8 +66,28 @@ def _values(one: RawFacts) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def decisions(made: Draft) -> dict[str, Any]:
-    """Return what was decided, by what it is about."""
+def figures(made: Draft) -> dict[str, Any]:
+    """Return columns and numbers of what was decided, for programs."""
+    roles, used = made.roles._asdict(), _uses(made)
+    return {
+        "roles": {**roles, "outcome": made.cost.column, "success": made.success.column},
+        "also_likely": {role: list(names) for role, names in made.alternatives._asdict().items()},
+        "columns": {name: used.get(name) for name in made.facts},
+        "not_used": made.left_out,
+        "rows": made.n_rows,
+        "clients": made.n_clients,
+        "nodes": made.n_nodes,
+        "slice_seconds": made.slices.seconds,
+        "half_lives_seconds": list(made.change.half_lives),
+        "unit": made.cost.unit,
+        "median": made.costs.median,
+        "p99": made.costs.high,
+        "failed": made.costs.failed,
+    }
+
+
+def decisions(made: Draft) -> dict[str, str]:
+    """Return what was decided in words, by what it is about."""
     roles, slices, change = made.roles, made.slices, made.change
     lives = ", ".join(map(_duration, change.half_lives))
     categories = [one for one in made.attributes if one.type == "category"]

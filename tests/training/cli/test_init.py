@@ -5,7 +5,7 @@ import re
 import polars as pl
 import pytest
 
-from scheduler.spec import load_spec
+from scheduler.spec import load_spec, seconds
 from tests.raw_world import deliveries, iso, pings
 from tests.small_world import fogline
 from training.cli import init as command
@@ -38,12 +38,32 @@ def test_it_shows_every_column_with_what_it_is_taken_for_and_says_what_comes_nex
     assert load_spec("mine.toml").name == "mine"
 
 
+def test_programs_read_columns_and_numbers_instead_of_words(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    frame = deliveries().drop("user_net", "server_net").rename({"server_place": "server_pop"})
+    frame = frame.with_columns(bytes=pl.int_range(pl.len()) % 977 * 1_000)
+    frame.write_csv("raw.csv")
+    told = fogline(capfd, "init", "raw.csv", "--json", "--slice-seconds", 1_800).json
+    assert told["roles"] == {
+        "client": "user", "node": "server", "time": "seconds", "slice": None, "outcome": "ms", "success": "ok",
+    }  # fmt: skip
+    assert told["also_likely"] == {"client": ["user_place"], "node": ["server_pop"]}
+    assert (told["columns"]["server_pop"], told["columns"]["user"]) == ("node category", "client")
+    assert list(told["columns"]) == frame.columns
+    assert (told["columns"]["bytes"], list(told["not_used"])) == (None, ["bytes"])
+    assert (told["rows"], told["clients"], told["nodes"], told["slice_seconds"]) == (len(frame), 60, 40, 1_800.0)
+    assert (told["unit"], told["median"]) == ("ms", pytest.approx(frame["ms"].median()))
+    assert told["failed"] == pytest.approx(1.0 - frame["ok"].mean())
+    spec = load_spec("mine.toml")
+    assert told["half_lives_seconds"] == [seconds(life) for life in spec.history.half_lives]
+
+
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("duration", "text"),
     [(1_800.0, "30m"), (129_600.0, "1.5d"), (4_500.0, "75m"), (90.5, "90.5s"), (342_544.0, "about 4d")],
 )
-def test_durations_are_said_in_one_unit(seconds, text):
-    assert init_tables._duration(seconds) == text  # noqa: SLF001 - what stands on the screen
+def test_durations_are_said_in_one_unit(duration, text):
+    assert init_tables._duration(duration) == text  # noqa: SLF001 - what stands on the screen
 
 
 def test_what_else_is_likely_is_said(tmp_path, monkeypatch, capfd):
