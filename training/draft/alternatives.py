@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import polars as pl
-
 from training.draft.columns import RawFacts
 from training.draft.meetings import Meetings
 from training.draft.roles import ASKS, SERVES, Roles, Side, eligible
@@ -23,10 +21,9 @@ class Alternatives(NamedTuple):
     node: tuple[str, ...] = ()
 
 
-def find_alternatives(sample: pl.DataFrame, facts: Mapping[str, RawFacts], roles: Roles) -> Alternatives:
+def find_alternatives(meets: Meetings, facts: Mapping[str, RawFacts], roles: Roles) -> Alternatives:
     """Return the columns that are about as likely as those that were chosen."""
-    names = eligible(sample, facts, {name for name in roles if name is not None})
-    meets = Meetings(sample)
+    names = eligible(meets.sample, facts, {name for name in roles if name is not None})
     clients = [
         name
         for name in names

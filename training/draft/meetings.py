@@ -42,8 +42,10 @@ class Meetings:
         """Tell whether each value of a column has one value of another, by those that come again."""
         key = (fine, coarse)
         if key not in self._decides:
-            again = self.sample.select(fine, coarse).drop_nulls().filter(pl.len().over(fine) > 1)
-            self._decides[key] = again.height > 0 and coarse in constant_per(again, fine, [coarse])
+            known = self.sample.select(fine, coarse).drop_nulls()
+            seen = known.group_by(fine).agg(pl.len().alias("@n"), pl.col(coarse).n_unique().alias("@values"))
+            several = (seen.filter(pl.col("@n") > 1)["@values"] > 1).mean()
+            self._decides[key] = several is not None and float(several) <= EXCEPTED  # type: ignore[arg-type]
         return self._decides[key]
 
 

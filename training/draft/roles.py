@@ -73,7 +73,7 @@ class Side(NamedTuple):
 ASKS, SERVES = Side(CLIENT, CLIENT_WEAK), Side(NODE, NODE_WEAK)
 
 
-def find_roles(sample: pl.DataFrame, facts: Mapping[str, RawFacts], wanted: Wanted) -> Roles:
+def find_roles(meets: Meetings, facts: Mapping[str, RawFacts], wanted: Wanted) -> Roles:
     """Return the columns of the roles.
 
     Raises
@@ -94,9 +94,9 @@ def find_roles(sample: pl.DataFrame, facts: Mapping[str, RawFacts], wanted: Want
             f"telemetry: expected a column of times, or of numbers of rounds (--time COLUMN), found {found}"
         )
     if time is not None:
-        slices = _slices_of_times(sample, facts, time)
+        slices = _slices_of_times(meets.sample, facts, time)
     taken = {name for name in (time, slices) if name is not None}
-    client, node = _pair(sample, facts, taken, wanted)
+    client, node = _pair(meets, facts, taken, wanted)
     return Roles(client, node, time, slices)
 
 
@@ -141,10 +141,8 @@ def eligible(sample: pl.DataFrame, facts: Mapping[str, RawFacts], taken: set[str
     return found
 
 
-def _pair(
-    sample: pl.DataFrame, facts: Mapping[str, RawFacts], taken: set[str], wanted: Wanted
-) -> tuple[str | None, str]:
-    names = eligible(sample, facts, taken)
+def _pair(meets: Meetings, facts: Mapping[str, RawFacts], taken: set[str], wanted: Wanted) -> tuple[str | None, str]:
+    names = eligible(meets.sample, facts, taken)
     constant = [one.name for one in facts.values() if one.kind == "constant" and one.name not in taken]
     nodes = [wanted.node] if wanted.node else names
     clients: Sequence[str | None] = [wanted.client] if wanted.client else [None, *names]
@@ -155,7 +153,6 @@ def _pair(
     if not nodes:
         found = ", ".join(f"{one.name} ({one.kind})" for one in facts.values())
         raise DataError(f"telemetry: expected a column of node ids (--node COLUMN), found {found}")
-    meets = Meetings(sample)
     scored = {
         (client, node): _score(facts, meets, client, node)
         - ATTRIBUTE * _n_attributes(facts, meets, (clients, nodes), (client, node))
