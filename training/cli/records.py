@@ -123,11 +123,14 @@ def _print(report: ReplayReport, *, wide: bool) -> None:
 
 def dataset(
     records: Records,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Telemetry directory; its three files are replaced.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Telemetry directory to write.")],
     origin: Annotated[
         float | None,
         typer.Option(metavar="SECONDS", help="When slice 0 begins. Default: the slice of the first decision is 0."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write to a folder that is not empty; its three files are replaced.")
+    ] = False,
     wide: Wide = False,
     json: Json = False,
 ) -> None:
@@ -135,7 +138,9 @@ def dataset(
     from training.telemetry.records.dataset import write_dataset
 
     with progress_bar(json) as progress:
-        report = write_dataset(records, out, origin=origin, progress=lambda done, of: progress("read", done, of))
+        report = write_dataset(
+            records, out, origin=origin, force=force, progress=lambda done, of: progress("read", done, of)
+        )
     if json:
         print_json(asdict(report) | {"folder": str(out)})
         return

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from scheduler import Model, Scheduler
 from scheduler.decisions.record.folder import segment_paths
 from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.segment import MANIFEST
-from scheduler.errors import DataError, RecordError
+from scheduler.errors import DataError, InputError, RecordError
 from scheduler.history.store import new_history
 from scheduler.spec import Policy
 from tests import models
@@ -203,7 +204,7 @@ def test_a_disk_that_fills_up_leaves_the_telemetry_that_was_there(world, tmp_pat
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", fill)
     with pytest.raises(OSError, match="No space"):
-        write_dataset(folder / "records", tmp_path / "out")
+        write_dataset(folder / "records", tmp_path / "out", force=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
@@ -225,7 +226,7 @@ def test_torn_rows_and_other_fingerprints_are_left_out_and_counted(model, tmp_pa
     told = json.loads((copy / MANIFEST).read_text())
     told["arms"][0] |= {"fingerprint": "other", "since": 0.0}
     (copy / MANIFEST).write_text(json.dumps(told))
-    report = write_dataset(tmp_path / "records", tmp_path / "out")
+    report = write_dataset(tmp_path / "records", tmp_path / "out", force=True)
     assert report.skipped["decisions of another fingerprint"] == 40
 
 
@@ -235,6 +236,23 @@ def test_without_records_it_says_so(model, tmp_path):
     started(model, tmp_path / "records").recorder.stop()
     with pytest.raises(DataError, match="expected recorded decisions, found none"):
         write_dataset(tmp_path / "records", tmp_path / "out")
+
+
+def test_what_stands_in_a_folder_is_written_over_only_if_that_is_asked_for(world, tmp_path, capfd):
+    _, _, folder, _ = world
+    kept = tmp_path / "keep" / "telemetry.parquet"
+    kept.parent.mkdir()
+    kept.write_bytes(b"mine")
+    message = f"{kept.parent}: expected an empty folder (--force writes over it), found telemetry.parquet"
+    with pytest.raises(InputError, match=re.escape(message)):
+        write_dataset(folder / "records", kept.parent)
+    with pytest.raises(InputError, match="expected a folder, found a file"):
+        write_dataset(folder / "records", kept, force=True)
+    ran = fogline(capfd, "dataset", folder / "records", "--out", kept.parent, "--json")
+    assert (ran.code, ran.json["error"]) == (2, {"type": "InputError", "message": message})
+    assert [path.read_bytes() for path in kept.parent.iterdir()] == [b"mine"]
+    assert fogline(capfd, "dataset", folder / "records", "--out", kept.parent, "--force").code == 0
+    assert pl.read_parquet(kept).height > 0
 
 
 def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
@@ -253,7 +271,7 @@ def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
     assert ran.code == 1
     assert "no model" in next(iter(ran.json["skipped"]))
     for command in ("records", "dataset"):
-        more = ("--out", tmp_path / "out") if command == "dataset" else ()
+        more = ("--out", tmp_path / "out", "--force") if command == "dataset" else ()
         assert fogline(capfd, command, folder / "records", *more).code == 0
     assert fogline(capfd, "replay", folder / "records", "--model", artifact).code == 0
     assert "identical, bit for bit" in fogline(capfd, "replay", folder / "records", "--model", other).out

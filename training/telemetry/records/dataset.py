@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
+from scheduler.errors import InputError
 from scheduler.spec import FAILED, Spec
 from training.telemetry.files.codes import Place
 from training.telemetry.records.collect import Collected, Progress, collect
@@ -55,7 +56,12 @@ class _Places(NamedTuple):
 
 
 def write_dataset(
-    records: str | Path, out: str | Path, *, origin: float | None = None, progress: Progress | None = None
+    records: str | Path,
+    out: str | Path,
+    *,
+    origin: float | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> DatasetReport:
     """Write ``telemetry.parquet``, ``nodes.parquet`` and ``clients.parquet`` from records.
 
@@ -69,19 +75,24 @@ def write_dataset(
     records
         Folder that `Scheduler.record` wrote to.
     out
-        Made where it is missing; the three files in it are replaced, none of them after an error.
+        Made where it is missing.
     origin
         When slice 0 begins, in seconds; by default a whole number of slices, with the first decision in slice 0.
+    force
+        Also write to a folder that is not empty; its three files are replaced, none of them after an error.
     progress
         Told after each segment.
 
     Raises
     ------
+    InputError
+        If there is a file in the place of the folder, or something in the folder.
     RecordError
         If there is no such folder.
     DataError
         If no decision is recorded, or nothing came of any.
     """
+    _check_place(Path(out), force=force)
     found = collect(records, progress or (lambda _done, _of: None))
     spec, n = found.spec, len(found.decisions["id"])
     places = _places(found)
@@ -107,6 +118,15 @@ def write_dataset(
         unnamed=len(categories.unnamed),
         skipped=found.skipped,
     )
+
+
+def _check_place(out: Path, *, force: bool) -> None:
+    """Raise `InputError` where telemetry or anything else would be lost."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: expected a folder, found a file")
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() and not force else []
+    if names:
+        raise InputError(f"{out}: expected an empty folder (--force writes over it), found {', '.join(names[:5])}")
 
 
 def _places(found: Collected) -> _Places:
