@@ -156,4 +156,7 @@ def dataset(
             print_sentence(f"{n:,} {what}.")
     if report.skipped:
         print_table(skipped(report.skipped, "Left out"), wide=wide)
-    print_sentence(f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec}.")
+    print_sentence(
+        f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec} without its section [raw], if it has "
+        "one: these columns have the spec's names."
+    )

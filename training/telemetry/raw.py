@@ -194,9 +194,9 @@ def made_column(where: Path, name: str, raw: RawColumn, schema: pl.Schema) -> pl
     if raw.column is None:
         return pl.lit(raw.value)
     if raw.column not in schema:
-        refuse(
-            where, raw.column, f"a column, of which {name!r} is made", "no such column; there are " + ", ".join(schema)
-        )
+        is_there = f"; {name!r} is there already, and a spec for such data has no [raw]" if name in schema else ""
+        found = f"no such column; there are {', '.join(schema)}{is_there}"
+        refuse(where, raw.column, f"a column, of which {name!r} is made", found)
     column, dtype = pl.col(raw.column), schema[raw.column]
     if dtype.is_float():
         column = column.fill_nan(None)

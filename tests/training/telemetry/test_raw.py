@@ -230,3 +230,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         DataError, match="column 'seconds': expected a column, of which 'at' is made, found no such column"
     ):
         read_telemetry(Frames(P.drop("seconds")), spec())
+
+
+def test_data_with_the_columns_of_the_spec_are_said_to_need_no_raw():
+    written = P.drop("seconds").with_columns(at=P["seconds"])
+    with pytest.raises(DataError, match=r"'at' is there already, and a spec for such data has no \[raw\]$"):
+        read_telemetry(Frames(written), spec())

@@ -272,7 +272,9 @@ def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
     assert "no model" in next(iter(ran.json["skipped"]))
     for command in ("records", "dataset"):
         more = ("--out", tmp_path / "out", "--force") if command == "dataset" else ()
-        assert fogline(capfd, command, folder / "records", *more).code == 0
+        ran = fogline(capfd, command, folder / "records", *more)
+        assert ran.code == 0
+    assert "without its section [raw]" in " ".join(ran.out.split())
     assert fogline(capfd, "replay", folder / "records", "--model", artifact).code == 0
     assert "identical, bit for bit" in fogline(capfd, "replay", folder / "records", "--model", other).out
     assert fogline(capfd, "replay", folder / "records").code == 2
