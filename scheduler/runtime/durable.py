@@ -7,7 +7,9 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def sync(path: Path) -> None:
@@ -17,6 +19,27 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_writable(path: Path, what: str, *, is_folder: bool = False) -> None:
+    """Raise `OSError` that names a file, or a folder, and what it would hold, if it cannot be made; nothing is left.
+
+    Folders that are missing are no hindrance if they can be made. What tells is a file without a name in the nearest
+    folder there is, since permissions say little of a user who may do all.
+    """
+    folder = path
+    try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            return  # a pipe or a device
+        places = path.resolve() / "file" if is_folder else path.resolve()
+        folder = next(parent for parent in places.parents if parent.exists())
+        if path.is_dir() and not is_folder:
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        found = f"{error.strerror or error}, in {folder}"
+        raise OSError(f"{path}: expected a place to write {what} to, found: {found}") from error
 
 
 @contextmanager

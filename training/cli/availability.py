@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import registry_uri
 from training.cli.lifetime_tables import lifetime_tables
 from training.cli.options import Json, Registry, Seed, SpecName, Threads, Wide
 from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
+from training.cli.places import check_folder, registry_to_write
 from training.cli.table import print_sentence, print_table, print_text
 from training.specs.builtin import find_spec
 
@@ -43,6 +42,8 @@ def lifetime(
     json: Json = False,
 ) -> None:
     """Predict whether nodes are seen again and how fast they are then, beside frequencies and Kaplan-Meier."""
+    place = registry_to_write(registry)
+    check_folder(out, "models and pictures")
     from training.availability import LifetimeOptions, judge_lifetimes
 
     options = LifetimeOptions(
@@ -51,7 +52,7 @@ def lifetime(
         out=out,
         seed=seed,
         threads=threads,
-        registry=registry_uri(registry, os.environ),
+        registry=place,
     )
     with progress_bar(json) as progress:
         result = judge_lifetimes(data, find_spec(spec), options, progress)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import registry_uri
 from training.cli.options import Json, Registry
 from training.cli.output import print_json
+from training.cli.places import registry_of
 from training.cli.table import print_text
 
 
@@ -41,7 +40,7 @@ def compile_kernels(
     """Compile every kernel into a folder that an image carries, so that a container's first decision does not wait."""
     from training.artifacts.compile_kernels import compile_into_folder
 
-    found = compile_into_folder(model or [], cpu=cpu, out=out, registry=registry_uri(registry, os.environ))
+    found = compile_into_folder(model or [], cpu=cpu, out=out, registry=registry_of(registry))
     if json:
         print_json(found.to_json())
         return

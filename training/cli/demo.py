@@ -10,6 +10,7 @@ import typer
 from training.cli.comparison_table import comparison_table
 from training.cli.options import Json, Seed, Threads, Wide
 from training.cli.output import command_line, print_json, progress_bar
+from training.cli.places import check_folder
 from training.cli.table import print_sentence, print_table, print_text
 
 
@@ -25,6 +26,7 @@ def demo(
     """Do the main job once on a small made-up fleet: telemetry, training, registry, 100,000 decisions, report."""
     from training.cli.demo_run import run_demo
 
+    check_folder(out, "what a demo makes")
     with progress_bar(json) as progress:
         result = run_demo(out, seed=seed, threads=threads, command=command_line(), progress=progress)
     if json:

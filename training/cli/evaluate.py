@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.errors import RegistryError
-from scheduler.model.mlflow_client import registry_uri
+from scheduler.runtime.durable import check_writable
 from training.cli.comparison_table import ageing_table, comparison_table
 from training.cli.options import (
     Cold,
@@ -28,6 +27,7 @@ from training.cli.options import (
     Without,
 )
 from training.cli.output import command_line, print_json, print_warnings, progress_bar
+from training.cli.places import registry_of
 from training.cli.table import print_sentence, print_table, print_text
 from training.specs.builtin import find_spec
 
@@ -162,6 +162,7 @@ def report(
     """Evaluate like [bold]evaluate[/bold] and write a self-contained HTML page about it."""
     from training.report.page import write_report
 
+    check_writable(out, "the report")
     comparison = _compare(data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json)
     page = write_report(comparison, out, rules=_rules(data, spec, model, registry, seed))
     problems = _log(comparison, spec, model, registry, page) if log else []
@@ -179,7 +180,7 @@ def _rules(data: list[Path], spec: str, model: str | None, registry: str | None,
 
     parsed = find_spec(spec)
     source = model or f"models:/{parsed.name}@champion"
-    return model_rules(source, registry_uri(registry, os.environ), data=data, spec=parsed, seed=seed)
+    return model_rules(source, registry_of(registry), data=data, spec=parsed, seed=seed)
 
 
 def _intervals(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
@@ -218,7 +219,7 @@ def _log(
 
     source = model or f"models:/{find_spec(spec).name}@champion"
     try:
-        log_comparison(comparison, source, registry=registry_uri(registry, os.environ), page=page)
+        log_comparison(comparison, source, registry=registry_of(registry), page=page)
     except RegistryError as error:
         return [f"the evaluation was not logged: {error}"]
     return []
@@ -243,7 +244,7 @@ def _compare(
     from training.telemetry import data_of
 
     parsed = find_spec(spec)
-    source, place = model or f"models:/{parsed.name}@champion", registry_uri(registry, os.environ)
+    source, place = model or f"models:/{parsed.name}@champion", registry_of(registry)
     further = None
     if retrain is not None:
         from training.pipeline.retrain import retrained

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scheduler.errors import InputError
-from scheduler.model.mlflow_client import registry_uri
 from training.cli.explain_tables import dependence_tables, importance_table, parts_table, rules_table, utilities_table
 from training.cli.options import Json, Registry, Seed, Wide, load_model
 from training.cli.output import made_by, made_by_in_words, print_json, progress_bar
+from training.cli.places import registry_of
 from training.cli.table import print_sentence, print_table
 from training.specs.builtin import find_spec
 
@@ -154,7 +153,7 @@ def explain_model(
     with progress_bar(json) as progress:
         found = model_rules(
             model,
-            registry_uri(registry, os.environ),
+            registry_of(registry),
             data=data or (),
             spec=None if spec is None else find_spec(spec),
             seed=seed,

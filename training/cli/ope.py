@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import registry_uri
 from training.cli.options import Json, Registry, Seed, Wide
 from training.cli.output import made_by, made_by_in_words, print_json, progress_bar
+from training.cli.places import registry_of
 from training.cli.table import Cell, Column, FigureTable, Row, decimals, fixed, number, print_sentence, print_table
 from training.specs.builtin import find_spec
 
@@ -79,7 +78,7 @@ def ope(
         start=start,
         clip=clip,
         seed=seed,
-        registry=registry_uri(registry, os.environ),
+        registry=registry_of(registry),
     )
     with progress_bar(json) as progress:
         found = estimate_challenger(data_of(data), model, options, progress)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import DEFAULT, registry_uri
+from scheduler.model.mlflow_client import DEFAULT
+from training.cli.places import registry_of
 from training.specs.builtin import shipped
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def load_model(source: str, registry: str | None) -> Model:
     """Return a model from a folder or a registry, by default the one that the environment or the place names."""
     from scheduler.model.model import Model
 
-    return Model.load(source, registry_uri(registry, os.environ))
+    return Model.load(source, registry_of(registry))
 
 
 def end_of_rows(spec: Spec, until: int | None) -> int | None:

@@ -11,6 +11,7 @@ import typer
 
 from training.cli.options import Json, Registry, Wide, load_model
 from training.cli.output import print_json, progress_bar
+from training.cli.places import check_folder
 from training.cli.records_tables import arms, differing, segments, skipped
 from training.cli.table import print_sentence, print_table
 
@@ -137,6 +138,7 @@ def dataset(
     """Write what was recorded as a telemetry directory that check and train read."""
     from training.telemetry.records.dataset import write_dataset
 
+    check_folder(out, "telemetry")
     with progress_bar(json) as progress:
         report = write_dataset(
             records, out, origin=origin, force=force, progress=lambda done, of: progress("read", done, of)
@@ -157,6 +159,6 @@ def dataset(
     if report.skipped:
         print_table(skipped(report.skipped, "Left out"), wide=wide)
     print_sentence(
-        f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec} without its section [raw], if it has "
-        "one: these columns have the spec's names."
+        f"Now: fogline check {out} --spec SPEC, where SPEC is that of {report.spec} without its section [raw], if it "
+        "has one: these columns have the spec's names."
     )

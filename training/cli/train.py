@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from scheduler.model.mlflow_client import registry_uri
+from scheduler.runtime.durable import check_writable
 from training.cli.options import Data, Json, Registry, Seed, SpecName, Threads, Until, Wide, end_of_rows
 from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
+from training.cli.places import check_folder, registry_to_write
 from training.cli.table import print_sentence, print_table, print_text
 from training.cli.training_tables import head_tables, tuning_table
 from training.specs.builtin import find_spec, spec_file
@@ -60,6 +60,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a model, verify it, register it, and promote it if it beats the champion."""
+    place = registry_to_write(registry)
+    check_folder(out, "the artifact")
     from training.pipeline.options import TrainingOptions
     from training.pipeline.pipeline import train_and_register
     from training.telemetry import data_of
@@ -68,7 +70,7 @@ def train(
     parsed = find_spec(spec)
     options = TrainingOptions(
         until=end_of_rows(parsed, until),
-        registry=registry_uri(registry, os.environ),
+        registry=place,
         out=out,
         seed=seed,
         threads=threads,
@@ -128,13 +130,16 @@ def tune(
     json: Json = False,
 ) -> None:
     """Search for better training settings on time-ordered folds; a killed search goes on with the same call."""
+    place = registry_to_write(registry)
+    check_writable(out, "the tuned spec")
+    check_writable(storage, "the trials")
     from training.telemetry import data_of
     from training.tuning.tune import TuningOptions
     from training.tuning.tune import tune as search
 
     parsed = find_spec(spec)
     options = TuningOptions(
-        registry=registry_uri(registry, os.environ),
+        registry=place,
         until=until,
         trials=trials,
         folds=folds,

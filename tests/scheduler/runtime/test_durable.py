@@ -5,7 +5,7 @@ import os
 import pytest
 
 from scheduler.runtime import durable
-from scheduler.runtime.durable import replacing, write_text
+from scheduler.runtime.durable import check_writable, replacing, write_text
 
 
 def full(*_):
@@ -78,3 +78,20 @@ def test_two_writers_of_one_file_write_apart(tmp_path):
         two.write_text("2")
     assert (tmp_path / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_place_where_no_file_can_be_made_is_named_with_what_it_would_hold(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, is_folder, found in (
+        (tmp_path / "file" / "page", False, f"Not a directory, in {tmp_path / 'file'}"),
+        (tmp_path / "file", True, f"Not a directory, in {tmp_path / 'file'}"),
+        (tmp_path, False, f"Is a directory, in {tmp_path.parent}"),
+    ):
+        with pytest.raises(OSError, match=f"^{path}: expected a place to write the page to, found: {found}$"):
+            check_writable(path, "the page", is_folder=is_folder)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "pipe", "new", "deep/new"):
+        check_writable(tmp_path / name, "the page")
+    for name in ("", "new/deep"):
+        check_writable(tmp_path / name, "pages", is_folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]

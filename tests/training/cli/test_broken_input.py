@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from scheduler import ClockError, InputError, Scheduler
+from scheduler.errors import RegistryDownError
 from scheduler.model.manifest import MANIFEST, file_names
 from scheduler.model.model import Model
 from tests.registries import new_registry
@@ -200,15 +201,89 @@ def test_a_registry_at_a_closed_port_is_named(small_world, capfd):
 
 
 @pytest.mark.slow
-def test_with_the_registry_down_a_trained_artifact_is_kept(small_world, tmp_path, capfd):
+def test_with_the_registry_down_a_trained_artifact_is_kept(small_world, tmp_path):
     registry = f"http://127.0.0.1:{closed_port()}"
-    words = [small_world.data, "--spec", small_world.spec_file, "--until", UNTIL, "--threads", 1]
-    ran = fogline(capfd, "train", *words, "--registry", registry, "--out", tmp_path / "artifacts", "--json")
-    assert ran.code == 1
-    message = f"registry {registry}: expected an MLflow server that takes a run, found no answer ("
-    assert ran.json["error"]["message"].startswith(message)
+    options = TrainingOptions(until=UNTIL, registry=registry, out=tmp_path / "artifacts", threads=1)
+    with pytest.raises(RegistryDownError, match=f"registry {registry}: expected an MLflow server that takes a run"):
+        train_and_register(small_world.data, small_world.spec, options)
     (artifact,) = (tmp_path / "artifacts").iterdir()
     assert Model.load(artifact).name == "demo"
+
+
+SCHEMES = "sqlite, postgresql, mysql, mssql, http, https, file, databricks"
+WORDS = {
+    "train": ["--out", "made"],
+    "tune": ["--out", "tuned.toml"],
+    "evaluate": [],
+    "report": ["--out", "page.html"],
+    "lifetime": ["--out", "made"],
+    "ope": ["--model", "models:/demo/1"],
+}
+"""By command, words that it would write by."""
+
+
+@pytest.fixture
+def unread(monkeypatch, tmp_path):
+    """An empty working directory, where reading telemetry fails the test: a call is refused before."""
+
+    def read(*_args, **_options):
+        pytest.fail("telemetry was read")
+
+    monkeypatch.setattr("training.telemetry.data_of", read)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused_early(capfd, command, folder, *words):
+    """Return the error of a call that is refused before anything is read or written."""
+    spec = [] if command in ("ope", "lifetime") else ["--spec", "demo"]
+    ran = fogline(capfd, command, "data", *spec, *words, "--json")
+    assert list(folder.iterdir()) == []
+    assert ran.err == f"fogline: {ran.json['error']['message']}\n"
+    return ran
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_a_registry_of_an_unknown_kind_is_refused_before_the_work(command, unread, capfd):
+    ran = refused_early(capfd, command, unread, *WORDS[command], "--registry", "nonsense://me:secret@x")
+    assert ran.code == 2
+    expected = f"expected a folder, or a URI that begins with {SCHEMES}, found 'nonsense'"
+    assert ran.json["error"] == {"type": "InputError", "message": f"registry nonsense://***@x: {expected}"}
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "lifetime"])
+def test_a_registry_that_is_to_take_runs_and_is_down_is_told_before_the_work(command, unread, capfd):
+    registry = f"http://127.0.0.1:{closed_port()}"
+    ran = refused_early(capfd, command, unread, *WORDS[command], "--registry", registry)
+    assert ran.code == 1
+    message = f"registry {registry}: expected an MLflow server that takes a run, found no answer (Connection refused)"
+    assert ran.json["error"] == {"type": "RegistryDownError", "message": message}
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "what"),
+    [
+        ("train", "--out", "the artifact"),
+        ("tune", "--out", "the tuned spec"),
+        ("tune", "--storage", "the trials"),
+        ("report", "--out", "the report"),
+        ("lifetime", "--out", "models and pictures"),
+        ("demo", "--out", "what a demo makes"),
+        ("dataset", "--out", "telemetry"),
+        ("train", "--registry", "the registry"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_before_the_work(command, option, what, unread, capfd):
+    place = f"sqlite:////proc/x.{command}" if option == "--registry" else f"/proc/x.{command}"
+    if command == "demo":
+        ran = fogline(capfd, command, option, place, "--json")
+    elif command == "dataset":
+        ran = fogline(capfd, command, "records", option, place, "--json")
+    else:
+        ran = refused_early(capfd, command, unread, option, place)
+    assert ran.code == 1
+    message = f"/proc/x.{command}: expected a place to write {what} to, found: No such file or directory, in /proc"
+    assert ran.json["error"]["message"] == message
 
 
 @pytest.fixture
