@@ -100,9 +100,16 @@ def run(arguments: list[str]) -> int:
             return _failed(arguments, MemoryError.__name__, describe_shortage(error))
         if not isinstance(error, FoglineError | OSError):
             raise
-        code = _failed(arguments, type(error).__name__, str(error))
+        code = _failed(arguments, type(error).__name__, _in_words(error))
         return MISUSED if isinstance(error, SpecError | InputError) else code
     return DONE
+
+
+def _in_words(error: FoglineError | OSError) -> str:
+    """Return an error's message; one of the system has a number and no word on what was tried."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: expected a place that can be read or written, found: {error.strerror}"
+    return str(error)
 
 
 def _failed(arguments: list[str], kind: str, message: str) -> int:

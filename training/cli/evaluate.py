@@ -220,7 +220,7 @@ def _log(
     source = model or f"models:/{find_spec(spec).name}@champion"
     try:
         log_comparison(comparison, source, registry=registry_of(registry), page=page)
-    except RegistryError as error:
+    except (RegistryError, OSError) as error:
         return [f"the evaluation was not logged: {error}"]
     return []
 

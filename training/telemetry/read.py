@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.errors import DataError
-from scheduler.runtime.durable import replacing
+from scheduler.runtime.durable import check_writable, replacing
 from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.data import Data
 from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
@@ -66,8 +66,12 @@ def read_telemetry(
     DataError
         If a file, a column or a type is not what the spec says, the outcome that makes up the cost is null
         everywhere, or no row is left after the checks.
+    OSError
+        If ``rejected_to`` cannot be written.
     """
     tell = progress or (lambda _done, _of: None)
+    if rejected_to is not None:
+        check_writable(rejected_to, "rejected rows", is_folder=True)
     opened = open_data(folder, spec)
     clients, nodes = clients_of(opened, spec), nodes_of(opened, spec)
     source = opened.rows(start, until)

@@ -286,6 +286,24 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(command, option
     assert ran.json["error"]["message"] == message
 
 
+def test_where_rejected_rows_cannot_be_written_that_place_is_named(small_world, capfd):
+    words = ["--spec", small_world.spec_file, "--rejected", "/proc/rejected"]
+    ran = fogline(capfd, "check", small_world.data, *words, "--json")
+    assert ran.code == 1
+    expected = "expected a place to write rejected rows to, found: No such file or directory, in /proc"
+    assert ran.json["error"] == {"type": "OSError", "message": f"/proc/rejected: {expected}"}
+
+
+def test_what_the_system_says_is_a_sentence_about_a_place(small_world, monkeypatch, capfd):
+    def deny(*_args, **_options):
+        raise PermissionError(13, "Permission denied", ".fogline")
+
+    monkeypatch.setattr("training.telemetry.check.read_telemetry", deny)
+    ran = fogline(capfd, "check", small_world.data, "--spec", small_world.spec_file)
+    message = "fogline: .fogline: expected a place that can be read or written, found: Permission denied\n"
+    assert (ran.code, ran.err) == (1, message)
+
+
 @pytest.fixture
 def sched(trained):
     sched = Scheduler(Model.load(trained.artifact), seed=0)
