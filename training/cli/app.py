@@ -20,7 +20,7 @@ from training.cli.explain import explain_model, what_if, why, why_not
 from training.cli.init import init
 from training.cli.models import models
 from training.cli.ope import ope
-from training.cli.output import print_error
+from training.cli.output import flush_output, print_error
 from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
 from training.cli.train import train, tune
@@ -87,6 +87,13 @@ def _root(
 
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON."""
+    code, error = _run(arguments), flush_output()
+    if code == DONE and error is not None:
+        return _failed(arguments, type(error).__name__, _in_words(error))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="fogline")
     except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from scheduler.spec import Spec
     from training.progress import ProgressCallback
+
+_OUTPUT = "standard output"
+"""What an error calls it, as the system has no name for it."""
 
 
 def command_line() -> str:
@@ -45,9 +49,27 @@ def made_by_in_words(seed: int, spec: Spec | None = None) -> str:
 
 
 def print_error(arguments: list[str], kind: str, message: str) -> None:
-    """Print an error as JSON to whom asked for JSON."""
+    """Print an error as JSON to whom asked for JSON; standard output may be what failed."""
     if "--json" in arguments:
-        print_json({"error": {"type": kind, "message": message}})
+        with suppress(OSError):
+            print_json({"error": {"type": kind, "message": message}})
+
+
+def flush_output() -> OSError | None:
+    """Write what waits for standard output; return why that cannot be, and drop it.
+
+    Python would try again at its end, and fail with a traceback.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+        error.filename = _OUTPUT
+        return error
+    return None
 
 
 @contextmanager
@@ -65,5 +87,9 @@ def print_warnings(lines: Sequence[str], json: bool) -> None:  # noqa: FBT001
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on standard output."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        error.filename = _OUTPUT
+        raise

@@ -302,6 +302,21 @@ def test_slices_numbered_by_the_hour_are_checked_trained_judged_and_tuned_in_lit
         assert ran.returncode == 0, (call[0], ran.stderr[-500:], ran.stdout[-500:])
 
 
+@pytest.mark.parametrize("words", [["check", "--json"], ["check"]])
+def test_standard_output_that_cannot_be_written_is_one_line_and_exit_code_1(words, small_world):
+    call = [sys.executable, "-m", "training.cli", *words, small_world.data, "--spec", small_world.spec_file]
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        ran = subprocess.run(list(map(str, call)), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    said = ran.stderr.splitlines()[-1]
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr
+    assert said.startswith("fogline: ")
+    assert "No space left on device" in said
+    if "--json" in words:
+        expected = "expected a place that can be read or written, found: No space left on device"
+        assert ran.stderr == f"fogline: standard output: {expected}\n"
+
+
 def test_the_demo_refuses_a_folder_that_holds_other_things(tmp_path, capfd):
     (tmp_path / "thesis.tex").write_text("ten years of work")
     ran = fogline(capfd, "demo", "--out", tmp_path, "--json")
