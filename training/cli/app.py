@@ -86,7 +86,13 @@ def _root(
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON."""
+    """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it is interrupted; the caller tells, who has to do so while this module is loaded too.
+    """
     code, error = _run(arguments), flush_output()
     if code == DONE and error is not None:
         return _failed(arguments, type(error).__name__, _in_words(error))
@@ -98,7 +104,10 @@ def _run(arguments: list[str]) -> int:
         app(arguments, prog_name="fogline")
     except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
         code = stop.code if isinstance(stop.code, int) else FAILED
-        if code != DONE and not isinstance(stop.__context__, typer.Exit):  # where a command ended with its result
+        if isinstance(stop.__context__, typer.Exit):  # a command ended with its result, or typer with an interrupt
+            if isinstance(stop.__context__.__cause__, KeyboardInterrupt):
+                raise stop.__context__.__cause__ from None
+        elif code != DONE:
             said = getattr(stop.__context__, "format_message", None)
             print_error(arguments, "UsageError", "see standard error" if said is None else said())
         return code

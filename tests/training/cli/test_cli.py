@@ -4,6 +4,7 @@ import html
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import msgspec
 import polars as pl
@@ -315,6 +316,28 @@ def test_standard_output_that_cannot_be_written_is_one_line_and_exit_code_1(word
     if "--json" in words:
         expected = "expected a place that can be read or written, found: No space left on device"
         assert ran.stderr == f"fogline: standard output: {expected}\n"
+
+
+INTERRUPTED = {"error": {"type": "KeyboardInterrupt", "message": "interrupted"}}
+
+
+def interrupt(*_args, **_options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("when", ["in the work", "in loading the command line", "in loading what a command needs"])
+def test_an_interrupt_is_one_line_one_json_object_and_exit_code_130(when, small_world, monkeypatch, capfd):
+    if when == "in the work":
+        monkeypatch.setattr("training.telemetry.check.read_telemetry", interrupt)
+    else:
+        name = "training.cli.app" if "command line" in when else "training.telemetry"
+        monkeypatch.delitem(sys.modules, name)
+        finder = SimpleNamespace(find_spec=lambda asked, *_: interrupt() if asked == name else None)
+        monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    words = ["check", small_world.data, "--spec", small_world.spec_file]
+    plain, asked = fogline(capfd, *words), fogline(capfd, *words, "--json")
+    assert (plain.code, plain.out, plain.err) == (130, "", "fogline: interrupted\n")
+    assert (asked.code, asked.json, asked.err) == (130, INTERRUPTED, plain.err)
 
 
 def test_the_demo_refuses_a_folder_that_holds_other_things(tmp_path, capfd):
