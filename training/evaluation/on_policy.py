@@ -167,10 +167,12 @@ def serve_parts(
     first = next(served)
     begin = slice_starts(first, spec)[start]
     known: Columns | None = None
-    for done, telemetry in enumerate(parts.before):
-        progress("rehearse: warm up", done, done + 1)
+    n_parts = 0
+    for n_parts, telemetry in enumerate(parts.before, 1):
+        progress("rehearse: warm up", n_parts - 1, n_parts)
         recorder.warm(telemetry.where(telemetry.arrival < begin))
         known = node_state(telemetry, known)
+    progress("rehearse: warm up", n_parts, n_parts)
     _serve(recorder, _batches(chain([first], served), spec, start, seed, known), n_batches, progress)
     if not recorder.seen:
         raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
@@ -189,12 +191,13 @@ def _batches(
 
 
 def _serve(recorder: _Recorder, batches: Iterable[RequestBatch], n_batches: int, progress: ProgressCallback) -> None:
-    run, asked = PolicyRun("rehearsal", recorder, time.perf_counter), 0
-    for done, one in enumerate(batches):
+    run, asked, done = PolicyRun("rehearsal", recorder, time.perf_counter), 0, 0
+    for done, one in enumerate(batches, 1):
         recorder.batch = one
         run.play(one, question_of(one, asked))
         asked += len(one.client)
-        progress("rehearse: serve", done + 1, max(n_batches, done + 1))
+        progress("rehearse: serve", done, max(n_batches, done))
+    progress("rehearse: serve", done, done)  # slices without a request make fewer
 
 
 def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Model) -> Dataset:

@@ -48,6 +48,20 @@ def test_every_candidate_of_a_request_is_a_row_with_what_came_of_it(model):
     assert 36 * 2 * 4 * 2 <= len(made.x) <= 36 * 2 * 4 * 6
 
 
+def test_its_progress_comes_to_an_end(model):
+    told = {}
+    serve_on_policy(
+        telemetry(500),
+        rehearsing(),
+        [(0, model)],
+        seed=0,
+        progress=lambda what, done, of: told.setdefault(what, []).append((done, of)),
+    )
+    assert told.keys() == {"rehearse: warm up", "rehearse: serve"}
+    assert told["rehearse: warm up"] == [(0, 1), (1, 1)]
+    assert told["rehearse: serve"][-1][0] == told["rehearse: serve"][-1][1] > 10
+
+
 def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
     """Pairs that are never picked may have had any outcome meanwhile: no row tells."""
     rows, picked = telemetry(2_000), set()
