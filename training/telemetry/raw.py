@@ -204,6 +204,20 @@ def made_column(where: Path, name: str, raw: RawColumn, schema: pl.Schema) -> pl
     return made(column, dtype, raw)
 
 
+def source_in_words(data: Data, spec: Spec, name: str) -> str:
+    """Return of which raw column a telemetry column is made, how, and a value there, for an error about the column.
+
+    Empty where it is read by its own name.
+    """
+    raw = spec.raw.get(name)
+    if raw is None or raw.column is None:
+        return ""
+    values = open_raw(data).frame.select(pl.col(raw.column).drop_nulls().head(1)).collect(engine="streaming")
+    found = f"whose first value is {values.item()!r}" if values.height else "which has no value"
+    how = f"type {raw.type}" if raw.format is None else f"type {raw.type} in format {raw.format!r}"
+    return f"; [raw] makes {name!r} ({how}) of column {raw.column!r}, {found}"
+
+
 def _same(column: pl.Expr, _dtype: pl.DataType, _raw: RawColumn) -> pl.Expr:
     return column
 

@@ -16,6 +16,7 @@ from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.data import Data
 from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
 from training.telemetry.files.scan import NUMBER_OF_FILE
+from training.telemetry.raw import source_in_words
 from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, PROPENSITY, Facts, any_of, derive, reasons, rules
 from training.telemetry.source import clients_of, nodes_of, open_data
 from training.telemetry.tables import categories, naming
@@ -85,7 +86,9 @@ def read_telemetry(
         rejected = _rejected(survey, survey.n_rows - frame.height, rejected_to)
     if frame.height == 0:
         counts = ", ".join(f"{name} ({count})" for name, count in rejected.items())
-        raise DataError(f"{folder}: expected at least one good row, found {survey.n_rows} bad ones: {counts}")
+        time = spec.telemetry.time
+        made = source_in_words(folder, spec, time) if time and rejected.get("time: null") == survey.n_rows else ""
+        raise DataError(f"{folder}: expected at least one good row, found {survey.n_rows} bad ones: {counts}{made}")
     telemetry = _arrays(frame, survey, clients, nodes, rejected)
     check_arrival(folder, spec, telemetry.time, telemetry.arrival)
     tell(4, _STEPS)
@@ -165,7 +168,8 @@ def check_measured(folder: Data, spec: Spec, n_rows: int, n_measured: int) -> No
         raise DataError(f"{folder}: expected telemetry rows, found none in the slices asked for")
     if n_measured == 0:
         message = f"{folder}: outcome {spec.cost.success!r}: expected a value where a request succeeded"
-        raise DataError(f"{message}, found null in all {n_rows} rows")
+        made = source_in_words(folder, spec, spec.cost.success)
+        raise DataError(f"{message}, found null in all {n_rows} rows{made}")
 
 
 class _Survey(NamedTuple):
