@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from scheduler.spec.bounds import MOST_BYTES
 from scheduler.spec.checks import check_spec
 from scheduler.spec.renamed import check_renamed
 from scheduler.spec.types import Spec
+from scheduler.spec.unknown import refuse_unknown
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ def _checked(decode: Callable[[T], object], content: T) -> Spec:
     try:
         raw = decode(content)
         check_renamed(raw)
-        spec = msgspec.convert(raw, Spec)
+        spec = _converted(raw)
     except RecursionError as error:
         message = "spec: expected tables of some levels, found more than can be read"
         raise SpecError(message) from error
@@ -85,3 +86,12 @@ def _checked(decode: Callable[[T], object], content: T) -> Spec:
         raise SpecError(str(error)) from error
     check_spec(spec)
     return spec
+
+
+def _converted(raw: Any) -> Spec:  # noqa: ANN401 - whatever a TOML or JSON file holds
+    try:
+        return msgspec.convert(raw, Spec)
+    except msgspec.ValidationError as error:
+        if "unknown field" in str(error):
+            refuse_unknown(raw)
+        raise
