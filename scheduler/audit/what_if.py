@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -23,6 +24,9 @@ from scheduler.model.model import Model
 from scheduler.policy.compile import compile_policy, with_policy
 from scheduler.policy.kernels.utility import profile
 from scheduler.spec import NodeColumn, Spec
+
+_NEAREST = 3
+"""Names of features that an unknown one is answered with; models have a hundred."""
 
 
 def what_if(
@@ -125,7 +129,8 @@ def changed(record: FullRecord, model: Model, changes: Mapping[Id, Mapping[str, 
         for name, value in values.items():
             if name not in names or model.features.owners[names.index(name)] == REQUEST:
                 own = [n for n, owner in zip(names, model.features.owners, strict=True) if owner != REQUEST]
-                message = f"changes: expected one of {', '.join(own)}, found {shown(name)}"
+                near = ", ".join(difflib.get_close_matches(str(name), own, n=_NEAREST, cutoff=0.0))
+                message = f"changes: expected a feature of the node or pair, found {shown(name)}; nearest are {near}"
                 raise InputError(message)
             f = names.index(name)
             x_node[c, program.node == f] = x_pair[c, program.pair == f] = _feature(model, f, value)

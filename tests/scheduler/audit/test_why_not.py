@@ -115,7 +115,7 @@ def test_what_if_a_node_were_another(model):
 def test_what_if_refuses_what_it_cannot_answer(model, tmp_path):
     record, model = recorded(after_outcomes(new(model)), REQUESTS[0], [[1, 2, 3]], now=5.0)
     for changes, message in (
-        ({2: {"lode": 1.0}}, "changes: expected one of node_isp, load"),
+        ({2: {"lode": 1.0}}, r"^changes: expected a feature .*, found 'lode'; nearest are load, \w+, \w+$"),
         ({2: {"kbps": 1.0}}, "found 'kbps'"),
         ({2: {"node_isp": "unheard of"}}, "expected a category of node_isp that the model knows"),
         ({2: {"load": "much"}}, "expected a number for load"),

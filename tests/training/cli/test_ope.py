@@ -66,7 +66,8 @@ def test_a_log_without_propensities_and_slices_that_it_does_not_have_are_named(t
     words = ["ope", logged, "--model", trained.artifact, "--json"]
     without = fogline(capfd, *words)
     assert without.code == 1
-    assert "expected telemetry.propensity in the spec, found none" in without.json["error"]["message"]
+    expected = "expected telemetry.propensity in the spec, or --propensity COLUMN, found none"
+    assert expected in without.json["error"]["message"]
     late = fogline(capfd, *words, *COLUMN, "--from", 900)
     assert late.code == 1
     assert "expected slice 900 or later, found 47 at most" in late.json["error"]["message"]

@@ -87,7 +87,7 @@ def why_not(telemetry: Telemetry, start: int) -> str | None:
     """Return why rows from a slice on cannot be weighed, None if they can."""
     propensity, later = telemetry.propensity, telemetry.slice >= start
     if propensity is None:
-        return "expected telemetry.propensity in the spec, found none"
+        return "expected telemetry.propensity in the spec, or --propensity COLUMN, found none"
     if not np.isfinite(propensity[later]).any():
         return f"expected rows with a propensity from slice {start} on, found none"
     pairs = np.unique(np.stack([telemetry.slice[later], telemetry.node[later]]), axis=1)
