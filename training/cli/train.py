@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from scheduler.runtime.durable import check_writable
-from training.cli.options import Data, Json, Registry, Seed, SpecName, Threads, Until, Wide, end_of_rows
+from training.cli.options import ALL, Data, Json, Registry, Seed, SpecName, Threads, Until, Wide, end_of_rows
 from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
 from training.cli.places import check_folder, registry_to_write
 from training.cli.table import print_sentence, print_table, print_text
@@ -81,9 +81,10 @@ def train(
     )
     with progress_bar(json) as progress:
         result = train_and_register(data_of(data), parsed, options, progress)
-    print_warnings(result.warnings(), json)
+    warnings = [*result.warnings(), *_beyond(until, int(result.summary.window["last_slice"]))]
+    print_warnings(warnings, json)
     if json:
-        print_json({**result.to_json(), **made_by(seed, parsed)})
+        print_json({**result.to_json(), "warnings": warnings, **made_by(seed, parsed)})
         return
     heads = {name: head.metrics for name, head in result.summary.heads.items()}
     for table in head_tables(f"{result.uri} on the last slices, never fitted on", heads):
@@ -96,6 +97,13 @@ def train(
     if result.registered.known:
         print_sentence(f"Registry: {result.uri} is this very model already; nothing was registered.")
     print_sentence(f"Champion: {_FATES[result.promotion.outcome]} {result.promotion.reason}.")
+
+
+def _beyond(until: int | None, last: int) -> list[str]:
+    """Return a warning where ``--until`` names a slice that the data do not reach."""
+    if until is None or until == ALL or until <= last + 1:
+        return []
+    return [f"--until {until}: the last slice with rows before it is {last}, so it may have kept nothing back"]
 
 
 def tune(

@@ -284,6 +284,11 @@ def test_train_leaves_what_evaluate_judges_and_all_leaves_nothing(small_world, c
     assert judged.code == 0
     whole = fogline(capfd, "train", *data, "--threads", 1, "--until", "all", "--json").json
     assert whole["window"]["last_slice"] == 47
+    assert whole["warnings"] == []
+    late = fogline(capfd, "train", *data, "--threads", 1, "--until", 9_999, "--json")
+    warning = "--until 9999: the last slice with rows before it is 47, so it may have kept nothing back"
+    assert (late.json["window"], late.json["warnings"]) == (whole["window"], [warning])
+    assert late.err == f"Warning: {warning}\n"
     refused = fogline(capfd, "evaluate", *data, "--model", whole["artifact"], "--json")
     assert refused.code == 2
 
