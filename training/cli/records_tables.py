@@ -43,7 +43,8 @@ def segments(found: Sequence[Mapping[str, Any]]) -> FigureTable:
         )
         for one in found
     )
-    return FigureTable(f"{len(found)} segments", "segment", columns, rows)
+    title = "1 segment" if len(found) == 1 else f"{len(found)} segments"
+    return FigureTable(title, "segment", columns, rows)
 
 
 def arms(found: Sequence[ReplayedArm]) -> FigureTable:

@@ -274,6 +274,7 @@ def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
         more = ("--out", tmp_path / "out", "--force") if command == "dataset" else ()
         ran = fogline(capfd, command, folder / "records", *more)
         assert ran.code == 0
+    assert "1 segment\n" in fogline(capfd, "records", folder / "records").out
     assert "without its section [raw]" in " ".join(ran.out.split())
     assert fogline(capfd, "replay", folder / "records", "--model", artifact).code == 0
     assert "identical, bit for bit" in fogline(capfd, "replay", folder / "records", "--model", other).out
