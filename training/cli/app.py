@@ -20,7 +20,7 @@ from training.cli.explain import explain_model, what_if, why, why_not
 from training.cli.init import init
 from training.cli.models import models
 from training.cli.ope import ope
-from training.cli.output import flush_output, print_error
+from training.cli.output import flush_output, in_words, print_error
 from training.cli.records import dataset, records, replay
 from training.cli.table import print_text
 from training.cli.train import train, tune
@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
     """
     code, error = _run(arguments), flush_output()
     if code == DONE and error is not None:
-        return _failed(arguments, type(error).__name__, _in_words(error))
+        return _failed(arguments, type(error).__name__, in_words(error))
     return code
 
 
@@ -116,16 +116,9 @@ def _run(arguments: list[str]) -> int:
             return _failed(arguments, MemoryError.__name__, describe_shortage(error))
         if not isinstance(error, FoglineError | OSError):
             raise
-        code = _failed(arguments, type(error).__name__, _in_words(error))
+        code = _failed(arguments, type(error).__name__, in_words(error))
         return MISUSED if isinstance(error, SpecError | InputError) else code
     return DONE
-
-
-def _in_words(error: FoglineError | OSError) -> str:
-    """Return an error's message; one of the system has a number and no word on what was tried."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: expected a place that can be read or written, found: {error.strerror}"
-    return str(error)
 
 
 def _failed(arguments: list[str], kind: str, message: str) -> int:

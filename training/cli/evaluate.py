@@ -26,7 +26,7 @@ from training.cli.options import (
     Wide,
     Without,
 )
-from training.cli.output import command_line, print_json, print_warnings, progress_bar
+from training.cli.output import command_line, in_words, print_json, print_warnings, progress_bar
 from training.cli.places import registry_of
 from training.cli.table import print_sentence, print_table, print_text
 from training.specs.builtin import find_spec
@@ -221,7 +221,7 @@ def _log(
     try:
         log_comparison(comparison, source, registry=registry_of(registry), page=page)
     except (RegistryError, OSError) as error:
-        return [f"the evaluation was not logged: {error}"]
+        return [f"the evaluation was not logged: {in_words(error)}"]
     return []
 
 

@@ -48,6 +48,13 @@ def made_by_in_words(seed: int, spec: Spec | None = None) -> str:
     return f"{asked}{'seed' if asked else 'Seed'} {seed}; {versions}; {command_line()}"
 
 
+def in_words(error: Exception) -> str:
+    """Return an error's message; one of the system has a number and no word on what was tried."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: expected a place that can be read or written, found: {error.strerror}"
+    return str(error)
+
+
 def print_error(arguments: list[str], kind: str, message: str) -> None:
     """Print an error as JSON to whom asked for JSON; standard output may be what failed."""
     if "--json" in arguments:

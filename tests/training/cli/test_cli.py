@@ -318,6 +318,18 @@ def test_standard_output_that_cannot_be_written_is_one_line_and_exit_code_1(word
         assert ran.stderr == f"fogline: standard output: {expected}\n"
 
 
+@pytest.mark.slow
+def test_an_evaluation_is_shown_where_its_registry_cannot_be_written(judge, monkeypatch, capfd):
+    def deny(*_args, **_options):
+        raise PermissionError(13, "Permission denied", "mlflow.db.lock")
+
+    monkeypatch.setattr("training.evaluation.logged.log_comparison", deny)
+    ran = fogline(capfd, "evaluate", *judge, "--requests", 1, "--without", "vowpal_wabbit", "--json")
+    assert ran.code == 0
+    expected = "expected a place that can be read or written, found: Permission denied"
+    assert ran.err.endswith(f"Warning: the evaluation was not logged: mlflow.db.lock: {expected}\n")
+
+
 INTERRUPTED = {"error": {"type": "KeyboardInterrupt", "message": "interrupted"}}
 
 
