@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler.model.mlflow_client import registry_uri
 from training.cli.examples import EXAMPLES, epilog
 from training.cli.models_tables import comparison, figures, versions
 from training.cli.options import Json, Registry, Wide
 from training.cli.output import print_json
+from training.cli.places import registry_of
 from training.cli.table import print_sentence, print_table, print_text
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def list_models(registry: Registry = None, wide: Wide = False, json: Json = Fals
     """List every version of every model, the newest first."""
     from training.tracking.listing import list_versions
 
-    found = list_versions(registry_uri(registry, os.environ))
+    found = list_versions(registry_of(registry))
     if json:
         print_json({"versions": [one._asdict() for one in found]})
         return
@@ -45,7 +44,7 @@ def show(model: Version, registry: Registry = None, wide: Wide = False, json: Js
     """Show one version: its window, its figures, and what was promoted when and why."""
     from training.tracking.listing import list_versions, one_version
 
-    uri = registry_uri(registry, os.environ)
+    uri = registry_of(registry)
     one = one_version(model, uri)
     others = list_versions(uri, one.name)
     if json:
@@ -84,7 +83,7 @@ def promote(
     from training.tracking.listing import one_version
     from training.tracking.versions import MOVED
 
-    uri = registry_uri(registry, os.environ)
+    uri = registry_of(registry)
     one = one_version(model, uri)
     if alias == CHAMPION:
         found = make_champion(one.name, one.version, force=True, registry=uri)
@@ -102,7 +101,7 @@ def compare(a: Version, b: Version, registry: Registry = None, wide: Wide = Fals
     """Set the figures of two versions beside each other."""
     from training.tracking.listing import one_version
 
-    uri = registry_uri(registry, os.environ)
+    uri = registry_of(registry)
     first, second = one_version(a, uri), one_version(b, uri)
     if json:
         print_json({"a": first._asdict(), "b": second._asdict()})

@@ -44,7 +44,8 @@ def versions(found: Sequence[VersionInfo]) -> FigureTable:
         )
         for one in found
     )
-    return FigureTable(f"{len(found)} versions", "version", columns, rows)
+    title = "1 version" if len(found) == 1 else f"{len(found)} versions"
+    return FigureTable(title, "version", columns, rows)
 
 
 def _slices(one: VersionInfo) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from scheduler.runtime.jit import kernel
 
 BLOCK = 65_536
 """Pairs that room is made for at once: each of them may be new, and mostly few are."""
@@ -68,7 +69,7 @@ class PairNumbers:
         _number_again(self._places, keys, self._n)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place_of(places: np.ndarray, keys: np.ndarray, key: int) -> int:
     """Return the place that holds a key, or the free one where it belongs."""
     last = places.size - 1
@@ -79,7 +80,7 @@ def _place_of(places: np.ndarray, keys: np.ndarray, key: int) -> int:
     return int(at)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(places: np.ndarray, keys: np.ndarray, n: int, asked: np.ndarray, out: np.ndarray) -> int:
     for i in range(asked.size):
         at = _place_of(places, keys, asked[i])
@@ -91,13 +92,13 @@ def _add(places: np.ndarray, keys: np.ndarray, n: int, asked: np.ndarray, out: n
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find(places: np.ndarray, keys: np.ndarray, asked: np.ndarray, out: np.ndarray) -> None:
     for i in range(asked.size):
         out[i] = places[_place_of(places, keys, asked[i])]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _number_again(places: np.ndarray, keys: np.ndarray, n: int) -> None:
     for number in range(n):
         places[_place_of(places, keys, keys[number])] = number

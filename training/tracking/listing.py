@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from scheduler.errors import RegistryError
+from scheduler.errors import InputError, RegistryError
 from scheduler.model.mlflow_client import connect, registry_call, resolve_uri
 from scheduler.model.registry import ModelUri
 
@@ -85,6 +85,8 @@ def one_version(source: str, registry: str | None = None) -> VersionInfo:
     ------
     RegistryError
         The registry cannot be reached, or has no such version.
+    InputError
+        If the text is none of these.
     """
     registry, text = resolve_uri(registry), source.removeprefix("models:/")
     if "/" not in text and "@" not in text:
@@ -92,7 +94,12 @@ def one_version(source: str, registry: str | None = None) -> VersionInfo:
         if not versions:
             raise RegistryError(f"model: expected a version of {text}, found none")
         return versions[0]
-    uri, client = ModelUri.parse(f"models:/{text}"), connect(registry)
+    try:
+        uri = ModelUri.parse(f"models:/{text}")
+    except RegistryError as error:
+        message = f"model: expected NAME, NAME/VERSION or NAME@ALIAS, found {text!r}"
+        raise InputError(message) from error
+    client = connect(registry)
     with registry_call(registry, f"the version {uri}"):
         version = (
             client.get_model_version_by_alias(uri.name, uri.alias)

@@ -73,7 +73,7 @@ MISUSED = {
 }
 """Words that each command takes for a wrong call, in the same folder."""
 
-WITHOUT_TABLES = {"compile"}
+WITHOUT_TABLES = {"compile", "models promote"}
 
 LONG = {"compile", "why", "why-not", "what-if", "records", "replay", "dataset"}
 """The first takes two minutes, the others need records; `tests/training/cli/test_compile.py`, `test_explain.py` and

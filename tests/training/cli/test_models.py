@@ -41,3 +41,10 @@ def test_an_alias_that_the_registry_does_not_allow_is_named(registry, capfd):
     assert shown.code == 1
     assert "models:/tiny@latest" in shown.err
     assert fogline(capfd, "models", "promote", "nobody", "--registry", registry).code == 1
+
+
+@pytest.mark.parametrize("command", ["show", "promote"])
+def test_a_text_that_names_no_version_was_a_wrong_call(registry, capfd, command):
+    shown = fogline(capfd, "models", command, "tiny/latest", "--registry", registry)
+    assert (shown.code, shown.out) == (2, "")
+    assert "expected NAME, NAME/VERSION or NAME@ALIAS, found 'tiny/latest'" in shown.err
