@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from training.draft.column_pairs import ColumnPairs
 from training.draft.columns import RawFacts
-from training.draft.meetings import Meetings
 from training.draft.roles import ASKS, SERVES, Roles, Side, eligible
 from training.draft.words import CATEGORY, passes, says
 
@@ -21,31 +21,31 @@ class Alternatives(NamedTuple):
     node: tuple[str, ...] = ()
 
 
-def find_alternatives(meets: Meetings, facts: Mapping[str, RawFacts], roles: Roles) -> Alternatives:
+def find_alternatives(pairs: ColumnPairs, facts: Mapping[str, RawFacts], roles: Roles) -> Alternatives:
     """Return the columns that are about as likely as those that were chosen."""
-    names = eligible(meets.sample, facts, {name for name in roles if name is not None})
+    names = eligible(pairs.sample, facts, {name for name in roles if name is not None})
     clients = [
         name
         for name in names
-        if _is_likely(facts, meets, name, roles.client, ASKS) and meets.crossing(name, roles.node)
+        if _is_likely(facts, pairs, name, roles.client, ASKS) and pairs.crossing(name, roles.node)
     ]
     alone = roles.client is None or facts[roles.client].kind == "constant"
     nodes = [
         name
         for name in names
-        if _is_likely(facts, meets, name, roles.node, SERVES) and (alone or meets.crossing(str(roles.client), name))
+        if _is_likely(facts, pairs, name, roles.node, SERVES) and (alone or pairs.crossing(str(roles.client), name))
     ]
     return Alternatives(_most(facts, clients), _most(facts, nodes))
 
 
-def _is_likely(facts: Mapping[str, RawFacts], meets: Meetings, name: str, chosen: str | None, side: Side) -> bool:
+def _is_likely(facts: Mapping[str, RawFacts], pairs: ColumnPairs, name: str, chosen: str | None, side: Side) -> bool:
     """Tell whether a name says the role as surely as the chosen one, or its values are finer."""
     level, other = side.level(name), SERVES if side is ASKS else ASKS
     if passes(name) or level < other.level(name):
         return False
     if chosen is None:
         return level > 0.0 and not says(name, CATEGORY)
-    if facts[name].distinct > facts[chosen].distinct and meets.decides(name, chosen):
+    if facts[name].distinct > facts[chosen].distinct and pairs.decides(name, chosen):
         return True
     named = level > 0.0 or facts[name].kind == "category"
     return named and level >= side.level(chosen) and not says(name, CATEGORY)

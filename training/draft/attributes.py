@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
+from training.draft.column_pairs import ColumnPairs, constant_per
 from training.draft.columns import RawFacts, facts_of
-from training.draft.meetings import Meetings, constant_per
 from training.draft.outcomes import Success
 from training.draft.roles import Roles
 from training.draft.words import (
@@ -159,7 +159,7 @@ def _sort_varying(
 
 def _names_nodes(sample: pl.DataFrame, one: RawFacts, node: str) -> bool:
     """Tell whether a column names parts of a node, such as the servers of a region that is taken for the node."""
-    return one.distinct > sample[node].n_unique() > 1 and Meetings(sample).decides(one.name, node)
+    return one.distinct > sample[node].n_unique() > 1 and ColumnPairs(sample).decides(one.name, node)
 
 
 def _tells(sample: pl.DataFrame, name: str, success: Success) -> float:

@@ -13,9 +13,9 @@ from scheduler.errors import DataError
 from scheduler.spec import RawColumn
 from training.draft.alternatives import Alternatives, alternatives_text, find_alternatives
 from training.draft.attributes import Attribute, find_attributes, of_table
+from training.draft.column_pairs import ColumnPairs
 from training.draft.columns import RawFacts, facts_of, sample_of, seconds_of
 from training.draft.jumps import Jumps, find_jumps
-from training.draft.meetings import Meetings
 from training.draft.outcomes import (
     Measured,
     Success,
@@ -27,7 +27,7 @@ from training.draft.outcomes import (
     success_candidates,
 )
 from training.draft.roles import Roles, Wanted, eligible, find_roles
-from training.draft.shared import Shared, find_shared
+from training.draft.shared_categories import Shared, find_shared
 from training.draft.times import (
     TRAINED,
     Change,
@@ -156,8 +156,8 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
         raise DataError(f"{data}: expected telemetry rows, found none")
     sample = sample_of(raw.frame, n_rows)
     facts = facts_of(sample)
-    meets = Meetings(sample)
-    roles = _ask_roles(meets, facts, options, ask)
+    pairs = ColumnPairs(sample)
+    roles = _ask_roles(pairs, facts, options, ask)
     taken = {name for name in roles if name is not None}
     cost, success = _ask_outcomes(sample, facts, taken, options, ask)
     taken |= {cost.column, *([success.column] if success.column else [])}
@@ -200,22 +200,22 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
         n_nodes=_distinct(raw, roles.node),
         options=options,
         jumps=None if roles.client is None else find_jumps(rows, slices),
-        alternatives=_alternatives(meets, facts, roles, options),
+        alternatives=_alternatives(pairs, facts, roles, options),
     )
 
 
-def _ask_roles(meets: Meetings, facts: dict[str, RawFacts], options: DraftOptions, ask: Ask) -> Roles:
-    found = find_roles(meets, facts, Wanted(options.client, options.node, options.time))
-    ids = eligible(meets.sample, facts, {found.time or found.slice or ""})
+def _ask_roles(pairs: ColumnPairs, facts: dict[str, RawFacts], options: DraftOptions, ask: Ask) -> Roles:
+    found = find_roles(pairs, facts, Wanted(options.client, options.node, options.time))
+    ids = eligible(pairs.sample, facts, {found.time or found.slice or ""})
     client, node = found.client, found.node
-    others = find_alternatives(meets, facts, found)
+    others = find_alternatives(pairs, facts, found)
     if options.client is None:
         question = _with("Which column names the client, who asks", alternatives_text(facts, others.client))
         said = ask(question, [*ids, NONE], client or NONE)
         client = None if said == NONE else said
         if client != found.client:  # who serves is found anew beside who asks
-            node = find_roles(meets, facts, Wanted(client or "", options.node, options.time)).node
-            others = find_alternatives(meets, facts, found._replace(client=client, node=node))
+            node = find_roles(pairs, facts, Wanted(client or "", options.node, options.time)).node
+            others = find_alternatives(pairs, facts, found._replace(client=client, node=node))
     if options.node is None:
         question = _with("Which column names the node, who serves", alternatives_text(facts, others.node))
         node = ask(question, [one for one in ids if one != client], node)
@@ -228,9 +228,9 @@ def _with(question: str, more: str) -> str:
     return f"{question} ({more})" if more else question
 
 
-def _alternatives(meets: Meetings, facts: dict[str, RawFacts], roles: Roles, options: DraftOptions) -> Alternatives:
+def _alternatives(pairs: ColumnPairs, facts: dict[str, RawFacts], roles: Roles, options: DraftOptions) -> Alternatives:
     """Return what may be the client or the node; nothing of one that was named beforehand."""
-    found = find_alternatives(meets, facts, roles)
+    found = find_alternatives(pairs, facts, roles)
     return Alternatives(
         () if options.client is not None else found.client, () if options.node is not None else found.node
     )

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import polars as pl
 
 from scheduler.errors import DataError, InputError
+from training.draft.column_pairs import ColumnPairs
 from training.draft.columns import RawFacts, seconds_of
-from training.draft.meetings import Meetings
 from training.draft.times import own_slices
 from training.draft.words import (
     CATEGORY,
@@ -73,7 +73,7 @@ class Side(NamedTuple):
 ASKS, SERVES = Side(CLIENT, CLIENT_WEAK), Side(NODE, NODE_WEAK)
 
 
-def find_roles(meets: Meetings, facts: Mapping[str, RawFacts], wanted: Wanted) -> Roles:
+def find_roles(pairs: ColumnPairs, facts: Mapping[str, RawFacts], wanted: Wanted) -> Roles:
     """Return the columns of the roles.
 
     Raises
@@ -94,9 +94,9 @@ def find_roles(meets: Meetings, facts: Mapping[str, RawFacts], wanted: Wanted) -
             f"telemetry: expected a column of times, or of numbers of rounds (--time COLUMN), found {found}"
         )
     if time is not None:
-        slices = _slices_of_times(meets.sample, facts, time)
+        slices = _slices_of_times(pairs.sample, facts, time)
     taken = {name for name in (time, slices) if name is not None}
-    client, node = _pair(meets, facts, taken, wanted)
+    client, node = _pair(pairs, facts, taken, wanted)
     return Roles(client, node, time, slices)
 
 
@@ -141,8 +141,8 @@ def eligible(sample: pl.DataFrame, facts: Mapping[str, RawFacts], taken: set[str
     return found
 
 
-def _pair(meets: Meetings, facts: Mapping[str, RawFacts], taken: set[str], wanted: Wanted) -> tuple[str | None, str]:
-    names = eligible(meets.sample, facts, taken)
+def _pair(pairs: ColumnPairs, facts: Mapping[str, RawFacts], taken: set[str], wanted: Wanted) -> tuple[str | None, str]:
+    names = eligible(pairs.sample, facts, taken)
     constant = [one.name for one in facts.values() if one.kind == "constant" and one.name not in taken]
     nodes = [wanted.node] if wanted.node else names
     clients: Sequence[str | None] = [wanted.client] if wanted.client else [None, *names]
@@ -154,8 +154,8 @@ def _pair(meets: Meetings, facts: Mapping[str, RawFacts], taken: set[str], wante
         found = ", ".join(f"{one.name} ({one.kind})" for one in facts.values())
         raise DataError(f"telemetry: expected a column of node ids (--node COLUMN), found {found}")
     scored = {
-        (client, node): _score(facts, meets, client, node)
-        - ATTRIBUTE * _n_attributes(facts, meets, (clients, nodes), (client, node))
+        (client, node): _score(facts, pairs, client, node)
+        - ATTRIBUTE * _n_attributes(facts, pairs, (clients, nodes), (client, node))
         for client, node in product(clients, nodes)
         if client != node
     }
@@ -166,42 +166,42 @@ def _pair(meets: Meetings, facts: Mapping[str, RawFacts], taken: set[str], wante
     return max(scored, key=lambda pair: scored[pair])
 
 
-def _score(facts: Mapping[str, RawFacts], meets: Meetings, client: str | None, node: str) -> float:
+def _score(facts: Mapping[str, RawFacts], pairs: ColumnPairs, client: str | None, node: str) -> float:
     score = _name_score(facts[node], NODE, NODE_WEAK) - 0.5 * _name_score(facts[node], CLIENT, frozenset())
-    score += 0.3 * _order(meets, node)
+    score += 0.3 * _order(pairs, node)
     if client is None:
         return score + ID
     score += _name_score(facts[client], CLIENT, CLIENT_WEAK) - 0.5 * _name_score(facts[client], NODE, frozenset())
     if facts[client].kind == "constant":
         return score
-    score += 2.0 * (meets.overlap(client, node) > OVERLAP)
+    score += 2.0 * (pairs.overlap(client, node) > OVERLAP)
     # Each node asked by one client alone: the column tells of the node, not who asks.
-    score += 1.0 if meets.crossing(client, node) else -3.0
+    score += 1.0 if pairs.crossing(client, node) else -3.0
     return (
         score
         + 0.2 * (facts[node].distinct > facts[client].distinct)
-        + 0.1 * (_order(meets, client) < _order(meets, node))
+        + 0.1 * (_order(pairs, client) < _order(pairs, node))
     )
 
 
 def _n_attributes(
     facts: Mapping[str, RawFacts],
-    meets: Meetings,
+    pairs: ColumnPairs,
     chosen_from: tuple[Sequence[str | None], Sequence[str]],
     pair: tuple[str | None, str],
 ) -> int:
     """Return how many of the two only say what a finer column is like that could be chosen in their place."""
     client, node = pair
-    hosts = [name for name in chosen_from[1] if is_finer(facts, meets, name, node, SERVES)]
+    hosts = [name for name in chosen_from[1] if is_finer(facts, pairs, name, node, SERVES)]
     if client is None or facts[client].kind == "constant":
         return int(bool(hosts))
-    users = [name for name in chosen_from[0] if name is not None and is_finer(facts, meets, name, client, ASKS)]
-    coarse_node = any(name == client or meets.crossing(client, name) for name in hosts)
-    coarse_client = any(name == node or meets.crossing(name, node) for name in users)
+    users = [name for name in chosen_from[0] if name is not None and is_finer(facts, pairs, name, client, ASKS)]
+    coarse_node = any(name == client or pairs.crossing(client, name) for name in hosts)
+    coarse_client = any(name == node or pairs.crossing(name, node) for name in users)
     return coarse_node + coarse_client
 
 
-def is_finer(facts: Mapping[str, RawFacts], meets: Meetings, fine: str, coarse: str, side: Side) -> bool:
+def is_finer(facts: Mapping[str, RawFacts], pairs: ColumnPairs, fine: str, coarse: str, side: Side) -> bool:
     """Tell whether a column names the single things of which another one says what they are like.
 
     Each of its values has one of the other's, as each server has one region; and its name says the role as surely, or
@@ -210,7 +210,7 @@ def is_finer(facts: Mapping[str, RawFacts], meets: Meetings, fine: str, coarse: 
     level, other = side.level(fine), SERVES if side is ASKS else ASKS
     if facts[fine].distinct <= facts[coarse].distinct or passes(fine) or level < max(other.level(fine), WEAK):
         return False
-    return (level >= side.level(coarse) or says(coarse, CATEGORY | GROUP)) and meets.decides(fine, coarse)
+    return (level >= side.level(coarse) or says(coarse, CATEGORY | GROUP)) and pairs.decides(fine, coarse)
 
 
 def _name_score(one: RawFacts, strong: frozenset[str], weak: frozenset[str]) -> float:
@@ -221,7 +221,7 @@ def _name_score(one: RawFacts, strong: frozenset[str], weak: frozenset[str]) -> 
     return score - (1.0 if one.kind == "integer" and score == 0.0 else 0.0)
 
 
-def _order(meets: Meetings, name: str) -> float:
+def _order(pairs: ColumnPairs, name: str) -> float:
     """Return how far to the right a column stands, 0 to 1: people write who asks before who answers."""
-    columns = meets.sample.columns
+    columns = pairs.sample.columns
     return columns.index(name) / len(columns)

@@ -1,4 +1,4 @@
-"""How the values of two columns meet: what they have in common, who meets whom, what follows from what."""
+"""How the values of two columns relate: which they share, whether they cross, whether one follows from the other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ EXCEPTED = 0.02
 """Share of keys that may have several values of a column that is constant for a key: a few move, or are mistyped."""
 
 
-class Meetings:
-    """How the values of two columns of a sample meet, looked up once."""
+class ColumnPairs:
+    """How the values of two columns of a sample relate, looked up once."""
 
     def __init__(self, sample: pl.DataFrame) -> None:
         self.sample = sample
