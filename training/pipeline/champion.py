@@ -197,7 +197,7 @@ def _compare_logged(telemetry: Telemetry, models: Mapping[str, Model], start: in
     policies = {name: Learned(setting._replace(spec=model.spec), model) for name, model in models.items()}
     found = weigh(telemetry, policies, start, spec.evaluation.requests)
     refused = "without propensities" if found is None else found.refusal(telemetry, LEAST_SUPPORT)
-    why = "one node for each client and slice"
+    why = "mostly one node for each client and slice"
     if found is None or refused is not None:
         verdict = judge_by_losses(telemetry, models[NEW], models[OLD], start, options.seed)
         how = f"{why}, {refused}"

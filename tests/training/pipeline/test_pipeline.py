@@ -251,7 +251,7 @@ def logged(small_world, tmp_path_factory):
     return folder
 
 
-LOG = "on a log of one node for each client and slice"
+LOG = "on a log of mostly one node for each client and slice"
 
 
 def test_on_a_log_of_one_node_models_are_compared_by_their_losses_and_the_reason_says_so(train, logged):

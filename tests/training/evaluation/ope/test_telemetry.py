@@ -78,7 +78,7 @@ def test_the_features_of_both_choices_are_those_of_the_scheduler(logged):
 def test_telemetry_without_propensities_is_refused(logged):
     telemetry, policy = logged
     for propensity, message in (
-        (None, r"expected telemetry\.propensity in the spec, found none"),
+        (None, r"expected telemetry\.propensity in the spec, or --propensity COLUMN, found none"),
         (np.full(len(telemetry), np.nan), "expected rows with a propensity from slice 12 on, found none"),
     ):
         bare = dataclasses.replace(telemetry, propensity=propensity)
