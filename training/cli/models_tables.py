@@ -23,7 +23,7 @@ def versions(found: Sequence[VersionInfo]) -> FigureTable:
         Column("mean cost", 2),
         Column("gap closed", 1),
         Column("regret", 1),
-        Column("champion", 4),
+        Column("promotion", 4),
         Column("registered", 5),
         Column("artifact", 6),
     )
