@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from scheduler.decisions.record import segment
 from scheduler.decisions.record.columns import joined, n_rows
 from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.segment import TABLES
@@ -20,6 +21,23 @@ def recorded(model, folder, seed=0, policy=POLICY, **settings):
     sched = new(model, seed=seed, policy=policy, ledger=LEDGER)
     sched.record(folder, **{"every": NEVER, "full": 0.0} | settings)
     return sched
+
+
+def interrupt_write(patch, at):
+    """Interrupt what a segment writes after call number ``at`` of those that write or make durable."""
+    calls = []
+
+    def interrupted(call):
+        def then(*parts):
+            call(*parts)
+            calls.append(call)
+            if len(calls) == at + 1:
+                raise KeyboardInterrupt
+
+        return then
+
+    patch.setattr(segment, "write_all", interrupted(segment.write_all))
+    patch.setattr(segment.os, "fsync", interrupted(segment.os.fsync))
 
 
 def serve(sched, n, first=0, kbps=700.0):

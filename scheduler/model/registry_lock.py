@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from scheduler.errors import RegistryBusyError
-from scheduler.runtime.forks import prepare_for_forks
+from scheduler.runtime.forks import Unawaited
 
 LOCK_SECONDS: Final = 120.0
 """How long a process waits for others. One registration takes 2 to 5 seconds on a machine under load."""
@@ -30,7 +30,7 @@ class _Lock:
         self.descriptor = -1
 
 
-class _Locks:
+class _Locks(Unawaited):
     """The locks of a process by database. A forked child has none: it gives back its copies of what its parent holds.
 
     A copy would keep other processes out for as long as the child lives, if the parent dies meanwhile.
@@ -38,17 +38,11 @@ class _Locks:
 
     def __init__(self) -> None:
         self._locks: dict[str, _Lock] = {}
-        prepare_for_forks(self)
+        super().__init__()
 
     def of(self, database: Path) -> _Lock:
         """Return the lock of a database; of two threads that ask at once both get the same one."""
         return self._locks.setdefault(str(database), _Lock())
-
-    def before_fork(self, deadline: float) -> None:
-        """Wait for nothing."""
-
-    def after_fork_in_parent(self) -> None:
-        """Change nothing."""
 
     def after_fork_in_child(self) -> None:
         """Begin anew."""

@@ -62,28 +62,38 @@ class _Compiler:
         self._pid = os.getpid()
 
 
-class ForkedLock:
-    """A mutual exclusion that is free in a forked child, whoever held it in the parent.
-
-    A fork does not wait for it. So what it guards is right at any moment for whoever goes on with it alone, or is not
-    used in a child.
-    """
+class Unawaited:
+    """A member for which no fork waits; what of it is its parent's a child puts right in `after_fork_in_child`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         prepare_for_forks(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
     def before_fork(self, deadline: float) -> None:
         """Wait for nothing."""
 
     def after_fork_in_parent(self) -> None:
         """Change nothing."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew; called twice."""
+        raise NotImplementedError
+
+
+class ForkedLock(Unawaited):
+    """A mutual exclusion that is free in a forked child, whoever held it in the parent.
+
+    What it guards is right at any moment for whoever goes on with it alone, or is not used in a child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        super().__init__()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Begin anew."""

@@ -64,11 +64,16 @@ def found_means(
     every = means_by_key(features.program.trained)
     if spec.training.rehearse == 0.0:
         return Means(every, every)
-    early, start = _empty(spec, vocabulary, every.keys), first_served(slices, spec)
+    early = _empty(spec, vocabulary, every.keys)
+    return Means(every, _means_before(first_served(slices, spec), early, parts, spec))
+
+
+def _means_before(start: int, features: Features, parts: Iterable[Telemetry], spec: Spec) -> MeansByKey:
+    """Return the means of telemetry before a slice, by features that have no outcome yet and a place for every key."""
     for part in parts:
-        events, tables = events_of(part, spec, part.slice < start), tables_of(part, early)
-        _add_all(early.program, events, tables, scratch(early, len(spec.history.values)))
-    return Means(every, means_by_key(early.program.trained))
+        events, tables = events_of(part, spec, part.slice < start), tables_of(part, features)
+        _add_all(features.program, events, tables, scratch(features, len(spec.history.values)))
+    return means_by_key(features.program.trained)
 
 
 def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
@@ -79,10 +84,8 @@ def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
     """
     if not trained_keys(model.spec) or int(model.manifest.window["last_slice"]) < start:
         return model
-    features = with_keys([telemetry], model.spec, model.vocabulary)
-    events, tables = events_of(telemetry, model.spec, telemetry.slice < start), tables_of(telemetry, features)
-    _add_all(features.program, events, tables, scratch(features, len(model.spec.history.values)))
-    means = means_by_key(features.program.trained)
+    empty = with_keys([telemetry], model.spec, model.vocabulary)
+    means = _means_before(start, empty, [telemetry], model.spec)
     return replace(model, features=compile_features(model.spec, model.vocabulary, means))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +14,7 @@ import msgspec
 
 from scheduler.errors import DataError, InputError
 from scheduler.runtime.durable import write_text
+from scheduler.runtime.file_lock import locked
 from scheduler.spec import Spec, parse_spec
 from training.features.split import split_slices
 from training.heads.lightgbm_params import resolve_lightgbm
@@ -244,9 +244,9 @@ def _study(name: str, options: TuningOptions) -> Iterator[Study]:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options.storage.parent.mkdir(parents=True, exist_ok=True)
-    with options.storage.with_suffix(".lock").open("w") as lock:
+    with ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it when the process ends, however
+            held.enter_context(locked(options.storage.with_suffix(".lock"), wait=False))
         except BlockingIOError as error:
             raise InputError(f"{options.storage}: expected no other search at it, found one running") from error
         storage = RDBStorage(f"sqlite:///{options.storage.resolve()}")

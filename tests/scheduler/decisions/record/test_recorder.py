@@ -21,7 +21,7 @@ from scheduler.decisions.record.recording import Recording
 from scheduler.decisions.record.ring_reader import RingReader
 from scheduler.decisions.record.watch_feed import WatchFeed
 from scheduler.errors import InputError, RecordError
-from tests.record_world import count, ids_of, recorded, recording, rows_of, serve, torn
+from tests.record_world import count, ids_of, interrupt_write, recorded, recording, rows_of, serve, torn
 
 SLOW = 0.3
 """Seconds of a write to a slow disk in tests."""
@@ -204,17 +204,8 @@ def test_what_cannot_be_taken_back_ends_the_segment_and_no_more(model, tmp_path,
 @pytest.mark.parametrize("at", range(0, 20, 2))
 @pytest.mark.parametrize("call", ["flush", "stop"])
 def test_an_interrupted_write_is_made_up_for_by_the_next(model, tmp_path, monkeypatch, call, at):
-    sched, calls, watched = recorded(model, tmp_path, full=1.0), [], []
+    sched, watched = recorded(model, tmp_path, full=1.0), []
     add = WatchFeed.add
-
-    def interrupt(call):
-        def then(*parts):
-            call(*parts)
-            calls.append(call)
-            if len(calls) == at + 1:
-                raise KeyboardInterrupt
-
-        return then
 
     def watch(feed, decisions, outcomes):
         watched.extend([] if decisions is None else decisions["id"].tolist())
@@ -226,8 +217,7 @@ def test_an_interrupted_write_is_made_up_for_by_the_next(model, tmp_path, monkey
         recorder.flush()
         serve(sched, 3, first=2)
         with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(segment_module, "write_all", interrupt(segment_module.write_all))
-            patch.setattr(segment_module.os, "fsync", interrupt(segment_module.os.fsync))
+            interrupt_write(patch, at)
             getattr(recorder, call)()
         if call == "flush":
             serve(sched, 1, first=5)

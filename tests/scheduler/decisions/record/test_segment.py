@@ -12,6 +12,7 @@ from scheduler.decisions.record.columns import Ragged, cut, fitted, joined, kind
 from scheduler.decisions.record.read import SegmentReader, Torn, read_segments, typed_id
 from scheduler.decisions.record.segment import FORMAT, Segment, SegmentManifest, TableFile
 from scheduler.errors import RecordError
+from tests.record_world import interrupt_write
 
 TABLE = "nodes"
 
@@ -142,24 +143,8 @@ def test_what_could_not_be_written_whole_is_taken_back(segment, tmp_path, monkey
 
 @pytest.mark.parametrize("at", range(4))
 def test_what_an_interrupt_cut_short_is_taken_back(segment, tmp_path, monkeypatch, at):
-    from scheduler.decisions.record import segment as module  # noqa: PLC0415
-
-    calls = []
-
-    def interrupt(call):
-        """Do it, and interrupt the one numbered ``at`` of those of an append."""
-
-        def then(*parts):
-            call(*parts)
-            calls.append(call)
-            if len(calls) == at + 1:
-                raise KeyboardInterrupt
-
-        return then
-
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_all", interrupt(module.write_all))
-        patch.setattr(module.os, "fsync", interrupt(module.os.fsync))
+        interrupt_write(patch, at)
         with pytest.raises(KeyboardInterrupt):
             segment.append(TABLE, rows(12, 4))
     assert segment.is_sound
