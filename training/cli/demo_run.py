@@ -25,6 +25,7 @@ from training.simulator.fleet import CANDIDATES, START
 from training.simulator.rule_policy import Rules
 from training.specs.builtin import find_spec
 from training.telemetry import read_telemetry
+from training.telemetry.write import names_in
 
 HOURS = 48.0
 """Two days of telemetry: the second evening is the first that a model can have learned from."""
@@ -95,10 +96,7 @@ SLOW = ("vowpal_wabbit",)
 
 def _clear(out: Path) -> None:
     """Make an empty folder of one that is absent, empty, or an earlier demo's."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder, found a file")
-    found = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    others = [name for name in found if name not in PARTS]
+    others = [name for name in names_in(out) if name not in PARTS]
     if others:
         raise InputError(f"{out}: expected an empty folder or that of an earlier demo, found {', '.join(others[:5])}")
     shutil.rmtree(out, ignore_errors=True)

@@ -16,7 +16,7 @@ from scheduler.spec import FAILED, Spec
 from training.telemetry.files.codes import Place
 from training.telemetry.records.collect import Collected, Progress, collect
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
-from training.telemetry.write import write_tables
+from training.telemetry.write import names_in, write_tables
 
 PROPENSITY = "propensity"
 """Name of the column where the spec has none for it."""
@@ -122,10 +122,8 @@ def write_dataset(
 
 def _check_place(out: Path, *, force: bool) -> None:
     """Raise `InputError` where telemetry or anything else would be lost."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: expected a folder, found a file")
-    names = sorted(path.name for path in out.iterdir()) if out.is_dir() and not force else []
-    if names:
+    names = names_in(out)
+    if names and not force:
         raise InputError(f"{out}: expected an empty folder (--force writes over it), found {', '.join(names[:5])}")
 
 
