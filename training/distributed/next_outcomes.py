@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from scheduler.spec import Spec
+from training.features.split import split_slices, without_embargo
 from training.features.targets import head_targets
 from training.telemetry import Telemetry
 
@@ -28,32 +30,35 @@ class Chunk(NamedTuple):
     frame: pl.DataFrame
 
 
-def next_outcomes(chunks: Iterable[Chunk], spec: Spec, bounds: tuple[int, int]) -> pl.DataFrame:
+def next_outcomes(chunks: Iterable[Chunk], spec: Spec, slices: NDArray[np.int32]) -> pl.DataFrame:
     """Return for each kept row, by head, the next outcome of its client and node, as one machine would find it.
 
     Parameters
     ----------
     chunks
         The last one first, with all rows of their clients and nodes, in the order of time.
-    bounds
-        First slices that are not fitted, and that only judge; a next outcome counts only before the next bound.
+    slices
+        All that there are. A next outcome counts only before the next of two bounds, the first slices that are not
+        fitted and that only judge, and outside an embargo.
 
     Returns
     -------
     pl.DataFrame
         ``row`` and for each head ``again.HEAD``, null where there is none.
     """
-    return pl.concat(list(_found(chunks, spec, bounds)))
+    return pl.concat(list(_found(chunks, spec, slices)))
 
 
-def _found(chunks: Iterable[Chunk], spec: Spec, bounds: tuple[int, int]) -> Iterator[pl.DataFrame]:
-    heads = list(spec.heads)
+def _found(chunks: Iterable[Chunk], spec: Spec, slices: NDArray[np.int32]) -> Iterator[pl.DataFrame]:
+    heads, split = list(spec.heads), split_slices(slices, spec)
+    bounds = split.stop, split.judge
     later: pl.DataFrame | None = None
     for telemetry, frame in chunks:
         _, outcomes = head_targets(telemetry, spec, np.ones(len(telemetry), np.bool_))
+        usable = without_embargo(telemetry.slice, slices, spec)
         rows = frame.select("row", "kept", "client", "node").with_columns(
             pl.Series("bounded", np.searchsorted(bounds, telemetry.slice, side="right")),
-            *(pl.Series(name, values, nan_to_null=True) for name, values in outcomes.items()),
+            *(pl.Series(name, np.where(usable, values, np.nan), nan_to_null=True) for name, values in outcomes.items()),
         )
         known = rows if later is None else pl.concat([rows, later])
         again = [

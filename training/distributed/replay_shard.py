@@ -104,9 +104,7 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
     if lane == plan.lanes[0]:
         frames = _backwards(plan, lane, part, rows, meaning)
         read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in frames)
-        outcomes = known.join(
-            next_outcomes(read, plan.spec, (rows.bounds[0], rows.bounds[2])), on="row", maintain_order="left"
-        )
+        outcomes = known.join(next_outcomes(read, plan.spec, rows.slices), on="row", maintain_order="left")
     return Replayed(
         rows=known["row"].to_numpy(),
         x=np.concatenate(found),

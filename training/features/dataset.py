@@ -111,15 +111,17 @@ def _next_outcomes(
 ) -> dict[str, NDArray[np.float32]]:
     """Return for each head the kept rows' next outcomes of the same client and node before the next bound.
 
-    ``bounds`` are the first slices that are not fitted, and that only judge.
+    ``bounds`` are the first slices that are not fitted, and that only judge. Slices that an embargo leaves out have no
+    next outcomes either.
     """
+    usable = without_embargo(telemetry.slice, telemetry.slice, spec)
     part = np.searchsorted(bounds, telemetry.slice, side="right")
     pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
     order = np.argsort(pair, kind="stable")
     _, outcomes = head_targets(telemetry, spec, np.ones(len(telemetry), np.bool_))
     found = {}
     for name, values in outcomes.items():
-        at = order[~np.isnan(values[order])]
+        at = order[(usable & ~np.isnan(values))[order]]
         same = pair[at[1:]] == pair[at[:-1]]
         again = np.full(len(telemetry), np.nan, np.float32)
         again[at[:-1][same]] = values[at[1:][same]]

@@ -103,6 +103,12 @@ def test_what_is_drawn_at_random_is_what_one_machine_draws(here, small_world, mo
     assert_same(made, expected)
 
 
+def test_an_embargo_leaves_out_what_one_machine_leaves_out(here, small_world, monkeypatch):
+    made, expected = both(here, small_world.data, changed(small_world.spec, embargo=2), monkeypatch)
+    assert set(np.unique(read_telemetry(small_world.data, small_world.spec).slice)) - set(expected.slices)
+    assert_same(made, expected)
+
+
 def test_rows_are_weighed_by_the_same_propensities(here, small_world, tmp_path, monkeypatch):
     write_logged(tmp_path / "data", explore=0.2)
     spec = changed(small_world.spec, propensity_weights=20.0)

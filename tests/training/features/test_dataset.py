@@ -78,6 +78,17 @@ def test_an_embargo_leaves_out_the_slices_before_each_part(embargo):
     assert kept == set(range(3, 60)) - without
 
 
+def test_no_next_outcome_is_one_that_an_embargo_leaves_out():
+    rows = telemetry(3_000)
+    spec = training(validation=0.4, embargo=2)
+    kept = build_dataset(rows, spec, seed=0)
+    left_out = ~np.isin(rows.slice, kept.slices)
+    spoiled = dataclasses.replace(rows, outcomes={n: np.where(left_out, v * 9.0, v) for n, v in rows.outcomes.items()})
+    for name, values in build_dataset(spoiled, spec, seed=0).again.items():
+        assert np.isfinite(values).any()
+        np.testing.assert_array_equal(values, kept.again[name])
+
+
 def test_rows_of_some_slices_can_be_left_out():
     made = build_dataset(telemetry(3_000), SPEC, seed=0)
     less = without_slices(made, np.array([10, 11]))
