@@ -197,6 +197,10 @@ def _check_offset(where: str, head: Head, spec: Spec) -> None:
     if head.offset not in known:
         means = f"a mean of {head.target} that does not belong to the node alone"
         refuse(where, f"one of {', '.join(known)}; a feature has to be {means}", head.offset)
+    if not head.trees and head.offset in (AUTO, NO_OFFSET):
+        refuse(where, "a feature, as the head has no trees", head.offset)
+    if not head.trees and head.lightgbm:
+        refuse(where.replace("offset", "lightgbm"), "nothing, as the head has no trees", head.lightgbm)
 
 
 def _check_rest(spec: Spec) -> None:

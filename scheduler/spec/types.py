@@ -171,7 +171,8 @@ class Head(Section, frozen=True):
     ``quantile`` the head predicts that quantile of the outcomes in place of the mean. ``offset`` names the feature
     that the raw score starts from, a mean of the target, so that trees learn only what it leaves. With ``auto``
     training fits the head with and without the best such mean and keeps it where the loss is lower on the rows that
-    stop training and on those that calibrate; with ``none`` trees predict all of it.
+    stop training and on those that calibrate; with ``none`` trees predict all of it. With ``trees`` false there are no
+    trees: the head is its offset, a plain mean that a utility can weigh beside the forests.
     """
 
     target: str
@@ -180,6 +181,7 @@ class Head(Section, frozen=True):
     quantile: float | None = None
     unit: str = ""
     offset: str = "auto"
+    trees: bool = True
     lightgbm: Params = {}
 
 

@@ -20,7 +20,7 @@ from scheduler.errors import FoglineError
 from scheduler.model.manifest import Offset
 from scheduler.spec import Spec
 from training.features.dataset import Dataset
-from training.heads.fit import Boosted, FittedHead, HeadFit, HeadRows, best_start, fitted_head, head_rows, start_scores
+from training.heads.fit import Boosted, FittedHead, HeadFit, HeadRows, best_start, fit_head, fitted_head, start_scores
 from training.heads.lightgbm_params import head_params, quiet
 from training.heads.metrics import head_loss
 from training.heads.offset import starts
@@ -70,7 +70,10 @@ def fit_heads_on_cluster(
     fitted = {}
     for done, name in enumerate(spec.heads):
         progress("fit on the cluster", done, len(spec.heads))
-        fit = HeadFit(name, dataset, head_rows(name, dataset, spec), spec, seed)
+        fit = HeadFit.of(name, dataset, spec, seed)
+        if not spec.heads[name].trees:
+            fitted[name] = fit_head(fit, threads, None)  # a line, for which no worker is needed
+            continue
         tries = [_tried(client, fit, offset) for offset in starts(name, dataset, fit.rows.fit, spec)]
         fitted[name] = fitted_head(fit, best_start(fit, tries), threads=threads)
     progress("fit on the cluster", len(spec.heads), len(spec.heads))

@@ -96,16 +96,15 @@ def fit_heads(
     ------
     DataError
         If a head has no row to fit or to validate on, or its target never varies in a way it could learn
-        (a failure head needs both outcomes), or is negative under the link log.
+        (a failure head needs both outcomes), or is negative under the link log, or does not rise with the mean that a
+        head without trees is.
     """
-    return {name: _fit(name, dataset, spec, seed, threads, progress) for name in spec.heads}
+    return {name: fit_head(HeadFit.of(name, dataset, spec, seed), threads, progress) for name in spec.heads}
 
 
-def _fit(
-    name: str, dataset: Dataset, spec: Spec, seed: int, threads: int, progress: ProgressCallback | None
-) -> FittedHead:
-    fit = HeadFit(name, dataset, head_rows(name, dataset, spec), spec, seed)
-    tries = starts(name, dataset, fit.rows.fit, spec)
+def fit_head(fit: HeadFit, threads: int, progress: ProgressCallback | None) -> FittedHead:
+    """Fit one head; see `fit_heads`."""
+    tries = starts(fit.name, fit.dataset, fit.rows.fit, fit.spec)
     boosters = []
     for done, offset in enumerate(tries):
         shown = None if progress is None else _part(progress, done, len(tries))
@@ -127,7 +126,7 @@ def _boosted(fit: HeadFit, offset: Offset | None, threads: int, progress: Progre
     train = lgb.Dataset(x[rows.fit], y[rows.fit], weight=next(weights), init_score=start(rows.fit), feature_name=names)
     train.set_categorical_feature(categorical)
     valid = lgb.Dataset(x[rows.stop], y[rows.stop], weight=next(weights), init_score=start(rows.stop), reference=train)
-    rounds = spec.training.rounds
+    rounds = spec.training.rounds if spec.heads[name].trees else 1
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
     if progress is not None:
         callbacks.append(lambda env: progress(f"fit {name}", env.iteration + 1, rounds))
@@ -185,6 +184,11 @@ class HeadFit(NamedTuple):
     rows: HeadRows
     spec: Spec
     seed: int
+
+    @classmethod
+    def of(cls, name: str, dataset: Dataset, spec: Spec, seed: int) -> HeadFit:
+        """Find the head's rows; raises `DataError` as `fit_heads` does."""
+        return cls(name, dataset, head_rows(name, dataset, spec), spec, seed)
 
 
 def head_rows(name: str, dataset: Dataset, spec: Spec) -> HeadRows:

@@ -41,6 +41,9 @@ DEFAULTS: Params = {
     "force_row_wise": True,  # with `deterministic`: without it LightGBM times both layouts and picks one
 }
 
+NO_SPLIT: Params = {"min_gain_to_split": 1e30}
+"""What keeps a head without trees from splitting: more than any split gains, and less than single precision ends at."""
+
 TRIAL_ROWS = 64
 """Rows of a trial fit. LightGBM checks parameters whatever the data; a few rows make a trial take milliseconds."""
 
@@ -90,6 +93,7 @@ def head_params(name: str, spec: Spec, seed: int) -> dict[str, Any]:
         "seed": seed,
         **_Section("training.lightgbm", spec.training.lightgbm).params,
         **_Section(f"heads.{name}.lightgbm", head.lightgbm).params,
+        **({} if head.trees else NO_SPLIT),
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from scheduler.errors import DataError
 from scheduler.model.manifest import Offset
 from scheduler.model.offsets import offset_values
 from scheduler.spec import AUTO, NO_OFFSET, Head, Spec, Transform, offset_features
@@ -29,6 +30,11 @@ def starts(name: str, dataset: Dataset, rows: NDArray[np.int64], spec: Spec) -> 
     ----------
     rows
         Places of the rows that are fitted.
+
+    Raises
+    ------
+    DataError
+        If no line can be fitted for a head without trees.
     """
     head = spec.heads[name]
     known = offset_features(spec, head)
@@ -45,6 +51,9 @@ def starts(name: str, dataset: Dataset, rows: NDArray[np.int64], spec: Spec) -> 
         if (line := fit_offset(head, feature, transform, columns[feature], y, weight)) is not None
     }
     if not fitted:
+        if not head.trees:
+            expected = f"expected {head.target} to rise with {head.offset}, as it has no trees"
+            raise DataError(f"head {name}: {expected}, found that it does not")
         return [None]
     best = min(fitted, key=lambda feature: head_loss(head, offset_values(fitted[feature], columns[feature]), y, weight))
     return [None, fitted[best]] if head.offset == AUTO else [fitted[best]]

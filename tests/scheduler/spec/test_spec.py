@@ -196,6 +196,16 @@ IMPOSSIBLE = {
         r"^features.match: .*\(3\), found 4",
     ),
     "head of no outcome": ('target = "log1p(rtt_ms)"', 'target = "log1p(rtt)"', "^heads.latency.target: "),
+    "head without trees or mean": (
+        'target = "log1p(rtt_ms)"',
+        'target = "log1p(rtt_ms)"\ntrees = false',
+        "^heads.latency.offset: expected a feature, as the head has no trees, found .auto",
+    ),
+    "LightGBM without trees": (
+        'target = "log1p(rtt_ms)"',
+        'target = "log1p(rtt_ms)"\ntrees = false\noffset = "client_mean"\nlightgbm = { num_leaves = 4 }',
+        "^heads.latency.lightgbm: expected nothing, as the head has no trees, found ",
+    ),
     "logistic head of a number": ('target = "failed"', 'target = "speed"', "^heads.failure.link: "),
     "log head without log": ('target = "log1p(rtt_ms)"', 'target = "rtt_ms"', "^heads.latency.target: "),
     "failure given success": (

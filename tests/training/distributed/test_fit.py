@@ -107,6 +107,17 @@ def test_a_cluster_starts_from_the_same_offset_and_chooses_by_the_same_losses():
     assert there["latency"].offset is not None
 
 
+@pytest.mark.slow
+def test_a_head_without_trees_is_the_same_line_on_a_cluster():
+    data, spec = offsets.dataset(), offsets.without_trees()
+    spec = msgspec.structs.replace(spec, heads={"latency": spec.heads["latency"]})
+    here = fit_heads(data, spec, seed=0, threads=1)["latency"]
+    with connect("local:1") as client:
+        there = fit_heads_on_cluster(client, data, spec, seed=0, threads=1)["latency"]
+    assert there.offset == here.offset
+    np.testing.assert_array_equal(there.judge.raw, here.judge.raw)
+
+
 def test_a_round_to_stop_at_counts_what_scores_start_from():
     y = np.full(50, 5.0)
     spec = msgspec.structs.replace(SPEC, heads={"latency": SPEC.heads["latency"]})

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from scheduler.errors import DataError
 from scheduler.features.program import compile_features
 from scheduler.model.manifest import Offset
 from scheduler.model.offsets import offset_values
@@ -21,9 +22,9 @@ NAMES = list(SPEC.features)
 MEAN, FAILED = NAMES.index("pair_mean"), NAMES.index("pair_failed")
 
 
-def spec(offset="auto", **head):
+def spec(default="auto", **head):
     heads = {
-        name: msgspec.structs.replace(one, **({"offset": offset} | (head if name == "latency" else {})))
+        name: msgspec.structs.replace(one, **{"offset": default, **(head if name == "latency" else {})})
         for name, one in SPEC.heads.items()
     }
     lightgbm = {"num_leaves": 4, "min_data_in_leaf": 50, "learning_rate": 0.1}
@@ -109,6 +110,30 @@ def test_a_feature_that_is_named_is_taken_without_a_contest():
         "failure": ("pair_failed", {}),
         "latency": ("pair_mean", {}),
     }
+
+
+def without_trees(**latency):
+    return spec("auto", offset="pair_mean", trees=False, **latency)
+
+
+def test_a_head_without_trees_is_the_line_in_its_mean():
+    data = dataset()
+    head = fitted(data, without_trees())["latency"]
+    line = offset_values(head.offset, data.x[:, MEAN])
+    np.testing.assert_array_equal(head.judge.raw, line[JUDGE:])
+    np.testing.assert_array_equal(head.calibration.raw, line[CALIBRATE:JUDGE])
+    assert head.booster.num_trees() == 1
+    assert not head.importance.any()
+    assert dict(head.losses) == {}
+
+
+def test_a_head_without_trees_has_to_rise_with_its_mean():
+    data = dataset()
+    falls = data._replace(targets={**data.targets, "latency": -data.targets["latency"]})
+    with pytest.raises(
+        DataError, match=r"^head latency: expected log1p\(rtt_ms\) to rise with pair_mean, as it has no "
+    ):
+        fitted(falls, without_trees())
 
 
 def test_scores_of_a_fitted_head_are_its_trees_and_its_offset():
