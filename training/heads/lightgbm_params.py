@@ -41,8 +41,8 @@ DEFAULTS: Params = {
     "force_row_wise": True,  # with `deterministic`: without it LightGBM times both layouts and picks one
 }
 
-NO_SPLIT: Params = {"min_gain_to_split": 1e30}
-"""What keeps a head without trees from splitting: more than any split gains, and less than single precision ends at."""
+NO_SPLIT: Params = {"min_gain_to_split": 1e300}
+"""What keeps a head without trees from splitting: more than any split gains, as targets have single precision."""
 
 TRIAL_ROWS = 64
 """Rows of a trial fit. LightGBM checks parameters whatever the data; a few rows make a trial take milliseconds."""

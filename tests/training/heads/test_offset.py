@@ -116,8 +116,10 @@ def without_trees(**latency):
     return spec("auto", offset="pair_mean", trees=False, **latency)
 
 
-def test_a_head_without_trees_is_the_line_in_its_mean():
+@pytest.mark.parametrize("scale", [1.0, 1e15])
+def test_a_head_without_trees_is_the_line_in_its_mean(scale):
     data = dataset()
+    data = data._replace(targets={**data.targets, "latency": data.targets["latency"] * np.float32(scale)})
     head = fitted(data, without_trees())["latency"]
     line = offset_values(head.offset, data.x[:, MEAN])
     np.testing.assert_array_equal(head.judge.raw, line[JUDGE:])
