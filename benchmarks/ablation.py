@@ -7,14 +7,14 @@ import json
 import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from benchmarks.arguments import add_requests, parse_requests
 from scheduler.model.model import Model
-from scheduler.spec import AUTO, Spec
+from scheduler.spec import AUTO, Profile, Spec, Utility
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import LEARNED, ORACLE, RANDOM
@@ -36,6 +36,9 @@ class Judge(NamedTuple):
     candidates: int
     seeds: int
     threads: int
+
+
+Weights = TypeVar("Weights", Utility, Profile)
 
 
 def without(spec: Spec) -> dict[str, Spec]:
@@ -67,13 +70,24 @@ def without(spec: Spec) -> dict[str, Spec]:
 
 
 def _without_features(spec: Spec, names: Collection[str]) -> Spec:
-    """Return a spec without some features; training finds another start for a head that starts from one of them."""
+    """Return a spec without some features.
+
+    Training finds another start for a head that starts from one of them. A head without trees is left out with it.
+    """
     rest = {name: feature for name, feature in spec.features.items() if name not in names}
     heads = {
         name: msgspec.structs.replace(head, offset=AUTO) if head.offset in names else head
         for name, head in spec.heads.items()
+        if head.trees or head.offset not in names
     }
-    return msgspec.structs.replace(spec, features=rest, heads=heads)
+    profiles = tuple(_weighing(profile, heads) for profile in spec.utility.profiles)
+    utility = msgspec.structs.replace(_weighing(spec.utility, heads), profiles=profiles)
+    return msgspec.structs.replace(spec, features=rest, heads=heads, utility=utility)
+
+
+def _weighing(weights: Weights, heads: Collection[str]) -> Weights:
+    """Return weights of some heads alone."""
+    return msgspec.structs.replace(weights, heads={name: w for name, w in weights.heads.items() if name in heads})
 
 
 def _blocks(feature: Any) -> Iterable[str]:

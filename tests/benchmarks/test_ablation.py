@@ -34,8 +34,14 @@ def test_a_head_that_starts_from_a_feature_left_out_finds_another_start():
     specs = without(find_spec("wsdream2"))
     offsets = {block: {name: head.offset for name, head in spec.heads.items()} for block, spec in specs.items()}
     as_shipped = {"failure": "auto", "latency": "pair_latency_4h", "typical": "pair_cost_4h"}
-    assert offsets["key node"] == as_shipped
-    assert offsets["half-life 4h"] == dict.fromkeys(as_shipped, "auto")
+    assert offsets["key node"] == {**as_shipped, "average": "pair_average"}
+    assert offsets["half-life 4h"] == {**dict.fromkeys(as_shipped, "auto"), "average": "pair_average"}
+
+
+def test_a_head_without_trees_is_left_out_with_its_feature():
+    less = without(find_spec("wsdream2"))["op shrunk"]
+    assert "average" not in less.heads
+    assert less.utility.heads == {"failure": -30_000.0, "latency": -1.0, "typical": -800.0}
 
 
 def run(learned, oracle):
