@@ -186,6 +186,8 @@ def _check_heads(spec: Spec) -> None:
         if head.given_ok and value.outcome == FAILED:
             refuse(f"heads.{name}.given_ok", "false for a head that predicts failure", head.given_ok)
         _check_offset(f"heads.{name}.offset", head, spec)
+        if not head.trees and head.lightgbm:
+            refuse(f"heads.{name}.lightgbm", "nothing, as the head has no trees", head.lightgbm)
     failures = [name for name, head in spec.heads.items() if head.link == "logistic"]
     if len(failures) > 1:
         refuse("heads", "at most one head with the link logistic", failures)
@@ -199,8 +201,6 @@ def _check_offset(where: str, head: Head, spec: Spec) -> None:
         refuse(where, f"one of {', '.join(known)}; a feature has to be {means}", head.offset)
     if not head.trees and head.offset in (AUTO, NO_OFFSET):
         refuse(where, "a feature, as the head has no trees", head.offset)
-    if not head.trees and head.lightgbm:
-        refuse(where.replace("offset", "lightgbm"), "nothing, as the head has no trees", head.lightgbm)
 
 
 def _check_rest(spec: Spec) -> None:

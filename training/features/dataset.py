@@ -84,7 +84,8 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     """
     bounds = split_slices(telemetry.slice, spec).bounds
     rng = np.random.default_rng(seed)
-    candidates = np.flatnonzero(without_embargo(telemetry.slice, telemetry.slice, spec))
+    usable = without_embargo(telemetry.slice, telemetry.slice, spec)
+    candidates = np.flatnonzero(usable)
     if candidates.size > spec.training.rows:
         candidates = rng.choice(candidates, spec.training.rows, replace=False)
     keep = np.zeros(telemetry.time.size, np.bool_)
@@ -97,7 +98,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     history = new_history(spec)
     x = replay(telemetry, spec, features, history, keep=keep, revealed=revealed, means=True, progress=progress)
     measured = row_outcomes(telemetry, keep)._replace(
-        again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), keep)
+        again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), usable, keep)
     )
     made = assemble(spec, bounds, features, vocabulary, x, measured)
     return made._replace(
@@ -107,14 +108,17 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
 
 
 def _next_outcomes(
-    telemetry: Telemetry, spec: Spec, bounds: tuple[int, int], keep: NDArray[np.bool_]
+    telemetry: Telemetry,
+    spec: Spec,
+    bounds: tuple[int, int],
+    usable: NDArray[np.bool_],
+    keep: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float32]]:
     """Return for each head the kept rows' next outcomes of the same client and node before the next bound.
 
-    ``bounds`` are the first slices that are not fitted, and that only judge. Slices that an embargo leaves out have no
-    next outcomes either.
+    ``bounds`` are the first slices that are not fitted, and that only judge. Rows that are not ``usable``, because an
+    embargo leaves them out, are no next outcomes either.
     """
-    usable = without_embargo(telemetry.slice, telemetry.slice, spec)
     part = np.searchsorted(bounds, telemetry.slice, side="right")
     pair = (telemetry.client.astype(np.int64) * len(telemetry.nodes.ids) + telemetry.node) * (len(bounds) + 1) + part
     order = np.argsort(pair, kind="stable")
