@@ -22,10 +22,19 @@ from scheduler.history.store import CHANGE_POINTS, HISTORY, LATENT_FACTORS
 from scheduler.model.manifest import TableUse
 from scheduler.spec import Spec
 from training.distributed.next_outcomes import AGAIN
-from training.distributed.replay_shard import Replayed, Rows, replay_part
-from training.distributed.sharding import lane_spec, plan_lanes
+from training.distributed.replay_shard import Replayed, Rows, replay_shard
+from training.distributed.sharding import Shard, plan_shardings, sharding_spec
 from training.distributed.sketch import estimate
-from training.distributed.slice_ranges import Dealt, Met, Plan, SliceRange, Slices, deal_range, meet_range, plan_ranges
+from training.distributed.slice_ranges import (
+    Met,
+    Plan,
+    SliceRange,
+    Slices,
+    SplitRange,
+    meet_range,
+    plan_ranges,
+    split_range,
+)
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble
 from training.features.split import split_slices, without_embargo
@@ -75,7 +84,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     *,
     until: int | None = None,
     seed: int = 0,
-    n_parts: int | None = None,
+    n_shards: int | None = None,
     scratch: Path | None = None,
     progress: ProgressCallback = silent,
 ) -> ClusterDataset:
@@ -91,8 +100,8 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         A telemetry directory that all workers see under this path.
     until, seed
         As for `training.telemetry.read_telemetry` and `training.features.dataset.build_dataset`.
-    n_parts
-        Number of shards per lane; by default the number of workers. More shards need less memory each.
+    n_shards
+        Number of shards of each sharding; by default the number of workers. More shards need less memory each.
     scratch
         Where a folder for intermediate files is made, which all workers must see; by default the system's. Removed at
         the end.
@@ -102,32 +111,32 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     DataError
         As reading or building on one machine would raise.
     """
-    n_parts = n_parts or len(client.scheduler_info(n_workers=-1)["workers"])
+    n_shards = n_shards or len(client.scheduler_info(n_workers=-1)["workers"])
     counts = slice_counts(data, spec, until)
     if not counts:
         check_measured(data, spec, 0, 0)
     ranges = plan_ranges(counts, until)
     with _scratch(scratch) as folder:
-        plan = Plan(data.resolve(), spec, plan_lanes(spec, n_parts), folder)
+        plan = Plan(data.resolve(), spec, plan_shardings(spec, n_shards), folder)
         middles = _middles(client, plan, ranges, progress)
-        asked = [client.submit(deal_range, plan, one, middles, pure=False) for one in ranges]
-        dealt: list[Dealt] = gathered(client, asked, "deal", progress)
-        n_read, n_measured = sum(one.n_read for one in dealt), sum(one.n_measured for one in dealt)
+        asked = [client.submit(split_range, plan, one, middles, pure=False) for one in ranges]
+        split: list[SplitRange] = gathered(client, asked, "split", progress)
+        n_read, n_measured = sum(one.n_read for one in split), sum(one.n_measured for one in split)
         check_measured(data, spec, n_read, n_measured)
-        slices = np.concatenate([one.slices for one in dealt])
+        slices = np.concatenate([one.slices for one in split])
         if not slices.size:
             raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
-        known = _before(client, plan, ranges, dealt, middles, split_slices(slices, spec).judge)
+        known = _before(client, plan, ranges, split, middles, split_slices(slices, spec).judge)
         plan = plan._replace(spec=sized(spec, _count_keys(known)))
-        rows = _draw(plan, dealt, slices, seed, _vocabulary(plan, known))
-        parts = _replay(client, plan, rows, progress)
+        rows = _draw(plan, split, slices, seed, _vocabulary(plan, known))
+        replayed = _replay(client, plan, rows, progress)
     features = compile_features(spec, rows.vocabulary)
-    x, measured = _joined(plan, rows, parts)
+    x, measured = _joined(plan, rows, replayed)
     made = assemble(spec, rows.bounds, features, rows.vocabulary, x, measured)
-    memory = _memory(plan, _count_keys([one.met for one in dealt]), parts)
+    memory = _memory(plan, _count_keys([one.met for one in split]), replayed)
     return ClusterDataset(
         dataset=made._replace(
-            memory=memory, means=next((part.means for part in parts.values() if part.means is not None), None)
+            memory=memory, means=next((one.means for one in replayed.values() if one.means is not None), None)
         ),
         read={
             "rows": int(rows.n_rows.sum()),
@@ -137,7 +146,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         },
         slices=Slices(counts, until, middles, np.unique(slices)),
         evicted=sum(use.evicted for use in memory.tables.values()),
-        peak_bytes=max(part.peak_bytes for part in parts.values()),
+        peak_bytes=max(one.peak_bytes for one in replayed.values()),
     )
 
 
@@ -145,13 +154,13 @@ def _before(
     client: Client,
     plan: Plan,
     ranges: Sequence[SliceRange],
-    dealt: Sequence[Dealt],
+    split: Sequence[SplitRange],
     middles: pl.DataFrame | None,
     bound: int,
 ) -> list[Met]:
     """Return what the rows before a slice name; a range that the slice cuts is read again up to there."""
     found = []
-    for one, what in zip(ranges, dealt, strict=True):
+    for one, what in zip(ranges, split, strict=True):
         if not what.slices.size or what.slices.min() >= bound:
             continue
         if what.slices.max() < bound:
@@ -167,18 +176,18 @@ def _count_keys(met: Sequence[Met]) -> dict[str, int]:
     return {name: estimate(np.maximum.reduce([one.sketches[name] for one in met])) for name in names}
 
 
-def _memory(plan: Plan, keys: Mapping[str, int], parts: Mapping[tuple[int, int], Replayed]) -> Memory:
-    """Return how full the parts' tables became as if they were one.
+def _memory(plan: Plan, keys: Mapping[str, int], replayed: Mapping[Shard, Replayed]) -> Memory:
+    """Return how full the shards' tables became as if they were one.
 
-    A lane holds only the keys that its features read, and two lanes may hold the same.
+    A sharding holds only the keys that its features read, and two shardings may hold the same.
     """
     nothing = dict.fromkeys((HISTORY, LATENT_FACTORS, CHANGE_POINTS), np.zeros(2, np.int64))
     used = Memory.of(plan.spec, keys, nothing)
-    lanes = [needed(lane_spec(plan.spec, lane), keys) for lane in plan.lanes]
+    needs = [needed(sharding_spec(plan.spec, sharding), keys) for sharding in plan.shardings]
     tables = {}
     for name, use in used.tables.items():
-        counters = np.sum([part.counters[name] for part in parts.values()], axis=0)
-        held = sum(sum(lane.get(name, {}).values()) for lane in lanes)
+        counters = np.sum([one.counters[name] for one in replayed.values()], axis=0)
+        held = sum(sum(need.get(name, {}).values()) for need in needs)
         tables[name] = msgspec.structs.replace(TableUse.of(use.capacity, held, counters), keys=use.keys)
     return used._replace(tables=tables)
 
@@ -208,23 +217,23 @@ def _middles(
     return slices
 
 
-def _replay(client: Client, plan: Plan, rows: Rows, progress: ProgressCallback) -> dict[tuple[int, int], Replayed]:
+def _replay(client: Client, plan: Plan, rows: Rows, progress: ProgressCallback) -> dict[Shard, Replayed]:
     everywhere = client.scatter(rows, broadcast=True, hash=False)
-    numbers = [(at, part) for at, lane in enumerate(plan.lanes) for part in range(lane.n_parts)]
-    asked = [client.submit(replay_part, plan, plan.lanes[at], part, everywhere, pure=False) for at, part in numbers]
-    return dict(zip(numbers, gathered(client, asked, "replay parts", progress), strict=True))
+    shards = [shard for sharding in plan.shardings for shard in sharding.shards()]
+    asked = [client.submit(replay_shard, plan, shard, everywhere, pure=False) for shard in shards]
+    return dict(zip(shards, gathered(client, asked, "replay shards", progress), strict=True))
 
 
 def _draw(
     plan: Plan,
-    dealt: Sequence[Dealt],
+    split: Sequence[SplitRange],
     slices: NDArray[np.int32],
     seed: int,
     vocabulary: dict[str, tuple[Id, ...]],
 ) -> Rows:
     """Return all rows' numbers and their random draws, as `training.features.dataset.build_dataset` makes them."""
     spec = plan.spec
-    lengths = np.concatenate([one.lengths for one in dealt])
+    lengths = np.concatenate([one.lengths for one in split])
     starts = np.cumsum(lengths) - lengths
     wanted = without_embargo(slices, slices, spec)
     candidates = np.cumsum(lengths[wanted])
@@ -232,8 +241,8 @@ def _draw(
     rng = np.random.default_rng(seed)
     chosen = np.arange(n) if n <= spec.training.rows else np.sort(rng.choice(n, spec.training.rows, replace=False))
     run = np.searchsorted(candidates, chosen, side="right")
-    n_rows = np.array([one.n_rows for one in dealt])
-    first_times = np.array([*(one.first_time for one in dealt), np.inf])
+    n_rows = np.array([one.n_rows for one in split])
+    first_times = np.array([*(one.first_time for one in split), np.inf])
     return Rows(
         offsets=np.cumsum(n_rows) - n_rows,
         n_rows=n_rows,
@@ -243,7 +252,7 @@ def _draw(
         bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,
-        categories=[{name: values for name, (values, _) in one.met.categories.items()} for one in dealt],
+        categories=[{name: values for name, (values, _) in one.met.categories.items()} for one in split],
         vocabulary=vocabulary,
     )
 
@@ -272,14 +281,15 @@ def _vocabulary(plan: Plan, met: Sequence[Met]) -> dict[str, tuple[Id, ...]]:
     return found
 
 
-def _joined(plan: Plan, rows: Rows, parts: dict[tuple[int, int], Replayed]) -> tuple[NDArray[np.float32], RowOutcomes]:
-    """Put the lanes' columns and the parts' rows into their places."""
+def _joined(plan: Plan, rows: Rows, replayed: Mapping[Shard, Replayed]) -> tuple[NDArray[np.float32], RowOutcomes]:
+    """Put the shards' columns and rows into their places."""
     names = list(plan.spec.features)
     x = np.empty((rows.kept.size, len(names)), np.float32)
-    for (at, _), part in parts.items():
-        columns = [names.index(name) for name in plan.lanes[at].features]
-        x[np.searchsorted(rows.kept, part.rows)[:, None], columns] = part.x
-    known = pl.concat([part.outcomes for (at, _), part in parts.items() if at == 0]).sort("row")
+    for shard, one in replayed.items():
+        columns = [names.index(name) for name in shard.sharding.features]
+        x[np.searchsorted(rows.kept, one.rows)[:, None], columns] = one.x
+    first = plan.shardings[0]
+    known = pl.concat([one.outcomes for shard, one in replayed.items() if shard.sharding == first]).sort("row")
     values, again = (
         {name.removeprefix(prefix): known[name].to_numpy() for name in known.columns if name.startswith(prefix)}
         for prefix in ("outcome.", AGAIN)

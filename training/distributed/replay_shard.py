@@ -1,4 +1,4 @@
-"""Second step: one part of a lane, replayed range by range on some worker."""
+"""Second step: a shard is replayed range by range on some worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.history.store import new_history, table_counters
 from training.distributed.next_outcomes import Chunk, next_outcomes
-from training.distributed.sharding import Lane, lane_spec
-from training.distributed.slice_ranges import Plan, from_frame, part_file
+from training.distributed.sharding import Shard, sharding_spec
+from training.distributed.slice_ranges import Plan, from_frame, shard_file
 from training.features.replay import replay
 from training.features.trained_means import Means, found_means, with_keys
 from training.telemetry import Categories, Telemetry
@@ -64,10 +64,10 @@ class Rows(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    """A shard's kept rows: numbers and features of the lane; for the first lane also outcomes and next outcomes.
+    """A shard's kept rows: numbers and features of its sharding; of the first sharding also outcomes and next outcomes.
 
     ``counters`` are each table's, see `scheduler.history.store.table_counters`; ``peak_bytes`` is the worker's largest
-    memory so far; ``means`` are those of training, of the lane that has such features.
+    memory so far; ``means`` are those of training, of the sharding with such features.
     """
 
     rows: NDArray[np.int64]
@@ -78,9 +78,9 @@ class Replayed(NamedTuple):
     means: Means | None = None
 
 
-def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
-    """Replay the outcomes that a part owns, in the order of all, and return the features of its kept rows."""
-    spec = lane_spec(plan.spec, lane)
+def replay_shard(plan: Plan, shard: Shard, rows: Rows) -> Replayed:
+    """Replay the outcomes of a shard, in the order of all, and return the features of its kept rows."""
+    spec = sharding_spec(plan.spec, shard.sharding)
     history = new_history(spec)
     clients = read_clients(plan.data, spec)
     nodes = read_nodes(plan.data, spec)
@@ -88,21 +88,21 @@ def replay_part(plan: Plan, lane: Lane, part: int, rows: Rows) -> Replayed:
 
     def whole() -> Iterator[Telemetry]:
         for number in range(len(rows.ends)):
-            frame = _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+            frame = _numbered(pl.read_ipc(shard_file(plan, number, shard)), number, rows, meaning)
             yield from_frame(frame, clients, nodes, meaning)
 
     features = with_keys(whole(), spec, rows.vocabulary)
     found: list[NDArray[np.float32]] = []
     kept: list[pl.DataFrame] = []
-    for chunk, end in _chunks(plan, lane, part, rows, meaning):
+    for chunk, end in _chunks(plan, shard, rows, meaning):
         telemetry = from_frame(chunk, clients, nodes, meaning)
         keep, revealed = chunk["kept"].to_numpy(), chunk["revealed"].to_numpy()
         found.append(replay(telemetry, spec, features, history, keep=keep, revealed=revealed, means=True, end=end))
         kept.append(chunk.filter(pl.col("kept")).select("row", "slice", "ok", pl.col("^propensity$|^outcome\\..*$")))
     known = pl.concat(kept)
     outcomes = known.select("row")
-    if lane == plan.lanes[0]:
-        frames = _backwards(plan, lane, part, rows, meaning)
+    if shard.sharding == plan.shardings[0]:
+        frames = _backwards(plan, shard, rows, meaning)
         read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in frames)
         outcomes = known.join(next_outcomes(read, plan.spec, rows.slices), on="row", maintain_order="left")
     return Replayed(
@@ -127,7 +127,7 @@ def _peak_bytes() -> int:
 
 
 def _chunks(
-    plan: Plan, lane: Lane, part: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
+    plan: Plan, shard: Shard, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
 ) -> Iterator[tuple[pl.DataFrame, float]]:
     """Give the rows in the order of time, each chunk with the time at which the next one begins.
 
@@ -136,7 +136,7 @@ def _chunks(
     """
     late: pl.DataFrame | None = None
     for number, end in enumerate(rows.ends.tolist()):
-        frame = _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+        frame = _numbered(pl.read_ipc(shard_file(plan, number, shard)), number, rows, meaning)
         if late is not None and late.height:
             frame = pl.concat([late, frame]).sort(_ORDER, maintain_order=True)
         ready = frame.filter(pl.col("time") < end)
@@ -145,11 +145,9 @@ def _chunks(
         yield ready, end
 
 
-def _backwards(
-    plan: Plan, lane: Lane, part: int, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]
-) -> Iterator[pl.DataFrame]:
+def _backwards(plan: Plan, shard: Shard, rows: Rows, meaning: Mapping[str, tuple[Id, ...]]) -> Iterator[pl.DataFrame]:
     for number in reversed(range(len(rows.ends))):
-        yield _numbered(pl.read_ipc(part_file(plan, number, lane, part)), number, rows, meaning)
+        yield _numbered(pl.read_ipc(shard_file(plan, number, shard)), number, rows, meaning)
 
 
 def _numbered(

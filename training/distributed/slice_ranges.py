@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.runtime.durable import replacing
 from scheduler.spec import Spec
-from training.distributed.sharding import Lane, deal
+from training.distributed.sharding import Shard, Sharding, shard_numbers
 from training.distributed.sketch import sketch
 from training.features.vocabulary import category_counts, occurring
 from training.telemetry import Categories, Columns, Entities, Telemetry
@@ -26,11 +26,11 @@ one with more rows is a range by itself."""
 
 
 class Plan(NamedTuple):
-    """What every task knows: the data, its spec, the lanes, and a folder for files that all workers see."""
+    """What every task knows: the data, its spec, the shardings, and a folder for files that all workers see."""
 
     data: Path
     spec: Spec
-    lanes: tuple[Lane, ...]
+    shardings: tuple[Sharding, ...]
     scratch: Path
 
 
@@ -82,7 +82,7 @@ class Met(NamedTuple):
     nodes: NDArray[np.bool_]
 
 
-class Dealt(NamedTuple):
+class SplitRange(NamedTuple):
     """Facts about a range, after it was split.
 
     Attributes
@@ -119,20 +119,19 @@ def plan_ranges(counts: Mapping[int, int], until: int | None) -> list[SliceRange
     return [SliceRange(k, bounds[k], bounds[k + 1]) for k in range(len(starts))]
 
 
-def deal_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> Dealt:
-    """Read and check a range, and write its rows to one file for each lane and part."""
+def split_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> SplitRange:
+    """Read and check a range, and write its rows to one file for each shard of each sharding."""
     part = read_part(plan.data, plan.spec, start=one.start, until=one.until, middles=middles)
     rows = part.telemetry
     frame = to_frame(rows)
-    for lane in plan.lanes:
-        owner = deal(rows, lane)
-        order = np.argsort(owner, kind="stable")
-        ends = np.cumsum(np.bincount(owner, minlength=lane.n_parts))
-        dealt = frame[order]
-        for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-            _write(dealt[int(begin) : int(end)], part_file(plan, one.number, lane, number))
+    for sharding in plan.shardings:
+        owner = shard_numbers(rows, sharding)
+        sorted_rows = frame[np.argsort(owner, kind="stable")]
+        ends = np.cumsum(np.bincount(owner, minlength=sharding.n_shards))
+        for shard, begin, end in zip(sharding.shards(), [0, *ends[:-1]], ends, strict=True):
+            _write(sorted_rows[int(begin) : int(end)], shard_file(plan, one.number, shard))
     changes = np.flatnonzero(np.diff(rows.slice, prepend=-1))
-    return Dealt(
+    return SplitRange(
         n_read=rows.n_read,
         n_measured=part.n_measured,
         n_rows=len(rows),
@@ -162,9 +161,9 @@ def _met(rows: Telemetry, spec: Spec) -> Met:
     )
 
 
-def part_file(plan: Plan, range_number: int, lane: Lane, part: int) -> Path:
-    """Return the places of a range's rows that belong to a shard of a lane."""
-    return plan.scratch / f"{lane.by}-{part}" / f"{range_number:06d}.arrow"
+def shard_file(plan: Plan, range_number: int, shard: Shard) -> Path:
+    """Return the file of a range's rows that belong to a shard."""
+    return plan.scratch / f"{shard.sharding.by}-{shard.number}" / f"{range_number:06d}.arrow"
 
 
 def _write(frame: pl.DataFrame, file: Path) -> None:

@@ -70,7 +70,7 @@ def assert_same(made, expected):
             np.testing.assert_array_equal(ours[name], values)
 
 
-def test_by_default_there_is_a_part_for_each_worker(small_world, monkeypatch):
+def test_by_default_there_is_a_shard_for_each_worker(small_world, monkeypatch):
     class Older:
         """A client that lists five workers unless it is told otherwise, as in distributed 2025.5."""
 
@@ -78,19 +78,19 @@ def test_by_default_there_is_a_part_for_each_worker(small_world, monkeypatch):
             return {"workers": {f"tcp://a:{k}": {} for k in range(7)[: n_workers if n_workers >= 0 else 7]}}
 
     class Planned(Exception):  # noqa: N818 - ends the call, and is no error
-        """How many parts there are to be."""
+        """How many shards there are to be."""
 
-    def plan(_, n_parts):
-        raise Planned(n_parts)
+    def plan(_, n_shards):
+        raise Planned(n_shards)
 
-    monkeypatch.setattr("training.distributed.dataset.plan_lanes", plan)
+    monkeypatch.setattr("training.distributed.dataset.plan_shardings", plan)
     with pytest.raises(Planned, match="7"):
         cluster_dataset(Older(), small_world.data, small_world.spec, until=UNTIL, seed=3)
 
 
-@pytest.mark.parametrize("n_parts", [1, 3])
-def test_every_feature_row_is_that_of_one_machine(here, small_world, tmp_path, monkeypatch, n_parts):
-    made, expected = both(here, small_world.data, small_world.spec, monkeypatch, n_parts=n_parts, scratch=tmp_path)
+@pytest.mark.parametrize("n_shards", [1, 3])
+def test_every_feature_row_is_that_of_one_machine(here, small_world, tmp_path, monkeypatch, n_shards):
+    made, expected = both(here, small_world.data, small_world.spec, monkeypatch, n_shards=n_shards, scratch=tmp_path)
     assert_same(made, expected)
     assert not np.isnan(made.x).all(axis=0).any()  # every feature was put to the test
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +113,7 @@ def test_rows_are_weighed_by_the_same_propensities(here, small_world, tmp_path, 
     write_logged(tmp_path / "data", explore=0.2)
     spec = changed(small_world.spec, propensity_weights=20.0)
     spec = msgspec.structs.replace(spec, telemetry=msgspec.structs.replace(spec.telemetry, propensity="propensity"))
-    made, expected = both(here, tmp_path / "data", spec, monkeypatch, n_parts=3)
+    made, expected = both(here, tmp_path / "data", spec, monkeypatch, n_shards=3)
     assert expected.weight.max() > 5.0 * expected.weight.min()
     assert_same(made, expected)
 
@@ -184,7 +184,7 @@ def test_a_killed_worker_does_not_lose_the_run(small_world, tmp_path, monkeypatc
     with connect("local:2") as client:
 
         def kill(what, done, _):
-            if what == "replay parts" and done == 0 and not killed:
+            if what == "replay shards" and done == 0 and not killed:
                 pid = next(iter(client.run(os.getpid).values()))
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)

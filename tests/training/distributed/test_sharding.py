@@ -1,4 +1,4 @@
-"""Each history key has one owner, and rows under the same key go to the same part."""
+"""Each history key has one owner, and rows under the same key go to the same shard."""
 
 import msgspec
 import numpy as np
@@ -8,7 +8,7 @@ from scheduler.features.program import compile_features
 from scheduler.spec import ChangePoint, ChangePoints, LatentFactors, ShrunkMean, Statistic, TrainedMean
 from scheduler.spec.features import LatentFactor
 from tests.evaluation_world import SPEC, telemetry
-from training.distributed.sharding import WHOLE, Lane, deal, lane_spec, plan_lanes
+from training.distributed.sharding import WHOLE, Sharding, plan_shardings, shard_numbers, sharding_spec
 from training.features.vocabulary import find_vocabulary
 from training.specs.builtin import find_spec, shipped
 
@@ -39,39 +39,39 @@ def with_change_points(group, spec=SPEC):
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_feature_has_one_lane(name):
+def test_every_feature_has_one_sharding(name):
     spec = find_spec(name)
-    lanes = plan_lanes(spec, 3)
-    assert sorted(f for lane in lanes for f in lane.features) == sorted(spec.features)
-    assert lanes[0].by == "client"
+    shardings = plan_shardings(spec, 3)
+    assert sorted(f for sharding in shardings for f in sharding.features) == sorted(spec.features)
+    assert shardings[0].by == "client"
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_what_a_lane_replays_is_a_whole_spec_of_its_features_alone(name):
+def test_what_a_shard_replays_is_a_whole_spec_of_its_features_alone(name):
     spec = find_spec(name)
-    for lane in plan_lanes(spec, 3):
-        own = lane_spec(spec, lane)
-        assert tuple(own.features) == lane.features
+    for sharding in plan_shardings(spec, 3):
+        own = sharding_spec(spec, sharding)
+        assert tuple(own.features) == sharding.features
         read = {f.key for f in own.features.values() if isinstance(f, Statistic)}
         assert own.history.keys.keys() == read or not read
         compile_features(own, {})
 
 
-def test_keys_go_by_client_then_by_node_then_by_a_part_that_has_a_lane():
-    lanes = {lane.by: lane.features for lane in plan_lanes(DEMO, 2)}
-    assert lanes.keys() == {"client", "node", "request.isp", "request.region"}
-    assert "client_node_latency" in lanes["client"]
-    assert {"node_failed_20m", "region_node_latency"} <= set(lanes["node"])
-    assert lanes["request.isp"] == ("carriers_failed_20m", "carriers_latency_20m")
+def test_keys_go_by_client_then_by_node_then_by_a_part_that_has_one():
+    shardings = {sharding.by: sharding.features for sharding in plan_shardings(DEMO, 2)}
+    assert shardings.keys() == {"client", "node", "request.isp", "request.region"}
+    assert "client_node_latency" in shardings["client"]
+    assert {"node_failed_20m", "region_node_latency"} <= set(shardings["node"])
+    assert shardings["request.isp"] == ("carriers_failed_20m", "carriers_latency_20m")
 
 
-def test_a_mean_shrunk_along_keys_of_several_lanes_is_replayed_by_one_worker_with_all_of_them():
+def test_a_mean_shrunk_along_keys_of_several_shardings_is_replayed_by_one_worker_with_all_of_them():
     (value, *_), (half_life, *_), keys = SPEC.history.values, SPEC.history.half_lives, tuple(SPEC.history.keys)
     shrunk = ShrunkMean(keys=keys, value=value, half_life=half_life)
     spec = msgspec.structs.replace(SPEC, features={**SPEC.features, "shrunk": shrunk})
-    whole = next(lane for lane in plan_lanes(spec, 5) if lane.by == WHOLE)
-    assert (whole.features, whole.n_parts) == (("shrunk",), 1)
-    own = lane_spec(spec, whole)
+    whole = next(sharding for sharding in plan_shardings(spec, 5) if sharding.by == WHOLE)
+    assert (whole.features, whole.n_shards) == (("shrunk",), 1)
+    own = sharding_spec(spec, whole)
     assert tuple(own.history.keys) == keys
     compile_features(own, {})
 
@@ -80,17 +80,17 @@ def test_a_mean_of_training_is_computed_by_one_worker_with_all_of_its_keys():
     keys = tuple(SPEC.history.keys)
     trained = TrainedMean(keys=keys, value=SPEC.history.values[0])
     spec = msgspec.structs.replace(SPEC, features={**SPEC.features, "trained": trained})
-    whole = next(lane for lane in plan_lanes(spec, 5) if lane.by == WHOLE)
-    assert (whole.features, whole.n_parts) == (("trained",), 1)
-    assert tuple(lane_spec(spec, whole).history.keys) == keys
+    whole = next(sharding for sharding in plan_shardings(spec, 5) if sharding.by == WHOLE)
+    assert (whole.features, whole.n_shards) == (("trained",), 1)
+    assert tuple(sharding_spec(spec, whole).history.keys) == keys
 
 
 def test_what_factor_models_touch_is_replayed_by_one_worker_and_nothing_else_is():
-    lanes = plan_lanes(with_factors(), 5)
-    assert [(lane.by, lane.n_parts) for lane in lanes] == [("client", 5), ("node", 5), (WHOLE, 1)]
-    assert lanes[-1].features == ("level", "pair_residual")
-    assert not lane_spec(with_factors(), lanes[0]).latent_factors
-    whole = lane_spec(with_factors(), lanes[-1])
+    shardings = plan_shardings(with_factors(), 5)
+    assert [(sharding.by, sharding.n_shards) for sharding in shardings] == [("client", 5), ("node", 5), (WHOLE, 1)]
+    assert shardings[-1].features == ("level", "pair_residual")
+    assert not sharding_spec(with_factors(), shardings[0]).latent_factors
+    whole = sharding_spec(with_factors(), shardings[-1])
     assert whole.latent_factors.keys() == {"level"}
     assert whole.history.keys.keys() == {"client", "node", "pair"}
 
@@ -98,20 +98,20 @@ def test_what_factor_models_touch_is_replayed_by_one_worker_and_nothing_else_is(
 @pytest.mark.parametrize("group", ["client", "node"])
 def test_change_points_go_by_what_group_and_member_share(group):
     spec = with_change_points(group)
-    lane = next(lane for lane in plan_lanes(spec, 5) if "fresh" in lane.features)
-    assert (lane.by, lane.n_parts) == (group, 5)
-    own = lane_spec(spec, lane)
+    sharding = next(sharding for sharding in plan_shardings(spec, 5) if "fresh" in sharding.features)
+    assert (sharding.by, sharding.n_shards) == (group, 5)
+    own = sharding_spec(spec, sharding)
     assert own.change_points == spec.change_points
     compile_features(own, {})
 
 
 @pytest.mark.parametrize("by", ["client", "node", "request.isp", "node.isp", "request.kind", WHOLE])
-def test_rows_of_one_owner_go_to_one_part_whichever_rows_are_dealt_together(by):
+def test_rows_of_one_owner_go_to_one_shard_whichever_rows_are_split_together(by):
     rows = telemetry(400)
-    lane = Lane(by, (), 1 if by == WHOLE else 3)
-    parts = deal(rows, lane)
-    assert parts.shape == (400,)
-    assert set(parts) <= set(range(lane.n_parts))
+    sharding = Sharding(by, (), 1 if by == WHOLE else 3)
+    numbers = shard_numbers(rows, sharding)
+    assert numbers.shape == (400,)
+    assert set(numbers) <= set(range(sharding.n_shards))
     owner = {
         "client": rows.client,
         "node": rows.node,
@@ -121,25 +121,25 @@ def test_rows_of_one_owner_go_to_one_part_whichever_rows_are_dealt_together(by):
         WHOLE: np.zeros(400, int),
     }[by]
     for value in np.unique(owner):
-        assert len(set(parts[owner == value])) == 1
+        assert len(set(numbers[owner == value])) == 1
 
 
-def test_a_part_has_room_for_more_than_its_even_share():
-    lane = Lane("client", ("pair_mean",), 4)
+def test_a_shard_has_room_for_more_than_its_even_share():
+    sharding = Sharding("client", ("pair_mean",), 4)
     spec = msgspec.structs.replace(SPEC, history=msgspec.structs.replace(SPEC.history, capacity=1_000))
-    assert lane_spec(spec, lane).history.capacity == 375
+    assert sharding_spec(spec, sharding).history.capacity == 375
 
 
-def test_a_lane_without_history_still_makes_a_spec():
-    lane = Lane("client", ("same_isp",), 2)
-    own = lane_spec(SPEC, lane)
+def test_a_sharding_without_history_still_makes_a_spec():
+    sharding = Sharding("client", ("same_isp",), 2)
+    own = sharding_spec(SPEC, sharding)
     assert (len(own.history.keys), own.history.values) == (1, SPEC.history.values[:1])
     compile_features(own, find_vocabulary(telemetry(10), SPEC))
 
 
-def test_residuals_are_never_what_a_lane_without_factor_models_tracks():
+def test_residuals_are_never_what_a_sharding_without_factor_models_tracks():
     spec = with_factors()
     values = tuple(reversed(spec.history.values))
     spec = msgspec.structs.replace(spec, history=msgspec.structs.replace(spec.history, values=values))
-    own = lane_spec(spec, Lane("client", ("same_isp",), 2))
+    own = sharding_spec(spec, Sharding("client", ("same_isp",), 2))
     assert own.history.values == ("failed",)
