@@ -11,6 +11,7 @@ from training.draft.jumps import TOLERANCE
 from training.draft.names import Names
 from training.draft.times import duration_text
 from training.draft.words import LATITUDE, LONGITUDE, identifier, says
+from training.features.split import FEWEST_REHEARSED
 
 FAILING = 0.0005
 """Share of failures from which on there are enough to learn from."""
@@ -237,6 +238,7 @@ class Sections:
         """Return how to fit: as serving sees it where clients measured several nodes at a time."""
         made = self._made
         several = made.slices.nodes >= 3  # noqa: PLR2004 - of two there is little to choose from
+        rehearsed = several and made.slices.start - made.slices.first >= FEWEST_REHEARSED
         few = made.n_rows < 50_000  # noqa: PLR2004 - trees of 31 leaves learn noise by heart
         lightgbm = {
             "num_leaves": 15 if few else 31,
@@ -246,7 +248,8 @@ class Sections:
             "lambda_l2": 20.0,
         }
         return {
-            **({"reveal": 0.3, "rehearse": 0.6} if several else {}),
+            **({"reveal": 0.3} if several else {}),
+            **({"rehearse": 0.6} if rehearsed else {}),
             "rows": 1_000_000,
             "rounds": ROUNDS,
             "lightgbm": lightgbm,

@@ -203,9 +203,13 @@ def _policy(made: Draft, sections: Sections) -> tuple[str, dict[str, Any]]:
 
 def _on_training(made: Draft) -> str:
     nodes = f"{made.slices.nodes:g} node{'s' if made.slices.nodes != 1 else ''}"
-    if "rehearse" in Sections(made, Names(made)).training():
+    training = Sections(made, Names(made)).training()
+    if "reveal" not in training:
         return (
-            f"A client has {nodes} measured in a slice, and serving sees only the one it picks: so a share of the "
-            "outcomes is revealed, and a first model rehearses. Trees see few features each, as many tell the same."
+            f"A client has {nodes} measured in a slice: too few to rehearse serving with, so all outcomes are revealed."
         )
-    return f"A client has {nodes} measured in a slice: too few to rehearse serving with, so all outcomes are revealed."
+    more = ", and a first model rehearses" if "rehearse" in training else "; there are too few slices to rehearse with"
+    return (
+        f"A client has {nodes} measured in a slice, and serving sees only the one it picks: so a share of the outcomes "
+        f"is revealed{more}. Trees see few features each, as many tell the same."
+    )

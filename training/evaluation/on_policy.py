@@ -27,7 +27,7 @@ from scheduler.spec import COST, FAILED, Spec
 from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state, slice_starts
 from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
-from training.features.split import first_served, split_slices, without_embargo
+from training.features.split import first_served, fitted_slices, split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
 from training.progress import ProgressCallback, silent
@@ -107,14 +107,11 @@ class Block(NamedTuple):
 def blocks(slices: NDArray[np.int32], spec: Spec) -> list[Block]:
     """Return the blocks of a rehearsal in order; ``slices`` are distinct and sorted.
 
-    There are `BLOCKS`, or one where so few fitted slices are served, or where nothing would be left to fit.
+    There are `BLOCKS`, or one where a single fitted slice is served.
     """
-    start, split = first_served(slices, spec), split_slices(slices, spec)
-    served = slices[(slices >= start) & (slices < split.stop)]
-    fitted = slices[(slices >= split.fit) & (slices < split.stop)]
-    if served.size < BLOCKS:
-        return [Block(start, served if served.size < fitted.size else served[:0])]
-    return [Block(int(part[0]), part) for part in np.array_split(served, BLOCKS)]
+    start, fitted = first_served(slices, spec), fitted_slices(slices, spec)
+    served = fitted[fitted >= start]
+    return [Block(int(part[0]), part) for part in np.array_split(served, min(BLOCKS, served.size))]
 
 
 def serve_on_policy(

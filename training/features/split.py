@@ -14,6 +14,10 @@ FEWEST = 5
 """One slice each for history, fitting, early stopping, calibration and metrics."""
 
 
+FEWEST_REHEARSED = 6
+"""With a rehearsal two slices or more are fitted, so that each is served by a model that was fitted on others."""
+
+
 class Split(NamedTuple):
     """The first slice that is fitted, that stops training early, that calibrates, and that only judges."""
 
@@ -28,6 +32,11 @@ class Split(NamedTuple):
         return self.stop, self.calibrate, self.judge
 
 
+def fewest_slices(spec: Spec) -> int:
+    """Return how many slices a training needs."""
+    return FEWEST_REHEARSED if spec.training.rehearse > 0.0 else FEWEST
+
+
 def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     """Return where each part of the slices begins.
 
@@ -37,26 +46,43 @@ def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     Raises
     ------
     DataError
-        If there are fewer than five slices.
+        If there are fewer than `fewest_slices`.
     """
-    present = np.unique(slices)
-    if present.size < FEWEST:
-        raise DataError(f"training: expected at least {FEWEST} slices, found {present.size}")
-    held_out, most = max(3, round(spec.training.validation * present.size)), present.size - 2
+    present, fewest = np.unique(slices), fewest_slices(spec)
+    if present.size < fewest:
+        why = " with a rehearsal" if fewest > FEWEST else ""
+        raise DataError(f"training: expected at least {fewest} slices{why}, found {present.size}")
+    fitted = 1 + fewest - FEWEST
+    held_out, most = max(3, round(spec.training.validation * present.size)), present.size - 1 - fitted
     held_out = min(held_out, most)
     judge = held_out // 2
     calibrate = judge + (held_out - judge + 1) // 2
     last = min(held_out + 2 * spec.training.embargo, most)
     calibrate = min(calibrate + spec.training.embargo, last - 1)
-    burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - 1)
+    burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - fitted)
     at = present.size - np.array([last, calibrate, judge])
     return Split(int(present[burn]), *map(int, present[at]))
 
 
+def fitted_slices(slices: NDArray[np.int32], spec: Spec) -> NDArray[np.int32]:
+    """Return the slices that are fitted; ``slices`` are distinct and sorted."""
+    return slices[without_embargo(slices, slices, spec) & (slices < split_slices(slices, spec).stop)]
+
+
 def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
-    """Return the first slice that a rehearsal serves; ``slices`` are distinct and sorted."""
+    """Return the first slice that a rehearsal serves, at the latest the last fitted one; ``slices`` as above.
+
+    Raises
+    ------
+    DataError
+        If fewer than two slices are fitted: nobody could serve one who was not fitted on it.
+    """
+    fitted = fitted_slices(slices, spec)
+    if fitted.size < 2:  # noqa: PLR2004 - one to fit, one to serve
+        found = f"{fitted.size} of {slices.size}, with an embargo of {spec.training.embargo}"
+        raise DataError(f"training.rehearse: expected 2 slices or more to fit, found {found}")
     last = max(1, round(spec.training.rehearse * slices.size))
-    return max(split_slices(slices, spec).fit, int(slices[slices.size - last]))
+    return int(min(max(fitted[0], slices[slices.size - last]), fitted[-1]))
 
 
 def without_embargo(slices: NDArray[np.int32], present: NDArray[np.int32], spec: Spec) -> NDArray[np.bool_]:

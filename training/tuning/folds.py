@@ -23,8 +23,8 @@ class Fold(NamedTuple):
     stop: int
 
 
-def time_folds(telemetry: Telemetry, n: int) -> list[Fold]:
-    """Return ``n`` folds over the last slices, the earliest first.
+def time_folds(telemetry: Telemetry, n: int, fewest: int = FEWEST) -> list[Fold]:
+    """Return ``n`` folds over the last slices, the earliest first, which leaves ``fewest`` slices to train on.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def time_folds(telemetry: Telemetry, n: int) -> list[Fold]:
     present = np.unique(telemetry.slice)
     width = max(1, int(JUDGED * present.size / n))
     first = present.size - n * width
-    if first < max(FEWEST, 2 * width):
-        raise DataError(f"tuning: expected at least {n + FEWEST} slices for {n} folds, found {present.size}")
+    if first < max(fewest, 2 * width):
+        raise DataError(f"tuning: expected at least {n + fewest} slices for {n} folds, found {present.size}")
     ends = [*present[first::width].tolist(), int(present[-1]) + 1]  # the last may be the largest 32-bit number
     return [Fold(k, ends[k], ends[k + 1]) for k in range(n)]

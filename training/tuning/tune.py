@@ -16,7 +16,7 @@ from scheduler.errors import DataError, InputError
 from scheduler.runtime.durable import write_text
 from scheduler.runtime.file_lock import locked
 from scheduler.spec import Spec, parse_spec
-from training.features.split import split_slices
+from training.features.split import fewest_slices, split_slices
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.progress import ProgressCallback, silent
 from training.specs.edit import with_training
@@ -198,7 +198,7 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
     telemetry = read_telemetry(data, spec, until=until, progress=lambda done, of: progress("read", done, of))
     held = split_slices(telemetry.slice, spec).judge
     telemetry = telemetry.where(telemetry.slice < held)
-    folds = time_folds(telemetry, options.folds)
+    folds = time_folds(telemetry, options.folds, fewest_slices(spec))
     judge = Judge(telemetry, spec, options.objective, seed=options.seed, threads=options.threads)
     digest = data_id(data)
     identity = [spec, digest, until, held, options.folds, options.objective, options.only, options.seed]

@@ -267,6 +267,14 @@ def test_several_nodes_a_slice_are_rehearsed_and_one_is_not():
     assert (few.training.rehearse, few.training.reveal) == (0.0, 1.0)
 
 
+def test_a_rehearsal_is_drafted_where_enough_slices_train():
+    seconds = float(P["seconds"].max() - P["seconds"].min())
+    for n, rehearse in ((6, 0.0), (12, 0.6)):
+        spec = parse_spec(spec_text(draft(Frames(sensors()), DraftOptions(slice_seconds=seconds / n)), "mine"))
+        assert (spec.training.rehearse, spec.training.reveal) == (rehearse, 0.3)
+        assert (spec.evaluation.start >= 6) == (rehearse > 0.0)
+
+
 def test_what_somebody_says_is_done():
     options = DraftOptions(
         client="peer", node="viewer", success="", outcome="bytes", slice_seconds=1_800.0, failure_cost=7.0

@@ -5,6 +5,8 @@ import dataclasses
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.errors import DataError
 from scheduler.features.trained_means import means_by_key
@@ -13,7 +15,7 @@ from scheduler.spec import TrainedMean
 from tests.evaluation_world import SPEC, telemetry, write_model
 from training.evaluation.on_policy import blocks, serve_on_policy
 from training.features.dataset import build_dataset, joined
-from training.features.split import first_served, split_slices
+from training.features.split import first_served, fitted_slices, split_slices
 from training.heads.fit import calibrated_on, fit_heads, out_of_fold
 from training.pipeline import train
 from training.pipeline.train import train_model
@@ -258,11 +260,51 @@ def test_each_model_serves_from_its_slice_on_and_history_goes_on(model, tmp_path
     assert not np.array_equal(alone.x[~early], changed.x[~early], equal_nan=True)
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.05, [57]), (0.25, [45, 47]), (1.0, [3, 26])])
+@pytest.mark.parametrize(("share", "expected"), [(0.01, [47]), (0.05, [47]), (0.25, [45, 47]), (1.0, [3, 26])])
 def test_blocks_are_halves_of_what_is_fitted_and_served(share, expected):
     slices = np.arange(60, dtype=np.int32)
     found = blocks(slices, rehearsing(share))
     assert [block.start for block in found] == expected
     held_out = np.concatenate([block.held_out for block in found])
-    stop = split_slices(slices, rehearsing(share)).stop
-    np.testing.assert_array_equal(held_out, np.arange(min(expected[0], stop), stop))
+    np.testing.assert_array_equal(held_out, np.arange(expected[0], split_slices(slices, rehearsing(share)).stop))
+
+
+@given(
+    present=st.sets(st.integers(0, 1000), min_size=6, max_size=60),
+    share=st.floats(0.001, 1.0),
+    burn_in=st.floats(0.0, 0.9),
+    validation=st.floats(0.01, 0.9),
+    embargo=st.integers(0, 3),
+)
+def test_no_slice_can_be_served_by_a_model_that_is_fitted_on_it(present, share, burn_in, validation, embargo):
+    slices = np.array(sorted(present), np.int32)
+    spec = rehearsing(share, burn_in=burn_in, validation=validation, embargo=embargo)
+    fitted = fitted_slices(slices, spec)
+    if fitted.size < 2:
+        assert embargo
+        with pytest.raises(DataError, match=r"^training.rehearse: expected 2 slices or more to fit, found [01] of "):
+            blocks(slices, spec)
+        return
+    found = blocks(slices, spec)
+    ends = [block.start for block in found[1:]] + [slices[-1] + 1]
+    served = np.concatenate([block.held_out for block in found])
+    np.testing.assert_array_equal(served, fitted[fitted >= found[0].start])
+    assert served.size
+    for block, end in zip(found, ends, strict=True):
+        left = fitted[~np.isin(fitted, block.held_out)]
+        assert left.size, "nothing is left to fit"
+        assert not ((left >= block.start) & (left < end)).any()
+
+
+@pytest.mark.parametrize(("n", "share"), [(6, 1.0), (60, 0.01), (60, 0.15)])
+def test_few_slices_and_small_shares_can_be_rehearsed(tmp_path, n, share):
+    rows = telemetry(12_000)
+    some = rows.where(rows.slice >= 60 - n)
+    summary = train_model(some, rehearsing(share, **FIT), tmp_path, seed=0, threads=1)
+    assert summary.window["first_stopping_slice"] - summary.window["first_fitted_slice"] >= 2
+
+
+def test_too_few_slices_for_a_rehearsal_are_refused_before_anything_is_fitted(tmp_path):
+    rows = telemetry(3_000)
+    with pytest.raises(DataError, match=r"^training: expected at least 6 slices with a rehearsal, found 5$"):
+        train_model(rows.where(rows.slice < 5), rehearsing(), tmp_path, seed=0, threads=1)

@@ -52,6 +52,8 @@ def test_folds_follow_each_other_and_end_with_the_last_slice(present, n):
 def test_too_few_slices_are_refused():
     with pytest.raises(DataError, match=r"^tuning: expected at least 8 slices for 3 folds, found 6$"):
         time_folds(with_slices(np.arange(6)), 3)
+    with pytest.raises(DataError, match=r"^tuning: expected at least 9 slices for 3 folds, found 8$"):
+        time_folds(with_slices(np.arange(8)), 3, fewest=6)
 
 
 def test_the_last_slice_may_have_the_largest_number_there_is():
