@@ -161,9 +161,10 @@ def tune(
     )
     with progress_bar(json) as progress:
         result = search(data_of(data), parsed, options, progress)
-    print_warnings(result.warnings, json)
+    warnings = [*result.warnings, *_beyond(until, result.last_slice)]
+    print_warnings(warnings, json)
     if json:
-        print_json({**result.to_json(), **made_by(seed, parsed)})
+        print_json({**result.to_json(), "warnings": warnings, **made_by(seed, parsed)})
         return
     if result.best is None:
         return

@@ -134,6 +134,8 @@ class TuningResult(NamedTuple):
         Where it was written, if there are best settings.
     replays
         How many times features were replayed.
+    last_slice
+        The last slice with rows before the end that was asked for.
     warnings
         What made models worse than they need be, a line each.
     """
@@ -149,6 +151,7 @@ class TuningResult(NamedTuple):
     spec: Spec
     out: Path
     replays: int
+    last_slice: int
     warnings: tuple[str, ...] = ()
 
     @property
@@ -196,7 +199,7 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
     space = search_space(spec, options.only)
     until = spec.evaluation.start if options.until is None else options.until
     telemetry = read_telemetry(data, spec, until=until, progress=lambda done, of: progress("read", done, of))
-    held = split_slices(telemetry.slice, spec).judge
+    held, last = split_slices(telemetry.slice, spec).judge, int(telemetry.slice.max())
     telemetry = telemetry.where(telemetry.slice < held)
     folds = time_folds(telemetry, options.folds, fewest_slices(spec))
     judge = Judge(telemetry, spec, options.objective, seed=options.seed, threads=options.threads)
@@ -213,7 +216,7 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
             progress("trials", done, options.trials)
             _try_one(search, done, progress)
         progress("trials", options.trials, options.trials)
-        result = _result(search, resumed, held)
+        result = _result(search, resumed, held, last)
     if result.best is None:
         runs.close({}, {"first": result.first.value})
         return result
@@ -332,7 +335,7 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _result(search: _Search, resumed: int, held: int) -> TuningResult:
+def _result(search: _Search, resumed: int, held: int, last: int) -> TuningResult:
     from optuna.trial import TrialState
 
     finished = _finished(search.study)
@@ -351,6 +354,7 @@ def _result(search: _Search, resumed: int, held: int) -> TuningResult:
         spec=search.spec if saturated else _said(with_values(search.spec, best.params), search, best, held),
         out=search.options.out,
         replays=search.judge.replays,
+        last_slice=last,
         warnings=(*warnings, *search.judge.warnings),
     )
 

@@ -293,6 +293,17 @@ def test_train_leaves_what_evaluate_judges_and_all_leaves_nothing(small_world, c
     assert refused.code == 2
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("small")
+def test_tune_warns_of_an_end_that_the_data_do_not_reach(small_world, capfd):
+    few = ["--trials", 1, "--folds", 1, "--objective", "loss", "--threads", 1, "--json"]
+    ran = fogline(capfd, "tune", small_world.data, "--spec", "demo", "--until", 9_999, *few)
+    warning = "--until 9999: the last slice with rows before it is 47, so it may have kept nothing back"
+    assert ran.json["warnings"] == [warning]
+    assert ran.err == f"Warning: {warning}\n"
+    assert fogline(capfd, "tune", small_world.data, "--spec", "demo", "--until", 48, *few).json["warnings"] == []
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("given", ["soon", "-1", "1.5", ""])
 @pytest.mark.parametrize("command", ["train", "tune"])
