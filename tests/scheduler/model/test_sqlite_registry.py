@@ -4,7 +4,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from contextlib import closing
 
@@ -16,6 +15,7 @@ from scheduler.model.mlflow_client import connect, registry_call
 from scheduler.model.registry_lock import exclusive, lock_file
 from scheduler.model.sqlite_registry import prepare_database
 from tests.registries import new_registry
+from tests.waiting import wait_for
 
 EARLIER = "a8c4a736bde6"
 """A schema from before model versions had aliases."""
@@ -137,13 +137,13 @@ def test_readers_beside_the_first_use_see_no_registry_or_a_whole_one(tmp_path):
 
     reader = threading.Thread(target=read)
     reader.start()
-    with registry_call(f"sqlite:///{file}", "a database"):
-        prepare_database(file, create=True)
-    deadline = time.monotonic() + 60.0
-    while 0 not in seen and time.monotonic() < deadline:
-        time.sleep(0.01)
-    stop.set()
-    reader.join()
+    try:
+        with registry_call(f"sqlite:///{file}", "a database"):
+            prepare_database(file, create=True)
+        wait_for(lambda: 0 in seen)
+    finally:
+        stop.set()
+        reader.join()
     assert set(seen) == {0, "no such file; train a model or name another registry"}
 
 

@@ -18,6 +18,7 @@ from scheduler.rollout import follow as following
 from tests.models import SPEC, write_small
 from tests.registries import DATA, new_registry
 from tests.thorough import THOROUGH
+from tests.waiting import wait_for
 from training.pipeline.promotion import promote
 from training.tracking.runs import track
 
@@ -55,13 +56,6 @@ def sched(filled):
 
 def version(filled, n):
     return Model.load(filled / f"artifact-{n}").version
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def follow(sched, registry, tmp_path, **words):
@@ -111,12 +105,14 @@ def test_a_new_champion_takes_over_while_decisions_go_on(filled, sched, registry
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for n in ("2", "3", "1"):
-        promote("small", n, force=True, registry=registry)
-        wait_for(lambda n=n: sched.status().following.version == n)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for n in ("2", "3", "1"):
+            promote("small", n, force=True, registry=registry)
+            wait_for(lambda n=n: sched.status().following.version == n)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert failed == []
     assert set(seen) == {version(filled, n) for n in (1, 2, 3)}
     assert sched.counters()["outcomes"] == len(seen)

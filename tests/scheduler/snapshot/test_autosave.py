@@ -1,18 +1,10 @@
 """Saving by itself: a thread that goes on whatever happens, and says how it goes."""
 
-import time
-
 import pytest
 
 from scheduler import InputError, Scheduler
 from tests.scheduler.snapshot.conftest import used
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from tests.waiting import wait_for
 
 
 def test_it_saves_every_so_often_and_a_last_time_when_it_is_stopped(rich, tmp_path):
