@@ -201,8 +201,7 @@ def _print(comparison: Comparison, *, wide: bool) -> None:
     from training.evaluation.intervals import intervals, sureness
 
     print_table(comparison_table(comparison), wide=wide)
-    found = intervals(comparison)
-    said = "" if found is None else sureness(comparison, found)
+    said = sureness(comparison, intervals(comparison))
     if said:
         print_sentence(said)
     if comparison.tuned:

@@ -171,5 +171,6 @@ def tune(
     print_table(tuning_table(result, result.best), wide=wide)
     print_sentence(made_by_in_words(seed, parsed))
     if not result.gain.told:
-        print_sentence("The folds differ more than the settings: the best may be no better than the spec's own.\n")
+        why = "The folds differ more than the settings" if result.gain.n_folds > 1 else "One fold tells no chance apart"
+        print_sentence(f"{why}: the best may be no better than the spec's own.\n")
     print_text(f"Tuned spec: {out}\nTrain with it: fogline train {' '.join(map(str, data))} --spec {out}")

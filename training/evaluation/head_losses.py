@@ -7,9 +7,20 @@ from numpy.typing import NDArray
 
 from scheduler.history.store import new_history
 from scheduler.model.model import Model
-from scheduler.spec import Head
+from scheduler.spec import Head, PromotionRules
 from training.evaluation.paired_intervals import Floats
-from training.evaluation.verdict import BETTER, NOT_BETTER, Asked, Guard, Verdict, combined, percent, relative
+from training.evaluation.verdict import (
+    BETTER,
+    NOT_BETTER,
+    UNTOLD,
+    Asked,
+    Guard,
+    Verdict,
+    combined,
+    needed,
+    percent,
+    relative,
+)
 from training.features.replay import replay
 from training.features.targets import head_targets
 from training.heads.metrics import LEAST_PROBABILITY
@@ -26,7 +37,7 @@ def judge_by_losses(telemetry: Telemetry, new: Model, old: Model, start: int, se
     serving saw. A head's loss is a proper score of what its value means: log loss, Poisson deviance of a mean with the
     link ``log``, squared error, pinball loss of a quantile. Heads count alike, each as a share of the champion's loss;
     those without weight in either version's utility do not count. A head whose loss is higher by more than chance is a
-    broken guardrail.
+    broken guardrail; one whose loss is higher by more than the margin, maybe by chance, leaves it open.
     """
     judged = telemetry.slice >= start
     rules, names = new.spec.promotion, _weighing(new, old)
@@ -35,7 +46,7 @@ def judge_by_losses(telemetry: Telemetry, new: Model, old: Model, start: int, se
     asked = Asked(telemetry.client[judged], telemetry.slice[judged], seed)
     shares = [sum(one[name] / max(losses[1][name].sum(), 1e-300) for name in names) for one in losses]
     total = relative(asked, np.asarray(shares[0]), np.asarray(shares[1]), rules.confidence)
-    guards = [_guarded(asked, name, losses[0][name], losses[1][name], rules.confidence) for name in names]
+    guards = [_guarded(asked, name, losses[0][name], losses[1][name], rules) for name in names]
     words = f"loss of the heads on later slices {percent(total)} against the champion"
     return combined(total, words, guards, rules.margin, len(asked.client))
 
@@ -46,11 +57,14 @@ def _weighing(new: Model, old: Model) -> list[str]:
     return found or list(new.heads)
 
 
-def _guarded(asked: Asked, name: str, new: Floats, old: Floats, confidence: float) -> Guard:
-    found = relative(asked, new, old, confidence)
+def _guarded(asked: Asked, name: str, new: Floats, old: Floats, rules: PromotionRules) -> Guard:
+    found = relative(asked, new, old, rules.confidence)
+    words = f"{name} {percent(found)}"
     if found.low > 0.0:
-        return Guard(NOT_BETTER, f"{name} {percent(found)}, worse by more than chance")
-    return Guard(BETTER, f"{name} {percent(found)}")
+        return Guard(NOT_BETTER, f"{words}, worse by more than chance")
+    if found.value > rules.margin:
+        return Guard(UNTOLD, f"{words}, worse, maybe by chance", needed(found, 0.0, new.size))
+    return Guard(BETTER, words)
 
 
 def _losses(model: Model, telemetry: Telemetry, judged: NDArray[np.bool_]) -> dict[str, Floats]:

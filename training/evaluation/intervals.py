@@ -35,20 +35,19 @@ class Intervals(NamedTuple):
 
 
 def intervals(comparison: Comparison, seed: int = 0) -> Intervals | None:
-    """Return intervals for other clients and other slices like these; None where there is one of each.
+    """Return intervals for other clients and other slices like these; None of one slice, as nothing says how they vary.
+
+    Of one client they are for its other slices.
 
     With several seeds they also hold what seeds vary: the draws, and the training where each seed has its own.
     """
     n_clients, n_slices = len(np.unique(comparison.client)), len(np.unique(comparison.slice))
-    if max(n_clients, n_slices) == 1:
+    if n_slices == 1:
         return None
-    # Of a single client, or a single slice, requests vary by the other alone, which then stands for both.
-    client = comparison.client if n_clients > 1 else comparison.slice
-    slices = comparison.slice if n_slices > 1 else comparison.client
 
     def mean(cost: NDArray[np.float64]) -> Interval:
         columns = np.stack([cost, np.ones(cost.size)])
-        found = interval(columns, client, slices, seed=seed)
+        found = interval(columns, comparison.client, comparison.slice, seed=seed)
         return found if comparison.run is None else _widened(found, cost, comparison.run)
 
     def differences(values: dict[str, NDArray[np.float64]]) -> dict[str, Interval]:
@@ -73,11 +72,13 @@ def _widened(found: Interval, cost: NDArray[np.float64], run: NDArray[np.int32])
     return Interval(found.value, found.value - half, found.value + half)
 
 
-def sureness(comparison: Comparison, found: Intervals) -> str:
+def sureness(comparison: Comparison, found: Intervals | None) -> str:
     """Return in words how far the learned policy is from the best baseline, in the mean cost and in its log.
 
     Each figure has its own best baseline. Empty without the learned policy or any baseline.
     """
+    if found is None:
+        return "Intervals: none, because one slice does not say how others differ"
     baselines = [name for name in found.difference if name not in NO_BASELINES]
     if not baselines:
         return ""

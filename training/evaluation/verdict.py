@@ -19,7 +19,8 @@ NOT_BETTER: Final = "not better"
 UNTOLD: Final = "cannot be told"
 
 TAIL = 0.95
-"""Quantile of the champion's cost above which a request counts as one of the tail."""
+"""Quantile of the cost of the champion's successes above which a request counts as one of the tail. Failures have a
+guardrail of their own: with them a champion that fails often would have no tail at all."""
 
 MOST_TIMES = 100.0
 """More than so many times the decisions are not asked for: the two are as good as equal."""
@@ -79,13 +80,28 @@ def judge(asked: Asked, new: Picks, old: Picks, rules: PromotionRules) -> Verdic
     """
     cost = relative_cost(asked, new, old, rules.confidence)
     words = f"mean cost {percent(cost)} against the champion"
-    threshold = np.quantile(old.cost, TAIL)
-    guards = (
+    threshold = tail_threshold(old.cost, old.ok)
+    shares = (
         ("failures", ~new.ok, ~old.ok, rules.failures),
-        (f"requests that cost over {threshold:.4g}", new.cost > threshold, old.cost > threshold, rules.tail),
+        (tail_name(threshold), new.cost > threshold, old.cost > threshold, rules.tail),
     )
-    found = [_guarded(asked, guard, rules.confidence) for guard in guards]
-    return combined(cost, words, found, rules.margin, len(asked.client))
+    guards = [_paired_guard(asked, share, rules.confidence) for share in shares]
+    return combined(cost, words, guards, rules.margin, len(asked.client))
+
+
+def tail_threshold(
+    cost: NDArray[np.floating], ok: NDArray[np.bool_], weight: NDArray[np.floating] | None = None
+) -> float:
+    """Return the cost above which a request counts as one of the tail; see `TAIL`. Without a success, of all."""
+    weight = np.ones(cost.size) if weight is None else weight
+    some = ok & (weight > 0.0)
+    some = some if some.any() else np.ones_like(ok)
+    return float(np.quantile(cost[some], TAIL, weights=weight[some], method="inverted_cdf"))
+
+
+def tail_name(threshold: float) -> str:
+    """Return what the guardrail of the tail is called."""
+    return f"requests that cost over {threshold:.4g}"
 
 
 def combined(cost: Interval, words: str, guards: Sequence[Guard], margin: float, n_decisions: int) -> Verdict:
@@ -132,15 +148,29 @@ def percent_range(found: Interval) -> str:
     return f"{low} to {high} %"
 
 
-def _guarded(asked: Asked, guard: tuple[str, NDArray[np.bool_], NDArray[np.bool_], float], confidence: float) -> Guard:
-    """Judge a share that must not rise: broken by more than chance, above its tolerance maybe by chance, or held."""
-    name, new, old, tolerance = guard
-    columns = np.stack([new.astype(np.float64) - old, np.ones(new.size)])
-    found = interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
-    words = f"{name}: {100.0 * new.mean():.2f} % against {100.0 * old.mean():.2f} %"
+def guard(name: str, found: Interval, shares: tuple[float, float], tolerance: float, n_decisions: int) -> Guard:
+    """Judge a share that must not rise: broken by more than chance, above its tolerance maybe by chance, or held.
+
+    Parameters
+    ----------
+    found
+        By how much the new version's share is above the champion's.
+    shares
+        The new version's share and the champion's, for the words.
+    """
+    words = f"{name}: {100.0 * shares[0]:.2f} % against {100.0 * shares[1]:.2f} %"
     if found.low > 0.0:
         return Guard(NOT_BETTER, f"{words}, worse by more than chance")
     if found.value > tolerance:
-        more = needed(found, 0.0, new.size)
+        more = needed(found, 0.0, n_decisions)
         return Guard(UNTOLD, f"{words}, worse by more than {100.0 * tolerance:g} %, maybe by chance", more)
     return Guard(BETTER, words)
+
+
+def _paired_guard(
+    asked: Asked, share: tuple[str, NDArray[np.bool_], NDArray[np.bool_], float], confidence: float
+) -> Guard:
+    name, new, old, tolerance = share
+    columns = np.stack([new.astype(np.float64) - old, np.ones(new.size)])
+    found = interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
+    return guard(name, found, (float(new.mean()), float(old.mean())), tolerance, new.size)

@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.policies.moving_averages import Levels
-from training.policies.protocol import Seen, Setting, blocks, seen_before
+from training.policies.protocol import BLOCK, Seen, Setting, blocks, seen_before
 from training.policies.proximity import distance, knows_carriers, knows_places, same_carrier
 from training.telemetry import Telemetry
 
 SHOWN = 0.1
 """Share of the outcomes that averages see while a bandit is fitted. Of 0.02, 0.1, 0.2 and 0.4 the best for LinUCB
 on `seattle` (gap closed 0.744, next 0.729); on `hbrp` all lie between 0.959 and 0.962."""
+
+UNSEEN = 0.02
+"""Share of the rows, at most, that no bandit is fitted to, because they meet averages of nothing."""
 
 UNKNOWN_DISTANCE = 0.5
 """A sixth of the way around the globe, about the middle of what two places may have."""
@@ -63,7 +66,7 @@ class Inputs:
         rng = np.random.default_rng(self._setting.seed)
         shown = rng.random(len(seen)) < SHOWN
         wanted = rng.random(len(seen)) < (1.0 if rows is None else rows / max(len(seen), 1))
-        for block in blocks(len(seen)):
+        for block in blocks(len(seen), min(BLOCK, max(1, int(UNSEEN * len(seen))))):
             start = block.start
             if start:
                 part = seen.take(start + np.flatnonzero(wanted[block]))

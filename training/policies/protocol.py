@@ -51,10 +51,10 @@ class Question(NamedTuple):
     node_state: Columns
 
 
-def blocks(n: int) -> Iterator[slice]:
+def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:
     """Yield ``n`` requests in blocks, for policies that take far more memory than a request itself while they pick."""
-    for first in range(0, n, BLOCK):
-        yield slice(first, min(first + BLOCK, n))
+    for first in range(0, n, size):
+        yield slice(first, min(first + size, n))
 
 
 class Seen(NamedTuple):

@@ -92,28 +92,34 @@ class TrialResult(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """A difference over the folds: its mean, the standard deviation of one fold, and the standard error of the mean.
+    """A difference over folds: its mean, the standard deviation of one fold, the standard error of the mean, the folds.
 
-    Both are NaN of a single fold.
+    Deviation and error are NaN of a single fold.
     """
 
     mean: float
     deviation: float
     error: float
+    n_folds: int
 
     @classmethod
     def of(cls, before: Sequence[float], after: Sequence[float]) -> Gain:
         """Return the difference of figures of the same folds."""
         differences = [b - a for a, b in zip(before, after, strict=True)]
         if len(differences) == 1:
-            return cls(differences[0], math.nan, math.nan)
+            return cls(differences[0], math.nan, math.nan, 1)
         deviation = stdev(differences)
-        return cls(_mean(differences), deviation, deviation / math.sqrt(len(differences)))
+        n = len(differences)
+        return cls(_mean(differences), deviation, deviation / math.sqrt(n), n)
 
     @property
     def told(self) -> bool:
-        """Whether it is more than chance would make of it: above twice its standard error."""
-        return math.isnan(self.error) or abs(self.mean) > 2.0 * self.error
+        """Whether chance makes so much of one trial in less than 5 % (Student's t); a single fold tells nothing."""
+        if self.n_folds == 1:
+            return False
+        from scipy import stats
+
+        return abs(self.mean) > float(stats.t.ppf(0.975, self.n_folds - 1)) * self.error
 
 
 class TuningResult(NamedTuple):

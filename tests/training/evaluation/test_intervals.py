@@ -63,15 +63,20 @@ def test_what_clients_share_counts_beside_what_slices_share():
     assert found.low < 0.0 < found.high
 
 
-def test_of_a_single_client_or_slice_the_other_is_drawn():
-    for n_slices, n_clients in ((40, 1), (1, 40)):
-        found = intervals(comparison(n_slices, n_clients))
-        assert (found.n_slices, found.n_clients) == (n_slices, n_clients)
-        assert 0.1 < found.difference["random"].half < 1.0
+def test_of_a_single_client_its_slices_are_drawn_with_their_own_degrees_of_freedom():
+    made = comparison(5, 1)
+    found = intervals(made)
+    assert (found.n_slices, found.n_clients) == (5, 1)
+    more = made.picks["random"].cost.astype(np.float64) - made.picks["learned"].cost
+    assert found.difference["random"].half == pytest.approx(2.776 * more.std(ddof=1) / np.sqrt(5), rel=0.15)
 
 
-def test_a_single_request_tells_nothing():
+def test_a_single_slice_says_nothing_of_others():
+    """Fifty clients in one slice share its luck, so their number makes no interval for other slices."""
+    made = comparison(1, 50)
+    assert intervals(made) is None
     assert intervals(comparison(1, 1)) is None
+    assert sureness(made, None) == "Intervals: none, because one slice does not say how others differ"
 
 
 def test_the_same_comparison_has_the_same_intervals():

@@ -86,6 +86,40 @@ def test_weights_give_the_cost_that_a_policy_would_have_had():
     assert judge_off_policy(rows, found, "low", "low", RULES).outcome == "not better"
 
 
+def test_failures_that_may_have_risen_by_chance_leave_a_cheaper_policy_open():
+    rows = logged()
+    found = weigh(rows, {"low": _Always(1.0), "high": _Always(-1.0)}, start=30, requests=2)
+    ok = rows.ok.copy()
+    ok[np.flatnonzero((rows.node == 0) & (rows.slice >= 30))[:2]] = False
+    failing = dataclasses.replace(rows, ok=ok)
+    verdict = judge_off_policy(failing, found, "low", "high", RULES)
+    assert verdict.outcome == "cannot be told"
+    assert "worse by more than 0.1 %, maybe by chance" in verdict.reason
+    allowed = msgspec.structs.replace(RULES, failures=0.01)
+    assert judge_off_policy(failing, found, "low", "high", allowed).outcome == "better"
+
+
+def test_a_tail_that_rises_keeps_the_champion_on_a_log_too():
+    rows = logged()
+    found = weigh(rows, {"low": _Always(1.0), "high": _Always(-1.0)}, start=30, requests=2)
+    cost = rows.outcomes["cost"].copy()
+    cost[np.flatnonzero(rows.node == 0)[::5]] = 100.0
+    verdict = judge_off_policy(
+        dataclasses.replace(rows, outcomes=rows.outcomes | {"cost": cost}), found, "low", "high", RULES
+    )
+    assert verdict.outcome == "not better"
+    assert "worse by more than chance" in verdict.reason.partition("requests that cost over")[2]
+
+
+def test_a_log_of_one_slice_has_no_interval_for_others():
+    rows = logged()
+    found = weigh(rows, {"low": _Always(1.0), "high": _Always(-1.0)}, start=30, requests=2)
+    one = dataclasses.replace(rows, slice=np.full(len(rows), 30, np.int32))
+    verdict = judge_off_policy(one, found, "low", "high", RULES)
+    assert verdict.outcome == "cannot be told"
+    assert "of one slice, so without an interval" in verdict.reason
+
+
 def test_a_log_that_never_drew_what_a_policy_would_choose_says_nothing_of_it():
     """The weights of what it did draw are worth hundreds of decisions, of the requests that are easy."""
     rows = logged()

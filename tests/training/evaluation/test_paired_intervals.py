@@ -6,7 +6,17 @@ import pytest
 from scheduler.spec import PromotionRules
 from training.evaluation.metrics import Picks
 from training.evaluation.paired_intervals import MOST_CLIENTS, MOST_SLICES, Interval, cell_sums, interval
-from training.evaluation.verdict import Asked, Verdict, combined, judge, needed, percent, percent_range, untold
+from training.evaluation.verdict import (
+    Asked,
+    Verdict,
+    combined,
+    judge,
+    needed,
+    percent,
+    percent_range,
+    tail_threshold,
+    untold,
+)
 
 RULES = PromotionRules()
 
@@ -135,6 +145,28 @@ def test_a_tail_that_rises_keeps_the_champion():
     assert long.cost.mean() < 0.9 * old.cost.mean()
     assert verdict.outcome == "not better"
     assert "requests that cost over" in verdict.reason
+
+
+def test_a_champion_that_fails_often_has_a_tail_too():
+    """With its failures among them, nothing would cost more than the dearest twentieth of its requests."""
+    asked, _, old = noisy(1)
+    rng = np.random.default_rng(0)
+    ok = rng.random(old.cost.size) > 0.06
+    slow = ok & (rng.random(old.cost.size) < 0.1)
+    champion = picks(np.where(ok, old.cost, 4_000.0), ok)
+    long = picks(np.where(slow, 3_999.0, np.where(ok, 0.1, 0.9) * champion.cost), ok)
+    verdict = judge(asked, long, champion, PromotionRules(margin=0.0))
+    assert verdict.outcome == "not better"
+    assert "worse by more than chance" in verdict.reason.partition("requests that cost over")[2]
+
+
+def test_the_tail_is_what_the_champion_would_have_had():
+    cost, ok = np.arange(100.0), np.ones(100, np.bool_)
+    assert tail_threshold(cost, ok) == 94.0
+    assert tail_threshold(cost, cost < 50.0) == 47.0
+    assert tail_threshold(cost, ~ok) == 94.0
+    assert tail_threshold(cost, ok, np.where(cost < 20.0, 1.0, 0.0)) == 18.0
+    assert ok.all()
 
 
 def test_a_guardrail_that_may_be_broken_by_chance_cannot_be_told():

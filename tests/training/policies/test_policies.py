@@ -31,6 +31,7 @@ from training.policies import (
     baselines,
     protocol,
 )
+from training.policies.bandit_features import Inputs
 from training.policies.moving_averages import HALF_LIFE, Averages
 from training.policies.protocol import least
 from training.telemetry import at_rows
@@ -395,6 +396,12 @@ def test_factors_do_not_hold_a_slow_client_against_the_node_it_asked():
 
 
 # LinUCB.
+
+
+@pytest.mark.parametrize("n", [60, 1_000])
+def test_a_bandit_is_fitted_to_all_but_a_fiftieth_of_few_rows_too(n):
+    fitted = sum(len(seen) for seen, _ in Inputs(world.setting()).warm(world.telemetry(n)))
+    assert 0.98 * n - 1 <= fitted < n
 
 
 def test_linucb_without_a_bonus_picks_by_the_ridge_regression_of_its_features():

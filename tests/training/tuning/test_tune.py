@@ -20,7 +20,7 @@ from tests.small_world import UNTIL, fogline
 from training.features.split import split_slices
 from training.tracking.trials import TrialRuns
 from training.tuning.objective import Judge
-from training.tuning.tune import TuningOptions, tune
+from training.tuning.tune import Gain, TuningOptions, tune
 
 QUICK = ("--objective", "loss", "--folds", 2, "--threads", 1)
 DONE = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"
@@ -259,3 +259,13 @@ def test_a_setting_that_cannot_be_varied_was_a_wrong_call(call, tmp_path, capfd)
     ran = fogline(capfd, *call(tmp_path, 1, "--only", "wings"))
     assert ran.code == 2
     assert ran.json["error"]["message"].startswith("only: expected some of num_leaves, ")
+
+
+def test_a_gain_is_told_by_its_own_number_of_folds():
+    """Of three folds two standard errors are chance in one of five; a single fold tells nothing."""
+    assert not Gain.of([0.5], [0.9]).told
+    three = Gain.of([0.0, 0.0, 0.0], [0.1, 0.2, 0.3])
+    assert three.mean > 2.0 * three.error
+    assert not three.told
+    assert Gain.of([0.0] * 3, [0.20, 0.21, 0.22]).told
+    assert not Gain.of([0.0, 0.0], [0.0, 0.0]).told

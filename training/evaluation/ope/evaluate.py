@@ -20,7 +20,7 @@ from training.evaluation.ope.estimators import (
     switch_dr,
     switch_threshold,
 )
-from training.evaluation.ope.intervals import CONFIDENCE, around, change, estimate
+from training.evaluation.ope.intervals import CONFIDENCE, Linear, change, estimate, of_requests
 from training.evaluation.ope.support import Calibration, Support, calibration, refusal, support_of
 from training.evaluation.paired_intervals import Floats, Interval
 
@@ -112,11 +112,15 @@ def evaluate_off_policy(
         if logged.candidates is not None:
             modelled, threshold = _modelled(logged, whole, weight, seed)
             terms |= modelled
-    was, groups = logged_mean(logged.cost), (logged.client, logged.slice)
+    was = logged_mean(logged.cost)
+
+    def sure(figure: Linear) -> Interval:
+        return of_requests(figure, logged.client, logged.slice, confidence=confidence)
+
     return OffPolicy(
-        logged=around(estimate(was), groups, confidence=confidence),
-        estimates={name: around(estimate(one), groups, confidence=confidence) for name, one in terms.items()},
-        change={name: around(change(one, was), groups, confidence=confidence) for name, one in terms.items()},
+        logged=sure(estimate(was)),
+        estimates={name: sure(estimate(one)) for name, one in terms.items()},
+        change={name: sure(change(one, was)) for name, one in terms.items()},
         support=support,
         clip=bound,
         threshold=threshold,

@@ -87,6 +87,26 @@ def around(figure: Linear, groups: Groups = (), *, confidence: float = CONFIDENC
     return Interval(value, value - low * shape.error, value - high * shape.error)
 
 
+def of_requests(
+    figure: Linear, client: NDArray[np.integer], slices: NDArray[np.integer], *, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return the interval of a figure of requests for other clients and slices like these.
+
+    Parameters
+    ----------
+    client, slices
+        (n,) number of each request's client and of its slice.
+
+    Returns
+    -------
+    Interval
+        Without bounds where there is one slice: nothing says how slices vary. Of one client, for its other slices.
+    """
+    if np.unique(slices).size == 1:
+        return Interval(figure.value, -np.inf, np.inf)
+    return around(figure, (client, slices), confidence=confidence)
+
+
 class _ErrorShape(NamedTuple):
     """Standard error and skewness of a figure, and the degrees of freedom of its error."""
 

@@ -16,11 +16,11 @@ from scheduler.errors import DataError
 from scheduler.spec import COST, PromotionRules
 from training.evaluation.measured_requests import node_state
 from training.evaluation.ope.decisions import LoggedCandidates, LoggedDecisions
-from training.evaluation.ope.estimators import importance_weights, snips
-from training.evaluation.ope.intervals import around, change, difference
+from training.evaluation.ope.estimators import Terms, importance_weights, snips
+from training.evaluation.ope.intervals import change, difference, of_requests
 from training.evaluation.ope.support import effective_size, refusal, support_of
 from training.evaluation.paired_intervals import Floats
-from training.evaluation.verdict import BETTER, NOT_BETTER, Guard, Outcome, Verdict, combined, percent
+from training.evaluation.verdict import Guard, Verdict, combined, guard, percent, tail_name, tail_threshold
 from training.policies import Learned, Policy, Question
 from training.policies.protocol import seen_before
 from training.telemetry import Telemetry, at_rows
@@ -190,15 +190,27 @@ def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, re
 
 
 def judge_off_policy(telemetry: Telemetry, found: Weighted, new: str, old: str, rules: PromotionRules) -> Verdict:
-    """Compare the self-normalised mean costs of two policies; failures must not be higher by more than chance."""
+    """Compare the self-normalised mean costs of two policies; guardrails are those of a replay.
+
+    See `training.evaluation.verdict.judge`.
+    """
     rows = found.rows
-    groups = telemetry.client[rows], telemetry.slice[rows]
-    values = telemetry.outcomes[COST][rows].astype(np.float64), (~telemetry.ok[rows]).astype(np.float64)
-    cost, failed = (
-        around(figure(*(snips(one, found.weight[name]) for name in (new, old))), groups, confidence=rules.confidence)
-        for one, figure in zip(values, (change, difference), strict=True)
-    )
-    outcome: Outcome = NOT_BETTER if failed.low > 0.0 else BETTER
-    guard = Guard(outcome, f"failures {100.0 * failed.value:+.2f} points")
-    words = f"estimated mean cost {percent(cost)} against the champion"
-    return combined(cost, words, [guard], rules.margin, len(rows))
+    client, slices = telemetry.client[rows], telemetry.slice[rows]
+    cost, ok = telemetry.outcomes[COST][rows].astype(np.float64), telemetry.ok[rows]
+    threshold = tail_threshold(cost, ok, found.weight[old])
+
+    def both(value: Floats) -> tuple[Terms, Terms]:
+        return snips(value, found.weight[new]), snips(value, found.weight[old])
+
+    def guarded(name: str, share: NDArray[np.bool_], tolerance: float) -> Guard:
+        terms = both(share.astype(np.float64))
+        more = of_requests(difference(*terms), client, slices, confidence=rules.confidence)
+        return guard(name, more, (terms[0].value, terms[1].value), tolerance, len(rows))
+
+    relative = of_requests(change(*both(cost)), client, slices, confidence=rules.confidence)
+    guards = [
+        guarded("failures", ~ok, rules.failures),
+        guarded(tail_name(threshold), cost > threshold, rules.tail),
+    ]
+    words = f"estimated mean cost {percent(relative)} against the champion"
+    return combined(relative, words, guards, rules.margin, len(rows))
