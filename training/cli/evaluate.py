@@ -75,6 +75,7 @@ def evaluate(
             data, spec, trainings, start, candidates, requests, seed, without, retrain, json=json
         )
     else:
+        _refuse_cold_beside_retrain(cold, retrain)
         comparison = _compare(
             data, spec, model, start, candidates, requests, seed, seeds, without, cold, registry, json, retrain
         )
@@ -93,6 +94,14 @@ def evaluate(
         _print(comparison, wide=wide)
         if ages:
             print_table(ageing_table(ages), wide=wide)
+
+
+def _refuse_cold_beside_retrain(cold: str, retrain: int | None) -> None:
+    """Raise `InputError` for both: a model that is trained anew would know what is to be new."""
+    from scheduler.errors import InputError
+
+    if cold and retrain is not None:
+        raise InputError(f"retrain: expected none beside --cold, as models trained anew would know it, found {retrain}")
 
 
 def _refuse_beside_trainings(*, model: str | None, seeds: int, cold: str) -> None:

@@ -36,7 +36,7 @@ from training.distributed.slice_ranges import (
     split_range,
 )
 from training.distributed.workers import gathered
-from training.features.dataset import Dataset, assemble
+from training.features.dataset import Dataset, assemble, check_parts
 from training.features.split import split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.features.vocabulary import by_frequency, category_counts
@@ -133,6 +133,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
     features = compile_features(spec, rows.vocabulary)
     x, measured = _joined(plan, rows, replayed)
     made = assemble(spec, rows.bounds, features, rows.vocabulary, x, measured)
+    check_parts(made, rows.bounds)
     memory = _memory(plan, _count_keys([one.met for one in split]), replayed)
     return ClusterDataset(
         dataset=made._replace(

@@ -68,9 +68,10 @@ def fit_heads_on_cluster(
         If workers were lost in every attempt, or do not come back within `RETURN` seconds of a restart.
     """
     fitted = {}
-    for done, name in enumerate(spec.heads):
+    fits = [HeadFit.of(name, dataset, spec, seed) for name in spec.heads]  # all are checked before one is fitted
+    for done, fit in enumerate(fits):
         progress("fit on the cluster", done, len(spec.heads))
-        fit = HeadFit.of(name, dataset, spec, seed)
+        name = fit.name
         if not spec.heads[name].trees:
             fitted[name] = fit_head(fit, threads, None)  # a line, for which no worker is needed
             continue

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from scheduler.history.store import new_history
 from scheduler.model.model import Model
-from scheduler.spec import Head, PromotionRules
+from scheduler.spec import Head
 from training.evaluation.paired_intervals import Floats
 from training.evaluation.verdict import (
     BETTER,
@@ -17,7 +17,6 @@ from training.evaluation.verdict import (
     Guard,
     Verdict,
     combined,
-    needed,
     percent,
     relative,
 )
@@ -37,16 +36,19 @@ def judge_by_losses(telemetry: Telemetry, new: Model, old: Model, start: int, se
     serving saw. A head's loss is a proper score of what its value means: log loss, Poisson deviance of a mean with the
     link ``log``, squared error, pinball loss of a quantile. Heads count alike, each as a share of the champion's loss;
     those without weight in either version's utility do not count. A head whose loss is higher by more than chance is a
-    broken guardrail; one whose loss is higher by more than the margin, maybe by chance, leaves it open.
+    broken guardrail.
     """
     judged = telemetry.slice >= start
     rules, names = new.spec.promotion, _weighing(new, old)
     found = [_losses(model, telemetry, judged) for model in (new, old)]
     losses = [{name: np.nan_to_num(one[name], nan=0.0) for name in names} for one in found]
     asked = Asked(telemetry.client[judged], telemetry.slice[judged], seed)
-    shares = [sum(one[name] / max(losses[1][name].sum(), 1e-300) for name in names) for one in losses]
+    names = [name for name in names if losses[1][name].sum() > 0.0]  # a head without any loss has nothing to share
+    if not names:
+        return Verdict(UNTOLD, "the champion's heads have no loss on later slices, or nothing was measured there")
+    shares = [sum(one[name] / losses[1][name].sum() for name in names) for one in losses]
     total = relative(asked, np.asarray(shares[0]), np.asarray(shares[1]), rules.confidence)
-    guards = [_guarded(asked, name, losses[0][name], losses[1][name], rules) for name in names]
+    guards = [_guarded(asked, name, losses[0][name], losses[1][name], rules.confidence) for name in names]
     words = f"loss of the heads on later slices {percent(total)} against the champion"
     return combined(total, words, guards, rules.margin, len(asked.client))
 
@@ -57,13 +59,11 @@ def _weighing(new: Model, old: Model) -> list[str]:
     return found or list(new.heads)
 
 
-def _guarded(asked: Asked, name: str, new: Floats, old: Floats, rules: PromotionRules) -> Guard:
-    found = relative(asked, new, old, rules.confidence)
+def _guarded(asked: Asked, name: str, new: Floats, old: Floats, confidence: float) -> Guard:
+    found = relative(asked, new, old, confidence)
     words = f"{name} {percent(found)}"
     if found.low > 0.0:
         return Guard(NOT_BETTER, f"{words}, worse by more than chance")
-    if found.value > rules.margin:
-        return Guard(UNTOLD, f"{words}, worse, maybe by chance", needed(found, 0.0, new.size))
     return Guard(BETTER, words)
 
 

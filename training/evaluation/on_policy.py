@@ -63,35 +63,60 @@ class Parts(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The kept candidates of one batch: feature rows, their slice, their outcomes."""
+    """The kept candidates of one batch: feature rows, their request's draw, their slice, their outcomes."""
 
     x: NDArray[np.float32]
+    draw: NDArray[np.float64]
     slice: NDArray[np.int32]
     ok: NDArray[np.bool_]
     outcomes: dict[str, NDArray[np.float32]]
+
+    def below(self, share: float) -> _Seen:
+        """Return the rows of the requests that drew less than a share."""
+        keep = self.draw < share
+        outcomes = {name: values[keep] for name, values in self.outcomes.items()}
+        return _Seen(self.x[keep], self.draw[keep], self.slice[keep], self.ok[keep], outcomes)
 
 
 class _Recorder(Learned):
     """The learned policy, which keeps what the model sees of the candidates of a random share of its requests.
 
-    Other models take over from their slices on; history goes on.
+    Each request draws a number. Those below the share are kept, and the share falls as rows become too many: how many
+    there will be is known only at the end. Other models take over from their slices on; history goes on.
     """
 
-    def __init__(self, setting: Setting, model: Model, share: float, later: Serving) -> None:
+    def __init__(self, setting: Setting, model: Model, most: int, later: Serving) -> None:
         super().__init__(setting, model)
         self._later = list(later)
-        self._rng, self._share = np.random.default_rng(setting.seed), share
-        self.seen: list[_Seen] = []
+        self._rng, self._share, self._most = np.random.default_rng(setting.seed), 1.0, most
+        self._n_rows = 0
+        self._seen: list[_Seen] = []
         self.batch: RequestBatch | None = None
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Keep some rows of the batch that is asked, and pick."""
         while self.batch is not None and self._later and self.batch.slice >= self._later[0][0]:
             self.scheduler.release(self.scheduler.swap(self._later.pop(0)[1], self._setting.spec))
-        rows = np.flatnonzero(self._rng.random(len(question.client)) < self._share)
+        draw = self._rng.random(len(question.client))
+        rows = np.flatnonzero(draw < self._share)
         if self.batch is not None and rows.size:
-            self.seen.append(_seen(self.batch, rows, self.features(_part(question, rows))))
+            self._seen.append(_seen(self.batch, rows, draw[rows], self.features(_part(question, rows))))
+            self._n_rows += len(self._seen[-1].x)
+        if self._n_rows > 2 * self._most:
+            self._thin()
         return super().pick(question)
+
+    def seen(self) -> list[_Seen]:
+        """Return what is kept at the end, about as many rows as are wanted at most."""
+        if self._n_rows > self._most:
+            self._thin()
+        return self._seen
+
+    def _thin(self) -> None:
+        """Keep as many rows as are wanted, those of the requests that drew least."""
+        self._share *= self._most / self._n_rows
+        self._seen = [part for part in (one.below(self._share) for one in self._seen) if len(part.x)]
+        self._n_rows = sum(len(one.x) for one in self._seen)
 
 
 class Block(NamedTuple):
@@ -157,9 +182,8 @@ def serve_parts(
     """
     start = first_served(parts.slices, spec)
     n_batches = int((parts.slices >= start).sum()) * spec.evaluation.requests
-    n_rows = n_batches * len(parts.clients) * spec.evaluation.candidates
     setting, (_, model) = Setting(spec, parts.clients, parts.nodes, seed), models[0]
-    recorder = _Recorder(setting, model, spec.training.rows / n_rows, models[1:])
+    recorder = _Recorder(setting, model, spec.training.rows, models[1:])
     served = iter(parts.served)
     first = next(served)
     begin = slice_starts(first, spec)[start]
@@ -171,9 +195,12 @@ def serve_parts(
         known = node_state(telemetry, known)
     progress("rehearse: warm up", n_parts, n_parts)
     _serve(recorder, _batches(chain([first], served), spec, start, seed, known), n_batches, progress)
-    if not recorder.seen:
-        raise DataError(f"training: expected candidates in the rehearsal from slice {start} on, found none")
-    return _dataset(recorder.seen, parts.slices, spec, model)
+    seen, stop = recorder.seen(), split_slices(parts.slices, spec).stop
+    if not any((one.slice < stop).any() for one in seen):
+        raise DataError(
+            f"training.rehearse: expected clients with two nodes or more in slices {start} to {stop - 1}, found none"
+        )
+    return _dataset(seen, parts.slices, spec, model)
 
 
 def _batches(
@@ -219,9 +246,10 @@ def _part(question: Question, rows: NDArray[np.intp]) -> Question:
     )
 
 
-def _seen(one: RequestBatch, rows: NDArray[np.intp], x: NDArray[np.float32]) -> _Seen:
+def _seen(one: RequestBatch, rows: NDArray[np.intp], draw: NDArray[np.float64], x: NDArray[np.float32]) -> _Seen:
     real = one.candidates[rows] >= 0
     ok = one.ok[rows][real]
     outcomes = {name: values[rows][real] for name, values in one.outcomes.items()}
     derived = {FAILED: (~ok).astype(np.float32), COST: one.cost[rows][real]}
-    return _Seen(x[real], np.full(ok.size, one.slice, np.int32), ok, outcomes | derived)
+    draws = np.broadcast_to(draw[:, None], real.shape)[real]
+    return _Seen(x[real], draws, np.full(ok.size, one.slice, np.int32), ok, outcomes | derived)

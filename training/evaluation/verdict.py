@@ -66,9 +66,21 @@ def relative_cost(asked: Asked, new: Picks, old: Picks, confidence: float) -> In
 
 
 def relative(asked: Asked, new: NDArray[np.float64], old: NDArray[np.float64], confidence: float) -> Interval:
-    """Return by which share the sum of (n,) numbers is above that of others, with an interval."""
-    columns = np.stack([new - old, old])
-    return interval(columns, asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed)
+    """Return by which share the sum of (n,) numbers is above that of others, with an interval.
+
+    To first order a request moves the share by its difference less the share of its own (the delta method), so that
+    resamples in which the others are all 0 have a figure too. Two sums of 0 are equal.
+    """
+    total = float(old.sum())
+    if total == 0.0:
+        share = 0.0 if float(new.sum()) == 0.0 else np.inf
+        return Interval(share, share, share)
+    share = float(new.sum()) / total - 1.0
+    moved = (new - old - share * old) * (old.size / total)
+    found = interval(
+        np.stack([moved, np.ones(old.size)]), asked.client, asked.slice, ratio, confidence=confidence, seed=asked.seed
+    )
+    return Interval(share, share + found.low, share + found.high)
 
 
 def judge(asked: Asked, new: Picks, old: Picks, rules: PromotionRules) -> Verdict:
@@ -137,6 +149,8 @@ def needed(found: Interval, bound: float, n_decisions: int) -> int | None:
 
 def percent(found: Interval) -> str:
     """Return a relative change with its interval in words, such as ``-3.1 % (-4.0 to -2.2 %)``."""
+    if np.isinf(found.value):
+        return "above 0"
     if not np.isfinite(found.half):
         return f"{100.0 * found.value:+.1f} % (of one slice, so without an interval)"
     return f"{100.0 * found.value:+.1f} % ({100.0 * found.low:+.1f} to {100.0 * found.high:+.1f} %)"

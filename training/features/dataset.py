@@ -101,6 +101,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
         again=_next_outcomes(telemetry, spec, (bounds[0], bounds[2]), usable, keep)
     )
     made = assemble(spec, bounds, features, vocabulary, x, measured)
+    check_parts(made, bounds)
     return made._replace(
         memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)),
         means=found_means(features, [telemetry], spec, vocabulary, np.unique(telemetry.slice)),
@@ -147,19 +148,10 @@ def assemble(
     ----------
     bounds
         First slices that stop training, that calibrate, and that only judge.
-
-    Raises
-    ------
-    DataError
-        If there is no row to fit or to validate on.
     """
     slices = measured.slice
     order = np.argsort(np.searchsorted(bounds, slices, side="right"), kind="stable")
     split, calibrate, judge = (int((slices < bound).sum()) for bound in bounds)
-    if not 0 < split < calibrate < judge < slices.size:
-        found = f"{split}, {calibrate - split}, {judge - calibrate} and {slices.size - judge}"
-        where = f"before slice {', before '.join(map(str, bounds))} and after"
-        raise DataError(f"training: expected rows {where}, found {found}")
     targets, outcomes = targets_of(measured, spec)
     weight = row_weights(measured.propensity, spec)
     return Dataset(
@@ -175,6 +167,15 @@ def assemble(
         None if measured.again is None else {name: y[order] for name, y in measured.again.items()},
         weight=None if weight is None else weight[order],
     )
+
+
+def check_parts(dataset: Dataset, bounds: tuple[int, int, int]) -> None:
+    """Raise `DataError` if there is no row to fit or to validate on; rows that only join others need not have all."""
+    n = np.diff([0, dataset.split, dataset.calibrate, dataset.judge, len(dataset.x)])
+    if not n.all():
+        found = "{}, {}, {} and {}".format(*n)
+        where = f"before slice {', before '.join(map(str, bounds))} and after"
+        raise DataError(f"training: expected rows {where}, found {found}")
 
 
 def joined(first: Dataset, second: Dataset) -> Dataset:

@@ -46,7 +46,7 @@ def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     Raises
     ------
     DataError
-        If there are fewer than `fewest_slices`.
+        If there are fewer than `fewest_slices`, or an embargo leaves a part none.
     """
     present, fewest = np.unique(slices), fewest_slices(spec)
     if present.size < fewest:
@@ -61,7 +61,18 @@ def split_slices(slices: NDArray[np.int32], spec: Spec) -> Split:
     calibrate = min(calibrate + spec.training.embargo, last - 1)
     burn = min(max(1, round(spec.training.burn_in * present.size)), present.size - last - fitted)
     at = present.size - np.array([last, calibrate, judge])
+    _check_embargo(np.diff([burn, *at]) - spec.training.embargo, fitted, spec)
     return Split(int(present[burn]), *map(int, present[at]))
+
+
+def _check_embargo(left: NDArray[np.integer], fitted: int, spec: Spec) -> None:
+    """Raise `DataError` where an embargo leaves less than is needed to fit, or nothing to stop or calibrate on."""
+    if left[0] < fitted or left.min() < 1:
+        found = ", ".join(f"{max(n, 0)} to {what}" for n, what in zip(left, ("fit", "stop", "calibrate"), strict=True))
+        raise DataError(
+            f"training.embargo: expected {fitted} or more slices to fit, and some to stop and to calibrate, found "
+            f"{found} beside an embargo of {spec.training.embargo} before each part"
+        )
 
 
 def fitted_slices(slices: NDArray[np.int32], spec: Spec) -> NDArray[np.int32]:
@@ -70,17 +81,8 @@ def fitted_slices(slices: NDArray[np.int32], spec: Spec) -> NDArray[np.int32]:
 
 
 def first_served(slices: NDArray[np.int32], spec: Spec) -> int:
-    """Return the first slice that a rehearsal serves, at the latest the last fitted one; ``slices`` as above.
-
-    Raises
-    ------
-    DataError
-        If fewer than two slices are fitted: nobody could serve one who was not fitted on it.
-    """
+    """Return the first slice that a rehearsal serves, at the latest the last fitted one; ``slices`` as above."""
     fitted = fitted_slices(slices, spec)
-    if fitted.size < 2:  # noqa: PLR2004 - one to fit, one to serve
-        found = f"{fitted.size} of {slices.size}, with an embargo of {spec.training.embargo}"
-        raise DataError(f"training.rehearse: expected 2 slices or more to fit, found {found}")
     last = max(1, round(spec.training.rehearse * slices.size))
     return int(min(max(fitted[0], slices[slices.size - last]), fitted[-1]))
 

@@ -99,7 +99,8 @@ def fit_heads(
         (a failure head needs both outcomes), or is negative under the link log, or does not rise with the mean that a
         head without trees is.
     """
-    return {name: fit_head(HeadFit.of(name, dataset, spec, seed), threads, progress) for name in spec.heads}
+    fits = [HeadFit.of(name, dataset, spec, seed) for name in spec.heads]  # all are checked before one is fitted
+    return {fit.name: fit_head(fit, threads, progress) for fit in fits}
 
 
 def fit_head(fit: HeadFit, threads: int, progress: ProgressCallback | None) -> FittedHead:

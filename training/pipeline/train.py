@@ -10,15 +10,16 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import DataError
 from scheduler.model.calibration import calibration_table, head_values
 from scheduler.model.manifest import Calibration
 from scheduler.model.model import Model
 from scheduler.spec import Head, Spec
 from training.artifacts.write import content_version, write_artifact
-from training.evaluation.on_policy import blocks, serve_on_policy
+from training.evaluation.on_policy import Block, blocks, serve_on_policy
 from training.features.dataset import Dataset, build_dataset, joined, without_slices
 from training.heads.calibration import calibrate, calibrate_quantile
-from training.heads.fit import FittedHead, calibrated_on, fit_heads, out_of_fold
+from training.heads.fit import FittedHead, calibrated_on, fit_heads, head_rows, out_of_fold
 from training.heads.lightgbm_params import resolve_lightgbm
 from training.heads.metrics import head_metrics, quantile_metrics, reliability
 from training.heads.summary import HeadSummary, TrainingSummary, TrainingWindow
@@ -109,9 +110,10 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     """
     if spec.training.rehearse == 0.0:
         return dataset, fit(dataset)
-    first, models = [], []
+    first, models, served = [], [], blocks(slices, spec)
+    _check_rests(dataset, spec, served)
     with TemporaryDirectory(dir=scratch) as folder:
-        for block in blocks(slices, spec):
+        for block in served:
             rows = without_slices(dataset, block.held_out)
             heads = fit(rows)
             first.append((heads, block.held_out))
@@ -120,6 +122,18 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     unseen = [out_of_fold(heads, seen, held_out, threads=threads) for heads, held_out in first]
     dataset = joined(dataset, seen)
     return dataset, calibrated_on(fit(dataset), unseen)
+
+
+def _check_rests(dataset: Dataset, spec: Spec, served: Sequence[Block]) -> None:
+    """Raise `DataError` before anything is fitted where a head cannot be fitted without what its model is to serve."""
+    for _, held_out in served:
+        rest = without_slices(dataset, held_out)
+        try:
+            for name in spec.heads:
+                head_rows(name, rest, spec)
+        except DataError as error:
+            alone = f"slices {held_out[0]} to {held_out[-1]}, which are served"
+            raise DataError(f"training.rehearse: expected to fit without {alone}, found {error}") from error
 
 
 def _as_before(dataset: Dataset) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -32,9 +33,20 @@ def time_folds(telemetry: Telemetry, n: int, fewest: int = FEWEST) -> list[Fold]
         If there are too few slices.
     """
     present = np.unique(telemetry.slice)
-    width = max(1, int(JUDGED * present.size / n))
-    first = present.size - n * width
-    if first < max(fewest, 2 * width):
-        raise DataError(f"tuning: expected at least {n + fewest} slices for {n} folds, found {present.size}")
+    width, first = _cut(present.size, n)
+    if not _is_enough(present.size, n, fewest):
+        enough = next(size for size in count(n + fewest) if _is_enough(size, n, fewest))
+        raise DataError(f"tuning: expected at least {enough} slices for {n} folds, found {present.size}")
     ends = [*present[first::width].tolist(), int(present[-1]) + 1]  # the last may be the largest 32-bit number
     return [Fold(k, ends[k], ends[k + 1]) for k in range(n)]
+
+
+def _cut(size: int, n: int) -> tuple[int, int]:
+    """Return how many slices each of n folds judges, and how many come before the first."""
+    width = max(1, int(JUDGED * size / n))
+    return width, size - n * width
+
+
+def _is_enough(size: int, n: int, fewest: int) -> bool:
+    width, first = _cut(size, n)
+    return first >= max(fewest, 2 * width)

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from scheduler.errors import DataError
 from scheduler.spec import Head, Spec
 from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.measured_requests import RequestBatch, measured_requests
@@ -19,6 +20,7 @@ from training.evaluation.metrics import LEARNED, RANDOM, SATURATED, Score
 from training.evaluation.on_policy import serve_on_policy
 from training.evaluation.results import saturated
 from training.features.dataset import Dataset, build_dataset
+from training.features.split import split_slices
 from training.heads.fit import FittedHead, fit_heads
 from training.heads.metrics import constant_loss, head_loss
 from training.pipeline.champion import CONTEST
@@ -33,9 +35,6 @@ Objective: TypeAlias = Literal["gap_closed", "gap_closed_log", "loss"]
 CACHE_BYTES = 1 << 30
 """Replayed feature rows cached for further trials: 60 MB a fold and `reveal` on the measured sets. Of the
 folds' batches as much; what is more is drawn anew in every trial, which gives the same."""
-
-LEAST_VARIANCE = 1e-300
-"""Where all judged outcomes are alike, the best constant has no loss; this keeps it above 0, so that shares exist."""
 
 
 class Judge:
@@ -73,6 +72,12 @@ class Judge:
             threads=self._threads,
         )
         return prediction_loss(fitted, spec) if self._objective == "loss" else self._gap(fold, spec, dataset, fitted)
+
+    def check(self, folds: Sequence[Fold]) -> None:
+        """Raise `DataError` where a fold's past cannot be split as the spec says, before anything is trained."""
+        for fold in folds:
+            past = self._past(fold)
+            split_slices(past.slice, self._split(fold, self._spec, past))
 
     def saturated(self, folds: Sequence[Fold]) -> str:
         """Return that simple averages leave nothing to win on the folds, in words; empty where they do leave some."""
@@ -118,7 +123,8 @@ class Judge:
         present = np.unique(past.slice)
         share = 2.0 * float((present >= fold.start).sum()) / present.size
         training = spec.training
-        rehearse = min(1.0, training.rehearse + share - training.validation) if training.rehearse else 0.0
+        served = min(max(training.rehearse + share - training.validation, 1.0 / present.size), 1.0)
+        rehearse = served if training.rehearse else 0.0
         split = msgspec.structs.replace(training, validation=share, rehearse=rehearse)
         return msgspec.structs.replace(spec, training=split)
 
@@ -165,12 +171,28 @@ def prediction_loss(fitted: dict[str, FittedHead], spec: Spec) -> float:
     """Return the mean over the heads of their loss on the judged rows, as a share of the best constant's.
 
     Each head is judged by the loss that it is fitted by: the pinball loss of a head with a quantile, the log loss with
-    the link ``logistic``, else the squared error of the fitted target. 1 is no knowledge, 0 a perfect prediction.
+    the link ``logistic``, else the squared error of the fitted target. 1 is no knowledge, 0 a perfect prediction. The
+    constant's loss is that on the rows that calibrate and those that judge, as the latter may be all alike. A head
+    whose rows are alike in both does not count.
+
+    Raises
+    ------
+    DataError
+        If no head counts.
     """
-    return float(np.mean([_relative_loss(spec.heads[name], head) for name, head in fitted.items()]))
+    found = [_relative_loss(spec.heads[name], head) for name, head in fitted.items()]
+    told = [loss for loss in found if np.isfinite(loss)]
+    if not told:
+        raise DataError(f"tuning: expected outcomes that differ, found the same in all rows of {', '.join(fitted)}")
+    return float(np.mean(told))
 
 
 def _relative_loss(meant: Head, head: FittedHead) -> float:
-    raw, outcome = head.judge.raw, head.judge.outcome
-    target = np.log1p(outcome) if meant.link == "log" else outcome
-    return head_loss(meant, raw, target) / max(constant_loss(meant, target), LEAST_VARIANCE)
+    """Return the loss of a head as a share of a constant's; NaN where all outcomes are alike."""
+    judged, known = (
+        np.log1p(rows.outcome) if meant.link == "log" else rows.outcome for rows in (head.judge, head.calibration)
+    )
+    both = np.concatenate([known, judged])
+    if np.ptp(both) == 0.0:
+        return np.nan
+    return head_loss(meant, head.judge.raw, judged) / constant_loss(meant, both)

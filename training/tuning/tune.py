@@ -209,6 +209,8 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
     telemetry = telemetry.where(telemetry.slice < held)
     folds = time_folds(telemetry, options.folds, fewest_slices(spec))
     judge = Judge(telemetry, spec, options.objective, seed=options.seed, threads=options.threads)
+    judge.check(folds)
+    saturated = judge.saturated(folds)
     digest = data_id(data)
     identity = [spec, digest, until, held, options.folds, options.objective, options.only, options.seed]
     name = f"{spec.name}-{hashlib.sha256(msgspec.json.encode(identity)).hexdigest()[:12]}"
@@ -217,11 +219,12 @@ def tune(data: Data, spec: Spec, options: TuningOptions, progress: ProgressCallb
         runs = TrialRuns(spec.name, options.registry, parent=study.user_attrs.get(_RUN, ""), tags=tags)
         study.set_user_attr(_RUN, runs.parent)
         resumed = _close_killed(study, runs)
-        search = _Search(study, runs, judge, folds, spec, space, options)
-        for done in range(resumed, options.trials):
-            progress("trials", done, options.trials)
+        search = _Search(study, runs, judge, folds, spec, space, options, saturated)
+        trials = 1 if saturated else options.trials
+        for done in range(resumed, trials):
+            progress("trials", done, trials)
             _try_one(search, done, progress)
-        progress("trials", options.trials, options.trials)
+        progress("trials", trials, trials)
         result = _result(search, resumed, held, last)
     if result.best is None:
         runs.close({}, {"first": result.first.value})
@@ -242,6 +245,7 @@ class _Search(NamedTuple):
     spec: Spec
     space: Space
     options: TuningOptions
+    saturated: str
 
 
 @contextmanager
@@ -345,7 +349,7 @@ def _result(search: _Search, resumed: int, held: int, last: int) -> TuningResult
     from optuna.trial import TrialState
 
     finished = _finished(search.study)
-    saturated = search.judge.saturated(search.folds)
+    saturated = search.saturated
     best, first = _outcome(search.study.best_trial), finished[0]
     warnings = [f"{saturated}; no settings are called best"] if saturated else []
     return TuningResult(

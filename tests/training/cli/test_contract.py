@@ -293,6 +293,13 @@ def test_train_leaves_what_evaluate_judges_and_all_leaves_nothing(small_world, c
     assert refused.code == 2
 
 
+@pytest.mark.usefixtures("folder")
+def test_models_that_are_trained_anew_would_know_what_is_to_be_new(capfd):
+    ran = fogline(capfd, "evaluate", "nothing", "--spec", "demo", "--cold", "nodes", "--retrain", 2, "--json")
+    assert ran.code == 2
+    assert ran.json["error"]["message"].startswith("retrain: expected none beside --cold, ")
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_tune_warns_of_an_end_that_the_data_do_not_reach(small_world, capfd):

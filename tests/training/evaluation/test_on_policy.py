@@ -20,6 +20,7 @@ from training.heads.fit import calibrated_on, fit_heads, out_of_fold
 from training.pipeline import train
 from training.pipeline.train import train_model
 from training.policies import Learned
+from training.telemetry import Entities, at_rows
 
 FIT = {"rounds": 10, "lightgbm": {"num_leaves": 7, "min_data_in_leaf": 20}}
 
@@ -102,11 +103,19 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
     assert not np.array_equal(one.x, two.x, equal_nan=True)
 
 
-def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model):
-    whole = serve_on_policy(telemetry(2_000), rehearsing(), [(0, model)], seed=0)
-    part = serve_on_policy(telemetry(2_000), rehearsing(rows=1_500), [(0, model)], seed=0)
-    share = 1_500 / (36 * 2 * 4 * rehearsing().evaluation.candidates)
-    assert len(part.x) / len(whole.x) == pytest.approx(share, rel=0.3)
+@pytest.mark.parametrize("table", [4, 4_000])
+def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model, table):
+    """However many clients the table has that never ask."""
+    rows = telemetry(2_000)
+    again = np.arange(table) % len(rows.clients)
+    columns = {name: at_rows(column, again) for name, column in rows.clients.columns.items()}
+    rows = dataclasses.replace(rows, clients=Entities(ids=np.arange(table), columns=columns))
+    whole = serve_on_policy(rows, rehearsing(), [(0, model)], seed=0)
+    part = serve_on_policy(rows, rehearsing(rows=500), [(0, model)], seed=0)
+    assert len(whole.x) > 1_000
+    assert 400 < len(part.x) <= 550
+    kept = {tuple(row) for row in whole.x.tolist()}
+    assert all(tuple(row) in kept for row in part.x[~np.isnan(part.x).any(axis=1)].tolist())
 
 
 def test_joined_datasets_keep_their_parts_apart(model):
@@ -135,11 +144,11 @@ def test_a_rehearsed_model_differs_and_a_seed_fixes_it(tmp_path):
 
 
 def test_a_rehearsal_without_any_candidate_is_refused(model):
-    alone = telemetry(2_000, clients=1)
+    alone = telemetry(2_000, nodes=1)
     with pytest.raises(
-        DataError, match=r"^training: expected candidates in the rehearsal from slice 24 on, found none$"
+        DataError, match=r"^training.rehearse: expected clients with two nodes or more in slices 24 to 47, found none$"
     ):
-        serve_on_policy(alone, rehearsing(rows=1), [(0, model)], seed=3)
+        serve_on_policy(alone, rehearsing(), [(0, model)], seed=3)
 
 
 def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypatch):
@@ -279,13 +288,14 @@ def test_blocks_are_halves_of_what_is_fitted_and_served(share, expected):
 def test_no_slice_can_be_served_by_a_model_that_is_fitted_on_it(present, share, burn_in, validation, embargo):
     slices = np.array(sorted(present), np.int32)
     spec = rehearsing(share, burn_in=burn_in, validation=validation, embargo=embargo)
-    fitted = fitted_slices(slices, spec)
-    if fitted.size < 2:
+    try:
+        found = blocks(slices, spec)
+    except DataError:
+        with pytest.raises(DataError, match=r"^training.embargo: expected 2 or more slices to fit"):
+            split_slices(slices, spec)
         assert embargo
-        with pytest.raises(DataError, match=r"^training.rehearse: expected 2 slices or more to fit, found [01] of "):
-            blocks(slices, spec)
         return
-    found = blocks(slices, spec)
+    fitted = fitted_slices(slices, spec)
     ends = [block.start for block in found[1:]] + [slices[-1] + 1]
     served = np.concatenate([block.held_out for block in found])
     np.testing.assert_array_equal(served, fitted[fitted >= found[0].start])
@@ -308,3 +318,25 @@ def test_too_few_slices_for_a_rehearsal_are_refused_before_anything_is_fitted(tm
     rows = telemetry(3_000)
     with pytest.raises(DataError, match=r"^training: expected at least 6 slices with a rehearsal, found 5$"):
         train_model(rows.where(rows.slice < 5), rehearsing(), tmp_path, seed=0, threads=1)
+
+
+def test_a_rehearsal_needs_no_requests_in_the_slices_that_only_judge(tmp_path):
+    """The last slices were cut off: each client has one node there, so nobody asks."""
+    rows = telemetry(12_000)
+    judge = split_slices(rows.slice, rehearsing()).judge
+    first = np.zeros(len(rows), np.bool_)
+    first[np.unique(rows.slice.astype(np.int64) * 10 + rows.client, return_index=True)[1]] = True
+    summary = train_model(rows.where((rows.slice < judge) | first), rehearsing(**FIT), tmp_path, seed=0, threads=1)
+    assert summary.window["first_judged_slice"] == judge
+
+
+def test_a_model_that_cannot_be_fitted_without_what_it_serves_is_found_before_any_is(tmp_path, monkeypatch):
+    rows = telemetry(3_000)
+    ok = rows.ok | (rows.slice < 40) | (rows.slice >= 48)  # of the fitted slices the second half that is served fails
+    failed = (~ok).astype(np.float32)
+    rtt = np.where(ok, np.nan_to_num(rows.outcomes["rtt_ms"], nan=5.0), np.nan).astype(np.float32)
+    cost = np.where(ok, rtt, np.float32(1_000.0))
+    rows = dataclasses.replace(rows, ok=ok, outcomes={"rtt_ms": rtt, "failed": failed, "cost": cost})
+    monkeypatch.setattr(train, "fit_heads", None)
+    with pytest.raises(DataError, match=r"^training.rehearse: expected to fit without slices 36 to 47, .* only 0$"):
+        train_model(rows, rehearsing(**FIT), tmp_path, seed=0, threads=1)

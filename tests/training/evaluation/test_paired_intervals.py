@@ -14,6 +14,7 @@ from training.evaluation.verdict import (
     needed,
     percent,
     percent_range,
+    relative,
     tail_threshold,
     untold,
 )
@@ -145,6 +146,17 @@ def test_a_tail_that_rises_keeps_the_champion():
     assert long.cost.mean() < 0.9 * old.cost.mean()
     assert verdict.outcome == "not better"
     assert "requests that cost over" in verdict.reason
+
+
+def test_costs_that_are_mostly_nothing_have_an_interval():
+    """Half of the resamples of three slices have no cost at all, of which no share can be taken."""
+    client, slices = grid(6, 3, 4)
+    old = np.where(slices == 1, 10.0, 0.0)
+    found = relative(Asked(client, slices), 1.2 * old, old, 0.95)
+    assert found.value == pytest.approx(0.2)
+    assert np.isfinite([found.low, found.high]).all()
+    assert relative(Asked(client, slices), 0.0 * old, 0.0 * old, 0.95) == Interval(0.0, 0.0, 0.0)
+    assert judge(Asked(client, slices), picks(old), picks(0.0 * old), RULES).outcome == "not better"
 
 
 def test_a_champion_that_fails_often_has_a_tail_too():

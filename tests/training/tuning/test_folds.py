@@ -128,7 +128,7 @@ def test_a_quantile_is_judged_by_its_own_loss_and_not_by_that_of_the_mean():
 
     def loss(raw):
         rows = Rows(np.full(outcome.size, raw), outcome, None, None)
-        return prediction_loss({"latency": FittedHead(None, None, None, rows, 4, np.zeros(1))}, spec)
+        return prediction_loss({"latency": FittedHead(None, None, rows, rows, 4, np.zeros(1))}, spec)
 
     level = np.log1p(outcome)
     assert loss(np.quantile(level, 0.9)) == pytest.approx(1.0)
@@ -159,6 +159,52 @@ def test_folds_on_which_averages_leave_nothing_to_win_are_called_saturated(rows,
     assert not judge(sure, "loss").saturated(time_folds(rows, 2))
 
 
+def test_a_head_whose_judged_outcomes_are_alike_does_not_outweigh_the_others():
+    """No failure among the judged rows: the constant's loss there is nothing, and a share of it would be millions."""
+    failed, none = np.array([0.0, 0.0, 0.0, 1.0]), np.zeros(4)
+    latency = Rows(np.log1p([2.0, 20.0, 50.0, 900.0]), np.array([1.0, 10.0, 100.0, 1_000.0]), None, None)
+
+    def heads(known, judged):
+        raw = np.full(4, np.log(0.05 / 0.95))
+        both = (Rows(raw, outcome, None, None) for outcome in (known, judged))
+        return {
+            "failure": FittedHead(None, None, *both, 4, np.zeros(1)),
+            "latency": FittedHead(None, None, latency, latency, 4, np.zeros(1)),
+        }
+
+    alone = prediction_loss({"latency": heads(none, none)["latency"]}, SPEC)
+    assert 0.0 < prediction_loss(heads(failed, none), SPEC) < 1.0
+    assert prediction_loss(heads(none, none), SPEC) == alone
+    with pytest.raises(DataError, match=r"^tuning: expected outcomes that differ, found the same in all"):
+        prediction_loss({"failure": heads(none, none)["failure"]}, SPEC)
+
+
+@pytest.mark.parametrize("validation", [0.7, 0.9])
+def test_a_small_rehearsal_stays_one_where_training_validates_on_much(rows, validation):
+    spec = changed(rehearse=0.05, validation=validation)
+    (fold,) = time_folds(rows, 1)
+    assert np.isfinite(Judge(rows, spec, "loss", seed=0, threads=1).score(fold, spec))
+
+
+def test_an_embargo_that_leaves_a_fold_nothing_is_found_before_anything_is_trained(rows, monkeypatch):
+    monkeypatch.setattr(under_test, "build_dataset", None)
+    for objective in ("loss", "gap_closed"):
+        judging = Judge(rows, changed(embargo=30), objective, seed=0, threads=1)
+        with pytest.raises(DataError, match=r"^training.embargo: expected 1 or more slices to fit"):
+            judging.check(time_folds(rows, 2))
+        Judge(rows, changed(), objective, seed=0, threads=1).check(time_folds(rows, 2))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_as_many_slices_as_are_asked_for_are_enough(n):
+    with pytest.raises(DataError) as refused:
+        time_folds(with_slices(np.arange(5)), n, fewest=6)
+    asked = int(str(refused.value).split()[4])
+    assert len(time_folds(with_slices(np.arange(asked)), n, fewest=6)) == n
+    with pytest.raises(DataError):
+        time_folds(with_slices(np.arange(asked - 1)), n, fewest=6)
+
+
 def test_the_loss_is_one_for_the_best_constant_and_nought_for_the_truth():
     outcome = np.array([0.0, 0.0, 0.0, 1.0])
     latency = np.array([1.0, 10.0, 100.0, 1_000.0])
@@ -166,7 +212,7 @@ def test_the_loss_is_one_for_the_best_constant_and_nought_for_the_truth():
     def loss(failure, log_latency):
         heads = {"failure": (failure, outcome), "latency": (log_latency, latency)}
         fitted = {
-            name: FittedHead(None, None, None, Rows(np.asarray(raw, float), y, None, None), 4, np.zeros(1))
+            name: FittedHead(None, None, *(2 * [Rows(np.asarray(raw, float), y, None, None)]), 4, np.zeros(1))
             for name, (raw, y) in heads.items()
         }
         return prediction_loss(fitted, SPEC)

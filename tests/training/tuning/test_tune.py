@@ -220,11 +220,14 @@ def test_the_slices_that_compare_with_the_champion_are_left_out_and_the_spec_say
 
 @pytest.mark.slow
 def test_nothing_is_called_best_where_nothing_can_be_won(small_world, tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setattr(Judge, "score", lambda *_: 0.5)
+    scored = []
+    monkeypatch.setattr(Judge, "score", lambda *_: scored.append(1) or 0.5)
     monkeypatch.setattr(Judge, "saturated", lambda *_: "saturated: pair_average closes 0.995 of the gap")
     found = tuned_once(small_world, tmp_path, tmp_path_factory)
     assert found.warnings[0] == "saturated: pair_average closes 0.995 of the gap; no settings are called best"
     assert (found.to_json()["best"], found.to_json()["spec"]) == (None, None)
+    assert found.n_trials == 1  # the spec's own settings, for the figures
+    assert scored
     assert not (tmp_path / "tuned.toml").exists()
 
 
