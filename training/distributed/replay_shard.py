@@ -140,7 +140,8 @@ def _chunks(
         if late is not None and late.height:
             frame = pl.concat([late, frame]).sort(_ORDER, maintain_order=True)
         ready = frame.filter(pl.col("time") < end)
-        again = ready.filter(pl.col("arrival") >= end).with_columns(kept=pl.lit(value=False))
+        later = pl.col("arrival").is_finite() & (pl.col("arrival") >= end)
+        again = ready.filter(later).with_columns(kept=pl.lit(value=False))
         late = pl.concat([again, frame.filter(pl.col("time") >= end)])
         yield ready, end
 

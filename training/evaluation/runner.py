@@ -44,8 +44,9 @@ class PolicyRun:
         for part in self._pending:
             early = part.arrival < now
             ready.append(part.take(np.flatnonzero(early)))
-            if not early.all():
-                rest.append(part.take(np.flatnonzero(~early)))
+            later = ~early & np.isfinite(part.arrival)  # what never arrives need not be kept
+            if later.any():
+                rest.append(part.take(np.flatnonzero(later)))
         self._pending = rest
         return _joined(ready)
 

@@ -1,7 +1,8 @@
 """Means over the telemetry of training, which a model takes along.
 
 A feature row must not know its own outcome, nor one that arrived later. So while telemetry is replayed, the means are
-those of what had arrived, and only the model that is written has the means of all.
+those of what had arrived, and only the model that is written has the means of all. Outcomes that never arrive are in
+neither.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def found_means(
 def _means_before(start: int, features: Features, parts: Iterable[Telemetry], spec: Spec) -> MeansByKey:
     """Return the means of telemetry before a slice, by features that have no outcome yet and a place for every key."""
     for part in parts:
-        events, tables = events_of(part, spec, part.slice < start), tables_of(part, features)
+        learned = (part.slice < start) & np.isfinite(part.arrival)
+        events, tables = events_of(part, spec, learned), tables_of(part, features)
         _add_all(features.program, events, tables, scratch(features, len(spec.history.values)))
     return means_by_key(features.program.trained)
 

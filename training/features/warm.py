@@ -22,8 +22,8 @@ def warm(
 ) -> int:
     """Let a scheduler learn from telemetry what it would have learned by serving, and return from how many rows.
 
-    Outcomes enter history in the order of their arrival, through the kernels that serve. Do so before traffic comes:
-    nobody else may call the scheduler meanwhile.
+    Outcomes enter history in the order of their arrival, through the kernels that serve; those that never arrived do
+    not. Do so before traffic comes: nobody else may call the scheduler meanwhile.
 
     Parameters
     ----------

@@ -120,9 +120,9 @@ class Policy(Protocol):
 def seen_before(telemetry: Telemetry) -> Seen:
     """Return telemetry as outcomes in order of arrival, those that arrive together in order of time.
 
-    Their numbers are rows of the telemetry.
+    Outcomes that never arrive are left out. Their numbers are rows of the telemetry.
     """
-    order = np.argsort(telemetry.arrival, kind="stable")
+    order = np.argsort(telemetry.arrival, kind="stable")[: np.isfinite(telemetry.arrival).sum()]
     return Seen(
         number=order,
         client=telemetry.client[order],

@@ -14,10 +14,28 @@ from scheduler.errors import DataError
 from scheduler.runtime.durable import check_writable, replacing
 from scheduler.spec import COST, FAILED, Column, Spec
 from training.telemetry.data import Data
-from training.telemetry.files.kinds import SLICE_OF_TIME, slice_column
+from training.telemetry.files.kinds import (
+    KNOWN_AFTER,
+    NUMBER,
+    SLICE_OF_TIME,
+    check_types,
+    says_when_known,
+    slice_column,
+)
 from training.telemetry.files.scan import NUMBER_OF_FILE
 from training.telemetry.raw import source_in_words
-from training.telemetry.rules import COLUMN, MAX_SLICE, OUTCOME, PROPENSITY, Facts, any_of, derive, reasons, rules
+from training.telemetry.rules import (
+    COLUMN,
+    KNOWN,
+    MAX_SLICE,
+    OUTCOME,
+    PROPENSITY,
+    Facts,
+    any_of,
+    derive,
+    reasons,
+    rules,
+)
 from training.telemetry.source import clients_of, nodes_of, open_data
 from training.telemetry.tables import categories, naming
 from training.telemetry.telemetry import Columns, Entities, Telemetry
@@ -187,6 +205,8 @@ class _Survey(NamedTuple):
 def _survey(folder: Data, raw: pl.LazyFrame, facts: Facts) -> _Survey:
     schema = raw.collect_schema()
     spec, roles = facts.spec, facts.spec.telemetry
+    if says_when_known(spec, schema):
+        check_types(Path(str(folder)), schema, {KNOWN_AFTER: NUMBER})
     rows = derive(raw, facts, schema)
     found = raw.select(n=pl.len(), measured=pl.col(spec.cost.success).count()).collect(engine="streaming")
     n_rows, measured = found.row(0)
@@ -213,6 +233,8 @@ def _accepted(survey: _Survey) -> pl.DataFrame:
     wanted = [pl.col(key) for key in [*keys, "@ok"]]
     wanted += [pl.col(OUTCOME + name).fill_null(float("nan")) for name in spec.outcomes]
     wanted += [_cost(spec).alias(OUTCOME + COST)]
+    if says_when_known(spec, survey.raw_columns):
+        wanted.append(pl.col(KNOWN).fill_null(float("nan")))
     if spec.telemetry.propensity is not None:
         wanted.append(pl.col(PROPENSITY).fill_null(float("nan")))
     for name, column in _own_columns(spec).items():
@@ -282,6 +304,7 @@ def _arrays(
     time = take("@time") if spec.telemetry.time is not None else slices * float(spec.telemetry.slice.seconds)
     outcomes = {name: take(OUTCOME + name) for name in (*spec.outcomes, COST)}
     outcomes[FAILED] = (~ok).astype(np.float32)
+    known = take(KNOWN) if says_when_known(spec, survey.raw_columns) else None
     own: Columns = {}
     for name, column in _own_columns(spec).items():
         if column.type == "category":
@@ -290,7 +313,7 @@ def _arrays(
             own[name] = take(COLUMN + name)
     return Telemetry(
         time=time,
-        arrival=_arrival(time, [outcomes[name] for name in spec.telemetry.arrival]),
+        arrival=_arrival(time, [outcomes[name] for name in spec.telemetry.arrival], known),
         slice=slices,
         client=take("@client"),
         node=take("@node"),
@@ -307,12 +330,16 @@ def _arrays(
     )
 
 
-def _arrival(time: NDArray[np.float64], delays_ms: list[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """Return time plus the first delay that is not NaN; none delays nothing."""
+def _arrival(
+    time: NDArray[np.float64], delays_ms: list[NDArray[np.float32]], known_after: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return time plus ``known_after`` seconds, or else the first delay that is not NaN; none delays nothing."""
     delay = np.full(len(time), np.nan, np.float32)
     for delay_ms in delays_ms:
         np.copyto(delay, delay_ms, where=np.isnan(delay))
     delay[np.isnan(delay)] = 0.0
     arrival = delay / np.float64(1000.0)
     arrival += time
+    if known_after is not None:
+        np.copyto(arrival, time + known_after, where=~np.isnan(known_after))
     return arrival

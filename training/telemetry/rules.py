@@ -13,11 +13,12 @@ from typing import NamedTuple
 import polars as pl
 
 from scheduler.spec import Column, Outcome, Spec
-from training.telemetry.files.kinds import seconds, slice_column
+from training.telemetry.files.kinds import KNOWN_AFTER, says_when_known, seconds, slice_column
 from training.telemetry.units import FACTOR
 
 OUTCOME, COLUMN = "@outcome ", "@column "
 PROPENSITY = "@propensity"
+KNOWN = "@known after"
 
 MAX_SLICE = 2**31 - 1
 
@@ -44,6 +45,8 @@ def derive(frame: pl.LazyFrame, facts: Facts, schema: pl.Schema) -> pl.LazyFrame
         _positions(roles.node, facts.nodes).alias("@node"),
         (pl.lit(value=True) if roles.ok is None else pl.col(roles.ok).cast(pl.Boolean)).alias("@ok"),
     ]
+    known = pl.col(KNOWN_AFTER).cast(pl.Float64).fill_nan(None) if says_when_known(spec, schema) else pl.lit(None)
+    columns.append(known.cast(pl.Float64).alias(KNOWN))
     if roles.propensity is not None:
         columns.append(pl.col(roles.propensity).cast(pl.Float64).alias(PROPENSITY))
     if roles.time is not None:
@@ -136,9 +139,9 @@ def _ok_without_cost(facts: Facts) -> pl.Expr:
     return pl.col("@ok") & pl.col(OUTCOME + facts.spec.cost.success).is_null()
 
 
-def _arrival_before_decision(facts: Facts) -> pl.Expr | None:
+def _arrival_before_decision(facts: Facts) -> pl.Expr:
     columns = [pl.col(OUTCOME + name) for name in facts.spec.telemetry.arrival]
-    return pl.coalesce(columns) < 0 if columns else None
+    return pl.coalesce(pl.col(KNOWN), *columns) < 0
 
 
 def _impossible_propensity(facts: Facts) -> pl.Expr | None:

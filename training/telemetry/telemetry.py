@@ -76,7 +76,8 @@ class Telemetry:
     time
         (n,) float64 seconds: when the decision was made. Epoch seconds where the column holds dates.
     arrival
-        (n,) float64 seconds: when the outcome was known, never before ``time``.
+        (n,) float64 seconds: when the outcome was known, never before ``time``. Infinite where nobody ever learned it,
+        such as that of a timeout: the row is a target, and no history or policy may learn from it.
     slice
         (n,) int32.
     client, node

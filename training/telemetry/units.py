@@ -206,9 +206,10 @@ def _within(ratio: float, factor: float, margin: float) -> bool:
 
 def check_arrival(folder: Data, spec: Spec, time: NDArray[np.float64], arrival: NDArray[np.float64]) -> None:
     """Raise `DataError` where outcomes arrive so late that their column is no delay in milliseconds."""
-    if not spec.telemetry.arrival or len(time) == 0:
+    known = np.isfinite(arrival)
+    if not spec.telemetry.arrival or not known.any():
         return
-    delay = arrival - time
+    time, delay = time[known], (arrival - time)[known]
     usual = float(np.median(delay))
     names = " or ".join(map(repr, spec.telemetry.arrival))
     where = f"{folder}: column {names}: expected milliseconds from the decision until its outcome was known, found"

@@ -19,6 +19,7 @@ from training.distributed import slice_ranges as under_test
 from training.features.dataset import build_dataset
 from training.pipeline.train import read_window
 from training.telemetry import read_telemetry
+from training.telemetry.files.scan import telemetry_files
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +117,26 @@ def test_rows_are_weighed_by_the_same_propensities(here, small_world, tmp_path, 
     made, expected = both(here, tmp_path / "data", spec, monkeypatch, n_shards=3)
     assert expected.weight.max() > 5.0 * expected.weight.min()
     assert_same(made, expected)
+
+
+def test_outcomes_that_were_never_known_teach_nothing_on_any_machine(here, small_world, tmp_path, monkeypatch):
+    data, spec = tmp_path / "data", small_world.spec
+    shutil.copytree(small_world.data, data)
+    for file in telemetry_files(data):
+        rows = pl.read_parquet(file)
+        late = np.random.default_rng(0).choice([1.0, 4_000.0, np.inf, np.nan], rows.height)
+        rows.with_columns(known_after_s=pl.Series(late)).write_parquet(file)
+    keys = tuple(name for name, parts in spec.history.keys.items() if parts in (("client", "node"), ("node",)))
+    trained = TrainedMean(keys=keys, value=spec.history.values[0])
+    spec = msgspec.structs.replace(spec, features={**spec.features, "trained": trained})
+    made, expected = both(here, data, spec, monkeypatch, n_shards=3)
+    assert_same(made, expected)
+    for ours, theirs in zip(made.means, expected.means, strict=True):
+        np.testing.assert_array_equal(ours.rows, theirs.rows)
+    plain = build_dataset(read_telemetry(small_world.data, spec, until=UNTIL), spec, seed=3)
+    assert expected.means.all.rows.sum() < plain.means.all.rows.sum()
+    for name, values in plain.targets.items():
+        np.testing.assert_array_equal(expected.targets[name], values)
 
 
 def test_factor_models_see_all_outcomes(here, small_world, monkeypatch):

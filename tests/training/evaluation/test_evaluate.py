@@ -13,8 +13,10 @@ from training.evaluation import logged as under_test
 from training.evaluation.evaluate import evaluate, run_evaluation
 from training.evaluation.metrics import FIGURES
 from training.evaluation.model_card import ModelCard
+from training.evaluation.runner import PolicyRun
 from training.evaluation.seeds import pooled
 from training.policies import BASELINES, Random, baselines
+from training.policies.protocol import seen_before
 
 
 class Recorder:
@@ -235,6 +237,24 @@ def test_outcomes_are_learned_once_they_have_arrived_and_in_that_order():
     story = [what.number.tolist() for name, what in seat.log if name != "warm"]
     # An outcome that arrives as a batch begins (number 2, at second 2) is learned only after it.
     assert story == [[0, 1], [1], [2, 3], [3], [4], [2, 4, 0], [5], [5], [6]]
+
+
+def test_outcomes_that_never_arrive_are_never_learned_nor_kept(monkeypatch):
+    batches = [one_batch(3600.0 + t, [[100.0], [200.0]]) for t in range(3)]
+    batches[0].arrival[0, 0] = np.inf
+    runs, play = [], PolicyRun.play
+    monkeypatch.setattr(PolicyRun, "play", lambda run, *asked: (runs.append(run), play(run, *asked)))
+    compare(batches, random=0, seat=(seat := Recorder()))
+    assert [seen.number.tolist() for seen in seat.of("learn")] == [[1], [2, 3]]
+    assert [len(part) for part in runs[-1]._pending] == [2]  # noqa: SLF001 - memory that would grow
+
+
+def test_outcomes_that_never_arrived_are_not_among_those_of_telemetry():
+    telemetry = world.telemetry()
+    never = np.arange(len(telemetry)) % 5 == 0
+    seen = seen_before(replace(telemetry, arrival=np.where(never, np.inf, telemetry.arrival)))
+    assert sorted(seen.number) == np.flatnonzero(~never).tolist()
+    assert (np.diff(seen.arrival) >= 0).all()
 
 
 def test_telemetry_still_under_way_when_the_first_round_begins_is_left_out_for_all():

@@ -155,6 +155,20 @@ def test_what_is_not_revealed_teaches_history_nothing():
     np.testing.assert_array_equal(found, from_scratch(clients, nodes, rows, revealed=revealed))
 
 
+def test_what_never_arrives_teaches_neither_history_nor_means_of_training():
+    clients, nodes, rows = world(N // 2, 2)
+    some = np.random.default_rng(1).random(len(rows)) < 0.6
+    for row, arrives in zip(rows, some, strict=True):
+        row["arrival"] = row["arrival"] if arrives else math.inf
+    data = telemetry(clients, nodes, rows)
+    features, others = (with_keys([part], SPEC, models.VOCABULARY) for part in (data, data.where(some)))
+    found = replay(data, SPEC, features, new_history(SPEC), means=True)
+    expected = replay(data.where(some), SPEC, others, new_history(SPEC), means=True)
+    np.testing.assert_array_equal(found[some], expected)
+    assert not np.isnan(found[~some]).all()
+    assert features.program.trained.rows.sum() == pytest.approx(others.program.trained.rows.sum())
+
+
 def test_an_outcome_never_reaches_its_own_row_nor_one_of_the_same_moment():
     clients, nodes, rows = world(50, 3, step=0.0)
     for row in rows:
@@ -306,6 +320,11 @@ def test_a_model_takes_along_the_means_of_all_rows_and_a_first_model_those_befor
     parts = [data.where(data.slice < 4), data.where(data.slice >= 4)]
     in_parts = found_means(features, parts, spec, models.VOCABULARY, np.unique(data.slice))
     np.testing.assert_array_equal(in_parts.before.rows, found.before.rows)
+    late = dataclasses.replace(data, arrival=np.where(data.slice == 2, np.inf, data.arrival))
+    arrived = found_means(features, [late], spec, models.VOCABULARY, np.unique(data.slice))
+    without = found_means(features, [data.where(data.slice != 2)], spec, models.VOCABULARY, np.unique(data.slice))
+    np.testing.assert_array_equal(arrived.before.rows, without.before.rows)
+    assert arrived.before.rows.sum() < found.before.rows.sum()
 
 
 def test_a_spec_without_means_of_training_takes_none_along():

@@ -23,8 +23,10 @@ from tests.registries import new_registry
 from tests.schedulers import OK
 from tests.small_world import fogline
 from training.features.replay import replay
+from training.features.targets import head_targets
+from training.features.warm import warm
 from training.simulator import START, World
-from training.telemetry import Categories, check_telemetry, read_telemetry
+from training.telemetry import Categories, Frames, check_telemetry, read_telemetry
 from training.telemetry.records.dataset import write_dataset
 
 NEVER = 1e5
@@ -69,7 +71,7 @@ def serve(sched, n, first=1_000_000.0):
             sched.fleet.update([i % 6], {"load": [i % 8 / 8]})
         decision = sched.decide(request, now=now)
         rtt = float(np.float32(random.exponential(3_000.0)))
-        outcome = {"ok": i % 5 > 0, "rtt_ms": rtt} | ({"speed": 2.0} if i % 2 else {})
+        outcome = {"ok": i % 5 > 0} | ({"rtt_ms": rtt} if i % 10 else {}) | ({"speed": 2.0} if i % 2 else {})
         if i % 7:
             heapq.heappush(waiting, (now + rtt / 1000, decision.id, outcome, decision.nodes[0]))
         told.append((decision, request, outcome if i % 7 else None, now))
@@ -80,15 +82,24 @@ def serve(sched, n, first=1_000_000.0):
     return told
 
 
-@pytest.fixture(scope="module")
-def world(model, tmp_path_factory):
+def served(model, folder, **settings):
     """A scheduler's records, what it was told, and the telemetry directory made of them."""
-    folder = tmp_path_factory.mktemp("world")
-    sched = started(model, folder / "records")
+    sched = started(model, folder / "records", **settings)
     told = serve(sched, 150)
     sched.recorder.stop()
     report = write_dataset(folder / "records", folder / "out")
     return sched, told, folder, report
+
+
+@pytest.fixture(scope="module")
+def world(model, tmp_path_factory):
+    return served(model, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def impatient(model, tmp_path_factory):
+    """The same with timeouts and late outcomes."""
+    return served(model, tmp_path_factory.mktemp("impatient"), window="3s")
 
 
 def test_rows_are_what_was_told(world):
@@ -106,7 +117,7 @@ def test_rows_are_what_was_told(world):
         )
         assert (row["t"], row["ok"], row["propensity"]) == (now, outcome["ok"], decision.propensity)
         assert (row["kind"], row["kbps"]) == (request["kind"], request["kbps"])
-        assert row["rtt_ms"] == outcome["rtt_ms"]
+        assert row["rtt_ms"] == outcome.get("rtt_ms")
         assert row["speed"] == outcome.get("speed")
         assert row["slice"] == (now - 1_000_000 // 60 * 60) // 60
         if row["candidates"] is not None:
@@ -127,8 +138,10 @@ def test_tables_are_what_the_scheduler_was_told(world):
 
 
 @pytest.mark.slow
-def test_training_replays_the_features_that_the_scheduler_saw(world):
-    sched, _, folder, _ = world
+@pytest.mark.parametrize("which", ["world", "impatient"])
+def test_training_replays_the_features_that_the_scheduler_saw(which, request):
+    sched, _, folder, report = request.getfixturevalue(which)
+    assert (report.timeouts > 10, report.late > 10) == (which == "impatient",) * 2
     spec, features = sched.model.spec, sched.model.features
     assert check_telemetry(folder / "out", spec).rejected == {}
     telemetry = read_telemetry(folder / "out", spec)
@@ -138,6 +151,51 @@ def test_training_replays_the_features_that_the_scheduler_saw(world):
     expected = np.stack([seen[t] for t in telemetry.time.tolist()])
     np.testing.assert_array_equal(x, expected)
     assert isinstance(telemetry.request["kind"], Categories)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["world", "impatient"])
+def test_a_scheduler_that_is_warmed_from_records_knows_what_the_one_that_served_knew(which, request):
+    sched, told, folder, _ = request.getfixturevalue(which)
+    again = Scheduler(sched.model, seed=1)
+    again.fleet.upsert(range(6), NODES)
+    again.clients.upsert([17, 18], CLIENTS)
+    warm(again, folder / "out")
+    asked = {"client_id": [17, 18, 99], "kind": ["live", "odd", None], "kbps": [100.5, None, 3.0]}
+    sched.fleet.update(range(6), {"load": NODES["load"]})
+    nodes, now = np.tile(np.arange(6), (3, 1)), told[-1][3] + 1_000.0
+    expected, found = (one.features(asked, nodes, now=now) for one in (sched, again))
+    np.testing.assert_array_equal(found, expected)
+    failed = expected.reshape(18, -1)[:, list(sched.model.features.names).index("pair_failed")]
+    assert np.unique(failed[~np.isnan(failed)]).size > 1
+
+
+def test_timeouts_are_failures_that_heads_are_fitted_to_and_that_no_history_learns(impatient):
+    sched, _, folder, report = impatient
+    telemetry = read_telemetry(folder / "out", sched.model.spec)
+    never = np.isinf(telemetry.arrival)
+    assert never.sum() == report.timeouts > 10
+    every = np.ones(len(telemetry), bool)
+    targets, _ = head_targets(telemetry, sched.model.spec, every)
+    assert (targets["failure"][never] == 1.0).all()
+    assert not telemetry.ok[never].any()
+    spec, features = sched.model.spec, sched.model.features
+    x = replay(telemetry, spec, features, new_history(spec))
+    np.testing.assert_array_equal(x, replay(telemetry, spec, features, new_history(spec), revealed=~never))
+    others = replay(telemetry.where(~never), spec, features, new_history(spec))
+    np.testing.assert_array_equal(x[~never], others)
+
+
+def test_frames_and_texts_of_records_say_when_outcomes_were_known(impatient, tmp_path):
+    sched, _, folder, _ = impatient
+    tables = {name: pl.read_parquet(folder / "out" / f"{name}.parquet") for name in ("telemetry", "clients", "nodes")}
+    expected = read_telemetry(folder / "out", sched.model.spec)
+    assert np.isinf(expected.arrival).any()
+    shutil.copytree(folder / "out", tmp_path / "texts")
+    (tmp_path / "texts" / "telemetry.parquet").unlink()
+    tables["telemetry"].drop("candidates").write_csv(tmp_path / "texts" / "telemetry.csv")
+    for data in (Frames(**tables), tmp_path / "texts"):
+        np.testing.assert_array_equal(read_telemetry(data, sched.model.spec).arrival, expected.arrival)
 
 
 def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path):
@@ -150,11 +208,13 @@ def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path):
     report = write_dataset(tmp_path / "records", tmp_path / "out")
     rows = pl.read_parquet(tmp_path / "out" / "telemetry.parquet")
     assert rows["decision"].to_list() == [one.id for one in made[:3]]
-    assert rows.select("ok", "rtt_ms", "timeout", "late").rows() == [
-        (True, 30.0, False, False),
-        (True, 30.0, False, True),
-        (False, None, True, False),
+    assert rows.select("ok", "rtt_ms", "timeout", "late", "known_after_s").rows() == [
+        (True, 30.0, False, False, 3.0),
+        (True, 30.0, False, True, 100.0),
+        (False, None, True, False, np.inf),
     ]
+    telemetry = read_telemetry(tmp_path / "out", model.spec)
+    assert telemetry.arrival.tolist() == [1_003.0, 1_101.0, np.inf]
     assert (report.timeouts, report.late, report.missing) == (1, 1, 1)
 
 

@@ -196,6 +196,43 @@ def test_without_arrival_columns_an_outcome_is_known_at_once(write):
     assert got.arrival.tolist() == got.time.tolist()
 
 
+def test_the_time_until_an_outcome_was_known_goes_before_its_measured_duration(write, spec):
+    rows = [row(known_after_s=s, ts=float(i)) for i, s in enumerate((5.0, None, NAN, 0.0, math.inf))]
+    rows += [row(known_after_s=math.inf, ts=5.0, ok=False, ms=None)]
+    got = read_telemetry(write(rows, known_after_s=pl.Float64), spec)
+    np.testing.assert_allclose(got.arrival - got.time, [5.0, 0.02, 0.02, 0.0, math.inf, math.inf], atol=1e-9)
+    assert got.rejected == {}
+    assert got.outcomes["failed"].tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_failures_without_a_duration_are_known_at_once_where_nothing_says_when(write, spec):
+    got = read_telemetry(write([row(ok=False, ms=None), row()]), spec)
+    assert got.arrival.min() == got.time[0]
+
+
+def test_an_outcome_known_before_its_decision_rejects_the_row(write, spec):
+    got = read_telemetry(write([row(known_after_s=-1.0), row(known_after_s=1.0)], known_after_s=pl.Float64), spec)
+    assert got.rejected == {"arrival: before the decision": 1}
+
+
+def test_when_an_outcome_was_known_must_be_a_number(write, spec):
+    folder = write([row(known_after_s="soon")], known_after_s=pl.String)
+    with pytest.raises(DataError, match="column 'known_after_s': expected a number, found String"):
+        read_telemetry(folder, spec)
+
+
+def test_a_column_of_the_spec_says_nothing_of_when_outcomes_were_known(write):
+    spec = parse_spec(SPEC.replace("rate = { min = 0 }", "rate = { min = 0 }\nknown_after_s = {}"))
+    got = read_telemetry(write([row(known_after_s=7.0)], known_after_s=pl.Float64), spec)
+    assert got.request["known_after_s"].tolist() == [7.0]
+    np.testing.assert_allclose(got.arrival - got.time, 0.02, atol=1e-9)
+
+
+def test_outcomes_that_were_never_known_say_nothing_of_the_unit_of_arrival(write, spec):
+    rows = [row(known_after_s=math.inf, ts=float(i)) for i in range(5)]
+    assert np.isinf(read_telemetry(write(rows, known_after_s=pl.Float64), spec).arrival).all()
+
+
 RULES = {
     "slice: null": row(slice=None),
     "slice: out of range": row(slice=-1),

@@ -28,6 +28,9 @@ INTEGER, NUMBER, ID, VECTOR, SET, TIME, BOOLEAN = (
 SLICE_OF_TIME = "@slice of time"
 """Column with the number of a row's slice where that follows from its time."""
 
+KNOWN_AFTER = "known_after_s"
+"""Column with the seconds from a decision until its outcome was known, infinite for never; read wherever it is."""
+
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 _FIT = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
@@ -59,6 +62,11 @@ def telemetry_types(spec: Spec) -> dict[str, str]:
     if roles.ok is not None:
         types[roles.ok] = BOOLEAN
     return types
+
+
+def says_when_known(spec: Spec, columns: Collection[str]) -> bool:
+    """Tell whether telemetry of these columns has `KNOWN_AFTER`, and the spec no use of its own for that name."""
+    return KNOWN_AFTER in columns and KNOWN_AFTER not in telemetry_types(spec)
 
 
 def check_types(file: Path, schema: Schema, expected: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from scheduler.columns.schema import Schema
 from scheduler.errors import InputError
 from scheduler.spec import FAILED, Spec
 from training.telemetry.files.codes import Place
+from training.telemetry.files.kinds import KNOWN_AFTER
 from training.telemetry.records.collect import Collected, Progress, collect
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
 from training.telemetry.write import names_in, write_tables
@@ -66,9 +67,10 @@ def write_dataset(
     """Write ``telemetry.parquet``, ``nodes.parquet`` and ``clients.parquet`` from records.
 
     A timeout is a failed request whose outcomes are null; the column ``timeout`` says so. An outcome that came after
-    its timeout is used in the place of it, once, and ``late`` says so. Besides the spec's columns there are
-    ``decision``, ``place`` (in the slate; a propensity is that of place 0), and ``candidates`` where the decision was
-    recorded in full.
+    its timeout is used in the place of it, once, and ``late`` says so. ``known_after_s`` is how many seconds after the
+    decision the scheduler was told the outcome: infinite for a timeout, because nobody told it. Besides these and the
+    spec's columns there are ``decision``, ``place`` (in the slate; a propensity is that of place 0), and ``candidates``
+    where the decision was recorded in full.
 
     Parameters
     ----------
@@ -137,12 +139,12 @@ def _places(found: Collected) -> _Places:
 
 
 def _outcomes(found: Collected) -> pl.DataFrame:
-    """Return one outcome for each decision and node that has any."""
+    """Return one outcome for each decision and node that has any, and when the scheduler was told it."""
     rows, names = found.outcomes, (*found.spec.outcomes, FAILED)
-    schema = {"decision": pl.Int64, "key": pl.UInt64, **dict.fromkeys(names, pl.Float32)}
+    schema = {"decision": pl.Int64, "key": pl.UInt64, "told": pl.Float64, **dict.fromkeys(names, pl.Float32)}
     if rows is None:
         return pl.DataFrame(schema=schema)
-    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0]}
+    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0], "told": rows["time"]}
     data |= {name: rows["outcomes"][:, i] for i, name in enumerate(names)}
     return pl.DataFrame(data, schema=schema).unique(["decision", "key"], keep="first", maintain_order=True)
 
@@ -183,7 +185,10 @@ def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows
     frame = frame.join(told, on=["decision", "key"], how="left").join(due, on=["decision", "place"], how="left")
     is_told, is_due = pl.col("is_told").fill_null(value=False), pl.col("is_due").fill_null(value=False)
     frame = frame.filter(is_told | is_due).with_columns(
-        pl.col(FAILED).fill_null(1.0), timeout=is_due & ~is_told, late=is_due & is_told
+        pl.col(FAILED).fill_null(1.0),
+        (pl.col("told") - pl.col("time")).clip(lower_bound=0.0).fill_null(np.inf).alias(KNOWN_AFTER),
+        timeout=is_due & ~is_told,
+        late=is_due & is_told,
     )
     if node_rows is None:
         frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
@@ -224,6 +229,7 @@ def _telemetry(
         "place": place,
         "timeout": rows["timeout"],
         "late": rows["late"],
+        KNOWN_AFTER: rows[KNOWN_AFTER],
     }
     if roles.time is not None:
         out[roles.time] = time
