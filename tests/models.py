@@ -279,6 +279,7 @@ def write_small(
     seed: int = 1,
     vocabulary: dict | None = None,
     known: History | None = None,
+    window: dict | None = None,
 ) -> Path:
     """Write the artifact; its means of training are those that a twin of history knows, by default none."""
     return write_artifact(
@@ -288,7 +289,7 @@ def write_small(
         calibration=CALIBRATION,
         vocabulary=VOCABULARY if vocabulary is None else vocabulary,
         metrics={},
-        window={},
+        window=window or {},
         golden_rows=feature_rows(16, 2, text),
         trees=trees(text, seed),
         means=None if known is None else means(known),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.cli.options import Json, Registry, Seed, Wide
-from training.cli.output import made_by, made_by_in_words, print_json, progress_bar
+from training.cli.output import made_by, made_by_in_words, print_json, print_warnings, progress_bar
 from training.cli.places import registry_of
 from training.cli.table import Cell, Column, FigureTable, Row, decimals, fixed, number, print_sentence, print_table
 from training.specs.builtin import find_spec
@@ -56,7 +56,8 @@ def ope(
         typer.Option(
             "--from",
             metavar="SLICE",
-            help="First slice. Default: the first that the model has not seen; of records, all.",
+            help="First slice; of records, as fogline dataset numbers them. Default: the first that the model has not "
+            "seen.",
         ),
     ] = None,
     clip: Annotated[
@@ -82,11 +83,14 @@ def ope(
     )
     with progress_bar(json) as progress:
         found = estimate_challenger(data_of(data), model, options, progress)
+    print_warnings(found.warnings, json)
     if json:
         print_json({**found.to_json(), **made_by(seed)})
         return
     print_table(estimates_table(found), wide=wide)
     print_sentence(support_in_words(found))
+    if found.left_out:
+        print_sentence(left_out_in_words(found))
     print_sentence(found.verdict())
     print_sentence(made_by_in_words(seed))
 
@@ -128,3 +132,8 @@ def support_in_words(found: Estimated) -> str:
         f"{100.0 * support.in_largest:.0f} % of all weight; {100.0 * support.clipped:.1f} % of the weights were cut to "
         f"{number(clip)}."
     )
+
+
+def left_out_in_words(found: Estimated) -> str:
+    """Return how many recorded decisions were left out, and why."""
+    return "Left out: " + "; ".join(f"{n:,} {reason}" for reason, n in found.left_out.items()) + "."

@@ -37,7 +37,7 @@ from training.distributed.slice_ranges import (
 )
 from training.distributed.workers import gathered
 from training.features.dataset import Dataset, assemble, check_parts
-from training.features.split import split_slices, without_embargo
+from training.features.split import seen_until, split_slices, without_embargo
 from training.features.targets import RowOutcomes
 from training.features.vocabulary import by_frequency, category_counts
 from training.heads.summary import TrainingWindow
@@ -60,7 +60,7 @@ class ClusterDataset(NamedTuple):
     dataset
         As `training.features.dataset.build_dataset` would have built it.
     read
-        As `training.pipeline.train.read_window` would say it.
+        As `training.pipeline.train.read_window` would say it, with what `training.features.split.seen_until` adds.
     slices
         Facts about the slices.
     evicted
@@ -144,6 +144,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
             "rejected": n_read - int(rows.n_rows.sum()),
             "first_slice": int(slices.min()),
             "last_slice": int(slices.max()),
+            **seen_until(slices, np.concatenate([one.last_times for one in split]), spec),
         },
         slices=Slices(counts, until, middles, np.unique(slices)),
         evicted=sum(use.evicted for use in memory.tables.values()),

@@ -75,6 +75,24 @@ def _check_embargo(left: NDArray[np.integer], fitted: int, spec: Spec) -> None:
         )
 
 
+def seen_until(slices: NDArray[np.int32], times: NDArray[np.float64], spec: Spec) -> dict[str, float]:
+    """Return ``seen_until`` of a manifest's window: the latest time that fitted, calibrated or tuned a model.
+
+    Parameters
+    ----------
+    slices, times
+        Of all rows, or of each slice the latest time.
+    spec
+        Without a column of times nothing is known, and nothing returned.
+    """
+    if spec.telemetry.time is None:
+        return {}
+    tuned = spec.training.tuned_until or 0
+    seen = slices < max(split_slices(slices, spec).judge, tuned)
+    beyond = max(tuned - 1 - int(slices.max()), 0)  # slices that settings were tuned on and that are not here
+    return {"seen_until": float(times[seen].max()) + beyond * spec.telemetry.slice.seconds}
+
+
 def fitted_slices(slices: NDArray[np.int32], spec: Spec) -> NDArray[np.int32]:
     """Return the slices that are fitted; ``slices`` are distinct and sorted."""
     return slices[without_embargo(slices, slices, spec) & (slices < split_slices(slices, spec).stop)]

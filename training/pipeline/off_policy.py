@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
@@ -36,7 +38,8 @@ class OffPolicyOptions:
     propensity
         Column of the propensities; None for that of the spec.
     start
-        First slice; None for the first that neither training nor tuning of the model has seen.
+        First slice; None for the first that neither training nor tuning of the model has seen. Records have the slices
+        of a dataset made of them.
     clip
         Bound of the weights; None for the square root of the number of decisions.
     seed
@@ -55,12 +58,26 @@ class OffPolicyOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimated:
-    """A version, the log that it was judged on, and what the log says."""
+    """A version, the log that it was judged on, and what the log says.
+
+    Attributes
+    ----------
+    model, data, unit
+        The version, the log's name, and the unit of the cost.
+    found
+        The estimates.
+    left_out
+        By reason, how many recorded decisions were not judged.
+    warnings
+        Why the estimates may be too good.
+    """
 
     model: str
     data: str
     unit: str
     found: OffPolicy
+    left_out: Mapping[str, int]
+    warnings: tuple[str, ...]
 
     def verdict(self) -> str:
         """Return the change of the estimate that counts in words."""
@@ -71,7 +88,9 @@ class Estimated:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``fogline ope --json`` prints."""
-        return {"model": self.model, "data": self.data, "unit": self.unit, **self.found.to_json()}
+        about = {"model": self.model, "data": self.data, "unit": self.unit}
+        rest = {"left_out": dict(self.left_out), "warnings": list(self.warnings)}
+        return {**about, **self.found.to_json(), **rest}
 
 
 def estimate_challenger(
@@ -102,7 +121,14 @@ def estimate_challenger(
     name = f"{model.name}-{model.version}"
     if found.refused is not None:
         raise DataError(f"{data_name(data)} does not say what {name} would have cost: {found.refused}")
-    return Estimated(model=name, data=data_name(data), unit=spec.outcomes[spec.cost.success].unit, found=found)
+    return Estimated(
+        model=name,
+        data=data_name(data),
+        unit=spec.outcomes[spec.cost.success].unit,
+        found=found,
+        left_out=logged.left_out,
+        warnings=_warnings(data, model, options),
+    )
 
 
 def logged_decisions(
@@ -110,7 +136,8 @@ def logged_decisions(
 ) -> LoggedDecisions:
     """Read a log, and ask the model about each of its decisions."""
     if isinstance(data, Path) and is_records(data):
-        return decisions_of_records(data, with_policy(model, spec), options.start)
+        since = unseen_since(model) if options.start is None else None
+        return decisions_of_records(data, with_policy(model, spec), options.start, since)
     start = first_unseen((model.spec, model.manifest.window)) if options.start is None else options.start
     telemetry = read_telemetry(data, spec, progress=lambda done, of: progress("read", done, of))
     last = int(telemetry.slice.max())
@@ -122,6 +149,34 @@ def logged_decisions(
     logged = decisions_of_telemetry(telemetry, policy, start, spec.evaluation.requests)
     progress("ask the model", 1, 1)
     return logged
+
+
+def unseen_since(model: Model) -> float | None:
+    """Return from which time on decisions are new to a model: neither training nor tuning has seen them.
+
+    None where its artifact does not say: telemetry without a column of times, or slices that a column numbers and an
+    artifact from before ``seen_until``.
+    """
+    window, roles = model.manifest.window, model.spec.telemetry
+    if roles.time is None:
+        return None
+    if roles.slice.column is None and "last_slice" in window:
+        return roles.slice.origin + first_unseen((model.spec, window)) * roles.slice.seconds
+    seen = window.get("seen_until")
+    return None if seen is None else float(np.nextafter(float(seen), np.inf))
+
+
+def _warnings(data: Data, model: Model, options: OffPolicyOptions) -> tuple[str, ...]:
+    """Return a warning where records may be judged by a model that was trained on them."""
+    told = options.start is not None or unseen_since(model) is not None
+    if told or not (isinstance(data, Path) and is_records(data)):
+        return ()
+    name = f"{model.name}-{model.version}"
+    line = (
+        f"{data_name(data)}: all decisions are judged, also any that {name} was trained on, where it looks better than "
+        "it is: its artifact does not say at what time its training data end; name the first slice with --from"
+    )
+    return (line,)
 
 
 def _spec(model: Model, options: OffPolicyOptions) -> Spec:

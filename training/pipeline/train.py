@@ -18,6 +18,7 @@ from scheduler.spec import Head, Spec
 from training.artifacts.write import content_version, write_artifact
 from training.evaluation.on_policy import Block, blocks, serve_on_policy
 from training.features.dataset import Dataset, build_dataset, joined, without_slices
+from training.features.split import seen_until
 from training.heads.calibration import calibrate, calibrate_quantile
 from training.heads.fit import FittedHead, calibrated_on, fit_heads, head_rows, out_of_fold
 from training.heads.lightgbm_params import resolve_lightgbm
@@ -57,7 +58,7 @@ def train_model(
     """
     spec = resolve_lightgbm(spec)
     dataset = build_dataset(telemetry, spec, seed=seed, progress=progress)
-    read = read_window(telemetry)
+    read = read_window(telemetry) | seen_until(telemetry.slice, telemetry.time, spec)
     dataset, fitted = fit_rehearsed(
         dataset,
         spec,

@@ -5,6 +5,10 @@ import re
 import polars as pl
 import pytest
 
+from scheduler import Model
+from scheduler.spec import Policy
+from tests import models
+from tests.schedulers import new
 from tests.small_world import fogline, spec_text, write_logged
 
 pytestmark = pytest.mark.slow
@@ -80,3 +84,52 @@ def test_a_spec_of_other_features_is_a_wrong_call(trained, logged, tmp_path, cap
     )
     assert ran.code == 2
     assert "fingerprint" in ran.json["error"]["message"]
+
+
+WITHOUT_PRICES = re.sub(r"(?s)price = \"price\"\n.*?(?=\[candidates\])", "", models.SPEC)
+
+
+def record(model, folder):
+    """Decide 400 times, every 10 seconds, and tell what came of all but the last."""
+    sched = new(model, policy=Policy(explore="epsilon", epsilon=0.3))
+    recorder = sched.record(folder, full=1.0, every=1e5)
+    for t in range(400):
+        made = sched.decide({"client_id": [17, "tv"][t % 2], "kind": "live", "kbps": 0}, now=10.0 * t)
+        if t < 399:
+            sched.observe(made.id, {"ok": True, "rtt_ms": 10.0 + t % 7, "speed": 5.0}, now=10.0 * t, node=made.nodes[0])
+        if t % 50 == 0:
+            recorder.flush()
+    recorder.stop()
+
+
+def test_records_are_judged_from_where_the_model_has_not_seen_them(tmp_path, capfd):
+    window = {"last_slice": 30, "first_judged_slice": 20, "seen_until": 1_195.0}
+    artifact = models.write_small(tmp_path / "small", WITHOUT_PRICES, window=window)
+    record(Model.load(artifact), tmp_path / "records")
+    words = ["ope", tmp_path / "records", "--model", artifact]
+    asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
+    assert (asked.code, shown.code) == (0, 0), shown.err
+    assert asked.json["support"]["decisions"] == 279
+    assert asked.json["warnings"] == []
+    left_out = {
+        "from the time that the model was trained or tuned on": 120,
+        "an outcome is not due yet": 1,
+    }
+    assert asked.json["left_out"] == left_out
+    assert "120 from the time that the model was trained" in " ".join(shown.out.split())
+    told = fogline(capfd, *words, "--from", 10, "--json").json
+    assert told["support"]["decisions"] == 339
+    assert told["left_out"]["in slices before the first one asked for"] == 60
+
+
+def test_an_artifact_that_does_not_say_what_it_has_seen_is_judged_on_all_records_with_a_warning(tmp_path, capfd):
+    artifact = models.write_small(tmp_path / "small", WITHOUT_PRICES, window={"last_slice": 30})
+    record(Model.load(artifact), tmp_path / "records")
+    words = ["ope", tmp_path / "records", "--model", artifact]
+    asked, shown = fogline(capfd, *words, "--json"), fogline(capfd, *words)
+    assert asked.json["support"]["decisions"] == 399
+    assert len(asked.json["warnings"]) == 1
+    assert "does not say at what time its training data end" in asked.json["warnings"][0]
+    assert asked.json["warnings"][0] in asked.err
+    assert "Warning: " in shown.out
+    assert fogline(capfd, *words, "--from", 0, "--json").json["warnings"] == []

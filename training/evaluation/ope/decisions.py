@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,8 @@ class LoggedDecisions(NamedTuple):
         (n,) numbers; intervals take whole clients and whole slices for what is drawn anew.
     candidates
         For the direct method and all that builds on it; None without features, or for slates of several nodes.
+    left_out
+        By reason, how many recorded decisions are not among these.
     """
 
     cost: Floats
@@ -58,6 +61,7 @@ class LoggedDecisions(NamedTuple):
     client: NDArray[np.integer]
     slice: NDArray[np.integer]
     candidates: LoggedCandidates | None = None
+    left_out: Mapping[str, int] = MappingProxyType({})
 
 
 class JudgedDecision(NamedTuple):

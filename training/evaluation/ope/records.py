@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,28 +12,69 @@ from numpy.typing import NDArray
 
 from scheduler.audit.recorded import whole_row
 from scheduler.audit.redecide import Redecided, Redecider
-from scheduler.decisions.record.arrays import OBSERVED, TOKEN
 from scheduler.decisions.record.folder import segment_paths
-from scheduler.decisions.record.read import SegmentReader, read_segments
+from scheduler.decisions.record.read import read_segments
 from scheduler.decisions.record.segment import RecordedArm
 from scheduler.decisions.record.values import FullRecord
+from scheduler.decisions.record.watch import ArmRules
 from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
-from scheduler.spec import COST, spec_from_json
+from scheduler.spec import spec_from_json
 from training.evaluation.ope.decisions import JudgedDecision, LoggedDecisions, joined_decisions
 from training.evaluation.ope.estimators import slate_probability
+from training.telemetry.records.collect import collect
+from training.telemetry.records.outcomes import slate_costs
+from training.telemetry.records.slices import record_slices
+
+SERVED_BY_ORIGIN = "no node was chosen"
+STILL_OPEN = "an outcome is not due yet"
+UNKNOWN = "an outcome is not known"
+EARLIER = "in slices before the first one asked for"
+SEEN = "from the time that the model was trained or tuned on"
+"""Why a recorded decision is left out."""
 
 
-class _Outcomes(NamedTuple):
-    """By decision: the sum of the costs of its nodes and how many were told."""
+class _Full(NamedTuple):
+    """A record, how many places of its decision are the slate's, and its window in seconds."""
+
+    record: FullRecord
+    places: int
+    window: float
+
+    def slate(self) -> NDArray[np.integer]:
+        """Return the candidates that were chosen; the other places are those of alternatives."""
+        position = self.record.position[: self.places]
+        return position[position >= 0]
+
+
+class _Known(NamedTuple):
+    """By decision the cost, where it is known, the client as text and the slice; and the latest time of anything."""
 
     cost: dict[int, float]
-    n_told: dict[int, int]
+    client: dict[int, str]
+    slice: dict[int, int]
+    latest: float
 
-    def of(self, decision: int) -> float | None:
-        """Return the mean cost of what a decision's nodes did, None where nothing was told."""
-        n = self.n_told.get(decision, 0)
-        return self.cost[decision] / n if n else None
+    def reason(self, full: _Full) -> str | None:
+        """Return why a decision says nothing of nodes, None if it does."""
+        if not full.slate().size:
+            return SERVED_BY_ORIGIN
+        if full.record.id in self.cost:
+            return None
+        return STILL_OPEN if full.record.time + full.window >= self.latest else UNKNOWN
+
+
+class _First(NamedTuple):
+    """The first slice and the earliest time that are judged; None for all."""
+
+    slice: int | None
+    time: float | None
+
+    def reason(self, full: _Full, known: _Known) -> str | None:
+        """Return why a decision comes too early, None if it does not."""
+        if self.slice is not None and known.slice.get(full.record.id, self.slice) < self.slice:
+            return EARLIER
+        return SEEN if self.time is not None and full.record.time < self.time else None
 
 
 def is_records(folder: Path) -> bool:
@@ -40,11 +82,14 @@ def is_records(folder: Path) -> bool:
     return folder.is_dir() and bool(segment_paths(folder))
 
 
-def decisions_of_records(folder: Path, model: Model, start: int | None = None) -> LoggedDecisions:
-    """Ask a model about every decision that was recorded in full and whose outcome was told.
+def decisions_of_records(
+    folder: Path, model: Model, start: int | None = None, since: float | None = None
+) -> LoggedDecisions:
+    """Ask a model about every decision that was recorded in full and whose outcome is known.
 
-    The candidates are those that were left; the draw and the free uplink are those of the record. Decisions that went
-    to the origin say nothing of nodes, and are left out.
+    A node whose window passed without an outcome failed, as in a dataset of the same records; an outcome that came
+    later is used in the place of that. The candidates are those that were left; the draw and the free uplink are those
+    of the record. Decisions that went to the origin say nothing of nodes, and are left out.
 
     Parameters
     ----------
@@ -53,7 +98,9 @@ def decisions_of_records(folder: Path, model: Model, start: int | None = None) -
     model
         The target, under its own policy; of the fingerprint of what decided.
     start
-        First slice, by the time of the decisions; None for all records.
+        First slice, numbered as in a dataset of the same records; None for all.
+    since
+        Time of the earliest decision, in seconds; None for all.
 
     Raises
     ------
@@ -64,20 +111,34 @@ def decisions_of_records(folder: Path, model: Model, start: int | None = None) -
     RecordError
         If the records cannot be read.
     """
-    outcomes, clients = _outcomes(folder), _clients(folder)
+    known, first = _known(folder, model), _First(start, since)
     numbers: dict[str, int] = {}
-    judged, redecider = [], Redecider(model)
-    for record, places in _full_records(folder, model):
-        cost, position = outcomes.of(record.id), record.position[:places]
-        slate = position[position >= 0]
-        number = int(record.time // model.spec.telemetry.slice.seconds)
-        if cost is None or not slate.size or (start is not None and number < start):
+    judged, left_out, redecider = [], Counter[str](), Redecider(model)
+    for full in _full_records(folder, model):
+        reason = first.reason(full, known) or known.reason(full)
+        if reason is not None:
+            left_out[reason] += 1
             continue
-        client = numbers.setdefault(clients.get(record.id, ""), len(numbers))
-        judged.append(_judged(record, slate, redecider, cost, client, number))
+        at = full.record.id
+        client = numbers.setdefault(known.client[at], len(numbers))
+        judged.append(_judged(full.record, full.slate(), redecider, known.cost[at], client, known.slice[at]))
     if not judged:
-        raise DataError(f"{folder}: expected decisions that were recorded in full and have an outcome, found none")
-    return joined_decisions(judged)
+        why = "; ".join(f"{n:,} left out: {reason}" for reason, n in left_out.items()) or "none"
+        raise DataError(f"{folder}: expected decisions that were recorded in full and have an outcome, found {why}")
+    return joined_decisions(judged)._replace(left_out=dict(left_out))
+
+
+def _known(folder: Path, model: Model) -> _Known:
+    found = collect(folder, lambda _done, _of: None)
+    ids = found.decisions["id"].tolist()
+    slices = record_slices(found.decisions, model.spec.telemetry.slice).tolist()
+    tables = (found.decisions, found.outcomes, found.timeouts)
+    return _Known(
+        cost=slate_costs(found),
+        client=dict(zip(ids, map(str, found.decisions["client"]), strict=True)),
+        slice=dict(zip(ids, slices, strict=True)),
+        latest=max(float(table["time"].max()) for table in tables if table is not None),
+    )
 
 
 def _judged(
@@ -127,39 +188,14 @@ def _check_features(arm: RecordedArm, model: Model) -> None:
         )
 
 
-def _full_records(folder: Path, model: Model) -> Iterator[tuple[FullRecord, int]]:
-    """Yield records, and how many places of their decisions are the slate's; the rest are alternatives."""
+def _full_records(folder: Path, model: Model) -> Iterator[_Full]:
+    """Yield the decisions that were recorded in full, each with what its own arm's spec says."""
     for segment in read_segments(folder):
-        arms, places = {arm.arm: arm for arm in segment.manifest.arms}, dict[int, int]()
+        arms, specs = {arm.arm: arm for arm in segment.manifest.arms}, dict[int, tuple[int, NDArray[np.float64]]]()
         for record in segment.full_records():
-            if record.arm not in places:
+            if record.arm not in specs:
                 _check_features(arms[record.arm], model)
-                places[record.arm] = spec_from_json(arms[record.arm].spec.encode()).policy.max_nodes
-            yield record, places[record.arm]
-
-
-def _outcomes(folder: Path) -> _Outcomes:
-    found = _Outcomes({}, {})
-    for segment in read_segments(folder):
-        at = segment.manifest.outcomes.index(COST)
-        for decision, kind, cost in _rows(segment, at):
-            if kind in (OBSERVED, TOKEN) and np.isfinite(cost):
-                found.cost[decision] = found.cost.get(decision, 0.0) + cost
-                found.n_told[decision] = found.n_told.get(decision, 0) + 1
-    return found
-
-
-def _rows(segment: SegmentReader, at: int) -> Iterator[tuple[int, int, float]]:
-    for columns in segment.batches("outcomes"):
-        decision, kind, outcomes = (np.asarray(columns[name]) for name in ("decision", "kind", "outcomes"))
-        yield from zip(decision.tolist(), kind.tolist(), outcomes[:, at].tolist(), strict=True)
-
-
-def _clients(folder: Path) -> dict[int, str]:
-    """Return the client of each decision as text."""
-    return {
-        int(decision): str(client)
-        for segment in read_segments(folder)
-        for columns in segment.batches("decisions")
-        for decision, client in zip(np.asarray(columns["id"]), columns["client"], strict=True)
-    }
+                spec = spec_from_json(arms[record.arm].spec.encode())
+                specs[record.arm] = spec.policy.max_nodes, ArmRules.of(spec).windows
+            places, windows = specs[record.arm]
+            yield _Full(record, places, float(windows[record.profile]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
 from scheduler.errors import InputError
-from scheduler.spec import FAILED, Spec
+from scheduler.spec import FAILED
 from training.telemetry.files.codes import Place
 from training.telemetry.files.kinds import KNOWN_AFTER
 from training.telemetry.records.collect import Collected, Progress, collect
+from training.telemetry.records.outcomes import Places, known_outcomes, places_of
+from training.telemetry.records.slices import record_slices
 from training.telemetry.records.values import Categories, are_integers, columns_of, ids_of, series
 from training.telemetry.write import names_in, write_tables
 
@@ -45,15 +47,6 @@ class DatasetReport:
     nodes_unknown: int
     unnamed: int
     skipped: dict[str, int]
-
-
-class _Places(NamedTuple):
-    """Nodes of decisions: the decision's row, the place, and the node's id as text and as key."""
-
-    row: NDArray[np.int64]
-    place: NDArray[np.int64]
-    text: list[str]
-    key: NDArray[np.uint64]
 
 
 def write_dataset(
@@ -97,10 +90,9 @@ def write_dataset(
     _check_place(Path(out), force=force)
     found = collect(records, progress or (lambda _done, _of: None))
     spec, n = found.spec, len(found.decisions["id"])
-    places = _places(found)
-    outcomes = _outcomes(found)
+    places = places_of(found)
     categories, node_rows = _categories(found), _node_rows(found)
-    rows = _joined(found, places, outcomes, node_rows)
+    rows = _joined(found, places, node_rows)
     telemetry = _telemetry(found, places, rows, categories, origin)
     clients, nodes = _clients(found, categories), _nodes(found, places, node_rows, categories)
     write_tables(Path(out), clients=clients, nodes=nodes, telemetry=telemetry)
@@ -129,34 +121,6 @@ def _check_place(out: Path, *, force: bool) -> None:
         raise InputError(f"{out}: expected an empty folder (--force writes over it), found {', '.join(names[:5])}")
 
 
-def _places(found: Collected) -> _Places:
-    nodes, keys = found.decisions["nodes"], found.decisions["node_keys"]
-    n_keys = Schema(found.spec.node).n_keys
-    own = keys.reshape(len(keys), -1, n_keys)[:, :, 0]
-    counts = np.diff(nodes.starts)
-    row = np.repeat(np.arange(len(counts)), counts)
-    return _Places(row, np.arange(len(row)) - nodes.starts[row], nodes.values, own[own != 0])
-
-
-def _outcomes(found: Collected) -> pl.DataFrame:
-    """Return one outcome for each decision and node that has any, and when the scheduler was told it."""
-    rows, names = found.outcomes, (*found.spec.outcomes, FAILED)
-    schema = {"decision": pl.Int64, "key": pl.UInt64, "told": pl.Float64, **dict.fromkeys(names, pl.Float32)}
-    if rows is None:
-        return pl.DataFrame(schema=schema)
-    data = {"decision": rows["decision"], "key": rows["node_keys"][:, 0], "told": rows["time"]}
-    data |= {name: rows["outcomes"][:, i] for i, name in enumerate(names)}
-    return pl.DataFrame(data, schema=schema).unique(["decision", "key"], keep="first", maintain_order=True)
-
-
-def _timeouts(found: Collected) -> pl.DataFrame:
-    """Return the places whose window passed without an outcome."""
-    rows, schema = found.timeouts, {"decision": pl.Int64, "place": pl.Int64}
-    if rows is None:
-        return pl.DataFrame(schema=schema)
-    return pl.DataFrame({name: rows[name].astype(np.int64) for name in schema}).unique()
-
-
 def _node_rows(found: Collected) -> pl.DataFrame | None:
     """Return which recorded row of nodes says what a node was like from which decision on."""
     rows = found.nodes
@@ -166,30 +130,9 @@ def _node_rows(found: Collected) -> pl.DataFrame | None:
     return pl.DataFrame(data).with_row_index("node_row").sort("decision", maintain_order=True)
 
 
-def _joined(found: Collected, places: _Places, outcomes: pl.DataFrame, node_rows: pl.DataFrame | None) -> pl.DataFrame:
+def _joined(found: Collected, places: Places, node_rows: pl.DataFrame | None) -> pl.DataFrame:
     """Return a row for each place that has an outcome or a timeout, by time, with the row of its node's state."""
-    decisions = found.decisions
-    frame = pl.DataFrame(
-        {
-            "at": np.arange(len(places.row)),
-            "decision": decisions["id"][places.row],
-            "life": decisions["life"][places.row],
-            "key": places.key,
-            "time": decisions["time"][places.row],
-            "place": places.place,
-            "is_slate": places.place < decisions["n_slate"][places.row],
-        }
-    )
-    told = outcomes.with_columns(is_told=pl.lit(value=True))
-    due = _timeouts(found).with_columns(is_due=pl.lit(value=True))
-    frame = frame.join(told, on=["decision", "key"], how="left").join(due, on=["decision", "place"], how="left")
-    is_told, is_due = pl.col("is_told").fill_null(value=False), pl.col("is_due").fill_null(value=False)
-    frame = frame.filter(is_told | is_due).with_columns(
-        pl.col(FAILED).fill_null(1.0),
-        (pl.col("told") - pl.col("time")).clip(lower_bound=0.0).fill_null(np.inf).alias(KNOWN_AFTER),
-        timeout=is_due & ~is_told,
-        late=is_due & is_told,
-    )
+    frame = known_outcomes(found, places)
     if node_rows is None:
         frame = frame.with_columns(node_row=pl.lit(None, pl.UInt32))
     else:
@@ -212,7 +155,7 @@ def _categories(found: Collected) -> Categories:
 
 
 def _telemetry(
-    found: Collected, places: _Places, rows: pl.DataFrame, categories: Categories, origin: float | None
+    found: Collected, places: Places, rows: pl.DataFrame, categories: Categories, origin: float | None
 ) -> pl.DataFrame:
     spec, roles, decisions = found.spec, found.spec.telemetry, found.decisions
     at = rows["at"].to_numpy()
@@ -234,7 +177,7 @@ def _telemetry(
     if roles.time is not None:
         out[roles.time] = time
     if roles.slice.column is not None:
-        out[roles.slice.column] = _slices(time, spec, origin)
+        out[roles.slice.column] = record_slices(decisions, roles.slice, origin)[of].astype(np.int32)
     if roles.ok is not None:
         out[roles.ok] = rows[FAILED] == 0.0
     out |= {name: rows[name].fill_nan(None) for name in spec.outcomes}
@@ -263,12 +206,6 @@ def _states(found: Collected, rows: pl.DataFrame) -> tuple[NDArray[np.float64], 
     return values, keys
 
 
-def _slices(time: NDArray[np.float64], spec: Spec, origin: float | None) -> NDArray[np.int32]:
-    seconds = spec.telemetry.slice.seconds
-    begin = np.floor(time.min() / seconds) * seconds if origin is None and len(time) else origin or 0.0
-    return np.floor((time - begin) / seconds).astype(np.int32)
-
-
 def _ids(found: Collected, texts: list[str], keys: NDArray[np.uint64]) -> pl.Series:
     """Return ids as a column; hashed ones are texts."""
     ids = dict.fromkeys(texts) if found.hashed else ids_of(texts, keys)
@@ -291,7 +228,7 @@ def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
     return pl.DataFrame({"id": last["id"]} | columns_of(wanted, Schema(spec.request), rows, categories))
 
 
-def _nodes(found: Collected, places: _Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
+def _nodes(found: Collected, places: Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
     """Return each node of a slate, and each whose columns are known, as it was last."""
     spec, schema = found.spec, Schema(found.spec.node)
     texts, keys = dict(zip(places.key.tolist(), places.text, strict=True)), list[int]()
