@@ -154,7 +154,7 @@ def _ranked(comparison: Comparison) -> list[tuple[str, Any]]:
 def _headlines(comparison: Comparison, baseline: str) -> Iterator[Headline]:
     scores, unit = comparison.policies, comparison.unit
     own = scores[LEARNED]
-    for name in (RULES, baseline, RANDOM):
+    for name in dict.fromkeys((RULES, baseline, RANDOM)):  # random may be the best baseline
         if name in scores and scores[name].mean > 0.0:
             saved = 1.0 - own.mean / scores[name].mean
             what = {baseline: f"the best baseline, {label(name)}", RULES: "the rules"}.get(name, label(name))

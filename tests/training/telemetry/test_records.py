@@ -218,6 +218,32 @@ def test_a_timeout_is_a_failure_until_a_late_outcome_comes(model, tmp_path):
     assert (report.timeouts, report.late, report.missing) == (1, 1, 1)
 
 
+def asked(model, folder, extra):
+    """Records of decisions among nodes 0 to 2, with another node that is never chosen."""
+    sched = started(model, folder)
+    sched.fleet.upsert([extra], {"load": [0.5]})
+    for i in range(6):
+        decision = sched.decide({"client_id": 17}, [0, 1, 2], now=100.0 + i)
+        sched.observe(decision.id, OK, now=100.5 + i, node=decision.nodes[0])
+    sched.recorder.stop()
+    return folder
+
+
+def test_ids_are_of_one_type_in_all_tables(model, tmp_path):
+    report = write_dataset(asked(model, tmp_path / "records", "box"), tmp_path / "out")
+    assert (report.rows, report.nodes) == (6, 7)
+    rows = read_telemetry(tmp_path / "out", model.spec)
+    assert len(rows) == 6
+    assert set(rows.nodes.ids) == {*map(str, range(6)), "box"}
+
+
+def test_ids_that_are_equal_as_texts_are_refused_by_name(model, tmp_path):
+    records = asked(model, tmp_path / "records", "1")
+    with pytest.raises(DataError, match=r"^records: expected ids that differ as texts, found 1 both as "):
+        write_dataset(records, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_hashed_ids_stay_hashed(model, tmp_path):
     sched = started(model, tmp_path / "records", key=b"0123456789abcdef")
     serve(sched, 10)

@@ -16,6 +16,9 @@ ROUNDS = 100
 """Trees of a model at most; a tenth of its rows stop it where more trees would only learn luck."""
 
 
+KNOWN = 20
+"""Known values that a feature needs among the rows of a fit: without any in its own nine tenths it cannot be binned."""
+
 LEAST = 60
 """Decisions below which the mean cost is the model: a fold would have too few rows to fit and stop trees on."""
 
@@ -33,6 +36,8 @@ def cross_fitted(cost: Floats, candidates: LoggedCandidates, *, seed: int = 0) -
     A model that has seen a row knows its luck; without cross-fitting the doubly robust estimate takes that for
     knowledge (Chernozhukov et al.: Double/debiased machine learning, Econometrics Journal 2018). Which decision is in
     which fold is random: what the log drew for one says nothing about the draw of another.
+
+    Features that hardly any decision knows do not count; without any the mean cost is the model.
 
     Parameters
     ----------
@@ -52,9 +57,14 @@ def cross_fitted(cost: Floats, candidates: LoggedCandidates, *, seed: int = 0) -
     with threadpool_limits(1):
         for number in range(FOLDS):
             rows, held_out = np.flatnonzero(fold != number), fold[decision] == number
+            x = candidates.x[candidates.chosen[rows]]
+            known = (~np.isnan(x)).sum(axis=0) >= KNOWN
+            if not known.any():
+                values[held_out] = cost[rows].mean()
+                continue
             model = HistGradientBoostingRegressor(max_iter=ROUNDS, early_stopping=True, random_state=seed)
-            model.fit(candidates.x[candidates.chosen[rows]], cost[rows])
-            values[held_out] = model.predict(candidates.x[held_out])
+            model.fit(x[:, known], cost[rows])
+            values[held_out] = model.predict(candidates.x[held_out][:, known])
     return Predictions(
         values[candidates.chosen], np.bincount(decision, candidates.target * values, n).astype(np.float64)
     )

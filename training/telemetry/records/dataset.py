@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
-from scheduler.errors import InputError
+from scheduler.errors import DataError, InputError
 from scheduler.spec import FAILED
 from training.telemetry.files.codes import Place
 from training.telemetry.files.kinds import KNOWN_AFTER
@@ -85,7 +87,7 @@ def write_dataset(
     RecordError
         If there is no such folder.
     DataError
-        If no decision is recorded, or nothing came of any.
+        If no decision is recorded, or nothing came of any, or two ids are equal as texts, such as 1 and "1".
     """
     _check_place(Path(out), force=force)
     found = collect(records, progress or (lambda _done, _of: None))
@@ -160,10 +162,8 @@ def _telemetry(
     spec, roles, decisions = found.spec, found.spec.telemetry, found.decisions
     at = rows["at"].to_numpy()
     of = places.row[at]
-    ids, node_ids = (
-        _ids(found, decisions["client"], decisions["request_keys"][:, 0]),
-        _ids(found, places.text, places.key),
-    )
+    ids = _ids(found, decisions["client"], decisions["request_keys"][:, 0])
+    node_ids = _ids(found, places.text, places.key, _node_texts(found, places))
     time, place = decisions["time"][of], places.place[at]
     out: dict[str, Any] = {
         roles.client: ids[of],
@@ -206,13 +206,26 @@ def _states(found: Collected, rows: pl.DataFrame) -> tuple[NDArray[np.float64], 
     return values, keys
 
 
-def _ids(found: Collected, texts: list[str], keys: NDArray[np.uint64]) -> pl.Series:
-    """Return ids as a column; hashed ones are texts."""
-    ids = dict.fromkeys(texts) if found.hashed else ids_of(texts, keys)
+def _ids(
+    found: Collected, texts: list[str], keys: NDArray[np.uint64], known: Mapping[int, str] | None = None
+) -> pl.Series:
+    """Return ids as a column; hashed ones are texts, and others if any of them or of those ``known`` by key is one."""
     if found.hashed:
         return series(list(texts), as_text=True)
-    as_text = not are_integers(ids.values())
-    return series([ids[text] for text in texts], as_text=as_text)
+    known = dict(zip(keys.tolist(), texts, strict=True)) if known is None else known
+    twice = [text for text, n in Counter(known.values()).items() if n > 1]
+    if twice:
+        raise DataError(f"records: expected ids that differ as texts, found {twice[0]} both as a number and as a text")
+    ids = ids_of(list(known.values()), np.array(list(known), np.uint64))
+    return series([ids[text] for text in texts], as_text=not are_integers(ids.values()))
+
+
+def _node_texts(found: Collected, places: Places) -> dict[int, str]:
+    """Return the id of each node of a slate, and of each whose columns are known, as text by key."""
+    texts = dict(zip(places.key.tolist(), places.text, strict=True))
+    if found.nodes is not None:
+        texts |= dict(zip(found.nodes["key"].tolist(), found.nodes["node"], strict=True))
+    return texts
 
 
 def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
@@ -231,9 +244,7 @@ def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
 def _nodes(found: Collected, places: Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
     """Return each node of a slate, and each whose columns are known, as it was last."""
     spec, schema = found.spec, Schema(found.spec.node)
-    texts, keys = dict(zip(places.key.tolist(), places.text, strict=True)), list[int]()
-    if found.nodes is not None:
-        texts |= dict(zip(found.nodes["key"].tolist(), found.nodes["node"], strict=True))
+    texts = _node_texts(found, places)
     keys = list(texts)
     frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.UInt64)})
     if node_rows is None:

@@ -125,3 +125,16 @@ def test_a_few_decisions_are_predicted_by_their_mean():
     cost, begin = np.array([1.0, 2.0, 6.0]), np.arange(4)
     found = cross_fitted(cost, LoggedCandidates(begin, begin[:-1], np.zeros((3, 1), np.float32), np.ones(3)))
     assert found.predicted.tolist() == found.expected.tolist() == [3.0] * 3
+
+
+@pytest.mark.parametrize("n_known", [0, 1, 30])
+def test_features_that_hardly_any_decision_knows_do_not_stop_the_model(n_known):
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=300), np.full(300, np.nan)]).astype(np.float32)
+    x[:n_known, 1] = 1.0
+    cost = np.exp(x[:, 0]).astype(np.float64)
+    begin = np.arange(301)
+    found = cross_fitted(cost, LoggedCandidates(begin, begin[:-1], x, np.ones(300)))
+    assert np.corrcoef(found.predicted, cost)[0, 1] > 0.8
+    blind = cross_fitted(cost, LoggedCandidates(begin, begin[:-1], np.full_like(x, np.nan), np.ones(300)))
+    np.testing.assert_allclose(blind.predicted, cost.mean(), rtol=0.2)
