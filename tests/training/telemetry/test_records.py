@@ -237,13 +237,6 @@ def test_ids_are_of_one_type_in_all_tables(model, tmp_path):
     assert set(rows.nodes.ids) == {*map(str, range(6)), "box"}
 
 
-def test_ids_that_are_equal_as_texts_are_refused_by_name(model, tmp_path):
-    records = asked(model, tmp_path / "records", "1")
-    with pytest.raises(DataError, match=r"^records: expected ids that differ as texts, found 1 both as "):
-        write_dataset(records, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_hashed_ids_stay_hashed(model, tmp_path):
     sched = started(model, tmp_path / "records", key=b"0123456789abcdef")
     serve(sched, 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from scheduler.columns.schema import Schema
-from scheduler.errors import DataError, InputError
+from scheduler.errors import InputError
 from scheduler.spec import FAILED
 from training.telemetry.files.codes import Place
 from training.telemetry.files.kinds import KNOWN_AFTER
@@ -87,7 +86,7 @@ def write_dataset(
     RecordError
         If there is no such folder.
     DataError
-        If no decision is recorded, or nothing came of any, or two ids are equal as texts, such as 1 and "1".
+        If no decision is recorded, or nothing came of any.
     """
     _check_place(Path(out), force=force)
     found = collect(records, progress or (lambda _done, _of: None))
@@ -213,9 +212,6 @@ def _ids(
     if found.hashed:
         return series(list(texts), as_text=True)
     known = dict(zip(keys.tolist(), texts, strict=True)) if known is None else known
-    twice = [text for text, n in Counter(known.values()).items() if n > 1]
-    if twice:
-        raise DataError(f"records: expected ids that differ as texts, found {twice[0]} both as a number and as a text")
     ids = ids_of(list(known.values()), np.array(list(known), np.uint64))
     return series([ids[text] for text in texts], as_text=not are_integers(ids.values()))
 
