@@ -139,17 +139,22 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
         dataset=made._replace(
             memory=memory, means=next((one.means for one in replayed.values() if one.means is not None), None)
         ),
-        read={
-            "rows": int(rows.n_rows.sum()),
-            "rejected": n_read - int(rows.n_rows.sum()),
-            "first_slice": int(slices.min()),
-            "last_slice": int(slices.max()),
-            **seen_until(slices, np.concatenate([one.last_times for one in split]), spec),
-        },
+        read=_read_window(split, slices, spec),
         slices=Slices(counts, until, middles, np.unique(slices)),
         evicted=sum(use.evicted for use in memory.tables.values()),
         peak_bytes=max(one.peak_bytes for one in replayed.values()),
     )
+
+
+def _read_window(split: Sequence[SplitRange], slices: NDArray[np.int32], spec: Spec) -> TrainingWindow:
+    n_read, n_rows = sum(one.n_read for one in split), sum(one.n_rows for one in split)
+    return {
+        "rows": n_rows,
+        "rejected": n_read - n_rows,
+        "first_slice": int(slices.min()),
+        "last_slice": int(slices.max()),
+        **seen_until(slices, np.concatenate([one.last_times for one in split]), spec),
+    }
 
 
 def _before(

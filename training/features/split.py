@@ -13,8 +13,7 @@ from scheduler.spec import Spec
 FEWEST = 5
 """One slice each for history, fitting, early stopping, calibration and metrics."""
 
-
-FEWEST_REHEARSED = 6
+FEWEST_REHEARSED = FEWEST + 1
 """With a rehearsal two slices or more are fitted, so that each is served by a model that was fitted on others."""
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -24,6 +23,7 @@ from training.specs.to_toml import spec_to_toml
 from training.telemetry import Data, data_id, read_telemetry
 from training.tracking.trials import TrialRuns
 from training.tuning.folds import Fold, time_folds
+from training.tuning.gain import Gain
 from training.tuning.objective import Judge, Objective
 from training.tuning.search_space import Space, Values, own_values, search_space, with_values
 
@@ -89,37 +89,6 @@ class TrialResult(NamedTuple):
     value: float
     folds: tuple[float, ...]
     params: Values
-
-
-class Gain(NamedTuple):
-    """A difference over folds: its mean, the standard deviation of one fold, the standard error of the mean, the folds.
-
-    Deviation and error are NaN of a single fold.
-    """
-
-    mean: float
-    deviation: float
-    error: float
-    n_folds: int
-
-    @classmethod
-    def of(cls, before: Sequence[float], after: Sequence[float]) -> Gain:
-        """Return the difference of figures of the same folds."""
-        differences = [b - a for a, b in zip(before, after, strict=True)]
-        if len(differences) == 1:
-            return cls(differences[0], math.nan, math.nan, 1)
-        deviation = stdev(differences)
-        n = len(differences)
-        return cls(_mean(differences), deviation, deviation / math.sqrt(n), n)
-
-    @property
-    def told(self) -> bool:
-        """Whether chance makes so much of one trial in less than 5 % (Student's t); a single fold tells nothing."""
-        if self.n_folds == 1:
-            return False
-        from scipy import stats
-
-        return abs(self.mean) > float(stats.t.ppf(0.975, self.n_folds - 1)) * self.error
 
 
 class TuningResult(NamedTuple):

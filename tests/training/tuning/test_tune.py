@@ -19,8 +19,9 @@ from tests.registries import new_registry
 from tests.small_world import UNTIL, fogline
 from training.features.split import split_slices
 from training.tracking.trials import TrialRuns
+from training.tuning.gain import Gain
 from training.tuning.objective import Judge
-from training.tuning.tune import Gain, TuningOptions, tune
+from training.tuning.tune import TuningOptions, tune
 
 QUICK = ("--objective", "loss", "--folds", 2, "--threads", 1)
 DONE = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"

@@ -15,7 +15,6 @@ FOLDS = 3
 ROUNDS = 100
 """Trees of a model at most; a tenth of its rows stop it where more trees would only learn luck."""
 
-
 KNOWN = 20
 """Known values that a feature needs among the rows of a fit: without any in its own nine tenths it cannot be binned."""
 

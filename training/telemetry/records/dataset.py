@@ -94,8 +94,9 @@ def write_dataset(
     places = places_of(found)
     categories, node_rows = _categories(found), _node_rows(found)
     rows = _joined(found, places, node_rows)
-    telemetry = _telemetry(found, places, rows, categories, origin)
-    clients, nodes = _clients(found, categories), _nodes(found, places, node_rows, categories)
+    texts = _node_texts(found, places)
+    telemetry = _telemetry(found, places, texts, rows, categories, origin)
+    clients, nodes = _clients(found, categories), _nodes(found, texts, node_rows, categories)
     write_tables(Path(out), clients=clients, nodes=nodes, telemetry=telemetry)
     known = set() if node_rows is None else set(node_rows["key"].to_list())
     return DatasetReport(
@@ -156,13 +157,18 @@ def _categories(found: Collected) -> Categories:
 
 
 def _telemetry(
-    found: Collected, places: Places, rows: pl.DataFrame, categories: Categories, origin: float | None
+    found: Collected,
+    places: Places,
+    texts: Mapping[int, str],
+    rows: pl.DataFrame,
+    categories: Categories,
+    origin: float | None,
 ) -> pl.DataFrame:
     spec, roles, decisions = found.spec, found.spec.telemetry, found.decisions
     at = rows["at"].to_numpy()
     of = places.row[at]
     ids = _ids(found, decisions["client"], decisions["request_keys"][:, 0])
-    node_ids = _ids(found, places.text, places.key, _node_texts(found, places))
+    node_ids = _ids(found, places.text, places.key, texts)
     time, place = decisions["time"][of], places.place[at]
     out: dict[str, Any] = {
         roles.client: ids[of],
@@ -237,10 +243,11 @@ def _clients(found: Collected, categories: Categories) -> pl.DataFrame:
     return pl.DataFrame({"id": last["id"]} | columns_of(wanted, Schema(spec.request), rows, categories))
 
 
-def _nodes(found: Collected, places: Places, node_rows: pl.DataFrame | None, categories: Categories) -> pl.DataFrame:
+def _nodes(
+    found: Collected, texts: Mapping[int, str], node_rows: pl.DataFrame | None, categories: Categories
+) -> pl.DataFrame:
     """Return each node of a slate, and each whose columns are known, as it was last."""
     spec, schema = found.spec, Schema(found.spec.node)
-    texts = _node_texts(found, places)
     keys = list(texts)
     frame = pl.DataFrame({"key": pl.Series(keys, dtype=pl.UInt64)})
     if node_rows is None:
