@@ -31,7 +31,7 @@ bench: $(READY) ## benchmarks
 
 soak: $(READY) ## a long run under load and faults
 	$(BIN)/python -m benchmarks.soak
-	FOGLINE_THOROUGH=1 $(BIN)/pytest tests/scheduler/test_interrupts.py tests/scheduler/test_forks.py tests/scheduler/rollout tests/scheduler/snapshot tests/scheduler/decisions/record/test_kill.py tests/training/cli/test_compile.py
+	FOGLINE_THOROUGH=1 $(BIN)/pytest tests/scheduler/test_interrupts.py tests/scheduler/test_forks.py tests/scheduler/forest/test_leaves.py tests/scheduler/rollout tests/scheduler/snapshot tests/scheduler/decisions/record/test_kill.py tests/training/cli/test_compile.py
 
 clean: ## remove the environment, caches and build output
 	rm -rf .venv build dist .fogline .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

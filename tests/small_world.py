@@ -103,4 +103,4 @@ def shrink_demo(monkeypatch) -> None:
 
 def shrink_draft(monkeypatch) -> None:
     """Let specs that ``fogline init`` drafts have little to fit."""
-    monkeypatch.setattr(sections, "ROUNDS", 40)
+    monkeypatch.setattr(sections, "ROUNDS", 15)

@@ -48,11 +48,11 @@ def record_now(state: State, arm: Arm | None, request: Request) -> FullRecord:
     held, fleet = state.arrays.content, state.fleet.arrays
     places = arm.model.spec.policy.max_nodes + arm.model.spec.policy.alternatives
     ring = DecisionRing(1, places, state.features, state.log.next_id())
-    reserved, clock = fleet.reserved.copy(), np.full(1, request.now)
+    reserved, clock = _copied(fleet.reserved), np.full(1, request.now)
     as_seen = held._replace(
         log=ring.arrays, clock=clock, fleet=fleet._replace(reserved=reserved), full_rate=NOT_RECORDED
     )
-    over = as_seen._replace(fleet=fleet._replace(reserved=reserved.copy()))
+    over = as_seen._replace(fleet=fleet._replace(reserved=_copied(reserved)))
     by = PackedArrays(arm.arrays.content._replace(counts=new_counts()))
     engine.decide_over(
         state, arm, PackedArrays(over), by, request.values, request.candidates, request.blocklist, request.now
@@ -64,6 +64,13 @@ def record_now(state: State, arm: Arm | None, request: Request) -> FullRecord:
     else:
         slots = candidate_slots(request.candidates, state.fleet.table, 1)[0]
     return _record(state, arm, as_seen, request, slots, out, work)
+
+
+def _copied(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a copy that is no more contiguous than the values: kernels would be compiled anew for another type."""
+    copy = np.empty((len(values), 1 if values.flags.c_contiguous else 2))[:, 0]
+    copy[:] = values
+    return copy
 
 
 def _record(  # noqa: PLR0913, PLR0917 - what a decision was made from

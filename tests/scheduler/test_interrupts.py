@@ -224,8 +224,8 @@ def test_an_interrupted_call_is_done_or_undone_and_holds_nothing(model, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_interrupted_at_any_bytecode_is_done_or_undone_and_holds_nothing(model, name):
-    stride = 1 if THOROUGH else 4
-    stride = 101 if name == "set_policy" else stride  # 60,000 bytecodes that work out a policy, and one that stores it
+    stride = 1 if THOROUGH else 12
+    stride = 401 if name == "set_policy" else stride  # 60,000 bytecodes that work out a policy, and one that stores it
     assert interrupt_everywhere(model, name, stride) > 10
 
 

@@ -15,6 +15,13 @@ def small_world(tmp_path_factory) -> SmallWorld:
     return write_world(tmp_path_factory.mktemp("small-world"))
 
 
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    """Leave out the drawing of each training's pictures, a second or more; the session's `trained` has them."""
+    for module in ("pipeline.pipeline", "availability.evaluate"):
+        monkeypatch.setattr(f"training.{module}.save_pictures", lambda _heads, _folder: [])
+
+
 @pytest.fixture(scope="session")
 def trained(small_world, tmp_path_factory) -> Trained:
     """The champion of a registry of its own."""

@@ -106,11 +106,23 @@ def fit_heads(
 def fit_head(fit: HeadFit, threads: int, progress: ProgressCallback | None) -> FittedHead:
     """Fit one head; see `fit_heads`."""
     tries = starts(fit.name, fit.dataset, fit.rows.fit, fit.spec)
-    boosters = []
+    binned, boosters = _binned(fit), []
     for done, offset in enumerate(tries):
         shown = None if progress is None else _part(progress, done, len(tries))
-        boosters.append(_boosted(fit, offset, threads, shown))
+        boosters.append(_boosted(fit, binned, offset, threads, shown))
     return fitted_head(fit, best_start(fit, boosters), threads=threads)
+
+
+def _binned(fit: HeadFit) -> tuple[lgb.Dataset, lgb.Dataset]:
+    """Return the rows to fit and those to stop on: they are binned once, whatever scores start from."""
+    name, dataset, rows, *_ = fit
+    x, y, weight, names = dataset.x, dataset.targets[name], dataset.weight, list(dataset.features.names)
+    fitted, stopping = (
+        lgb.Dataset(x[some], y[some], weight=None if weight is None else weight[some], feature_name=names)
+        for some in (rows.fit, rows.stop)
+    )
+    fitted.set_categorical_feature(list(dataset.features.categorical))
+    return fitted, stopping.set_reference(fitted)
 
 
 def _part(progress: ProgressCallback, done: int, parts: int) -> ProgressCallback:
@@ -118,20 +130,22 @@ def _part(progress: ProgressCallback, done: int, parts: int) -> ProgressCallback
     return lambda what, at, of: progress(what, done * of + at, parts * of)
 
 
-def _boosted(fit: HeadFit, offset: Offset | None, threads: int, progress: ProgressCallback | None) -> Boosted:
+def _boosted(
+    fit: HeadFit,
+    binned: tuple[lgb.Dataset, lgb.Dataset],
+    offset: Offset | None,
+    threads: int,
+    progress: ProgressCallback | None,
+) -> Boosted:
     name, dataset, rows, spec, seed = fit
     params = {"num_threads": threads, **head_params(name, spec, seed)}
-    names, categorical = list(dataset.features.names), list(dataset.features.categorical)
-    x, y, start = dataset.x, dataset.targets[name], partial(start_scores, offset, dataset)
-    weights = (None if dataset.weight is None else dataset.weight[some] for some in (rows.fit, rows.stop))
-    train = lgb.Dataset(x[rows.fit], y[rows.fit], weight=next(weights), init_score=start(rows.fit), feature_name=names)
-    train.set_categorical_feature(categorical)
-    valid = lgb.Dataset(x[rows.stop], y[rows.stop], weight=next(weights), init_score=start(rows.stop), reference=train)
+    for data, some in zip(binned, (rows.fit, rows.stop), strict=True):
+        data.set_init_score(start_scores(offset, dataset, some))
     rounds = spec.training.rounds if spec.heads[name].trees else 1
     callbacks: list[Callable[..., Any]] = [lgb.early_stopping(spec.training.patience, verbose=False)]
     if progress is not None:
         callbacks.append(lambda env: progress(f"fit {name}", env.iteration + 1, rounds))
-    booster = lgb.train(params, train, rounds, [valid], callbacks=callbacks)
+    booster = lgb.train(params, binned[0], rounds, [binned[1]], callbacks=callbacks)
     if progress is not None:
         progress(f"fit {name}", rounds, rounds)  # stopped early, as a rule
     return Boosted(booster, offset)

@@ -83,8 +83,8 @@ def read_telemetry(
     Raises
     ------
     DataError
-        If a file, a column or a type is not what the spec says, the outcome that makes up the cost is null
-        everywhere, or no row is left after the checks.
+        If a file, a column or a type is not what the spec says, the outcome that makes up the cost or the price that
+        the utility weighs is null everywhere, or no row is left after the checks.
     OSError
         If ``rejected_to`` cannot be written.
     """
@@ -109,6 +109,7 @@ def read_telemetry(
         raise DataError(f"{folder}: expected at least one good row, found {survey.n_rows} bad ones: {counts}{made}")
     telemetry = _arrays(frame, survey, clients, nodes, rejected)
     check_arrival(folder, spec, telemetry.time, telemetry.arrival)
+    _check_price(folder, spec, telemetry.nodes.columns | telemetry.node_state)
     tell(4, _STEPS)
     return telemetry
 
@@ -155,6 +156,7 @@ def read_part(folder: Data, spec: Spec, *, start: int | None, until: int | None,
         rejected = _rejected(survey, survey.n_rows - accepted.height, None)
     telemetry = _arrays(accepted, survey, clients, nodes, rejected)
     check_arrival(folder, spec, telemetry.time, telemetry.arrival)
+    _check_price(folder, spec, telemetry.nodes.columns)  # prices that rows bring may stand in other parts
     return Part(telemetry, survey.n_measured)
 
 
@@ -188,6 +190,16 @@ def check_measured(folder: Data, spec: Spec, n_rows: int, n_measured: int) -> No
         message = f"{folder}: outcome {spec.cost.success!r}: expected a value where a request succeeded"
         made = source_in_words(folder, spec, spec.cost.success)
         raise DataError(f"{message}, found null in all {n_rows} rows{made}")
+
+
+def _check_price(folder: Data, spec: Spec, nodes: Columns) -> None:
+    """Raise `DataError` where the utility weighs a price that no node has: it would be the same of every candidate."""
+    utility = spec.utility
+    prices = nodes.get(utility.price or "")
+    weighed = utility.price_weight or any(profile.price_weight for profile in utility.profiles)
+    if weighed and isinstance(prices, np.ndarray) and prices.size and np.isnan(prices).all():
+        message = f"{folder}: node column {utility.price!r}: expected some prices, which the utility weighs"
+        raise DataError(f"{message}, found null in all {len(prices)} of them")
 
 
 class _Survey(NamedTuple):

@@ -48,7 +48,7 @@ def score(
     state, by, work = unpack_arrays(packed), unpack_arrays(arm), unpack_arrays(workspace)
     program, columns = by.program, state.fleet.columns
     slots, raw, values = work.candidates.slot[:n], work.candidates.raw[:n], work.candidates.values[:n]
-    fill(program, program.request, False, request, i, columns, 0, state.history, now, work.x_request)
+    fill(program, program.request, False, request, i, columns, np.int64(0), state.history, now, work.x_request)
     forest_kernels.request_row(by.mask_tables, work.x_request, work.request_row)
     fill_pairs(program, request, i, columns, slots, state.history, now, work.pair, work.x_pair)
     forest_kernels.score(by.mask_tables, work.request_row, by.node_rows, slots, work.x_pair[:n], work.forest, raw)
@@ -187,10 +187,11 @@ def decide_one(
 
     Few arguments where `decide` unpacks twenty arrays, which took 1.4 us; see there, and `take_request`.
     """
-    work, given = unpack_arrays(workspace), False
+    work = unpack_arrays(workspace)
+    given, first = np.bool_(False), np.int64(0)  # not constants, for which numba would compile another `decide`
     work.records.client[0] = client
     take_request(packed, client, workspace)
-    decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out, 0, 1)
+    decide(packed, arm, work.request, blocklist, work.found, given, now, workspace, work.out, first, first + 1)
 
 
 @inlined

@@ -54,4 +54,4 @@ def refresh_nodes(
             prefetch(state.fleet.columns.keys, slots[i + 2 * AHEAD])
         if i + AHEAD < slots.size:
             prefetch_node(state, rows, slots[i + AHEAD])
-        refresh_node(packed, arm, slots[i], workspace)
+        refresh_node(packed, arm, np.int64(slots[i]), workspace)

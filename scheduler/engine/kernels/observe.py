@@ -70,7 +70,7 @@ def refresh_key(
     fleet = unpack_arrays(packed).fleet
     slot = first_slot(fleet.slot_table, fleet.columns.keys, key)
     while slot >= 0:
-        refresh_node(packed, arm, slot, workspace)
+        refresh_node(packed, arm, np.int64(slot), workspace)
         mark_changed(changed, slot)
         slot = next_slot(fleet.slot_table, fleet.columns.keys, slot)
 
@@ -85,7 +85,7 @@ def refresh_evicted(
     """Refresh the rows that tell of what history evicted for an outcome."""
     history = unpack_arrays(packed).history
     for i in range(history.evicted[0]):
-        refresh_node(packed, arm, history.evicted[1 + i], workspace)
+        refresh_node(packed, arm, np.int64(history.evicted[1 + i]), workspace)
         mark_changed(changed, history.evicted[1 + i])
     history.evicted[0] = 0
 
@@ -105,7 +105,7 @@ def answer(
     if log.held[r, s] > 0.0:
         give_back(fleet, log, r, s)
     log.state[r, s] = ANSWERED
-    slot = log.slot[r, s]
+    slot = np.int64(log.slot[r, s])
     if fleet.generation[slot] == log.generation[r, s]:
         refresh_node(packed, arm, slot, workspace)
         mark_changed(changed, slot)

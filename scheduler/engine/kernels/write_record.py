@@ -39,7 +39,7 @@ from scheduler.runtime.prefetch import copy_row
 def fill_node(state: StateArrays, program: FeatureProgram, slot: int, out: np.ndarray) -> None:
     """Write the node features of a slot, as `refresh_node` computes them for the forest's row."""
     columns = state.fleet.columns
-    fill(program, program.node, False, columns, slot, columns, slot, state.history, 0.0, out)
+    fill(program, program.node, False, columns, np.int64(slot), columns, np.int64(slot), state.history, 0.0, out)
 
 
 @kernel

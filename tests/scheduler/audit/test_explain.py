@@ -5,6 +5,7 @@ import math
 import msgspec
 import numpy as np
 import pytest
+from numba import config
 
 from scheduler import InputError, Model, NotRecordedError
 from scheduler.audit.contributions import contributions
@@ -15,6 +16,7 @@ from scheduler.audit.scores import raw_parts
 from scheduler.audit.shapley import shapley_of
 from scheduler.audit.what_if import what_if
 from scheduler.audit.words import counts_of, feature_value, number, percent
+from scheduler.engine.kernels import decide
 from scheduler.policy.compile import compile_policy
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.spec import Policy, ShrunkMean, TrainedMean, Utility, parse_spec
@@ -98,6 +100,17 @@ def test_the_comparison_turned_round_has_the_opposite_parts(either):
         policy = compile_policy(model)
         there, back = (contributions(record, model, policy, *pair) for pair in ((a, b), (b, a)))
         np.testing.assert_allclose(there.features, -back.features, atol=1e-9)
+
+
+@pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT nothing is compiled")
+def test_what_would_be_decided_now_is_explained_by_the_code_that_decides(known):
+    """To compile another takes half a minute, in which the process decides little."""
+    known.decide_batch({"client_id": [17]}, [IDS], now=5.0)
+    known.decide({"client_id": 17}, now=5.0)
+    for candidates in (None, IDS):
+        known.explain({"client_id": 17}, candidates, now=5.0)
+    for kernel in (decide.decide, decide.decide_one):
+        assert len(kernel.signatures) == 1
 
 
 def test_a_request_is_explained_as_it_would_be_decided_and_nothing_changes(model):

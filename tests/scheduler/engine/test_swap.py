@@ -167,7 +167,7 @@ def test_decisions_go_on_while_arms_come_and_go(model, other):
     threads = [threading.Thread(target=serve) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for i in range(20):
+    for i in range(8):
         earlier = sched.swap(models.changed(other if i % 2 else model, ledger=LEDGER))
         sched.release(earlier)
     stop.set()

@@ -20,6 +20,7 @@ from tests.scheduler.forest.models import (
     text_of,
     trained,
 )
+from tests.thorough import THOROUGH
 from training.heads.lightgbm_trees import forest_from_lightgbm
 
 pytestmark = pytest.mark.usefixtures("cost_of_masks")
@@ -157,7 +158,7 @@ def test_100_000_random_rows_have_lightgbms_leaves(num_leaves):
 
 @pytest.mark.slow
 def test_many_random_models():
-    for seed, n_features in itertools.product(range(100), (2, 6, 15)):
+    for seed, n_features in itertools.product(range(300 if THOROUGH else 30), (2, 6, 15)):
         rng = np.random.default_rng((seed, n_features))
         text = random_model(rng, 30, 64, n_features)
         x = random_rows(rng, 1000, n_features, text)

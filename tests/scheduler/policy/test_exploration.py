@@ -108,7 +108,7 @@ BOUNDS = {
     "newcomer_share": {"newcomer_share": 0.2, "newcomer_below": 3},
     "both": {"max_utility_loss": 2.0, "newcomer_share": 0.2, "newcomer_below": 3},
 }
-DRAWS = 100_000
+DRAWS = 40_000
 BOUNDED = [
     pytest.param(bounds, id=name, marks=[pytest.mark.slow] * (name != "both")) for name, bounds in BOUNDS.items()
 ]
@@ -293,7 +293,9 @@ def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
 
 
 def test_a_model_without_variances_cannot_doubt_by_leaves(model):
-    plain = dataclasses.replace(model, uncertainty=np.zeros((2, 2)))
+    uncertainty = np.zeros((2, 2))
+    uncertainty.flags.writeable = False  # kernels would be compiled anew for the other type
+    plain = dataclasses.replace(model, uncertainty=uncertainty)
     doubting = models.exploring(plain, explore="ucb", uncertainty="leaves", uncertainty_scale=1.0)
     with pytest.raises(InputError, match=r"expected 'count', because small-.* found 'leaves'"):
         Scheduler(doubting)

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import lightgbm as lgb
 import msgspec
 import numpy as np
 import pytest
@@ -83,6 +84,25 @@ def test_where_the_mean_tells_it_is_chosen_by_itself_and_said():
     assert (alone.offset, dict(alone.losses)) == (None, {})
     errors = [np.abs(one.judge.raw - data.targets["latency"][JUDGE:]).mean() for one in (head, alone)]
     assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_rows_are_binned_once_and_the_kept_start_has_the_trees_that_it_has_alone(tells, monkeypatch):
+    binned, real = [], lgb.Dataset
+    monkeypatch.setattr(lgb, "Dataset", lambda *args, **kwargs: binned.append(args) or real(*args, **kwargs))
+    data = dataset(tells=tells)
+    chosen = fitted(data, spec())
+    assert len(binned) == 2 * len(chosen)
+    alone = {name: fitted(data, one_start(name, head))[name].booster.model_to_string() for name, head in chosen.items()}
+    assert alone == {name: head.booster.model_to_string() for name, head in chosen.items()}
+
+
+def one_start(name, head):
+    """The spec in which a head starts from what it was found to start from, and the others from nothing."""
+    asked, start = spec("none"), NO_OFFSET if head.offset is None else head.offset.feature
+    return msgspec.structs.replace(
+        asked, heads={**asked.heads, name: msgspec.structs.replace(asked.heads[name], offset=start)}
+    )
 
 
 def test_where_it_misleads_on_later_rows_trees_predict_all_of_it():

@@ -438,6 +438,21 @@ def test_an_all_null_cost_outcome(dtype, write, spec):
         read_telemetry(write(rows, ms=dtype), spec)
 
 
+WEIGHED = '[utility]\nprice = "{}"\nprice_weight = -1.0\n'
+PROFILED = '[utility]\nprice = "{}"\nprofiles = [{{ when = {{ kind = "live" }}, price_weight = -1.0 }}]\n'
+
+
+@pytest.mark.parametrize("weighed", [WEIGHED, PROFILED])
+@pytest.mark.parametrize(("column", "n"), [("price", 2), ("load", 3)])
+def test_a_price_that_the_utility_weighs_and_no_node_has(weighed, column, n, write):
+    spec = parse_spec(SPEC.replace("[utility]\n", weighed.format(column)))
+    nodes, rows = NODES.with_columns(price=pl.lit(None, pl.Float64)), [row(load=None)] * 3
+    with pytest.raises(DataError, match=rf"node column '{column}': expected some prices, .* found null in all {n}"):
+        read_telemetry(write(rows, nodes=nodes), spec)
+    assert len(read_telemetry(write(rows, nodes=nodes), parse_spec(SPEC))) == 3
+    assert len(read_telemetry(write([row(), row(load=None)]), spec)) == 2
+
+
 def test_other_outcomes_may_be_all_null(write, spec):
     got = read_telemetry(write([row()], fail_ms=pl.Null), spec)
     assert np.isnan(got.outcomes["fail_ms"]).all()

@@ -200,7 +200,7 @@ registry, folder = sys.argv[1:]
 load_mlflow()
 print("ready", flush=True)
 sys.stdin.readline()
-for number in range(3):
+for number in range(2):
     seed = zlib.crc32(f"{folder} {number}".encode())
     made = register(registry, Path(folder) / str(number), seed=seed, decide=decide)
     promote("tiny", made.version, force=True, registry=registry)
@@ -221,6 +221,6 @@ def test_processes_that_register_promote_and_read_together_do_not_fail(tmp_path)
     errors = [process.communicate(timeout=400)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], errors
     (alias,), versions = standing(registry)
-    assert sorted(versions, key=int) == [str(number) for number in range(1, 10)]
+    assert sorted(versions, key=int) == [str(number) for number in range(1, 7)]
     assert set(versions.values()) == {MOVED}
     assert alias in versions

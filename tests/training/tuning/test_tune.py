@@ -24,6 +24,7 @@ from training.tuning.objective import Judge
 from training.tuning.tune import TuningOptions, tune
 
 QUICK = ("--objective", "loss", "--folds", 2, "--threads", 1)
+N_TRIALS = 4
 DONE = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"
 
 
@@ -46,9 +47,9 @@ def call(small_world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(call, tmp_path_factory):
-    """A folder in which six trials ran without interruption."""
+    """A folder in which all trials ran without interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    ran = subprocess.run(program(call(folder, 6)), check=True, capture_output=True, env=environment())
+    ran = subprocess.run(program(call(folder, N_TRIALS)), check=True, capture_output=True, env=environment())
     assert ran.stderr == b""
     return folder, trials_of(folder)
 
@@ -88,20 +89,20 @@ def trials_of(folder):
 @pytest.mark.slow
 def test_a_killed_search_goes_on_and_tries_the_same_as_one_that_was_not(whole, call, tmp_path, capfd):
     folder = tmp_path / "killed"
-    with subprocess.Popen(program(call(folder, 6)), stdout=subprocess.DEVNULL, env=environment()) as running:
+    with subprocess.Popen(program(call(folder, N_TRIALS)), stdout=subprocess.DEVNULL, env=environment()) as running:
         while finished(folder) < 2:
             assert running.poll() is None
             time.sleep(0.02)
         running.send_signal(signal.SIGKILL)
     at_the_kill = finished(folder)
-    assert 2 <= at_the_kill < 6
-    ran = fogline(capfd, *call(folder, 6))
+    assert 2 <= at_the_kill < N_TRIALS
+    ran = fogline(capfd, *call(folder, N_TRIALS))
     assert ran.code == 0
-    assert (ran.json["trials"], ran.json["resumed"]) == (6, at_the_kill)
+    assert (ran.json["trials"], ran.json["resumed"]) == (N_TRIALS, at_the_kill)
     assert trials_of(folder) == whole[1]
     statuses = [run.info.status for run in runs(folder)]
     assert "RUNNING" not in statuses
-    assert statuses.count("FINISHED") == 1 + 6
+    assert statuses.count("FINISHED") == 1 + N_TRIALS
 
 
 @pytest.mark.slow
@@ -126,8 +127,8 @@ def test_runs_of_trials_that_did_not_finish_count_as_killed_wherever_their_proce
 @pytest.mark.slow
 def test_a_finished_search_is_only_told_again(whole, call, capfd):
     folder, trials = whole
-    ran = fogline(capfd, *call(folder, 6))
-    assert (ran.code, ran.json["resumed"], ran.json["trials"]) == (0, 6, 6)
+    ran = fogline(capfd, *call(folder, N_TRIALS))
+    assert (ran.code, ran.json["resumed"], ran.json["trials"]) == (0, N_TRIALS, N_TRIALS)
     assert trials_of(folder) == trials
 
 
@@ -143,7 +144,7 @@ def test_mlflow_has_a_parent_run_and_a_run_a_trial(whole):
     everything = {run.info.run_id: run for run in runs(folder)}
     (parent,) = (run for run in everything.values() if run.data.tags["mlflow.runName"] == "tune")
     children = [run for run in everything.values() if run is not parent]
-    assert len(children) == len(trials) == 6
+    assert len(children) == len(trials) == N_TRIALS
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {int(run.data.params["num_leaves"]) for run in children} >= {8}
     values = [run.data.metrics["loss"] for run in children]
