@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.audit.audit_control import AuditControl
+from scheduler.audit.warm_up import explain_and_copy
 from scheduler.columns.id_table import IdTable
 from scheduler.columns.ids import Id, Ids, plain_list
 from scheduler.columns.rows import Errors, Skipped
@@ -376,11 +377,11 @@ class Scheduler(AuditControl):
     def warm_up(self) -> None:
         """Compile or load all machine code for this model, so that the first decision is as fast as the thousandth.
 
-        A throw-away scheduler of the same model makes every kind of call; nothing of this one changes. What it knows of
-        its nodes is read once, so that it is in the processor's caches as far as they reach, and some of its clients
-        are decided for, to no effect.
+        A throw-away scheduler of the same model makes every kind of call, explanations and snapshots included; nothing
+        of this one changes. What it knows of its nodes is read once, so that it is in the processor's caches as far as
+        they reach, and some of its clients are decided for, to no effect.
         """
-        warm_up(self.state, self.state.arms[0])
+        explain_and_copy(warm_up(self.state, self.state.arms[0]))
 
     def counters(self) -> dict[str, int]:
         """Return how much was decided, explored, observed, expired, forgotten, held and evicted."""

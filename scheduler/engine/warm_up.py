@@ -36,12 +36,16 @@ FORGET_AFTER = 10.0
 """Seconds after which a warm-up's silent nodes are forgotten."""
 
 
-def warm_up(state: State, arm: Arm) -> None:
-    """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes."""
-    _call_everything(arm, state.history_capacity)
+def warm_up(state: State, arm: Arm) -> State:
+    """Make every kind of call over a throw-away state, then dry-run decisions over the real one; nothing changes.
+
+    Returns the throw-away state, which has nodes no more.
+    """
+    used = _call_everything(arm, state.history_capacity)
     state.lock.write(state.log.touch_pages)
     touch_history(state.history)
     warm_arm(state, arm)
+    return used
 
 
 def warm_arm(state: State, arm: Arm) -> list[Decision]:
@@ -53,7 +57,7 @@ def warm_arm(state: State, arm: Arm) -> list[Decision]:
     return dry_run(state, arm)
 
 
-def _call_everything(arm: Arm, history_capacity: int) -> None:
+def _call_everything(arm: Arm, history_capacity: int) -> State:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
     settings = check_settings({"remember": 8, "history_capacity": history_capacity, "forget_after": FORGET_AFTER})
@@ -86,6 +90,7 @@ def _call_everything(arm: Arm, history_capacity: int) -> None:
         for change in (state.fleet.add, state.fleet.discard, state.fleet.holds):
             change(ids[:1], column, [0])
     _let_nodes_come_and_go(state, ids)
+    return state
 
 
 def _take_many_in(state: State, arm: Arm, client: str) -> None:

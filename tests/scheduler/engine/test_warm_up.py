@@ -54,6 +54,10 @@ with event.install_recorder("numba:compile") as compiled:
         sched.decide({"client_id": 17}, now=now)
     sched.fleet.remove([100, 399])
     sched.refresh()
+    for candidates in (None, [104, 105, 106]):
+        sched.explain({"client_id": 17}, candidates, now=21.0)
+        sched.why_not({"client_id": 17}, 104, candidates, now=21.0)
+    sched.save(tempfile.mkdtemp())
     written = recorder.stop().written
     assert written["decisions"] == written["full"] == 9, written
 print(json.dumps([len(compiled.buffer), versions() - before]))
