@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 EVALUATION = "evaluation."
 """What metrics of an evaluation begin with; `training.evaluation.logged` writes them."""
 
+COSTS = frozenset({"mean", "median", "p95", "mean_log", "fail", "regret", "regret_log"})
+GAINS = frozenset({"gap_closed", "gap_closed_log"})
+"""Figures of an evaluation of which less is better, and those of which more is."""
+
+LOSSES = frozenset({"log_loss", "brier", "pinball", "mae", "rmse", "calibration_error"})
+RANKINGS = frozenset({"auc"})
+"""Figures of a head of which less is better, and those of which more is."""
+
 
 def versions(found: Sequence[VersionInfo]) -> FigureTable:
     """Return a row for each version."""
@@ -60,15 +68,34 @@ def figures(one: VersionInfo) -> FigureTable:
 
 
 def comparison(a: VersionInfo, b: VersionInfo) -> FigureTable:
-    """Return a row for each figure of either version, and the difference of those of both."""
+    """Return a row for each figure of either version, the difference of those of both, and which of them is better.
+
+    Figures that were measured on other requests or other rows have a difference, and nothing is better.
+    """
     names = dict.fromkeys([*_names(a), *_names(b)])
     rows = []
     for name in names:
         left, right = a.metrics.get(name), b.metrics.get(name)
         difference = None if left is None or right is None else right - left
-        rows.append(Row(name, (Cell(number(left)), Cell(number(right)), Cell(number(difference)))))
-    columns = (Column(f"{a.name}/{a.version}"), Column(f"{b.name}/{b.version}"), Column("difference", 1))
+        better = _better(name, a, b, difference or 0.0)
+        rows.append(Row(name, (Cell(number(left)), Cell(number(right)), Cell(number(difference)), Cell(better))))
+    columns = (Column(_label(a)), Column(_label(b)), Column("difference", 1), Column("better", 2))
     return FigureTable(f"{a.uri} and {b.uri}", "figure", columns, tuple(rows))
+
+
+def _better(name: str, a: VersionInfo, b: VersionInfo, difference: float) -> str:
+    owner, _, figure = name.rpartition(".")
+    if owner == EVALUATION.rstrip("."):
+        less, more, same = COSTS, GAINS, a.evaluated == b.evaluated
+    else:
+        less, more, rows = LOSSES, RANKINGS, f"{owner}.n"
+        same = a.data == b.data and a.metrics.get(rows) == b.metrics.get(rows)
+    gain = ((figure in more) - (figure in less)) * difference
+    return _label(b if gain > 0.0 else a) if same and gain else ""
+
+
+def _label(one: VersionInfo) -> str:
+    return f"{one.name}/{one.version}"
 
 
 def _names(one: VersionInfo) -> list[str]:

@@ -4,8 +4,9 @@ import pytest
 
 from tests.registries import new_registry, register
 from tests.small_world import fogline
+from training.cli.models_tables import comparison
 from training.pipeline.promotion import champion
-from training.tracking.listing import one_version
+from training.tracking.listing import VersionInfo, one_version
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,37 @@ def test_an_alias_that_the_registry_does_not_allow_is_named(registry, capfd):
     assert shown.code == 1
     assert "models:/tiny@latest" in shown.err
     assert fogline(capfd, "models", "promote", "nobody", "--registry", registry).code == 1
+
+
+def version(number, evaluated="on tiny", data="d" * 64, **metrics):
+    figures = {name.replace("__", "."): value for name, value in metrics.items()}
+    return VersionInfo("tiny", number, (), "", "", "", "", "", {}, figures, evaluated, data, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "better"),
+    [
+        ("evaluation__mean", (9.0, 8.0), "tiny/2"),
+        ("evaluation__gap_closed", (0.9, 0.8), "tiny/1"),
+        ("evaluation__best_baseline__mean", (9.0, 8.0), ""),
+        ("evaluation__mean_cost__random", (9.0, 8.0), ""),
+        ("latency__rmse", (9.0, 9.0), ""),
+        ("latency__mean", (9.0, 8.0), ""),
+        ("failure__log_loss", (0.2, 0.3), "tiny/1"),
+        ("failure__auc", (0.7, 0.8), "tiny/2"),
+    ],
+)
+def test_a_comparison_says_which_figure_is_better_where_both_were_judged_alike(name, values, better):
+    one, other = values
+
+    def shown(**changed):
+        rows = comparison(version("1", **{name: one}), version("2", **{name: other} | changed)).rows
+        return {row.name: row.cells[-1].text for row in rows}[name.replace("__", ".")]
+
+    assert shown() == better
+    assert shown(evaluated="on another", data="e" * 64) == ""
+    if not name.startswith("evaluation"):
+        assert shown(**{f"{name.partition('__')[0]}__n": 7.0}) == ""
 
 
 @pytest.mark.parametrize("command", ["show", "promote"])
