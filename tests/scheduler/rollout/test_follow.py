@@ -228,7 +228,7 @@ def test_processes_killed_while_they_follow_leave_a_cache_that_serves(filled, re
     """Two processes share a cache; each is killed at some moment of a swap, and the next start serves."""
     monkeypatch.chdir(tmp_path)
     cache = tmp_path / "cache"
-    times = 6 if THOROUGH else 3
+    times = 6 if THOROUGH else 2
     for n in range(times):
         promote("small", str(1 + n % 3), force=True, registry=registry)
         command = [sys.executable, "-c", SERVING, registry, cache]
