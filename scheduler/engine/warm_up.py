@@ -29,6 +29,9 @@ from scheduler.retrieval.arrays import NO_BLOCKLIST
 WARM_NODES = 2_048
 """Nodes of a warm-up: enough for every table and index to grow."""
 
+WARM_HISTORY = 4_096
+"""Entries for which the throw-away state has room in history: few are told, and a larger one takes longer to copy."""
+
 WARM_CALLS = 32
 """Calls of each kind in a warm-up: Python specialises its own instructions over the first dozen."""
 
@@ -41,7 +44,7 @@ def warm_up(state: State, arm: Arm) -> State:
 
     Returns the throw-away state, which has nodes no more.
     """
-    used = _call_everything(arm, state.history_capacity)
+    used = _call_everything(arm)
     state.lock.write(state.log.touch_pages)
     touch_history(state.history)
     warm_arm(state, arm)
@@ -57,10 +60,10 @@ def warm_arm(state: State, arm: Arm) -> list[Decision]:
     return dry_run(state, arm)
 
 
-def _call_everything(arm: Arm, history_capacity: int) -> State:
+def _call_everything(arm: Arm) -> State:
     """Decide, observe, score, refresh and remove nodes in a throw-away state of the same model."""
     model, spec = arm.model, arm.model.spec
-    settings = check_settings({"remember": 8, "history_capacity": history_capacity, "forget_after": FORGET_AFTER})
+    settings = check_settings({"remember": 8, "history_capacity": WARM_HISTORY, "forget_after": FORGET_AFTER})
     state = State(spec, model.features, **settings)
     other = Arm(model, state.index, state.lock)
     state.join(other)

@@ -91,7 +91,7 @@ def _better(name: str, a: VersionInfo, b: VersionInfo, difference: float) -> str
         less, more, rows = LOSSES, RANKINGS, f"{owner}.n"
         same = a.data == b.data and a.metrics.get(rows) == b.metrics.get(rows)
     gain = ((figure in more) - (figure in less)) * difference
-    return _label(b if gain > 0.0 else a) if same and gain else ""
+    return _label(b if gain > 0.0 else a) if same and abs(gain) > 0.0 else ""  # NaN is neither
 
 
 def _label(one: VersionInfo) -> str:

@@ -18,7 +18,10 @@ from scheduler.runtime.prefetch import AHEAD, prefetch
 def refresh_node(
     packed: PackedArrays[StateArrays], arm: PackedArrays[ArmArrays], slot: int, workspace: PackedArrays[Workspace]
 ) -> None:
-    """Recompute the forest row of one node from its columns and history."""
+    """Recompute the forest row of one node from its columns and history.
+
+    Slots are int64 here and in `fill`, also where arrays hold them as int32: numba would compile both for each type.
+    """
     state, rows, work = unpack_arrays(packed), unpack_arrays(arm), unpack_arrays(workspace)
     columns, program = state.fleet.columns, rows.program
     # Node features read nothing of the request: the node stands in for it.

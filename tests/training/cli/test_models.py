@@ -57,6 +57,7 @@ def version(number, evaluated="on tiny", data="d" * 64, **metrics):
         ("evaluation__best_baseline__mean", (9.0, 8.0), ""),
         ("evaluation__mean_cost__random", (9.0, 8.0), ""),
         ("latency__rmse", (9.0, 9.0), ""),
+        ("evaluation__regret", (0.9, float("nan")), ""),
         ("latency__mean", (9.0, 8.0), ""),
         ("failure__log_loss", (0.2, 0.3), "tiny/1"),
         ("failure__auc", (0.7, 0.8), "tiny/2"),
