@@ -114,7 +114,8 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         found = evaluate(batches, everyone, spec, before, n_batches=n_slices * requests, progress=tell)
         learned = everyone[LEARNED]
         used = learned.tables(keys) if isinstance(learned, Learned) else {}
-        return dataclasses.replace(found, notes=notes, tables={"evaluation": used, "training": model.manifest.tables})
+        tables = {"evaluation": used, "training": model.manifest.tables}
+        return dataclasses.replace(found, notes=(*notes, *found.notes), tables=tables)
 
     return dataclasses.replace(
         pooled([decide(number) for number in range(seed, seed + seeds)]),
@@ -219,7 +220,7 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     if RANDOM not in policies or ORACLE in policies:
         found = ", ".join(policies) or "none"
         raise InputError(f"policies: expected {RANDOM} and no {ORACLE}, found {found}")
-    first, following = _first(batches)
+    first, following = first_batch(batches)
     known = telemetry.arrival < first.time
     telemetry = telemetry if known.all() else telemetry.where(known)
     for done, policy in enumerate(policies.values()):
@@ -239,15 +240,14 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     comparison = log.comparison(telemetry, {name: run.seconds for name, run in runs.items()})
     averages = {name: policy for name, policy in policies.items() if isinstance(policy, KeyAverage)}
     comparison = dataclasses.replace(comparison, chosen={n: ", ".join(p.chosen) for n, p in averages.items()})
-    learned = policies.get(LEARNED)
-    return (
-        comparison
-        if not isinstance(learned, Learned)
-        else dataclasses.replace(comparison, predicted=learned.expected())
-    )
+    models = {name: policy for name, policy in policies.items() if isinstance(policy, Learned)}
+    notes = tuple(f"{name}: {note}" for name, policy in models.items() for note in policy.notes)
+    predicted = models[LEARNED].expected() if LEARNED in models else comparison.predicted
+    return dataclasses.replace(comparison, predicted=predicted, notes=notes)
 
 
-def _first(batches: Iterable[RequestBatch]) -> tuple[RequestBatch, Iterator[RequestBatch]]:
+def first_batch(batches: Iterable[RequestBatch]) -> tuple[RequestBatch, Iterator[RequestBatch]]:
+    """Return the first batch and the following ones; raise `InputError` where there is none."""
     following = iter(batches)
     for one in following:
         return one, following

@@ -34,6 +34,7 @@ def pooled(runs: Sequence[Comparison]) -> Comparison:
         first,
         n=sum(run.n for run in runs),
         policies=_over(runs, np.mean),
+        notes=tuple(dict.fromkeys(note for run in runs for note in run.notes)),
         standard_deviation=_over(runs, lambda values: np.std(values, ddof=1)),
         seeds=len(runs),
         run=np.repeat(np.arange(len(runs), dtype=np.int32), [run.n for run in runs]),

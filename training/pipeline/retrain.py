@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import FoglineError
 from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
@@ -26,6 +27,7 @@ class Retrained(Learned):
     """The learned policy whose model is replaced every so many slices by one trained on all slices before.
 
     The new model takes over without losing history; it was trained on all measured outcomes, as the first one was.
+    Where it cannot be trained, the former one goes on, as in operation, and ``notes`` say so.
 
     Parameters
     ----------
@@ -48,8 +50,18 @@ class Retrained(Learned):
         """Take a new model where one is due, and pick."""
         while self._due and question.time >= self._due[0][0]:
             _, number = self._due.pop(0)
-            self.scheduler.release(self.scheduler.swap(self._trained(number), self._setting.spec))
+            self._renew(number)
         return super().pick(question)
+
+    def _renew(self, number: int) -> None:
+        """Let a model that is trained on all before a slice take over."""
+        try:
+            model = self._trained(number)
+        except FoglineError as error:
+            seed, former = self._setting.seed, self.scheduler.model.version
+            self.notes.append(f"training before slice {number} with seed {seed} failed, {former} went on: {error}")
+            return
+        self.scheduler.release(self.scheduler.swap(model, self._setting.spec))
 
     def _trained(self, number: int) -> Model:
         before, spec = self._telemetry.where(self._telemetry.slice < number), self._setting.spec

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from scheduler.spec import Spec
-from training.evaluation.evaluate import first_slice, run_evaluation, split_telemetry
+from training.evaluation.evaluate import first_batch, first_slice, run_evaluation, split_telemetry
+from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import LEARNED, RETRAINED
 from training.evaluation.results import Comparison
 from training.pipeline.retrain import Retrained
@@ -47,11 +48,12 @@ def evaluate_trainings(  # noqa: PLR0913 - what a command line may say
     Raises
     ------
     InputError
-        If no start is known, or there is no slice before or from it on.
+        If no start is known, there is no slice before or from it on, or nothing to decide.
     """
     first = first_slice(spec, start)
     telemetry = read_telemetry(data, spec)
     past, _ = split_telemetry(telemetry, first)
+    first_batch(measured_requests(telemetry, spec, start=first, requests=1, candidates=2, seed=seed))
     with TemporaryDirectory() as scratch:
         made = {}
         for number in range(seed, seed + trainings):

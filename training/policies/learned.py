@@ -38,6 +38,8 @@ class Learned:
     ----------
     scheduler
         The one that is asked.
+    notes
+        What a reader of its figures has to know of how they came about.
     """
 
     def __init__(self, setting: Setting, model: Model) -> None:
@@ -46,6 +48,7 @@ class Learned:
         self.scheduler = Scheduler(model, setting.spec, seed=setting.seed, remember=remember, first_id=0)
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
+        self.notes: list[str] = []
         features = model.features
         self.scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
         self.scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))

@@ -108,7 +108,7 @@ def read_telemetry(
         made = source_in_words(folder, spec, time) if time and rejected.get("time: null") == survey.n_rows else ""
         raise DataError(f"{folder}: expected at least one good row, found {survey.n_rows} bad ones: {counts}{made}")
     telemetry = _arrays(frame, survey, clients, nodes, rejected)
-    check_arrival(folder, spec, telemetry.time, telemetry.arrival)
+    _check_arrival(folder, survey, telemetry)
     _check_price(folder, spec, telemetry.nodes.columns | telemetry.node_state)
     tell(4, _STEPS)
     return telemetry
@@ -155,7 +155,7 @@ def read_part(folder: Data, spec: Spec, *, start: int | None, until: int | None,
         accepted = _accepted(survey)
         rejected = _rejected(survey, survey.n_rows - accepted.height, None)
     telemetry = _arrays(accepted, survey, clients, nodes, rejected)
-    check_arrival(folder, spec, telemetry.time, telemetry.arrival)
+    _check_arrival(folder, survey, telemetry)
     _check_price(folder, spec, telemetry.nodes.columns)  # prices that rows bring may stand in other parts
     return Part(telemetry, survey.n_measured)
 
@@ -190,6 +190,11 @@ def check_measured(folder: Data, spec: Spec, n_rows: int, n_measured: int) -> No
         message = f"{folder}: outcome {spec.cost.success!r}: expected a value where a request succeeded"
         made = source_in_words(folder, spec, spec.cost.success)
         raise DataError(f"{message}, found null in all {n_rows} rows{made}")
+
+
+def _check_arrival(folder: Data, survey: _Survey, telemetry: Telemetry) -> None:
+    in_seconds = says_when_known(survey.spec, survey.raw_columns)
+    check_arrival(folder, survey.spec, telemetry.time, telemetry.arrival, in_seconds=in_seconds)
 
 
 def _check_price(folder: Data, spec: Spec, nodes: Columns) -> None:

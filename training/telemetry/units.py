@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scheduler.errors import DataError
 from scheduler.spec import Spec
 from training.telemetry.data import Data
+from training.telemetry.files.kinds import KNOWN_AFTER
 
 FARTHEST = 1e11
 """Seconds before or after 1970: the year 5138. Milliseconds since 1970 are past it from 1973 on."""
@@ -204,22 +205,33 @@ def _within(ratio: float, factor: float, margin: float) -> bool:
     return factor / margin <= ratio <= factor * margin
 
 
-def check_arrival(folder: Data, spec: Spec, time: NDArray[np.float64], arrival: NDArray[np.float64]) -> None:
-    """Raise `DataError` where outcomes arrive so late that their column is no delay in milliseconds."""
+def check_arrival(
+    folder: Data, spec: Spec, time: NDArray[np.float64], arrival: NDArray[np.float64], *, in_seconds: bool
+) -> None:
+    """Raise `DataError` where outcomes arrive so late that their column is no delay.
+
+    Parameters
+    ----------
+    in_seconds
+        Whether `KNOWN_AFTER` says the delay, else the spec's columns do, in milliseconds.
+    """
     known = np.isfinite(arrival)
-    if not spec.telemetry.arrival or not known.any():
+    names = (KNOWN_AFTER,) if in_seconds else spec.telemetry.arrival
+    if not names or not known.any():
         return
     time, delay = time[known], (arrival - time)[known]
-    usual = float(np.median(delay))
-    names = " or ".join(map(repr, spec.telemetry.arrival))
-    where = f"{folder}: column {names}: expected milliseconds from the decision until its outcome was known, found"
-    for factor, unit in {1e-3: "seconds", 1.0: "milliseconds", 1e3: "microseconds", 1e6: "nanoseconds"}.items():
-        of_time = delay / np.maximum(time * factor, 1.0)
+    expected, stated = ("seconds", delay) if in_seconds else ("milliseconds", delay * 1e3)
+    column, found = " or ".join(map(repr, names)), float(np.median(stated))
+    asked = f"expected {expected} from the decision until its outcome was known"
+    where = f"{folder}: column {column}: {asked}, found {found:,.6g}"
+    for factor, unit in {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}.items():
+        of_time = stated / np.maximum(time * factor, 1.0)
         if _DATED[0] <= time[0] and abs(float(np.median(of_time)) - 1) < 1e-3:  # noqa: PLR2004 - a day in three years
-            raise DataError(f"{where} {usual * 1e3:,.6g}: the column likely holds the time itself, in {unit}")
+            raise DataError(f"{where}: the column likely holds the time itself, in {unit}")
+    usual = float(np.median(delay))
     lasted = float(time[-1] - time[0])
     if usual > _LATEST * spec.telemetry.slice.seconds and usual > 10 * lasted:
-        raise DataError(f"{where} {usual * 1e3:,.6g}, over data of {lasted:,.6g} s: look at the unit of the column")
+        raise DataError(f"{where}, over data of {lasted:,.6g} s: look at the unit of the column")
 
 
 def date_text(seconds: float) -> str:

@@ -1,16 +1,19 @@
 """A model trained anew every so often: when it takes over, what it knows, and how ageing is told."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import msgspec
 import numpy as np
 import pytest
 
+from scheduler.errors import DataError
 from scheduler.model.model import Model
 from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
 from training.evaluation.measured_requests import measured_requests
 from training.evaluation.metrics import Picks
+from training.evaluation.seeds import pooled
 from training.pipeline import retrain
 from training.pipeline.retrain import Age, Retrained, ageing
 from training.policies import Random
@@ -42,6 +45,27 @@ def test_a_new_model_of_all_earlier_slices_takes_over_every_so_often(tmp_path, m
     assert models[:4] == [first.version] * 4
     assert len(set(models[4:8])) == len(set(models[8:])) == 1
     assert len(set(models)) == 3
+
+
+def test_where_a_training_fails_the_former_model_goes_on_and_the_figures_say_so(tmp_path, monkeypatch):
+    def failing(*_args, **_options):
+        raise DataError("no head has rows")
+
+    monkeypatch.setattr(retrain, "train_model", failing)
+    rows, setting = world.telemetry(3_000), world.setting()._replace(spec=TINY)
+    first = Model.load(world.write_model(tmp_path / "tiny"))
+    policy = Retrained(setting, first, rows, start=50, every=4, threads=1)
+    batches = measured_requests(rows, TINY, start=50, requests=1, candidates=4, seed=0)
+    policies = {"random": Random(setting), "retrained": policy}
+    found = evaluate(batches, policies, TINY, rows.where(rows.slice < 50))
+    assert policy.scheduler.model.version == first.version
+    assert [note for note in found.warnings() if "failed" in note] == [
+        f"retrained: training before slice {number} with seed {setting.seed} failed, {first.version} went on: "
+        "no head has rows"
+        for number in (54, 58)
+    ]
+    pooled_twice = pooled([found, dataclasses.replace(found, notes=("another",))])
+    assert pooled_twice.notes == (*found.notes, "another")
 
 
 def test_regret_is_told_by_stretches_of_slices_and_the_retrained_model_is_no_baseline():

@@ -1,11 +1,15 @@
 """Several trainings of a spec, each of which decides the draws of its own seed."""
 
+import shutil
+
 import msgspec
+import polars as pl
 import pytest
 
 from scheduler.errors import InputError
 from tests.small_world import fogline
 from training.evaluation.evaluate import run_evaluation
+from training.pipeline import trainings
 from training.pipeline.train import train_model
 from training.pipeline.trainings import evaluate_trainings
 from training.telemetry import read_telemetry
@@ -40,6 +44,18 @@ def test_without_a_first_slice_nothing_is_trained(small_world):
     spec = msgspec.structs.replace(spec, evaluation=msgspec.structs.replace(spec.evaluation, start=None))
     with pytest.raises(InputError, match="start: expected a slice"):
         evaluate_trainings(small_world.data, spec, 2)
+
+
+def test_where_each_client_has_one_node_a_slice_nothing_is_trained(small_world, tmp_path, monkeypatch):
+    def never(*_args, **_options):
+        raise AssertionError("a model was trained")
+
+    rows = pl.read_parquet(small_world.data / "telemetry.parquet")
+    data = shutil.copytree(small_world.data, tmp_path / "data")
+    rows.unique(["client_id", "slice"], maintain_order=True).write_parquet(data / "telemetry.parquet")
+    monkeypatch.setattr(trainings, "train_model", never)
+    with pytest.raises(InputError, match="a measured request needs a client with outcomes of two nodes in a slice"):
+        evaluate_trainings(data, small_world.spec, 2, start=46)
 
 
 @pytest.mark.parametrize("options", [("--model", "some"), ("--seeds", 2), ("--cold", "nodes")])

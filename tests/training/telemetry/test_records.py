@@ -237,6 +237,21 @@ def test_ids_are_of_one_type_in_all_tables(model, tmp_path):
     assert set(rows.nodes.ids) == {*map(str, range(6)), "box"}
 
 
+@pytest.mark.parametrize("side", ["nodes", "clients"])
+def test_an_integer_and_its_text_are_two_ids_that_no_table_can_hold(side, model, tmp_path):
+    sched = started(model, tmp_path / "records")
+    if side == "nodes":
+        sched.fleet.upsert(["1"], {})
+    serve(sched, 30)
+    if side == "clients":
+        sched.decide({"client_id": "17"}, now=2_000_000.0)
+    sched.recorder.stop()
+    pair = {"nodes": "1 and '1'", "clients": "17 and '17'"}[side]
+    with pytest.raises(DataError, match=f"ids: expected integers and texts that differ, found both {pair}"):
+        write_dataset(tmp_path / "records", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_hashed_ids_stay_hashed(model, tmp_path):
     sched = started(model, tmp_path / "records", key=b"0123456789abcdef")
     serve(sched, 10)

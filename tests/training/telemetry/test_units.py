@@ -210,6 +210,19 @@ def test_an_arrival_long_after_the_data_is_named(tmp_path):
         read_telemetry(write(tmp_path, rows), parse_spec(TEXT))
 
 
+@pytest.mark.parametrize("arrival", ["telemetry", "nothing"])
+def test_seconds_until_it_was_known_in_another_unit_are_named(arrival, tmp_path):
+    spec = parse_spec(TEXT if arrival == "telemetry" else TEXT.replace('arrival = ["ms", "fail_ms"]\n', ""))
+    assert bool(spec.telemetry.arrival) == (arrival == "telemetry")
+    rows = telemetry().with_columns(known_after_s=pl.col("ts") * 1e3 + 20.0)
+    where = "column 'known_after_s': expected seconds from the decision .*"
+    with pytest.raises(DataError, match=f"{where}likely holds the time itself, in milliseconds"):
+        read_telemetry(write(tmp_path, rows), spec)
+    rows = telemetry().with_columns(known_after_s=pl.lit(20.0 * 1e9))
+    with pytest.raises(DataError, match=rf"{where}found 2e\+10, over .*look at the unit"):
+        read_telemetry(write(tmp_path / "late", rows), spec)
+
+
 def test_an_arrival_within_the_data_may_be_late(tmp_path):
     rows = telemetry(200).with_columns(ms=pl.lit(150 * 900 * 1e3))
     assert read_telemetry(write(tmp_path, rows), parse_spec(TEXT)).rejected == {}

@@ -59,9 +59,10 @@ class _Known(NamedTuple):
         """Return why a decision says nothing of nodes, None if it does."""
         if not full.slate().size:
             return SERVED_BY_ORIGIN
-        if full.record.id in self.cost:
-            return None
-        return STILL_OPEN if full.record.time + full.window >= self.latest else UNKNOWN
+        # An answer that came already does not count yet either: of decisions as late, those without one are left out.
+        if full.record.time + full.window >= self.latest:
+            return STILL_OPEN
+        return None if full.record.id in self.cost else UNKNOWN
 
 
 class _First(NamedTuple):
@@ -87,9 +88,10 @@ def decisions_of_records(
 ) -> LoggedDecisions:
     """Ask a model about every decision that was recorded in full and whose outcome is known.
 
-    A node whose window passed without an outcome failed, as in a dataset of the same records; an outcome that came
-    later is used in the place of that. The candidates are those that were left; the draw and the free uplink are those
-    of the record. Decisions that went to the origin say nothing of nodes, and are left out.
+    Decisions whose window was still open at the end of the records are left out, answered or not: of those, fast
+    answers alone are known. A node whose window passed without an outcome failed, as in a dataset of the same records;
+    an outcome that came later is used in the place of that. The candidates are those that were left; the draw and the
+    free uplink are those of the record. Decisions that went to the origin say nothing of nodes, and are left out.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scheduler.columns.ids import Id
 from scheduler.columns.schema import Schema
 from scheduler.decisions.record.read import typed_id
+from scheduler.errors import DataError
 from scheduler.spec import Column, Spec
 from training.telemetry.files.codes import Place, compared
 
@@ -20,9 +21,19 @@ MOST_INTEGER, LEAST_INTEGER = 2**63 - 1, -(2**63)
 
 
 def ids_of(texts: list[str], keys: NDArray[np.uint64]) -> dict[str, Id]:
-    """Return the ids that texts stand for; a text that is not one of an id stands for itself."""
-    distinct = dict(zip(texts, keys.tolist(), strict=True))
-    found = {text: typed_id(text, key) for text, key in distinct.items()}
+    """Return the ids that texts stand for; a text that is not one of an id stands for itself.
+
+    Raises
+    ------
+    DataError
+        If a text stands for two, an integer and a text: a column of ids has one type.
+    """
+    distinct = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String), "key": keys}).unique(maintain_order=True)
+    twice = distinct.filter(pl.col("text").is_duplicated() & (pl.col("text") != ""))
+    if len(twice):
+        text = twice["text"][0]
+        raise DataError(f"ids: expected integers and texts that differ, found both {text} and {text!r}")
+    found = {text: typed_id(text, key) for text, key in distinct.iter_rows()}
     return {text: text if id_ is None else id_ for text, id_ in found.items()}
 
 

@@ -26,13 +26,14 @@ def model(tmp_path_factory):
     return models.load_small(tmp_path_factory)
 
 
-def record(sched, folder, *, n=60, outcomes=True, kbps=0, first=0.0):
-    """Decide and observe with everything recorded."""
+def record(sched, folder, *, n=60, kbps=0, first=0.0):
+    """Decide and observe with everything recorded; a last decision is still open, so that no other one is."""
     recorder = sched.record(folder, full=1.0, every=60.0)
     for t in range(n):
         d = sched.decide({"client_id": [17, "tv"][t % 2], "kind": "live", "kbps": kbps}, now=first + 100.0 * t)
-        for node in d.nodes if outcomes else ():
+        for node in d.nodes:
             sched.observe(d.id, {"ok": True, "rtt_ms": 10.0 + t, "speed": 5.0}, now=first + 100.0 * t, node=node)
+    sched.decide({"client_id": 17}, now=first + 100.0 * n)
     recorder.stop()
     return folder
 
@@ -80,7 +81,7 @@ def test_another_policy_has_its_own_probabilities(model, tmp_path):
 
 def test_records_without_outcomes_and_of_other_features_are_refused(model, tmp_path):
     sched = new(model, utility=UTILITY)
-    folder = record(sched, tmp_path / "records", n=1, outcomes=False)
+    folder = record(sched, tmp_path / "records", n=0)
     with pytest.raises(DataError, match="expected decisions that were recorded in full and have an outcome"):
         decisions_of_records(folder, sched.model)
     features = dict(list(model.spec.features.items())[:-1])
@@ -107,6 +108,19 @@ def test_nodes_that_do_not_answer_cost_what_they_cost_in_a_dataset_of_the_record
     assert telemetry.outcomes[COST].tolist() == found.cost.tolist()
 
 
+def test_of_the_last_window_fast_answers_do_not_count_either(model, tmp_path):
+    sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5))
+    recorder = sched.record(tmp_path / "records", full=1.0, every=1e5)
+    for now in (1_000.0, 1_100.0, 1_101.0, 1_102.0):
+        made = sched.decide({"client_id": 17}, now=now)
+        if now != 1_101.0:
+            sched.observe(made.id, OK, now=now, node=made.nodes[0])
+    recorder.stop()
+    found = decisions_of_records(tmp_path / "records", sched.model)
+    assert found.cost.tolist() == [30.0]
+    assert found.left_out == {STILL_OPEN: 3}
+
+
 def test_a_slate_is_left_out_until_all_its_nodes_are_known(model, tmp_path):
     sched = new(model, utility=UTILITY, policy=Policy(max_nodes=2), ledger=LEDGER)
     recorder = sched.record(tmp_path / "records", full=1.0, every=1e5)
@@ -122,19 +136,20 @@ def test_a_slate_is_left_out_until_all_its_nodes_are_known(model, tmp_path):
 
 def test_slices_are_those_of_a_dataset_of_the_records(model, tmp_path):
     sched = new(model, utility=UTILITY, policy=Policy(explore="epsilon", epsilon=0.5))
+    sched.fleet.remove(["1"])  # no table can hold it beside 1
     folder = record(sched, tmp_path / "records", first=1.7e9)
     write_dataset(folder, tmp_path / "out")
     slices = pl.read_parquet(tmp_path / "out" / "telemetry.parquet")["slice"]
     found = decisions_of_records(folder, sched.model)
     assert found.slice.tolist() == slices.to_list()
     half = decisions_of_records(folder, sched.model, start=slices[30])
-    assert (half.cost.size, half.left_out) == (30, {EARLIER: 30})
+    assert (half.cost.size, half.left_out) == (30, {EARLIER: 30, STILL_OPEN: 1})
 
 
 def test_decisions_before_a_time_are_left_out_as_seen(model, tmp_path):
     sched = new(model, utility=UTILITY)
     folder = record(sched, tmp_path / "records", n=10)
     found = decisions_of_records(folder, sched.model, since=700.0)
-    assert (found.cost.tolist(), found.left_out) == ([17.0, 18.0, 19.0], {SEEN: 7})
-    with pytest.raises(DataError, match=f"found 10 left out: {SEEN}"):
+    assert (found.cost.tolist(), found.left_out) == ([17.0, 18.0, 19.0], {SEEN: 7, STILL_OPEN: 1})
+    with pytest.raises(DataError, match=f"found 11 left out: {SEEN}"):
         decisions_of_records(folder, sched.model, since=1e9)
