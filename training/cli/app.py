@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from scheduler.errors import FoglineError, InputError, SpecError
 from training.cli.availability import lifetime
@@ -85,6 +88,11 @@ def _root(
     del version
 
 
+@cache  # typer looks at the options of all subcommands, in 0.04 s
+def _parser() -> Callable[..., Any]:
+    return get_command(app)
+
+
 def run(arguments: list[str]) -> int:
     """Run a command line and return its exit code; errors go to standard error, with ``--json`` also as JSON.
 
@@ -101,7 +109,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        app(arguments, prog_name="fogline")
+        _parser()(arguments, prog_name="fogline")
     except SystemExit as stop:  # how typer ends: 0, or 2 after it has said what was wrong with the call
         code = stop.code if isinstance(stop.code, int) else FAILED
         if isinstance(stop.__context__, typer.Exit):  # a command ended with its result, or typer with an interrupt
