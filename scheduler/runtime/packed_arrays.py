@@ -6,6 +6,7 @@ Here that is done once: what numba makes of a NamedTuple of arrays is written to
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -57,12 +58,32 @@ class PackedArrays(Generic[T]):
         self.content = content
         self._block = np.zeros(_words(content), np.int64)
         self.address = self._block.ctypes.data
-        self._numba_type_ = PackedType(typeof(content))
+        self._numba_type_ = _packed_type(content)
         _write(content, self._block)
 
     def __reduce__(self) -> tuple[type, tuple[T]]:
         """Pack the content anew where it is copied or unpickled: its arrays have other addresses there."""
         return PackedArrays, (self.content,)
+
+
+def _packed_type(content: Any) -> PackedType:
+    """Return numba's type of packed content, which it takes a millisecond to make for the arrays of a state."""
+    kind = _kind(content)
+    found = _TYPES.get(kind)
+    if found is None:
+        found = _TYPES[kind] = PackedType(typeof(content))
+    return found
+
+
+_TYPES: dict[Hashable, PackedType] = {}
+"""Numba's types by `_kind`: a few for each model."""
+
+
+def _kind(content: Any) -> Hashable:
+    """Return all that numba's type of a value depends on."""
+    if isinstance(content, np.ndarray):
+        return content.dtype, content.ndim, content.flags.num
+    return (type(content), *map(_kind, content)) if isinstance(content, tuple) else typeof(content)
 
 
 def _words(content: Any) -> int:

@@ -5,9 +5,11 @@ import pickle
 from typing import NamedTuple
 
 import numpy as np
+import pytest
+from numba import typeof
 
 from scheduler.runtime.jit import kernel
-from scheduler.runtime.packed_arrays import PackedArrays, unpack_arrays
+from scheduler.runtime.packed_arrays import PackedArrays, PackedType, unpack_arrays
 
 
 class Inner(NamedTuple):
@@ -55,6 +57,32 @@ def test_kernels_see_what_was_packed_and_write_into_it():
         assert result(packed) == plain == 8.5 + outer.inner.table.sum()
         assert outer.inner.row.tolist() == [2.0, 1.0]
         assert packed.content is outer
+
+
+KINDS = {
+    "contiguous": np.zeros((4, 4)),
+    "columns first": np.zeros((4, 4), order="F"),
+    "strided": np.zeros((4, 8))[:, ::2],
+    "read-only": np.broadcast_to(np.float64(1.0), (4, 4)),
+    "one column": np.zeros((4, 1)),
+    "unaligned": np.frombuffer(bytes(4 * 4 * 8 + 1), np.uint8)[1:].view(np.float64).reshape(4, 4),
+    "single": np.zeros((4, 4), np.float32),
+    "rows": np.zeros(4, [("a", "i4"), ("b", "f8")]),
+    "no dimension": np.zeros(()),
+    "flag": True,
+    "small": 1,
+    "numpy's": np.int32(1),
+    "tuple": (np.zeros(2), 1),
+    "tuple of others": (np.zeros(2, np.float32), 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_type_that_was_met_before_is_the_one_that_numba_finds(kind):
+    for _ in range(2):
+        for other in (kind, "contiguous", "small"):
+            content = Outer(KINDS[other], KINDS["strided"], KINDS[other], KINDS["flag"])
+            assert typeof(PackedArrays(content)) == PackedType(typeof(content))
 
 
 def test_others_of_the_same_types_run_the_same_code():
