@@ -7,6 +7,9 @@ READY := .venv/.ready
 .PHONY: help demo test test-fast check bench soak clean
 .DELETE_ON_ERROR:
 
+# Tests start hundreds of processes, each of which would compile all sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 

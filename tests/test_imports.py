@@ -40,10 +40,12 @@ def test_import_scheduler_does_not_load(package, loaded):
     assert package not in loaded
 
 
+@pytest.mark.slow
 def test_import_scheduler_compiles_no_kernel():
     """Nor does it load compiled code: kernels do both when they are first called."""
     assert fresh(COMPILED).split() == ["0", "0"]
 
 
+@pytest.mark.slow
 def test_import_scheduler_starts_no_thread():
     assert fresh("import threading, scheduler; print(threading.active_count())").strip() == "1"

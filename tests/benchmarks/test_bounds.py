@@ -61,6 +61,7 @@ def test_the_model_is_told_all_slices_that_are_over_and_nothing_of_the_present_o
             np.testing.assert_array_equal(told.features(question), knows.features(question))
 
 
+@pytest.mark.slow
 def test_all_decide_the_same_requests_and_ratios_are_to_the_best_baseline(tmp_path):
     model = Model.load(world.write_model(tmp_path / "tiny-1"))
     run = compared(TELEMETRY, world.setting(), model, model, start=START, without=["vowpal_wabbit"])

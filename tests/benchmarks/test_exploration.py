@@ -33,6 +33,7 @@ def test_a_difference_is_paired_by_seed():
     assert found["mean_log_added"] == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_rules_that_share_a_warm_history_decide_as_if_each_had_its_own(tmp_path):
     model, known = Model.load(world.write_model(tmp_path / "tiny-1")), []
     policies = {

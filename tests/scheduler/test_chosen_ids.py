@@ -102,6 +102,7 @@ def buckets_of(placement, keys):
     return out // WAYS
 
 
+@pytest.mark.slow
 def test_ids_chosen_to_crowd_a_bucket_of_history_under_one_secret_spread_under_another(model):
     known, secret = (Scheduler(model, secret=s, history_capacity=20_000) for s in (1, 2))
     keys = id_keys(np.arange(4_000_000))

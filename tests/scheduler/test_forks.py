@@ -68,6 +68,7 @@ def use(sched):
     return [first.id, int(second.id[0])]
 
 
+@pytest.mark.slow
 def test_a_child_uses_the_scheduler_and_takes_ids_that_its_parent_never_will(model):
     sched = new(model)
     ids = [use(sched)]
@@ -86,6 +87,7 @@ def test_draws_of_a_child_are_not_its_parents(model):
     assert in_child(explored) != in_child(explored) != explored()
 
 
+@pytest.mark.slow
 def test_ids_chosen_by_hand_are_not_shared_either(model):
     sched = Scheduler(model, first_id=2**62)
     sched.fleet.upsert(IDS, {})

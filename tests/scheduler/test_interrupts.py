@@ -215,6 +215,7 @@ def interrupt_everywhere(model, name, stride, first=0):
         n += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
 def test_an_interrupted_call_is_done_or_undone_and_holds_nothing(model, name):
     stride = 1_009 if name == "set_policy" else 61
@@ -229,6 +230,7 @@ def test_a_call_interrupted_at_any_bytecode_is_done_or_undone_and_holds_nothing(
     assert interrupt_everywhere(model, name, stride) > 10
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_table_grows_leaves_it_whole(model):
     """New arrays stand beside the old ones for a moment, and everything has to be found in the same."""
     ids = [f"more {i}" for i in range(100)]
@@ -255,6 +257,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_an_interrupted_call_of_many_outcomes_counts_all_of_them_or_none(model, name, monkeypatch):
     """Here many are two: they are taken in one by one, between which the lock is free."""
@@ -385,6 +388,7 @@ def test_many_alarms_at_random_moments_leave_a_scheduler_whole(model):
     under_alarms(model, 100_000 if THOROUGH else 20_000)
 
 
+@pytest.mark.slow
 def test_a_long_batch_ends_soon_after_an_interrupt(model):
     """60,000 decisions take a second: it is Python that looks for signals, so they come in parts."""
     sched = new(model)

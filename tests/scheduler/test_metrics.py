@@ -344,6 +344,7 @@ def test_a_registry_learns_the_names_without_reading_anything(sched, monkeypatch
     assert [family.name for family in collector.describe()] == [of.name for of in FAMILIES]
 
 
+@pytest.mark.slow
 def test_without_prometheus_client_the_error_names_the_extra():
     code = "import sys; sys.modules['prometheus_client'] = None\nimport scheduler.metrics"
     run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

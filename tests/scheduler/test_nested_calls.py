@@ -79,6 +79,7 @@ def test_a_decision_within_a_decision_changes_nothing_of_either(model, request_)
     assert free_of_holds(sched)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT, kernels are Python, and a handler runs within them")
 @pytest.mark.parametrize("inner", ["decide", "observe", "upsert", "score"])
 @pytest.mark.parametrize("outer", ["observe", "observe_batch", "upsert", "remove"])

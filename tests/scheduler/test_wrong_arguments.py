@@ -200,8 +200,6 @@ CALLS = {
     "parse_spec": lambda _: (parse_spec, {"text": "name = 3"}),
     "spec_from_json": lambda _: (spec_from_json, {"data": b"{}"}),
 }
-EXPLAINING = {"explain", "explain a decision", "why_not"}
-"""Calls that take some milliseconds each."""
 
 SETTINGS = {"seed", "remember", "first_id", "history_capacity", "max_nodes", "forget_after", "token_key", "secret"}
 
@@ -240,10 +238,8 @@ def shared(tmp_path_factory):
     return schedulers.new(models.load_small(tmp_path_factory))
 
 
-@pytest.mark.parametrize(
-    ("call", "argument"),
-    [pytest.param(*case, marks=pytest.mark.slow) if case[0] in EXPLAINING else case for case in cases()],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("call", "argument"), list(cases()))
 def test_a_wrong_argument_is_refused_by_name_and_changes_nothing(shared, call, argument):
     function, arguments = CALLS[call](shared)
     failed, before = [], state(shared)

@@ -42,6 +42,7 @@ def test_values_are_those_of_all_coalitions(seed, n_trees, leaves):
         np.testing.assert_allclose(found[i], expected, atol=1e-12, rtol=0)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_features_that_are_equal_get_exactly_nothing_and_the_sum_is_the_difference(seed):

@@ -337,6 +337,7 @@ class LedgerAgainstList(RuleBasedStateMachine):
         assert (found <= NODES["uplink"] * (1 + 1e-12)).all()
 
 
+@pytest.mark.slow
 def test_the_ledger_is_a_list_of_open_reservations(model):
     class Machine(LedgerAgainstList):
         pass

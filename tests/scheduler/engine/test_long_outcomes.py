@@ -266,6 +266,7 @@ def test_a_call_of_many_from_within_a_call_is_refused(model):
         sched.state.lock.read(sched.observe_batch, ids, outcomes(), now=1.0)
 
 
+@pytest.mark.slow
 def test_an_alarm_in_the_middle_lets_the_rest_count(model):
     sched = scheduler(model, remember=1 << 17)
     calls = {

@@ -56,6 +56,7 @@ def rows(request, node, history, now, features=FEATURES):
     return out
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(requests, nodes, values, check_times), max_size=8), requests, nodes, check_times)
 def test_a_row_equals_its_plain_twin_bit_for_bit(outcomes, request, node, now):

@@ -34,6 +34,7 @@ def assert_same(forest, boosters, x):
     np.testing.assert_array_equal(forest.predict(x), raw)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 20), st.integers(1, 64), st.integers(1, 8), st.integers(1, 3))
 @settings(max_examples=60, deadline=None)
 def test_random_models_agree_with_lightgbm_and_the_twin(seed, n_trees, max_leaves, n_features, n_heads):

@@ -55,6 +55,7 @@ def candidates(rng, x, owners, n):
     return indices, full
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 10), st.integers(1, 3), st.integers(0, 150))
 @settings(max_examples=40, deadline=None)
 def test_scores_are_float32_sums_in_a_fixed_order(seed, max_leaves, n_features, n_heads, n):
@@ -86,6 +87,7 @@ def categorical_columns(booster):
     return np.unique(trees.feature[trees.decision & 1 == 1])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 64), st.integers(1, 3), st.integers(0, 150))
 @settings(max_examples=30, deadline=None)
 def test_variances_are_sums_over_trees_of_the_leaf_that_lightgbm_names(seed, max_leaves, n_heads, n):

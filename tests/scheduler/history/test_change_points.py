@@ -47,6 +47,7 @@ def chances(change_points, group=7):
     return change_points.rows[find(change_points, np.uint64(group)), TIME_FLOATS : TIME_FLOATS + SPANS]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(steps)
 def test_whatever_comes_chances_stay_chances_and_edges_rise(outcomes):
@@ -63,6 +64,7 @@ def test_whatever_comes_chances_stay_chances_and_edges_rise(outcomes):
             assert 0 <= found <= (2e10 if which == CHANGE_POINT_PARTS.index("age") else 1.001)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 60), st.integers(0, 2)), max_size=80))
 def test_it_follows_its_plain_twin(outcomes):
@@ -168,6 +170,7 @@ def test_a_member_that_was_never_seen_has_no_freshness():
     assert math.isnan(ask(change_points, "fresh", seen=NAN))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_a_group_that_was_let_go_begins_anew():
     change_points = fresh()
     size, rng = change_points.keys.size, np.random.default_rng(0)

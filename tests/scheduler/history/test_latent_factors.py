@@ -47,6 +47,7 @@ def stream(n, seed, *, clients=12, nodes=15, rank=2, noise=0.1):
     return truth, client, node, truth[client, node] + rng.normal(0, noise, n)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(steps)
 def test_no_run_of_finite_outcomes_leaves_anything_that_is_not_finite(outcomes):

@@ -398,6 +398,7 @@ def test_an_array_larger_than_its_file_is_refused(folder):
     refused(folder, "latency.forest.npz", "threshold.npy", str(2**50))
 
 
+@pytest.mark.slow
 def test_archives_with_hashes_that_fit_and_any_byte_changed_never_fail_unnamed(folder):
     """Half of these change a number that no golden row meets; the others must fail as `ArtifactError`."""
     random = np.random.default_rng(0)

@@ -159,6 +159,7 @@ def test_what_a_killed_process_left_of_a_database_is_no_database(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
+@pytest.mark.slow
 def test_a_creation_that_fails_leaves_no_database(tmp_path, monkeypatch):
     monkeypatch.setattr("mlflow.store.db.utils._upgrade_db", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -223,6 +224,7 @@ def test_pages_that_are_damaged_inside_are_named_when_they_are_met(file):
         connect(f"sqlite:///{file}")
 
 
+@pytest.mark.slow
 def test_an_empty_file_is_made_a_database_by_who_may_and_named_by_who_reads(tmp_path):
     file = tmp_path / "mlflow.db"
     file.touch()
@@ -271,6 +273,7 @@ with exclusive(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_the_lock_of_another_process_is_waited_for_and_freed_when_it_is_killed(tmp_path):
     file = tmp_path / "mlflow.db"
     holder = start(HOLD, file)

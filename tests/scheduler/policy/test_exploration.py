@@ -182,6 +182,7 @@ def test_any_draw_is_that_of_the_plain_twin(model, policy, candidates, u):
     np.testing.assert_allclose(work.probability[:n], np.array(tied) / sum(tied))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     candidates=st.lists(

@@ -67,6 +67,7 @@ asked = given(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @asked
 def test_no_slate_has_more_nodes_of_a_value_than_the_limit(housed, ids, demand, longest, spread):
@@ -110,6 +111,7 @@ def test_slates_are_drawn_as_often_as_the_logged_propensity_says_under_limits(ho
         assert abs(counts[slate] / draws - p) <= 5 * math.sqrt(p * (1 - p) / draws)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @asked
 def test_alternatives_are_the_next_best_that_could_have_begun_a_slate(housed, ids, demand, longest, spread):

@@ -30,6 +30,7 @@ calls = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     st.permutations([HOLDERS, NEAR, PLAYERS, CLOSE, CARRIER, ANY]),

@@ -37,6 +37,7 @@ def test_it_finds_what_a_scan_finds_tier_by_tier(changes, asked, limit, seed):
     check_arrays(world)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(steps(wide_batches, 150), many_places, st.integers(0, 2**63 - 1))
 def test_with_many_small_groups_nothing_is_lost_or_held_twice(changes, asked, seed):
@@ -129,6 +130,7 @@ def bound(n):
     return n - 1 + 5 * np.sqrt(2 * (n - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "limit"), [(200, 16), (17, 16), (1000, 1), (33, 32), (97, 64)])
 def test_every_node_of_a_tier_has_the_same_chance(n, limit):
     world = World(Tier(name="any"), limit=limit).put(dict.fromkeys(range(n), (1, "n")))

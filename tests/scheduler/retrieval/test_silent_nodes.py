@@ -140,6 +140,7 @@ steps = st.lists(
 TIMED = {"join", "heartbeat", "quarantine"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("holds", [{RETURNS: 8, FORGETS: 1, LEAVES: 2}, {RETURNS: 8, FORGETS: 1, LEAVES: 0}])
 @settings(max_examples=60, deadline=None)
 @given(changes=steps)

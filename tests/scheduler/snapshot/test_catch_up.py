@@ -273,7 +273,8 @@ def test_an_outcome_that_comes_while_a_snapshot_is_written_counts_once(rich, tmp
         twin.observe(open_[2].id, OK, now=61.0)
 
 
-@pytest.mark.parametrize("hold", [pytest.param(1 << 12, marks=pytest.mark.slow), 1 << 14])
+@pytest.mark.slow
+@pytest.mark.parametrize("hold", [1 << 12, 1 << 14])
 def test_history_is_copied_as_of_one_moment_while_outcomes_come(rich, monkeypatch, hold):
     monkeypatch.setattr(capture, "HOLD_BYTES", hold)
     monkeypatch.setattr(capture, "FEW", 4)

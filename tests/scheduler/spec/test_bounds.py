@@ -178,6 +178,7 @@ EXTREME = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=2_000)
 @given(st.dictionaries(st.sampled_from(PLACES), EXTREME, min_size=1, max_size=4))
 def test_an_extreme_spec_is_read_or_refused_by_name_at_once(parts):

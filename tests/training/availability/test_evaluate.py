@@ -67,6 +67,7 @@ def test_what_was_fitted_had_ended_before_the_judged_slices(result):
     assert window["rows"] == result.horizons[0].n_fitted
 
 
+@pytest.mark.slow
 def test_judged_outcomes_do_not_reach_the_model(data, result, tmp_path):
     sightings = pl.read_parquet(data / "telemetry.parquet").filter(pl.col("slice") < JOINED + 5)
     (tmp_path / "past").mkdir()

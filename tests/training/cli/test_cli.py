@@ -214,6 +214,7 @@ def test_evaluate_and_report_print_the_same_figures(judge, tmp_path, capfd):
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.slow
 def test_evaluate_shows_a_table_on_standard_output_and_progress_on_standard_error(judge, trained, monkeypatch, capfd):
     monkeypatch.setattr(Comparison, "tuned", "slices 0 to 7")
     without = ("--without", "vowpal_wabbit", "--without", "linucb")
@@ -303,6 +304,7 @@ def test_slices_numbered_by_the_hour_are_checked_trained_judged_and_tuned_in_lit
         assert ran.returncode == 0, (call[0], ran.stderr[-500:], ran.stdout[-500:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["check", "--json"], ["check"]])
 def test_standard_output_that_cannot_be_written_is_one_line_and_exit_code_1(words, small_world):
     call = [sys.executable, "-m", "training.cli", *words, small_world.data, "--spec", small_world.spec_file]

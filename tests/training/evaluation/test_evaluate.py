@@ -359,6 +359,7 @@ def test_what_was_predicted_of_picks_is_kept_beside_what_came(files):
     assert len(comparison.predicted["latency"]) == comparison.n
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(files):
     first, second = (run_evaluation(files[0], world.SPEC, files[1], start=65).to_json() for _ in range(2))
     assert first == second
@@ -416,6 +417,7 @@ def test_what_settings_were_chosen_on_stands_beside_the_figures():
     assert replace(found, card=card).to_json()["tuned"] == "slices 0 to 31"
 
 
+@pytest.mark.slow
 def test_several_seeds_keep_the_picks_of_all(files):
     both = run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=2)
     assert len(both.client) == len(both.request["kind"].codes) == len(both.predicted["latency"]) == both.n

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from tests import evaluation_world as world
 from training.evaluation.evaluate import evaluate
@@ -19,6 +20,7 @@ def test_it_has_the_models_features_and_the_cost_as_its_only_head():
     assert (spec.policy.explore, spec.training.rehearse, spec.training.reveal) == ("none", 0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_it_picks_by_the_cost_that_its_features_tell():
     """The load of a node makes its cost, and no average knows it."""
     rows = world.telemetry(12_000)

@@ -92,6 +92,7 @@ def test_what_fills_up_has_no_outcome(telemetry):
         assert all(np.isnan(a[blank]).all() for a in (r.outcomes["ms"], r.cost, r.arrival))
 
 
+@pytest.mark.slow
 def test_nodes_and_repeats_are_drawn_uniformly(telemetry):
     batches = draw(telemetry, requests=4000, candidates=2, start=2)
     nodes, firsts, rows = Counter(), Counter(), Counter()

@@ -242,6 +242,7 @@ def test_without_rows_that_were_held_out_heads_calibrate_on_their_own_alone():
         np.testing.assert_array_equal(head.calibration.raw, heads[name].calibration.raw)
 
 
+@pytest.mark.slow
 def test_a_spell_in_the_slices_that_only_calibrate_does_not_set_the_level(tmp_path):
     """Half of what is asked fails in them, and a tenth before and after: what comes next is foreseen as a tenth."""
     rows = telemetry(12_000)

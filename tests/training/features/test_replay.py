@@ -136,6 +136,7 @@ def from_scratch(clients, nodes, rows, *, revealed=None):
     return np.array(found).reshape(len(rows), len(PLAIN["features"]))
 
 
+@pytest.mark.slow
 def test_rows_are_those_recomputed_from_what_had_arrived_bit_for_bit():
     clients, nodes, rows = world(N, 1)
     data = telemetry(clients, nodes, rows)

@@ -176,6 +176,7 @@ def test_the_same_comparison_gives_the_same_page(comparison, page):
     assert render(comparison) == page
 
 
+@pytest.mark.slow
 def test_a_training_summary_adds_the_held_out_rows(comparison):
     curve = Reliability(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
     metrics = {"mean_ratio": 5.12, "covered_68": 0.7, "covered_95": 0.94}
@@ -186,6 +187,7 @@ def test_a_training_summary_adds_the_held_out_rows(comparison):
     assert "was 5.1 times what was foreseen; 70% of the outcomes lay where 68 % were expected, 94% where 95 %" in page
 
 
+@pytest.mark.slow
 def test_a_head_whose_doubt_was_not_judged_has_no_word_on_it(comparison):
     curve = Reliability(np.array([0.1, 0.3]), np.array([0.12, 0.28]), np.array([50, 50]))
     comparison = replace(comparison, predicted={"failure": comparison.predicted["failure"]})
@@ -218,6 +220,7 @@ def test_the_page_replaces_an_old_one_and_leaves_nothing_beside_it(comparison, t
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]
 
 
+@pytest.mark.slow
 def test_a_failed_write_keeps_the_old_page(comparison, tmp_path, monkeypatch):
     target = tmp_path / "report.html"
     target.write_text("old")

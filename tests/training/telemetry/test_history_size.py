@@ -65,6 +65,7 @@ def test_auto_makes_room_for_half_as_many_again_and_is_a_power_of_two(n):
     assert auto_capacity(10**12) == 2**31
 
 
+@pytest.mark.slow
 def test_auto_lets_go_of_nothing_and_of_less_than_one_in_a_hundred_where_keys_have_doubled():
     n, rng, values = 20_000, np.random.default_rng(0), np.zeros(3)
     keys = rng.integers(1, 2**63, 2 * n).astype(np.uint64)

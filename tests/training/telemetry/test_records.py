@@ -349,6 +349,7 @@ def test_what_stands_in_a_folder_is_written_over_only_if_that_is_asked_for(world
     assert pl.read_parquet(kept).height > 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_shows_and_replays(world, capfd, tmp_path):
     _, told, folder, _ = world
     ran = fogline(capfd, "dataset", folder / "records", "--out", tmp_path / "out", "--json")
