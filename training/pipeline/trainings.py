@@ -53,6 +53,7 @@ def evaluate_trainings(  # noqa: PLR0913 - what a command line may say
     first = first_slice(spec, start)
     telemetry = read_telemetry(data, spec)
     past, _ = split_telemetry(telemetry, first)
+    # Raises where there is nothing to decide, before anything is trained.
     first_batch(measured_requests(telemetry, spec, start=first, requests=1, candidates=2, seed=seed))
     with TemporaryDirectory() as scratch:
         made = {}

@@ -218,7 +218,7 @@ def _ids(
     if found.hashed:
         return series(list(texts), as_text=True)
     known = dict(zip(keys.tolist(), texts, strict=True)) if known is None else known
-    ids = ids_of(list(known.values()), np.array(list(known), np.uint64))
+    ids = ids_of(known)
     return series([ids[text] for text in texts], as_text=not are_integers(ids.values()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,20 +21,18 @@ MOST_INTEGER, LEAST_INTEGER = 2**63 - 1, -(2**63)
 """Integers that a table takes."""
 
 
-def ids_of(texts: list[str], keys: NDArray[np.uint64]) -> dict[str, Id]:
-    """Return the ids that texts stand for; a text that is not one of an id stands for itself.
+def ids_of(texts: Mapping[int, str]) -> dict[str, Id]:
+    """Return the ids that texts, by key, stand for; a text that is not one of an id stands for itself.
 
     Raises
     ------
     DataError
         If a text stands for two, an integer and a text: a column of ids has one type.
     """
-    distinct = pl.DataFrame({"text": pl.Series(texts, dtype=pl.String), "key": keys}).unique(maintain_order=True)
-    twice = distinct.filter(pl.col("text").is_duplicated() & (pl.col("text") != ""))
-    if len(twice):
-        text = twice["text"][0]
-        raise DataError(f"ids: expected integers and texts that differ, found both {text} and {text!r}")
-    found = {text: typed_id(text, key) for text, key in distinct.iter_rows()}
+    for text, n in Counter(texts.values()).items():
+        if text and n > 1:
+            raise DataError(f"ids: expected integers and texts that differ, found both {text} and {text!r}")
+    found = {text: typed_id(text, key) for key, text in texts.items()}
     return {text: text if id_ is None else id_ for text, id_ in found.items()}
 
 
