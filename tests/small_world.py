@@ -102,5 +102,6 @@ def shrink_demo(monkeypatch) -> None:
 
 
 def shrink_draft(monkeypatch) -> None:
-    """Let specs that ``fogline init`` drafts have little to fit."""
+    """Let specs that ``fogline init`` drafts have little to rehearse, to fit and to evaluate."""
+    monkeypatch.setattr(sections, "MOST_REQUESTS", 2)
     monkeypatch.setattr(sections, "ROUNDS", 15)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import islice
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,10 +15,13 @@ from scheduler.decisions.decision_log import DecisionRing
 from scheduler.decisions.record.arrays import NOT_RECORDED
 from scheduler.engine import engine
 from scheduler.engine.arm import Arm
+from scheduler.engine.arrays import ArmArrays, StateArrays
 from scheduler.engine.state import State
 from scheduler.errors import InputError
 from scheduler.retrieval.arrays import NO_BLOCKLIST
 from scheduler.runtime.packed_arrays import PackedArrays
+
+Packed: TypeAlias = tuple[PackedArrays[StateArrays], PackedArrays[ArmArrays]]
 
 TRIALS = 256
 """Requests of a trial; as dry runs of a warm-up they teach the branch predictor, which needs hundreds."""
@@ -32,10 +37,16 @@ def dry_run(state: State, arm: Arm, n: int = TRIALS) -> list[Decision]:
     now = state.clock.latest.item() if np.isfinite(state.clock.latest) else 0.0
     clock, client, counts = np.full(1, now), state.spec.telemetry.client, new_counts()
 
+    @lru_cache(maxsize=1)  # packed anew only where another call made a table grow meanwhile
+    def thrown_away(state_arrays: PackedArrays[StateArrays], arm_arrays: PackedArrays[ArmArrays]) -> Packed:
+        over, by = state_arrays.content, arm_arrays.content
+        return (
+            PackedArrays(over._replace(log=ring.arrays, clock=clock, full_rate=NOT_RECORDED)),
+            PackedArrays(by._replace(policy=by.policy._replace(demand=-1), counts=counts)),
+        )
+
     def decide(request: dict[str, Id]) -> Decision:
-        held = arm.arrays.content
-        over = PackedArrays(state.arrays.content._replace(log=ring.arrays, clock=clock, full_rate=NOT_RECORDED))
-        by = PackedArrays(held._replace(policy=held.policy._replace(demand=-1), counts=counts))
+        over, by = thrown_away(state.arrays, arm.arrays)
         return engine.decide_over(state, arm, over, by, request, None, NO_BLOCKLIST, now)
 
     return [state.lock.read(decide, {client: ids[i % len(ids)]}) for i in range(n)]

@@ -150,7 +150,7 @@ def test_no_child_hangs_while_threads_work(model):
 
 @pytest.mark.slow
 def test_none_of_many_children_hangs_while_eight_threads_work(model):
-    found = fork_while_threads_work(model, 8, 1_000 if THOROUGH else 80)
+    found = fork_while_threads_work(model, 8, 1_000 if THOROUGH else 40)
     assert all(isinstance(ids, list) for ids in found), [each for each in found if not isinstance(each, list)]
 
 

@@ -19,7 +19,7 @@ EVERY = 0.2
 SLACK = 1.0
 """Seconds that a write may take besides, on a machine that does other things too."""
 
-MOMENTS = 50 if THOROUGH else 5
+MOMENTS = 50 if THOROUGH else 3
 
 
 def killed(model_folder, folder, moment):
