@@ -44,15 +44,14 @@ class RequestColumns(NamedTuple):
         """Return how far rows are from others: 0 where all columns agree.
 
         Categories that differ weigh more than any numbers: their count is added to the distance of the numbers, which
-        is brought below 1. An unknown number agrees with an unknown one alone.
+        is brought below 1. Of each number the gap counts, brought below 1 as well; an unknown number is 1 from any
+        other but an unknown one.
         """
         differ = (self.codes[rows] != self.codes[others]).sum(axis=1)
         gaps = np.abs(self.numbers[rows] - self.numbers[others])
         unknown = np.isnan(self.numbers[rows]), np.isnan(self.numbers[others])
-        gaps = np.where(unknown[0] & unknown[1], 0.0, np.where(unknown[0] | unknown[1], np.inf, gaps))
-        total = gaps.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            return differ + np.where(np.isinf(total), 1.0, total / (1.0 + total))
+        gaps = np.where(unknown[0] & unknown[1], 0.0, np.where(unknown[0] | unknown[1], 1.0, gaps / (1.0 + gaps)))
+        return differ + gaps.sum(axis=1) / (1.0 + gaps.shape[1])
 
 
 class Options(NamedTuple):

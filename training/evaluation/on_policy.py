@@ -31,7 +31,7 @@ from training.features.split import first_served, fitted_slices, split_slices, w
 from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
 from training.progress import ProgressCallback, silent
-from training.telemetry import Columns, Entities, Telemetry, at_rows
+from training.telemetry import Columns, Entities, Telemetry
 
 BLOCKS = 2
 """Models that serve in turn: with two, each is fitted on half of what is served and all that is not."""
@@ -97,14 +97,15 @@ class _Recorder(Learned):
         """Keep some rows of the batch that is asked, and pick."""
         while self.batch is not None and self._later and self.batch.slice >= self._later[0][0]:
             self.scheduler.release(self.scheduler.swap(self._later.pop(0)[1], self._setting.spec))
+        self.report(question)
         draw = self._rng.random(len(question.client))
         rows = np.flatnonzero(draw < self._share)
         if self.batch is not None and rows.size:
-            self._seen.append(_seen(self.batch, rows, draw[rows], self.features(_part(question, rows))))
+            self._seen.append(_seen(self.batch, rows, draw[rows], self.features(question.take(rows))))
             self._n_rows += len(self._seen[-1].x)
         if self._n_rows > 2 * self._most:
             self._thin()
-        return super().pick(question)
+        return self.decide(question)
 
     def seen(self) -> list[_Seen]:
         """Return what is kept at the end, about as many rows as are wanted at most."""
@@ -120,13 +121,15 @@ class _Recorder(Learned):
 
 
 class Block(NamedTuple):
-    """Slices that one model serves: the first of them, and those that it may not have been fitted on.
+    """Slices that one model serves: the first of them, all that are fitted, and those its fit leaves out.
 
-    The last model goes on through the slices that no model is fitted on.
+    What is left out are the held out slices and the embargo on either side of them. The last model goes on through the
+    slices that no model is fitted on.
     """
 
     start: int
     held_out: NDArray[np.int32]
+    left_out: NDArray[np.int32]
 
 
 def blocks(slices: NDArray[np.int32], spec: Spec) -> list[Block]:
@@ -136,7 +139,14 @@ def blocks(slices: NDArray[np.int32], spec: Spec) -> list[Block]:
     """
     start, fitted = first_served(slices, spec), fitted_slices(slices, spec)
     served = fitted[fitted >= start]
-    return [Block(int(part[0]), part) for part in np.array_split(served, min(BLOCKS, served.size))]
+    parts = np.array_split(served, min(BLOCKS, served.size))
+    return [Block(int(part[0]), part, _with_embargo(part, slices, spec.training.embargo)) for part in parts]
+
+
+def _with_embargo(held_out: NDArray[np.int32], slices: NDArray[np.int32], embargo: int) -> NDArray[np.int32]:
+    """Return slices that are held out with all from ``embargo`` slices before them up to as many after them."""
+    first, last = np.searchsorted(slices, held_out[[0, -1]]).tolist()
+    return slices[max(first - embargo, 0) : last + embargo + 1]
 
 
 def serve_on_policy(
@@ -234,16 +244,6 @@ def _dataset(seen: list[_Seen], slices: NDArray[np.int32], spec: Spec, model: Mo
     measured = RowOutcomes(measured.slice[keep], measured.ok[keep], {n: y[keep] for n, y in measured.outcomes.items()})
     x, bounds = np.concatenate([part.x for part in seen])[keep], split_slices(slices, spec).bounds
     return assemble(spec, bounds, model.features, dict(model.manifest.vocabulary), x, measured)
-
-
-def _part(question: Question, rows: NDArray[np.intp]) -> Question:
-    """Return some of the requests of a question."""
-    return question._replace(
-        number=question.number[rows],
-        client=question.client[rows],
-        candidates=question.candidates[rows],
-        request={name: at_rows(column, rows) for name, column in question.request.items()},
-    )
 
 
 def _seen(one: RequestBatch, rows: NDArray[np.intp], draw: NDArray[np.float64], x: NDArray[np.float32]) -> _Seen:

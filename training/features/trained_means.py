@@ -66,20 +66,23 @@ def found_means(
     if spec.training.rehearse == 0.0:
         return Means(every, every)
     early = _empty(spec, vocabulary, every.keys)
-    return Means(every, _means_before(first_served(slices, spec), early, parts, spec))
+    return Means(every, _means_before(first_served(slices, spec), np.inf, early, parts, spec))
 
 
-def _means_before(start: int, features: Features, parts: Iterable[Telemetry], spec: Spec) -> MeansByKey:
-    """Return the means of telemetry before a slice, by features that have no outcome yet and a place for every key."""
+def _means_before(start: int, begin: float, features: Features, parts: Iterable[Telemetry], spec: Spec) -> MeansByKey:
+    """Return the means of what slices before one told before a time (seconds).
+
+    The features have no outcome yet, and a place for every key.
+    """
     for part in parts:
-        learned = (part.slice < start) & np.isfinite(part.arrival)
+        learned = (part.slice < start) & (part.arrival < begin)
         events, tables = events_of(part, spec, learned), tables_of(part, features)
         _add_all(features.program, events, tables, scratch(features, len(spec.history.values)))
     return means_by_key(features.program.trained)
 
 
 def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
-    """Return a model with the means of telemetry before a slice, in place of those that it took along.
+    """Return a model with the means of what is known when a slice begins, in place of those that it took along.
 
     A model takes along the means of all that it was trained on, slices that only judged it included. Where such slices
     judge it again, they must not be in them.
@@ -87,7 +90,12 @@ def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
     if not trained_keys(model.spec) or int(model.manifest.window["last_slice"]) < start:
         return model
     empty = with_keys([telemetry], model.spec, model.vocabulary)
-    means = _means_before(start, empty, [telemetry], model.spec)
+    later, seconds = (
+        telemetry.time[telemetry.slice >= start],
+        telemetry.slice_seconds or model.spec.telemetry.slice.seconds,
+    )
+    begin = later.min() // seconds * seconds if later.size else np.inf
+    means = _means_before(start, begin, empty, [telemetry], model.spec)
     return replace(model, features=compile_features(model.spec, model.vocabulary, means))
 
 

@@ -199,19 +199,28 @@ def error_level(calibration: Calibration, rows: Rows) -> float:
     """
     if calibration.link == "logistic":
         return 0.0
-    return float((_in_raw_space(calibration, rows.outcome) - rows.raw).mean())
+    return float(_raw_errors(calibration, rows.outcome, rows.raw).mean())
 
 
-def _in_raw_space(calibration: Calibration, outcome: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log1p(outcome) if calibration.link == "log" else outcome
+def _raw_errors(
+    calibration: Calibration, outcome: NDArray[np.float64], raw: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how far outcomes are from the calibrated line, less its intercept, in the space of the raw score.
+
+    A decision multiplies deviations of the raw score by the slope, so what the line leaves is divided by it; by 1 where
+    the score says nothing, as then 0 is made of all.
+    """
+    linked = np.log1p(outcome) if calibration.link == "log" else outcome
+    return (linked - calibration.slope * raw) / (calibration.slope if calibration.slope > 0.0 else 1.0)
 
 
 def find_errors(calibration: Calibration, rows: Rows, level: float) -> Errors:
     """Return the errors of rows, a level taken off.
 
     The level is that of the rows that calibrated, for these rows and for later ones alike: one of the judged rows' own
-    would hide a drift of any size. For failures the errors are the working residuals, (outcome - p) / (p (1 - p)), over
-    the slope of the calibration, and rows weigh p (1 - p).
+    would hide a drift of any size. All errors are over the
+    slope of the calibration. For failures they are the working residuals, (outcome - p) / (p (1 - p)), and rows weigh
+    p (1 - p).
     """
     raw, outcomes = rows.raw, (rows.outcome, rows.again)
     if calibration.link == "logistic":
@@ -219,7 +228,7 @@ def find_errors(calibration: Calibration, rows: Rows, level: float) -> Errors:
         weight = np.maximum(p * (1.0 - p), 1e-9)
         own, again = ((one - p) / (weight * max(calibration.slope, LEAST)) for one in outcomes)
         return Errors(own, again, rows.variance, weight)
-    own, again = (_in_raw_space(calibration, one) - raw for one in outcomes)
+    own, again = (_raw_errors(calibration, one, raw) for one in outcomes)
     return Errors(own - level, again - level, rows.variance, np.ones(raw.size))
 
 

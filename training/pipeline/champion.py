@@ -16,12 +16,13 @@ from training.evaluation.evaluate import evaluate, split_telemetry
 from training.evaluation.head_losses import judge_by_losses
 from training.evaluation.measured_requests import measured_requests
 from training.evaluation.ope.support import LEAST_SUPPORT
-from training.evaluation.ope.telemetry import judge_off_policy, weigh
+from training.evaluation.ope.telemetry import judge_off_policy, unreserved, weigh
 from training.evaluation.paired_intervals import Interval
 from training.evaluation.results import Comparison
 from training.evaluation.verdict import (
     BETTER,
     NOT_BETTER,
+    UNTOLD,
     Asked,
     Verdict,
     judge,
@@ -194,7 +195,7 @@ def _compare_logged(telemetry: Telemetry, models: Mapping[str, Model], start: in
     """
     spec = models[NEW].spec
     setting = Setting(spec, telemetry.clients, telemetry.nodes, options.seed)
-    policies = {name: Learned(setting._replace(spec=model.spec), model) for name, model in models.items()}
+    policies = {name: Learned(setting._replace(spec=unreserved(model.spec)), model) for name, model in models.items()}
     found = weigh(telemetry, policies, start, spec.evaluation.requests)
     refused = "without propensities" if found is None else found.refusal(telemetry, LEAST_SUPPORT)
     why = "mostly one node for each client and slice"
@@ -241,4 +242,6 @@ def _with_simple(verdict: Verdict, best: str, lead: Interval, n_decisions: int) 
         return Verdict(NOT_BETTER, words)
     if lead.high >= 0.0 and verdict.outcome == BETTER:
         return untold(f"{words}, so it may be no better than {best}", [needed(lead, 0.0, n_decisions)])
+    if lead.high >= 0.0 and verdict.outcome == UNTOLD:
+        return untold(f"{words}, which it has to beat too", [verdict.more, needed(lead, 0.0, n_decisions)])
     return verdict._replace(reason=words)

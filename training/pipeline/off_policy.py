@@ -18,7 +18,7 @@ from training.artifacts.locate import artifact_folder
 from training.evaluation.ope.decisions import LoggedDecisions
 from training.evaluation.ope.evaluate import OffPolicy, evaluate_off_policy
 from training.evaluation.ope.records import decisions_of_records, is_records
-from training.evaluation.ope.telemetry import decisions_of_telemetry
+from training.evaluation.ope.telemetry import decisions_of_telemetry, unreserved
 from training.evaluation.verdict import percent
 from training.features.trained_means import as_of
 from training.pipeline.champion import first_unseen
@@ -144,7 +144,7 @@ def logged_decisions(
     if last < start:
         raise DataError(f"{data_name(data)}: expected slice {start} or later, found {last} at most")
     progress("ask the model", 0, 1)
-    setting = Setting(spec, telemetry.clients, telemetry.nodes, options.seed)
+    setting = Setting(unreserved(spec), telemetry.clients, telemetry.nodes, options.seed)
     policy = Learned(setting, as_of(model, telemetry, start))
     logged = decisions_of_telemetry(telemetry, policy, start, spec.evaluation.requests)
     progress("ask the model", 1, 1)

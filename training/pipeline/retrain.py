@@ -34,7 +34,7 @@ class Retrained(Learned):
     telemetry
         All of it, with the slices that are decided.
     start, every
-        The first slice that is decided, and after how many slices a new model takes over.
+        The first slice that is decided, and after how many slices with requests a new model takes over.
     """
 
     def __init__(
@@ -43,14 +43,18 @@ class Retrained(Learned):
         super().__init__(setting, model)
         self._telemetry, self._threads = telemetry, threads
         starts = slice_starts(telemetry, setting.spec)
-        later = [(begin, number) for number, begin in starts.items() if number >= start]
-        self._due = later[every::every]
+        self._ahead = [(begin, number) for number, begin in starts.items() if number >= start]
+        self._every, self._n_asked = every, 0
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Take a new model where one is due, and pick."""
-        while self._due and question.time >= self._due[0][0]:
-            _, number = self._due.pop(0)
-            self._renew(number)
+        number = None
+        while self._ahead and question.time >= self._ahead[0][0]:
+            _, number = self._ahead.pop(0)
+        if number is not None:  # a slice that asks for the first time; in others there is nothing to decide
+            if self._n_asked and self._n_asked % self._every == 0:
+                self._renew(number)
+            self._n_asked += 1
         return super().pick(question)
 
     def _renew(self, number: int) -> None:

@@ -115,7 +115,7 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
     _check_rests(dataset, spec, served)
     with TemporaryDirectory(dir=scratch) as folder:
         for block in served:
-            rows = without_slices(dataset, block.held_out)
+            rows = without_slices(dataset, block.left_out)
             heads = fit(rows)
             first.append((heads, block.held_out))
             models.append((block.start, write_model(_as_before(rows), heads, spec, Path(folder), read)))
@@ -128,13 +128,13 @@ def fit_rehearsed(  # noqa: PLR0913 - how to fit and how to serve, on a cluster 
 def _check_rests(dataset: Dataset, spec: Spec, served: Sequence[Block]) -> None:
     """Raise `DataError` before anything is fitted where a head cannot be fitted without what its model is to serve."""
     targets = dataset._replace(x=dataset.x[:, :0])  # without features, which are most of its bytes
-    for _, held_out in served:
-        rest = without_slices(targets, held_out)
+    for block in served:
+        rest = without_slices(targets, block.left_out)
         try:
             for name in spec.heads:
                 head_rows(name, rest, spec)
         except DataError as error:
-            alone = f"slices {held_out[0]} to {held_out[-1]}, which are served"
+            alone = f"slices {block.held_out[0]} to {block.held_out[-1]}, which are served"
             raise DataError(f"training.rehearse: expected to fit without {alone}, found {error}") from error
 
 

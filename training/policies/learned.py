@@ -38,6 +38,8 @@ class Learned:
     ----------
     scheduler
         The one that is asked.
+    served
+        Which requests of the last question got a node; the others are left to the origin.
     notes
         What a reader of its figures has to know of how they came about.
     """
@@ -49,6 +51,7 @@ class Learned:
         self._decisions: dict[int, int] = {}
         self._values: list[NDArray[np.float64]] = []
         self.notes: list[str] = []
+        self.served = np.empty(0, np.bool_)
         features = model.features
         self.scheduler.fleet.upsert(setting.nodes.ids, _raw(features.node, setting.nodes))
         self.scheduler.clients.upsert(setting.clients.ids, _raw(features.request, setting.clients))
@@ -59,10 +62,14 @@ class Learned:
 
     def pick(self, question: Question) -> NDArray[np.integer]:
         """Return the columns that the scheduler decides for."""
-        self._report(question)
+        self.report(question)
+        return self.decide(question)
+
+    def decide(self, question: Question) -> NDArray[np.integer]:
+        """Pick, where `report` has told the question's state of the nodes."""
         decisions = self.scheduler.decide_batch(*self._asked(question), now=question.time)
         first = decisions.position[:, 0]
-        served = first >= 0
+        self.served = served = first >= 0
         self._values.append(decisions.values[:, 0])
         numbers = question.number[served].tolist()
         self._decisions.update(zip(numbers, decisions.id[served].tolist(), strict=True))
@@ -104,7 +111,7 @@ class Learned:
         request[self._setting.spec.telemetry.client] = self._setting.clients.ids[question.client]
         return request, _ids(self._setting.nodes.ids, question.candidates)
 
-    def _report(self, question: Question) -> None:
+    def report(self, question: Question) -> None:
         """Update the fleet by the candidates' last reports."""
         if question.node_state:
             rows = np.unique(question.candidates[question.candidates >= 0])

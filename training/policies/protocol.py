@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.spec import Spec
-from training.telemetry import Columns, Entities, Telemetry
+from training.telemetry import Columns, Entities, Telemetry, at_rows
 
 BLOCK = 16_384
 """Requests that are asked about, or telemetry rows that are learned, at once: features of 20 candidates each are some
@@ -49,6 +49,15 @@ class Question(NamedTuple):
     candidates: NDArray[np.int32]
     request: Columns
     node_state: Columns
+
+    def take(self, rows: NDArray[np.integer]) -> Self:
+        """Return some of the requests."""
+        return self._replace(
+            number=self.number[rows],
+            client=self.client[rows],
+            candidates=self.candidates[rows],
+            request={name: at_rows(column, rows) for name, column in self.request.items()},
+        )
 
 
 def blocks(n: int, size: int = BLOCK) -> Iterator[slice]:

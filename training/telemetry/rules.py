@@ -139,6 +139,21 @@ def _ok_without_cost(facts: Facts) -> pl.Expr:
     return pl.col("@ok") & pl.col(OUTCOME + facts.spec.cost.success).is_null()
 
 
+def _is_never_negative(limits: Outcome) -> bool:
+    return limits.min is not None and limits.min >= 0.0
+
+
+def _negative_cost(facts: Facts) -> pl.Expr | None:
+    """Costs are compared by their ratios and averaged by their roots. Outcomes with a range have a rule already."""
+    cost, ok = facts.spec.cost, pl.col("@ok")
+    sides = [
+        when & (pl.col(OUTCOME + name) < 0)
+        for when, name in ((ok, cost.success), (~ok, cost.failure_column))
+        if name is not None and not _is_never_negative(facts.spec.outcomes[name])
+    ]
+    return pl.any_horizontal(*sides) if sides else None
+
+
 def _arrival_before_decision(facts: Facts) -> pl.Expr:
     columns = [pl.col(OUTCOME + name) for name in facts.spec.telemetry.arrival]
     return pl.coalesce(pl.col(KNOWN), *columns) < 0
@@ -176,6 +191,7 @@ _ROW_RULES: dict[str, Callable[[Facts], pl.Expr | None]] = {
     "node: unknown": _unknown_node,
     "ok: null": _null_ok,
     "cost: ok without the outcome": _ok_without_cost,
+    "cost: negative": _negative_cost,
     "arrival: before the decision": _arrival_before_decision,
     "propensity: not above 0 and at most 1": _impossible_propensity,
 }

@@ -72,30 +72,43 @@ TRAINING: Space = {
 }
 
 
+FELT_AS_NOTHING = ("lambda_l2", "path_smooth")
+"""Parameters of which the least value of the range does what 0 does."""
+
+
 def search_space(spec: Spec, only: Sequence[str] = ()) -> Space:
     """Return what to vary: all of it or the named part, each range holding the spec's own value.
+
+    Parameters that are 0 in the spec stay as they are, as their ranges have no 0.
 
     Raises
     ------
     InputError
-        If a name is not in the search space.
+        If a name is not in the search space, or of a parameter that stays as it is.
     """
     known = {**LIGHTGBM, **TRAINING}
     if unknown := [name for name in only if name not in known]:
         raise InputError(f"only: expected some of {', '.join(known)}, found {', '.join(unknown)}")
-    chosen = {name: known[name] for name in known if not only or name in only}
+    fixed = [name for name in known if name not in FELT_AS_NOTHING and _own(spec, name) == 0]
+    if held := [name for name in only if name in fixed]:
+        raise InputError(f"only: expected parameters that are above 0 in the spec, found {', '.join(held)} of 0")
+    chosen = {name: known[name] for name in known if name not in fixed and (not only or name in only)}
     values = own_values(spec, chosen)
     return {name: scale.including(values[name]) for name, scale in chosen.items()}
 
 
 def own_values(spec: Spec, space: Space) -> Values:
     """Return the spec's own values, or defaults if it has none: the first point that is tried."""
-    training = spec.training
     found: Values = {}
     for name, scale in space.items():
-        value = getattr(training, name) if name in TRAINING else training.lightgbm.get(name, scale.default)
+        value = _own(spec, name)
         found[name] = scale.default if isinstance(value, str) or value == 0 else value
     return found
+
+
+def _own(spec: Spec, name: str) -> int | float | str:
+    training = spec.training
+    return getattr(training, name) if name in TRAINING else training.lightgbm.get(name, LIGHTGBM[name].default)
 
 
 def with_values(spec: Spec, values: Mapping[str, int | float]) -> Spec:

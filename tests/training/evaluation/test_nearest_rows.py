@@ -22,7 +22,13 @@ def test_a_differing_category_outweighs_any_number_and_unknown_agrees_with_unkno
     apart = columns.apart(np.zeros(7, np.int64), np.arange(7))
     assert apart[1] == 0.0 < apart[2] < apart[3]
     assert columns.apart(np.array([4]), np.array([5])) == 0.0
-    assert columns.apart(np.array([0]), np.array([6])) == 1.0
+    assert apart[2] < columns.apart(np.array([0]), np.array([6])) == 0.5 < apart[3]
+
+
+def test_an_unknown_number_hides_no_other_number():
+    clients = RequestColumns(np.zeros((3, 1), np.int32), np.array([[np.nan, 1.0], [2.0, 1.0], [2.0, 1e3]]))
+    same, far = clients.apart(np.array([0, 0]), np.array([1, 2]))
+    assert 0.0 < same < far < 1.0
 
 
 def test_candidates_answer_for_the_workload_that_asks():

@@ -12,8 +12,9 @@ from scheduler.errors import DataError
 from scheduler.features.trained_means import means_by_key
 from scheduler.model.model import Model
 from scheduler.spec import TrainedMean
-from tests.evaluation_world import SPEC, telemetry, write_model
-from training.evaluation.on_policy import blocks, serve_on_policy
+from tests.evaluation_world import SPEC, batches, setting, telemetry, write_model
+from training.evaluation.on_policy import _Recorder, blocks, serve_on_policy
+from training.evaluation.runner import question_of
 from training.features.dataset import build_dataset, joined
 from training.features.split import first_served, fitted_slices, split_slices
 from training.heads.fit import calibrated_on, fit_heads, out_of_fold
@@ -270,6 +271,19 @@ def test_each_model_serves_from_its_slice_on_and_history_goes_on(model, tmp_path
     assert not np.array_equal(alone.x[~early], changed.x[~early], equal_nan=True)
 
 
+def test_what_is_kept_has_the_state_of_nodes_that_the_decision_saw(model):
+    recorder, asked = _Recorder(setting(), model, 10_000, []), 0
+    recorder.warm(telemetry())
+    load = model.features.names.index("load")
+    for one in batches(4):
+        recorder.batch = one
+        recorder.pick(question_of(one, asked))
+        asked += len(one.client)
+        real = one.candidates >= 0
+        expected = one.node_state["load"][one.candidates[real]].astype(np.float32)
+        np.testing.assert_array_equal(recorder.seen()[-1].x[:, load], expected)
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.01, [47]), (0.05, [47]), (0.25, [45, 47]), (1.0, [3, 26])])
 def test_blocks_are_halves_of_what_is_fitted_and_served(share, expected):
     slices = np.arange(60, dtype=np.int32)
@@ -302,7 +316,9 @@ def test_no_slice_can_be_served_by_a_model_that_is_fitted_on_it(present, share, 
     np.testing.assert_array_equal(served, fitted[fitted >= found[0].start])
     assert served.size
     for block, end in zip(found, ends, strict=True):
-        left = fitted[~np.isin(fitted, block.held_out)]
+        left = fitted[~np.isin(fitted, block.left_out)]
+        between = np.abs(np.subtract.outer(np.searchsorted(slices, left), np.searchsorted(slices, block.held_out)))
+        assert (between > embargo).all()
         assert left.size, "nothing is left to fit"
         assert not ((left >= block.start) & (left < end)).any()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from scheduler.model.manifest import Calibration
+from training.heads.calibration import calibrate
 from training.heads.lightgbm_trees import trees_from_lightgbm
 from training.heads.uncertainty import (
     PRIOR,
@@ -175,3 +176,17 @@ def test_errors_stand_in_the_space_of_the_raw_score():
     np.testing.assert_allclose(found.own - found.own[0], (np.abs(raw) - raw) - (np.abs(raw) - raw)[0], atol=1e-9)
     np.testing.assert_allclose(found.again - found.own, 1.0)
     assert VarianceScale(2.0, 0.5, 1.0).of(np.array([4.0]))[0] == 4.0
+
+
+@pytest.mark.parametrize("steep", [0.5, 1.0, 2.0])
+def test_the_error_of_a_mean_is_told_whatever_the_slope_that_calibrates(steep):
+    """Raw scores are spread ``steep`` times as far as logs of outcomes; means are off by 0.3, outcomes by 0.2."""
+    rng, n = np.random.default_rng(0), 40_000
+    expected, off = rng.normal(5.0, 0.7, n), rng.normal(0.0, 0.3, n)
+    own, again = (np.expm1(np.maximum(expected + off + rng.normal(0.0, 0.2, n), 0.0)) for _ in range(2))
+    rows = Rows(5.0 + steep * (expected - 5.0), own, np.full(n, 0.1) * np.exp(rng.normal(0.0, 0.1, n)), again)
+    line = calibrate("log", rows.raw, rows.outcome)
+    scale = fit_variance_scale(find_errors(line, rows, error_level(line, rows))).into(line)
+    told = line.slope * np.sqrt(scale.uncertainty * rows.variance**scale.power)
+    assert line.slope == pytest.approx(1.0 / steep, rel=0.05)
+    assert told.mean() == pytest.approx(0.3, rel=0.05)

@@ -9,7 +9,7 @@ import numpy as np
 from scheduler.spec import TrainedMean
 from tests import evaluation_world as world
 from training.evaluation.paired_intervals import Interval
-from training.evaluation.verdict import BETTER, Verdict
+from training.evaluation.verdict import BETTER, Verdict, untold
 from training.pipeline import pipeline
 from training.pipeline.champion import _with_simple, replayable
 from training.pipeline.pipeline import contest_start, fitted_on_few, unrehearsed
@@ -35,6 +35,14 @@ def test_a_model_that_may_be_no_better_than_an_average_is_told_how_many_decision
     assert found.outcome == "cannot be told"
     assert found.more == 8_000
     assert found.reason.endswith("so it may be no better than pair_average; about 8,000 more decisions would tell")
+
+
+def test_decisions_that_would_tell_are_enough_for_the_average_too():
+    found = _with_simple(untold("cost", [500]), "pair_average", Interval(-0.002, -0.02, 0.016), 1_000)
+    assert (found.outcome, found.more) == ("cannot be told", 80_000)
+    assert found.reason.endswith(
+        "against pair_average, which it has to beat too; about 80,000 more decisions would tell"
+    )
 
 
 def test_a_contest_after_a_cluster_reads_all_slices_that_there_is_room_for(monkeypatch):

@@ -22,6 +22,7 @@ from training.pipeline import pipeline
 from training.pipeline.options import TrainingOptions
 from training.pipeline.pipeline import train_and_register
 from training.pipeline.promotion import CHAMPION, champion, promote
+from training.simulator import World, write_telemetry
 
 pytestmark = pytest.mark.slow
 
@@ -270,14 +271,13 @@ def test_on_a_log_of_one_node_models_are_compared_by_their_losses_and_the_reason
 
 
 @pytest.mark.parametrize(("least", "said"), [(10.0, "; off-policy by "), (1e9, ", support is too thin: ")])
-def test_a_log_is_estimated_off_policy_where_its_propensities_support_it(
-    train, logged, least, said, tmp_path, monkeypatch
-):
-    data = tmp_path / "data"
-    shutil.copytree(logged, data)
-    for file in sorted(data.rglob("telemetry*.parquet")):
-        # The first of about eight nodes that a client has in a slice.
-        pl.read_parquet(file).with_columns(drawn=pl.lit(0.124)).write_parquet(file)
+def test_a_log_is_estimated_off_policy_where_its_propensities_support_it(train, least, said, tmp_path, monkeypatch):
+    """The first of the nodes that each client of a world was sent to in a slice, which were drawn evenly from 20."""
+    data, world = tmp_path / "data", World(1, n_nodes=20, n_clients=200)
+    write_telemetry(world, data, hours=12.0, requests=40_000, explore=1.0, propensities=True)
+    rows = pl.read_parquet(data / "telemetry.parquet")
+    first = rows.unique(["slice", "client_id"], keep="first", maintain_order=True)
+    first.rename({"propensity": "drawn"}).write_parquet(data / "telemetry.parquet")
     monkeypatch.setattr(champion_contest, "LEAST_SUPPORT", least)
     poor, good = (
         msgspec.structs.replace(s, telemetry=msgspec.structs.replace(s.telemetry, propensity="drawn"))

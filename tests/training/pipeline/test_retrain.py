@@ -16,7 +16,7 @@ from training.evaluation.metrics import Picks
 from training.evaluation.seeds import pooled
 from training.pipeline import retrain
 from training.pipeline.retrain import Age, Retrained, ageing
-from training.policies import Random
+from training.policies import Learned, Random
 
 TINY = msgspec.structs.replace(
     world.SPEC,
@@ -45,6 +45,24 @@ def test_a_new_model_of_all_earlier_slices_takes_over_every_so_often(tmp_path, m
     assert models[:4] == [first.version] * 4
     assert len(set(models[4:8])) == len(set(models[8:])) == 1
     assert len(set(models)) == 3
+
+
+def test_slices_without_a_request_count_in_neither_the_trainings_nor_their_table(tmp_path, monkeypatch):
+    """In slices 52, 53 and 55 a single node was measured, so nobody asks."""
+    rows, begun = world.telemetry(3_000), []
+    rows = rows.where(~np.isin(rows.slice, [52, 53, 55]) | (rows.node == 0))
+    monkeypatch.setattr(Retrained, "_renew", lambda _self, number: begun.append(number))
+    setting, model = world.setting(), Model.load(world.write_model(tmp_path / "tiny"))
+    policies = {
+        "random": Random(setting),
+        "learned": Learned(setting, model),
+        "retrained": Retrained(setting, model, rows, start=50, every=3),
+    }
+    batches = measured_requests(rows, world.SPEC, start=50, requests=2, candidates=4, seed=0)
+    found = evaluate(batches, policies, world.SPEC, rows.where(rows.slice < 50))
+    assert np.unique(found.slice).tolist() == [50, 51, 54, 56, 57, 58, 59]
+    assert [one.first_slice for one in ageing(found, 3)] == [50, 56, 59]
+    assert begun == [56, 59]
 
 
 def test_where_a_training_fails_the_former_model_goes_on_and_the_figures_say_so(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Means of training on their whole way: telemetry, artifact, registry, decisions, ONNX Runtime, evaluation."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import onnxruntime
@@ -69,6 +71,13 @@ def test_a_registered_model_decides_by_the_means_that_it_was_trained_with(small_
     np.testing.assert_array_equal(known.keys, expected.keys)
     np.testing.assert_allclose(known.rows, expected.rows, rtol=1e-4)  # summed in another order
     assert as_of(model, rows, UNTIL) is model
+    # What earlier slices tell only after the slice has begun is not known then.
+    begin = rows.time[rows.slice >= start].min() // rows.slice_seconds * rows.slice_seconds
+    late = dataclasses.replace(rows, arrival=rows.arrival + 3_600.0)
+    told = late.where((late.arrival < begin) | (late.slice >= start))
+    told, late = (means_by_key(as_of(model, one, start).features.program.trained).rows for one in (told, late))
+    np.testing.assert_array_equal(told, late)
+    assert 0 < late[:, 0].sum() < known.rows[:, 0].sum()
 
     judged = run_evaluation(small_world.data, spec, made.summary.folder, start=UNTIL, without=("vowpal_wabbit",))
     assert judged.policies[LEARNED].mean < judged.policies[RANDOM].mean

@@ -264,6 +264,14 @@ def test_a_rule_rejects_the_one_bad_row_and_no_other(rule, write, spec, tmp_path
     assert kept.drop("reasons").to_dicts() == [pytest.approx(RULES[rule], nan_ok=True)]
 
 
+def test_a_cost_below_0_is_rejected_where_no_range_says_so(write):
+    free = SPEC.replace("ms = { min = 0, max = 1000 }", "ms = {}").replace("fail_ms = { min = 0 }", "fail_ms = {}")
+    rows = [*GOOD, row(ms=-3.0), row(ok=False, ms=None, fail_ms=-1.0), row(ok=False, ms=-3.0, fail_ms=9.0)]
+    got = read_telemetry(write(rows), parse_spec(free.replace('arrival = ["ms", "fail_ms"]', "")))
+    assert got.rejected == {"cost: negative": 2}
+    assert (got.outcomes["cost"] >= 0.0).all()
+
+
 def test_a_row_keeps_all_its_reasons(write, spec, tmp_path):
     got = read_telemetry(write([*GOOD, row(ms=-3.0, who=None)]), spec, rejected_to=tmp_path)
     expected = ["client: null", "arrival: before the decision", "ms: out of range"]

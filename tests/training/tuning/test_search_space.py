@@ -43,6 +43,17 @@ def test_no_regularisation_counts_as_its_least_value_because_a_logarithm_has_no_
     assert values["lambda_l2"] == LIGHTGBM["lambda_l2"].low
 
 
+def test_a_parameter_that_is_0_stays_0_so_that_the_first_point_is_the_spec():
+    spec = training(lightgbm={"min_data_in_leaf": 0, "cat_smooth": 0.0})
+    space = search_space(spec)
+    assert {*LIGHTGBM, *TRAINING} - space.keys() == {"min_data_in_leaf", "cat_smooth"}
+    assert with_values(spec, own_values(spec, space)).training.lightgbm.items() >= spec.training.lightgbm.items()
+    with pytest.raises(
+        InputError, match=r"^only: expected parameters that are above 0 in the spec, found cat_smooth of"
+    ):
+        search_space(spec, ["num_leaves", "cat_smooth"])
+
+
 def test_values_go_where_training_reads_them_and_the_rest_stays():
     spec = training(lightgbm={"num_leaves": 9, "max_bin": 63})
     tuned = with_values(spec, {"num_leaves": 40, "feature_fraction": 0.5, "reveal": 0.5, "rounds": 80})

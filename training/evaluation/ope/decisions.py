@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from scheduler.errors import DataError
 from training.evaluation.paired_intervals import Floats
 
+SERVED_BY_ORIGIN = "no node was chosen"
+"""Why a decision is left out for which the target policy, or the log, has no node."""
+
 
 class LoggedCandidates(NamedTuple):
     """The candidates of all decisions one after the other, from which a model of the cost predicts.

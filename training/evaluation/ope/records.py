@@ -20,13 +20,12 @@ from scheduler.decisions.record.watch import ArmRules
 from scheduler.errors import DataError, InputError
 from scheduler.model.model import Model
 from scheduler.spec import spec_from_json
-from training.evaluation.ope.decisions import JudgedDecision, LoggedDecisions, joined_decisions
+from training.evaluation.ope.decisions import SERVED_BY_ORIGIN, JudgedDecision, LoggedDecisions, joined_decisions
 from training.evaluation.ope.estimators import slate_probability
 from training.telemetry.records.collect import collect
 from training.telemetry.records.outcomes import slate_costs
 from training.telemetry.records.slices import record_slices
 
-SERVED_BY_ORIGIN = "no node was chosen"
 STILL_OPEN = "an outcome is not due yet"
 UNKNOWN = "an outcome is not known"
 EARLIER = "in slices before the first one asked for"

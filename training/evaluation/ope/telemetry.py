@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from scheduler.errors import DataError
-from scheduler.spec import COST, PromotionRules
+from scheduler.spec import COST, PromotionRules, Spec
 from training.evaluation.measured_requests import node_state
-from training.evaluation.ope.decisions import LoggedCandidates, LoggedDecisions
+from training.evaluation.ope.decisions import SERVED_BY_ORIGIN, LoggedCandidates, LoggedDecisions
 from training.evaluation.ope.estimators import Terms, importance_weights, snips
 from training.evaluation.ope.intervals import change, difference, of_requests
 from training.evaluation.ope.support import effective_size, refusal, support_of
@@ -68,7 +69,8 @@ class Asked(NamedTuple):
 def weigh(telemetry: Telemetry, policies: Mapping[str, Policy], start: int, requests: int) -> Weighted | None:
     """Ask policies about each logged row from a slice on; None where the log has no propensities or too many nodes.
 
-    Every policy learns all logged outcomes that have arrived before it is asked, as it would if it took over then.
+    Every policy learns all logged outcomes that have arrived before it is asked, as it would if it took over then. What
+    it leaves to the origin weighs nothing.
     """
     if why_not(telemetry, start) is not None:
         return None
@@ -79,8 +81,16 @@ def weigh(telemetry: Telemetry, policies: Mapping[str, Policy], start: int, requ
         propensity = propensities(telemetry)[asked.rows]
         for name, policy in policies.items():
             same = policy.pick(asked.question) == asked.logged
+            if isinstance(policy, Learned):
+                same &= policy.served
             weight[name].append(importance_weights(propensity, same.astype(np.float64)))
     return Weighted(np.concatenate(rows), {name: np.concatenate(parts) for name, parts in weight.items()})
+
+
+def unreserved(spec: Spec) -> Spec:
+    """Return a spec whose decisions reserve nothing, as a log does not say when what they hold is free again."""
+    profiles = tuple(replace(profile, load=None) for profile in spec.utility.profiles)
+    return replace(spec, ledger=None, utility=replace(spec.utility, load=0.0, profiles=profiles))
 
 
 def why_not(telemetry: Telemetry, start: int) -> str | None:
@@ -109,10 +119,11 @@ def replayed(telemetry: Telemetry, policies: Sequence[Policy], start: int, reque
     requests
         Into how many parts a slice is cut; the rows of a part are asked about together.
     """
-    learned = telemetry.slice < start
+    known = np.isfinite(propensities(telemetry))
+    first_asked = telemetry.time[known & (telemetry.slice >= start)].min()
+    learned = (telemetry.slice < start) & (telemetry.arrival < first_asked)
     for policy in policies:
         policy.warm(telemetry.where(learned))
-    known = np.isfinite(propensities(telemetry))
     for number in np.unique(telemetry.slice[telemetry.slice >= start]):
         of_slice = np.flatnonzero(telemetry.slice == number)
         nodes = np.unique(telemetry.node[of_slice])
@@ -159,7 +170,7 @@ def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, re
     Raises
     ------
     DataError
-        If the telemetry has no propensities, or too many nodes in a slice.
+        If the telemetry has no propensities, or too many nodes in a slice, or the model leaves all to the origin.
     """
     reason = why_not(telemetry, start)
     if reason is not None:
@@ -167,14 +178,22 @@ def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, re
     rows: list[NDArray[np.int64]] = []
     same: list[NDArray[np.bool_]] = []
     x: list[NDArray[np.float32]] = []
-    for rows_asked, question, logged in replayed(telemetry, [policy], start, requests):
-        picked = policy.pick(question)
+    n_asked = 0
+    for asked in replayed(telemetry, [policy], start, requests):
+        picked = policy.pick(asked.question)
+        n_asked += picked.size
+        served = np.flatnonzero(policy.served)
+        if not served.size:
+            continue
+        question, logged, picked = asked.question.take(served), asked.logged[served], picked[served]
         met = picked == logged
         both = np.take_along_axis(question.candidates, np.column_stack([logged, picked]), axis=1)
         both[met, 1] = -1  # a node is a candidate once
-        rows.append(rows_asked)
+        rows.append(asked.rows[served])
         same.append(met)
         x.append(policy.features(question._replace(candidates=both)))
+    if not rows:
+        raise DataError(f"off-policy evaluation: expected nodes for some of {n_asked} requests, found none")
     at, meets, pairs = np.concatenate(rows), np.concatenate(same), np.concatenate(x)
     begin = 2 * np.arange(at.size + 1)
     return LoggedDecisions(
@@ -186,6 +205,7 @@ def decisions_of_telemetry(telemetry: Telemetry, policy: Learned, start: int, re
         candidates=LoggedCandidates(
             begin, begin[:-1], pairs.reshape(begin[-1], -1), np.column_stack([meets, ~meets]).ravel().astype(np.float64)
         ),
+        left_out={SERVED_BY_ORIGIN: n_asked - at.size} if n_asked > at.size else {},
     )
 
 

@@ -10,7 +10,7 @@ from scheduler import Model
 from scheduler.errors import DataError
 from tests.small_world import write_logged
 from training.evaluation.ope.evaluate import evaluate_off_policy
-from training.evaluation.ope.telemetry import decisions_of_telemetry, replayed
+from training.evaluation.ope.telemetry import decisions_of_telemetry, replayed, unreserved, weigh
 from training.policies import Learned, Setting
 from training.simulator import Requests, World
 from training.telemetry import read_telemetry
@@ -29,7 +29,11 @@ def logged(trained, tmp_path_factory):
     spec = msgspec.structs.replace(spec, telemetry=msgspec.structs.replace(spec.telemetry, propensity="propensity"))
     telemetry = read_telemetry(folder, spec)
     model = Model.load(trained.artifact)
-    return telemetry, lambda: Learned(Setting(spec, telemetry.clients, telemetry.nodes, 0), model)
+
+    def policy(asked=None):
+        return Learned(Setting(asked or unreserved(spec), telemetry.clients, telemetry.nodes, 0), model)
+
+    return telemetry, policy
 
 
 def true_cost(telemetry, policy):
@@ -60,6 +64,25 @@ def test_the_cost_of_the_model_lies_within_the_intervals_estimated_from_the_log(
     for name in ("ips", "snips", "dr", "switch_dr"):
         assert found.estimates[name].low < truth < found.estimates[name].high, name
     assert found.logged.value == pytest.approx(decisions.cost.mean())
+
+
+@pytest.mark.parametrize("requests", [1, 5])
+def test_no_request_is_left_to_the_origin_because_others_of_its_moment_hold_the_uplinks(logged, requests):
+    telemetry, policy = logged
+    assert policy().scheduler.state.spec.ledger is None
+    found = decisions_of_telemetry(telemetry, policy(), 40, requests)
+    assert (found.left_out, found.cost.size) == ({}, (telemetry.slice >= 40).sum())
+
+
+def test_what_the_model_leaves_to_the_origin_is_left_out_and_counted(logged, trained):
+    telemetry, policy = logged
+    spec = trained.world.spec
+    assert spec.ledger is not None
+    full, free = (decisions_of_telemetry(telemetry, policy(one), 40, 1) for one in (spec, unreserved(spec)))
+    n_left = full.left_out["no node was chosen"]
+    assert 0 < n_left == free.cost.size - full.cost.size
+    weight = weigh(telemetry, {"one": policy(spec)}, 40, 1).weight["one"]
+    assert (weight > 0.0).sum() == (full.target == 1.0).sum()
 
 
 def test_the_features_of_both_choices_are_those_of_the_scheduler(logged):
