@@ -77,6 +77,7 @@ def test_a_child_uses_the_scheduler_and_takes_ids_that_its_parent_never_will(mod
     assert len({id_ for pair in ids for id_ in pair}) == 2 * len(ids)
 
 
+@pytest.mark.slow
 def test_draws_of_a_child_are_not_its_parents(model):
     sched = new(model)
     use(sched)
@@ -154,6 +155,7 @@ def test_none_of_many_children_hangs_while_eight_threads_work(model):
     assert all(isinstance(ids, list) for ids in found), [each for each in found if not isinstance(each, list)]
 
 
+@pytest.mark.slow
 def test_a_child_forked_in_the_middle_of_a_long_change_is_refused_by_name(model, monkeypatch):
     monkeypatch.setattr(forks, "LONGEST_WAIT", 0.1)
     sched, inside, leave = new(model), threading.Event(), threading.Event()
@@ -194,6 +196,7 @@ def test_a_new_scheduler_can_be_made_in_a_child_that_was_refused_the_old_one(mod
         other.join()
 
 
+@pytest.mark.slow
 def test_a_fork_from_within_a_call_leaves_both_sides_usable():
     lock, answers = ReadWriteLock(), []
 
@@ -254,6 +257,7 @@ def test_what_a_thread_held_of_a_forked_lock_is_free_in_the_child():
     assert take() == "taken"
 
 
+@pytest.mark.slow
 def test_a_child_forked_while_a_thread_is_at_the_registry_keeps_nobody_out(tmp_path):
     """The child has a copy of the lock's file, and lives on when the parent is done."""
     database, inside, leave = tmp_path / "mlflow.db", threading.Event(), threading.Event()

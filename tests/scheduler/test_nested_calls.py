@@ -57,6 +57,7 @@ def free_of_holds(sched):
     return free(sched.state.lock.words) and sched.state.lock.hold().held.tolist() == [0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(config.DISABLE_JIT, reason="without the JIT, kernels are Python, and a handler runs within them")
 @pytest.mark.parametrize(
     "request_", [NO_DEMAND, {"client_id": 98, "kind": None, "isp": 7}], ids=["known client", "other"]

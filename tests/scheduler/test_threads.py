@@ -91,6 +91,7 @@ def test_each_unit_of_uplink_goes_to_exactly_one(model):
     assert (sched.fleet.arrays.reserved <= 2_000).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("candidates", ["given", "retrieved"])
 def test_where_nothing_changes_threads_decide_what_one_thread_does(model, candidates):
     """Without demand a decision depends on request and id alone: one thread goes through them in the order of ids."""

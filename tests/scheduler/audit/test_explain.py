@@ -78,6 +78,7 @@ def pairs_of(sched):
         yield from ((record, model, a, b) for a in left for b in left if a != b)
 
 
+@pytest.mark.slow
 def test_parts_sum_to_the_difference_of_the_utilities(either):
     for record, model, a, b in pairs_of(either):
         found = contributions(record, model, compile_policy(model), a, b)
@@ -86,6 +87,7 @@ def test_parts_sum_to_the_difference_of_the_utilities(either):
         assert found.heads.sum() + found.load + found.price == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_features_that_are_equal_have_a_part_of_exactly_zero_and_are_left_out(either):
     for record, model, a, b in pairs_of(either):
         x, z = (whole_row(record, model, c) for c in (a, b))
@@ -113,6 +115,7 @@ def test_what_would_be_decided_now_is_explained_by_the_code_that_decides(known):
         assert len(kernel.signatures) == 1
 
 
+@pytest.mark.slow
 def test_a_request_is_explained_as_it_would_be_decided_and_nothing_changes(model):
     for policy in (Policy(), Policy(explore="epsilon", epsilon=0.9), Policy(max_nodes=3, alternatives=2)):
         sched = after_outcomes(new(model, policy=policy, ledger=LEDGER))

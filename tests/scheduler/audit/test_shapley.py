@@ -84,6 +84,7 @@ def test_values_are_those_of_shap(missing):
         np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), feature=st.integers(0, 5))
 def test_a_response_is_the_score_with_each_value_in_place(seed, feature):

@@ -10,6 +10,7 @@ KEYS = st.integers(-5, 5) | st.sampled_from(["a", "1", SHARDS, -SHARDS, 2**63])
 STEPS = st.lists(st.tuples(st.sampled_from(["set", "delete"]), KEYS, st.integers()), max_size=30)
 
 
+@pytest.mark.slow
 @given(STEPS, st.lists(KEYS))
 def test_it_holds_what_a_dict_would(steps, keys):
     sharded, plain = ShardedDict(), {}

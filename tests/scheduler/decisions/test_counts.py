@@ -99,6 +99,7 @@ def test_counted_latencies_add_up_to_less_than_the_calls_took(model):
     assert 0 < counts.nanoseconds[0] - before < time.perf_counter_ns() - begun
 
 
+@pytest.mark.slow
 def test_a_swap_counts_by_version_and_keeps_what_the_released_arm_counted(model, other):
     sched = new(model, ledger=LEDGER)
     first = served(sched, 7)

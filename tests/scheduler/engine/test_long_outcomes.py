@@ -213,6 +213,7 @@ def test_a_decision_that_is_forgotten_meanwhile_teaches_too(model, monkeypatch):
     assert sched.fleet.get(1).reserved == 0.0
 
 
+@pytest.mark.slow
 def test_a_snapshot_meanwhile_has_claimed_decisions_as_open_ones(model, monkeypatch, tmp_path):
     sched = scheduler(model)
     ids = made(sched)

@@ -54,6 +54,7 @@ def answer(call):
         return type(error), str(error)
 
 
+@pytest.mark.slow
 @given(st.lists(REQUESTS, min_size=1, max_size=4))
 @example([{"client_id": 17, "kind": 10**400}])
 @example([{"client_id": 17, "kind": 2**64}, {"client_id": 17, "kind": -(2**63) - 1}])
@@ -73,6 +74,7 @@ def test_a_request_is_read_alone_as_in_a_batch(model, requests):
             assert client == expected
 
 
+@pytest.mark.slow
 @given(st.sampled_from(["kind", "kbps", "lat", "taste"]), st.data())
 def test_the_first_wrong_value_of_a_batch_is_refused_as_alone(model, name, data):
     sched = schedulers.new(model)

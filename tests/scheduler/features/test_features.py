@@ -129,6 +129,7 @@ def test_each_feature_has_one_owner_and_stands_in_feature_order():
         assert part.tolist() == sorted(part.tolist())
 
 
+@pytest.mark.slow
 def test_features_of_one_owner_side_by_side_are_those_of_the_row():
     request = {"id": 1, "kind": "bulk", "isp": 7, "kbps": 100.0, "taste": [1.0, 2.0, 3.0]}
     node = {"id": "a", "isp": "mobile", "load": 0.5, "uplink": 300.0, "taste": [1.0, 0.0, 1.0]}

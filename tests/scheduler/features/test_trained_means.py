@@ -65,6 +65,7 @@ def test_keys_that_crowd_are_placed_up_to_a_bound_and_refused_beyond_it():
 numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([3, 2**40 + 3, 9, 77]), numbers, numbers), max_size=30))
 def test_means_are_those_of_all_outcomes_of_a_key_that_has_a_place(outcomes):

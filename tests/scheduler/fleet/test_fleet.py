@@ -62,6 +62,7 @@ def test_new_nodes_live_for_ever_unless_told_otherwise(fleet):
     assert "a" in fleet
 
 
+@pytest.mark.slow
 def test_a_change_of_columns_leaves_the_heartbeat_alone(fleet):
     fleet.upsert([1], alive_until=50)
     fleet.upsert([1, 2], {"load": [0.5, 0.5]})

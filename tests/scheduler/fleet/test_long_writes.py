@@ -189,6 +189,7 @@ def test_nodes_that_hold_much_are_changed_few_at_a_time(holders, change):
     assert max(told) <= HOLD
 
 
+@pytest.mark.slow
 def test_a_set_larger_than_one_hold_is_held_whole(holders):
     contents = [f"c{i}" for i in range(HOLD + PAIRS + 5)]
     holders.fleet.upsert([1, "new"], {"content": [contents, contents[:3]]})

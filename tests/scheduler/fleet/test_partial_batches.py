@@ -98,6 +98,7 @@ def test_columns_of_any_kind_are_cut(fleet, kind):
 values = st.sampled_from([0.0, 0.5, 1.0, None, math.nan, 2.0, -1.0, "x", math.inf])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([1, 2, 3, "a", None, 2.5, True]), values), max_size=12))
 def test_skipping_is_the_same_as_leaving_the_bad_rows_out(model, rows):

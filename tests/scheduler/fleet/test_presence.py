@@ -42,6 +42,7 @@ def check_heaps(presence):
     return waiting
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(calls, st.booleans())
 def test_nodes_are_listed_exactly_while_they_live_and_are_not_quarantined(model, changes, forgets):

@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from scheduler.fleet.arrays import FIRST_PLACES, PLACES, SlotTable
@@ -36,6 +37,7 @@ some_keys = st.integers(1, 40) | st.sampled_from([2**63, 2**64 - 1, 64, 128, 192
 calls = st.lists(st.tuples(st.booleans(), st.lists(st.tuples(st.integers(0, ROOM - 1), some_keys), max_size=60)))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(calls)
 def test_it_finds_the_slots_of_a_key_whatever_came_and_went(changes):

@@ -177,6 +177,7 @@ def test_no_candidates_no_scores(scene):
     assert forest.score(request, rows, np.empty(0, np.int64), np.empty((0, 4))).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_two_heads_of_100_trees_take_under_1_5_kilobytes_a_node():
     booster, _ = trained(n=2000, n_trees=100)
     forest = forest_from_lightgbm([booster, booster], request=[0, 1], node=[2, 3, 4, 5], pair=[6, 7, 8])

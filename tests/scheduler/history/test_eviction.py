@@ -23,6 +23,7 @@ def fresh_rows(sched):
     return now
 
 
+@pytest.mark.slow
 def test_a_row_forgets_what_history_forgot(small_history):
     sched, random = Scheduler(small_history), np.random.default_rng(0)
     sched.fleet.upsert(range(N), {"isp": [7] * N, "load": random.random(N)})

@@ -59,6 +59,7 @@ def plain(steps):
     return seen
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(events(measured, st.integers(1, 5)))
 def test_it_steps_like_float32_dicts(steps):
@@ -99,6 +100,7 @@ def test_it_is_the_faded_mean_and_variance_of_all_outcomes(steps):
                 np.testing.assert_allclose(stats[v, h], [total, mean, squares], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(events(wild, st.integers(1, 3)))
 def test_no_run_of_finite_outcomes_leaves_a_statistic_that_is_not_finite(steps):

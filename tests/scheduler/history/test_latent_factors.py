@@ -61,6 +61,7 @@ def test_no_run_of_finite_outcomes_leaves_anything_that_is_not_finite(outcomes):
     assert (factors.rows[held, 3] > 0).all(), "an uncertainty of zero would begin anew"
 
 
+@pytest.mark.slow
 def test_it_finds_what_is_low_rank():
     truth, client, node, x = stream(20_000, 0)
     factors = fresh()

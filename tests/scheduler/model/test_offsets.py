@@ -151,6 +151,7 @@ OFFSETS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(OFFSETS, st.lists(st.floats(width=32), min_size=1, max_size=8))
 def test_kernel_frame_and_plain_numbers_agree(offset, values):
     x = np.array(values, np.float32)

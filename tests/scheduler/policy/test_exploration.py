@@ -114,6 +114,7 @@ BOUNDED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounds", BOUNDED)
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_nodes_are_drawn_as_often_as_the_logged_propensity_says(model, rule, bounds):
@@ -270,6 +271,7 @@ def test_the_doubt_by_leaves_is_the_standard_error_of_the_utility_the_less_the_m
     np.testing.assert_allclose(doubts, np.maximum(expected, widest / 1024), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explore", ["thompson", "ucb"])
 def test_what_leaves_doubt_is_drawn_as_often_as_logged(model, explore):
     sched = exploring(model, explore=explore, uncertainty="leaves", uncertainty_scale=0.5)
@@ -307,6 +309,7 @@ def test_a_model_without_variances_cannot_doubt_by_leaves(model):
     Scheduler(models.exploring(plain, uncertainty="leaves"))  # whose rule has no doubt
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     budget=st.sampled_from([0.0, 0.02, 0.3, 1.0]) | st.floats(0, 1),

@@ -50,6 +50,7 @@ def test_it_finds_what_a_scan_finds_tier_by_tier(tiers, changes, asked, limit, s
             check(world, place, found.tolist())
 
 
+@pytest.mark.slow
 def test_a_large_random_world_stays_whole():
     """Long lists, large sets and many of both: all kinds of room run out, and are given back."""
     random = np.random.default_rng(0)
@@ -110,6 +111,7 @@ def test_what_a_node_holds_moves_with_it():
     check_arrays(world)
 
 
+@pytest.mark.slow
 def test_a_sets_move_that_runs_out_of_room_goes_on_where_it_stopped():
     world = World(NEAR, HOLDERS, limit=20).put(dict.fromkeys(range(3), (1, "n")))
     world.add([(slot, c) for slot in range(3) for c in range(2_000)])

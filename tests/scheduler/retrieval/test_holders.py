@@ -110,6 +110,7 @@ def test_who_holds_what_can_be_asked(sched):
 blocked = st.lists(st.sampled_from(["film", "song", 7, "7", "game", None]), max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(blocked, st.sampled_from([IDS, None]))
 def test_holders_of_what_a_request_blocks_do_not_serve(model, values, candidates):

@@ -26,6 +26,7 @@ def steps(batches, last):
     return st.lists(st.tuples(st.just("put"), batches) | st.tuples(st.just("drop"), leaves), max_size=25)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(steps(batches, 60), places, st.integers(1, 30), st.integers(0, 2**63 - 1))
 def test_it_finds_what_a_scan_finds_tier_by_tier(changes, asked, limit, seed):
@@ -48,6 +49,7 @@ def test_with_many_small_groups_nothing_is_lost_or_held_twice(changes, asked, se
     check(world, asked, world.one(asked, seed=seed))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.permutations([CLOSE, CARRIER, ANY]), st.integers(0, 300), st.integers(0, 2**32))
 def test_large_tiers_are_cut_to_their_limits_in_any_order(tiers, n, seed):
@@ -177,6 +179,7 @@ def test_a_sample_full_of_nodes_found_before_is_filled_from_elsewhere():
     assert 0.3 < refilled.sum() / (4000 * wanted / n) < 3.0
 
 
+@pytest.mark.slow
 def test_the_last_draw_there_is_stays_inside():
     n = 50
     world = World(ANY).put(dict.fromkeys(range(n), (1, "n")))
@@ -201,6 +204,7 @@ def test_growth_keeps_every_node():
         assert world.one((slot, "n"))[0] == slot
 
 
+@pytest.mark.slow
 def test_room_does_not_add_up_while_all_nodes_move_from_group_to_group():
     world, n = World(CARRIER, limit=8), 600
     world.put(dict.fromkeys(range(n), (0, "n")))

@@ -131,6 +131,7 @@ def test_the_mutex_lets_in_one_at_a_time():
     assert free(words)
 
 
+@pytest.mark.slow
 def test_readers_never_see_half_of_what_a_writer_writes():
     words, row = np.zeros(N_WORDS, np.int64), np.zeros(257, np.int64)
     torn = []

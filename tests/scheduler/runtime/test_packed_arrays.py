@@ -50,6 +50,7 @@ def result(argument):
     return out[0]
 
 
+@pytest.mark.slow
 def test_kernels_see_what_was_packed_and_write_into_it():
     for n, step in ((0, 2), (1, 2), (5, 3)):
         outer = make(n, step)

@@ -37,6 +37,7 @@ def shared(model, other):
     return [model.features.names.index(n) for n in names], [other.features.names.index(n) for n in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["in memory", "on disk"])
 def test_what_two_specs_define_alike_is_carried_over(rich, other, tmp_path, way):
     sched = used(rich, n=60)

@@ -227,6 +227,7 @@ class _Answerer:
             self.sched.observe(new.id, OK, now=60.5)
 
 
+@pytest.mark.slow
 def test_what_is_answered_between_the_copies_of_log_and_history_is_known_to_be_answered(rich, monkeypatch):
     sched = used(rich, remember=64)
     open_ = sched.decide({"client_id": 17, "kbps": 100.0}, [1], now=50.0)

@@ -33,6 +33,7 @@ def flip(path, at):
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_each_damaged_file_is_refused_by_name(rich, saved):
     files = sorted(path for path in saved.iterdir() if path.stat().st_size)
     assert len(files) > 30

@@ -102,6 +102,7 @@ def test_reservations_end_after_several_restarts_too(rich, tmp_path):
     assert sched.counters()["expired"] == 3
 
 
+@pytest.mark.slow
 def test_outcomes_of_decisions_before_several_restarts_count(rich, tmp_path):
     """Each life has ids of its own, and the log knows those of the lives before."""
     sched, made = used(rich, n=0), []
@@ -232,6 +233,7 @@ def test_an_arm_with_longer_slates_may_join_while_a_snapshot_is_written(rich, tm
 IDS = st.integers(-(2**63), 2**64 - 1) | st.text(st.characters(exclude_categories=()))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.lists(IDS, max_size=20))
 def test_ids_come_back_as_they_were(ids):

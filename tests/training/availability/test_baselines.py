@@ -24,6 +24,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(ROWS, st.integers(0, 3))
 def test_what_is_known_is_what_a_loop_over_earlier_rows_finds(rows, lag):
     at, key, value = map(list, zip(*rows, strict=True))

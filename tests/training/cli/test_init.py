@@ -66,6 +66,7 @@ def test_durations_are_said_in_one_unit(duration, text):
     assert init_tables._duration(duration) == text  # noqa: SLF001 - what stands on the screen
 
 
+@pytest.mark.slow
 def test_what_else_is_likely_is_said(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     deliveries().drop("user_net", "server_net").rename({"server_place": "server_pop"}).write_csv("raw.csv")

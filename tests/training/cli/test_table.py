@@ -128,6 +128,7 @@ def test_a_standard_deviation_of_ten_is_written_as_a_number():
     assert "e+" not in shown
 
 
+@pytest.mark.slow
 @given(
     columns=st.integers(1, 12),
     heading=st.sampled_from(["mean", "calibration error", "gap closed log", "n"]),

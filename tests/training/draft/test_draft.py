@@ -151,6 +151,7 @@ def compared(frames):
     return {name: (feature.request, feature.node) for name, feature in features.items() if name.startswith("same_")}
 
 
+@pytest.mark.slow
 def test_categories_that_have_most_values_in_common_are_compared_whatever_they_are_called():
     named = {"sub_pop": "area", "cache_pop": "zone"}
     assert compared(Frames(caches())) == {"same_pop": ("sub_pop", "cache_pop"), "same_isp": ("sub_isp", "cache_isp")}
@@ -259,6 +260,7 @@ def test_keys_go_from_fine_to_coarse_and_half_lives_rise():
     assert len(spec.history.half_lives) in (2, 3)
 
 
+@pytest.mark.slow
 def test_several_nodes_a_slice_are_rehearsed_and_one_is_not():
     many = parse_spec(spec_text(draft(Frames(sensors())), "mine"))
     assert (many.training.rehearse, many.training.reveal) == (0.6, 0.3)

@@ -328,6 +328,7 @@ def files(tmp_path_factory):
     return data, world.write_model(folder / "tiny-1")
 
 
+@pytest.mark.slow
 def test_a_whole_evaluation_from_files(files):
     told = []
     comparison = run_evaluation(
@@ -350,6 +351,7 @@ def test_a_whole_evaluation_from_files(files):
     assert sum(comparison.card.importance["latency"].values()) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_what_was_predicted_of_picks_is_kept_beside_what_came(files):
     comparison = run_evaluation(files[0], world.SPEC, files[1], start=60, requests=2)
     failed = ~comparison.picks["learned"].ok
@@ -399,6 +401,7 @@ def test_several_seeds_give_the_mean_and_standard_deviation_of_what_each_gives_a
     assert printed["standard_deviation"]["random"].keys() == printed["policies"]["random"].keys()
 
 
+@pytest.mark.slow
 def test_the_conditions_stand_beside_the_figures(files):
     found = run_evaluation(files[0], world.SPEC, files[1], start=65, seed=3, requests=2).by_command(
         "fogline evaluate X"
@@ -431,6 +434,7 @@ def test_no_seed_at_all_is_refused(files):
         run_evaluation(files[0], world.SPEC, files[1], start=65, seeds=0)
 
 
+@pytest.mark.slow
 def test_further_policies_face_the_same_requests(files):
     extra = lambda setting: {"again": Random(setting)}  # noqa: E731
     comparison = run_evaluation(files[0], world.SPEC, files[1], start=65, policies=extra)

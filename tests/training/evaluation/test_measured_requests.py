@@ -234,6 +234,7 @@ def test_slices_of_large_numbers_need_no_memory_of_that_size(telemetry, first):
     assert peak < 10_000_000
 
 
+@pytest.mark.slow
 def test_one_client_that_measured_every_node_does_not_make_all_others_wide(telemetry):
     n_clients, n_nodes = 20_000, 20_000
     client = np.concatenate([np.zeros(n_nodes), np.repeat(np.arange(1, n_clients), 2)]).astype(np.int32)

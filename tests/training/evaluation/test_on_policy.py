@@ -66,6 +66,7 @@ def test_its_progress_comes_to_an_end(model):
     assert told["rehearse: serve"][-1][0] == told["rehearse: serve"][-1][1] > 10
 
 
+@pytest.mark.slow
 def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
     """Pairs that are never picked may have had any outcome meanwhile: no row tells."""
     rows, picked = telemetry(2_000), set()
@@ -91,6 +92,7 @@ def test_only_what_was_picked_enters_history(tmp_path, monkeypatch):
     assert not np.array_equal(plain.outcomes["latency"], other.outcomes["latency"], equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_row_knows_nothing_of_later_outcomes(model):
     rows = telemetry(2_000)
     late = rows.slice >= 45
@@ -104,6 +106,7 @@ def test_a_row_knows_nothing_of_later_outcomes(model):
     assert not np.array_equal(one.x, two.x, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [4, 4_000])
 def test_a_cap_on_rows_takes_a_random_share_of_the_requests(model, table):
     """However many clients the table has that never ask."""
@@ -152,6 +155,7 @@ def test_a_rehearsal_without_any_candidate_is_refused(model):
         serve_on_policy(alone, rehearsing(), [(0, model)], seed=3)
 
 
+@pytest.mark.slow
 def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypatch):
     rows, fitted, served = telemetry(3_000), [], []
     real = train.serve_on_policy
@@ -176,6 +180,7 @@ def test_no_slice_is_served_by_a_model_that_was_fitted_on_it(tmp_path, monkeypat
     assert second == last - set(range(36, stop))
 
 
+@pytest.mark.slow
 def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_them():
     rows, spec, served = telemetry(3_000), rehearsing(0.6, **FIT), []
 
@@ -206,6 +211,7 @@ def test_served_slices_calibrate_by_scores_of_models_that_were_not_fitted_on_the
         assert head.calibration.raw.size > n  # its own rows, of the slices that only calibrate
 
 
+@pytest.mark.slow
 def test_models_that_serve_take_along_means_of_what_came_before_and_the_last_one_those_of_all(tmp_path):
     rows, plain, served = telemetry(3_000), rehearsing(0.6, **FIT), []
     trained = TrainedMean(keys=(next(iter(plain.history.keys)),), value=plain.history.values[0])
@@ -259,6 +265,7 @@ def test_a_spell_in_the_slices_that_only_calibrate_does_not_set_the_level(tmp_pa
     assert predicted < 0.3
 
 
+@pytest.mark.slow
 def test_each_model_serves_from_its_slice_on_and_history_goes_on(model, tmp_path):
     """Another model takes over at slice 40: rows before are the same, and later ones are what follows its picks."""
     rows = telemetry(2_000)
@@ -293,6 +300,7 @@ def test_blocks_are_halves_of_what_is_fitted_and_served(share, expected):
     np.testing.assert_array_equal(held_out, np.arange(expected[0], split_slices(slices, rehearsing(share)).stop))
 
 
+@pytest.mark.slow
 @given(
     present=st.sets(st.integers(0, 1000), min_size=6, max_size=60),
     share=st.floats(0.001, 1.0),
@@ -323,6 +331,7 @@ def test_no_slice_can_be_served_by_a_model_that_is_fitted_on_it(present, share, 
         assert not ((left >= block.start) & (left < end)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "share"), [(6, 1.0), (60, 0.01), (60, 0.15)])
 def test_few_slices_and_small_shares_can_be_rehearsed(tmp_path, n, share):
     rows = telemetry(12_000)
@@ -337,6 +346,7 @@ def test_too_few_slices_for_a_rehearsal_are_refused_before_anything_is_fitted(tm
         train_model(rows.where(rows.slice < 5), rehearsing(), tmp_path, seed=0, threads=1)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_needs_no_requests_in_the_slices_that_only_judge(tmp_path):
     """The last slices were cut off: each client has one node there, so nobody asks."""
     rows = telemetry(12_000)

@@ -55,6 +55,7 @@ def test_sums_are_by_client_and_slice_and_large_data_is_grouped_into_neighbourin
     np.testing.assert_allclose(grouped[0].sum(axis=0)[:2], [0 + 1 + 2, 3 + 4 + 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variation", [{}, {"of_clients": 0.1}, {"of_slices": 0.1}, {"of_clients": 0.1, "of_slices": 0.1}]
 )

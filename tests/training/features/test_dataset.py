@@ -30,6 +30,7 @@ def same(a, b):
     )
 
 
+@pytest.mark.slow
 @given(
     present=st.sets(st.integers(0, 1000), min_size=5, max_size=60),
     burn_in=st.floats(0, 0.9),

@@ -147,6 +147,7 @@ def test_rows_are_those_recomputed_from_what_had_arrived_bit_for_bit():
     assert known.all(), [FEATURES.names[f] for f in np.flatnonzero(~known)]  # every feature was put to the test
 
 
+@pytest.mark.slow
 def test_what_is_not_revealed_teaches_history_nothing():
     clients, nodes, rows = world(N // 2, 2)
     revealed = np.random.default_rng(0).random(len(rows)) < 0.5
@@ -231,6 +232,7 @@ def trained_on(clients, nodes, rows):
     return known
 
 
+@pytest.mark.slow
 def test_serving_fills_the_rows_that_replay_does_bit_for_bit(tmp_path):
     """The same decisions and outcomes, once through the scheduler as they come, once through replay.
 

@@ -32,6 +32,7 @@ def logged(n=3_000):
     return dataclasses.replace(rows, propensity=np.array([0.5, 0.2, 0.1, 0.1, 0.05, 0.01])[rows.node])
 
 
+@pytest.mark.slow
 @given(st.lists(CHANCES, min_size=1, max_size=30), st.floats(1.0, 1e3))
 def test_weights_are_inverse_propensities_up_to_the_bound_with_mean_1(chances, most):
     plain = [min(1.0 / (1.0 if np.isnan(p) else p), most) for p in chances]

@@ -122,6 +122,7 @@ def test_a_reliability_curve_leaves_out_rows_with_a_nan():
     assert [len(part) for part in reliability(np.full(3, np.nan), np.ones(3))] == [0, 0, 0]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, np.inf]), st.booleans()), min_size=1), st.randoms())
 def test_a_reliability_curve_does_not_depend_on_the_order_of_rows(rows, random):
     curve = reliability(*np.array(rows, float).T)
@@ -137,6 +138,7 @@ def test_equal_predictions_are_one_bin():
     assert (curve.observed.tolist(), curve.counts.tolist()) == ([0.5], [50])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0.0, 1.0), st.sampled_from([0.0, 1.0])), min_size=1))
 def test_log_loss_is_that_of_scikit_learn_and_stays_finite_for_certainty_that_was_wrong(rows):
     predicted, outcome = np.array(rows).T

@@ -2,6 +2,7 @@
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given
 
 from training.policies.pair_numbers import FIRST, PairNumbers
@@ -16,6 +17,7 @@ def columns(rows):
     return client, node
 
 
+@pytest.mark.slow
 @given(st.lists(pairs, max_size=4), pairs)
 def test_pairs_are_numbered_in_the_order_in_which_they_came(parts, asked):
     numbers, expected = PairNumbers(N_NODES), {}

@@ -141,6 +141,7 @@ def test_outcomes_late_and_out_of_turn_are_no_trouble(make):
     assert (run(make(), batches).node >= 0).all()
 
 
+@pytest.mark.slow
 def test_every_baseline_that_learns_beats_chance():
     batches, telemetry = world.batches(200, fail=0.0), world.telemetry(2_000)
     scores = evaluate(batches, baselines(world.setting()), world.SPEC, telemetry).policies
@@ -351,6 +352,7 @@ def test_thompson_sampling_tries_what_is_uncertain_and_seldom_what_is_surely_wor
 # Vowpal Wabbit.
 
 
+@pytest.mark.slow
 def test_vowpal_wabbit_learns_which_node_is_good_for_which_client():
     policy = VowpalWabbit(world.setting())
     warm = world.telemetry(0)

@@ -45,6 +45,7 @@ def page(comparison):
     return render(comparison)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", [0.0, 20.0])
 def test_a_page_says_that_all_candidates_cost_the_same(cost, comparison):
     picks = {name: one._replace(cost=np.full_like(one.cost, cost)) for name, one in comparison.picks.items()}
@@ -87,6 +88,7 @@ class Tree(HTMLParser):
         return [(attributes, inside) for name, attributes, inside in self.elements if name == tag]
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_comparison_is_in_the_table(comparison, page):
     cells = Tree(page).cells
     for score in comparison.policies.values():
@@ -161,6 +163,7 @@ def test_names_within_pictures_are_unique_and_all_references_are_met(page):
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
 
 
+@pytest.mark.slow
 def test_names_are_escaped(comparison):
     evil = replace(
         comparison,
@@ -172,6 +175,7 @@ def test_names_are_escaped(comparison):
     assert "<i>" not in page
 
 
+@pytest.mark.slow
 def test_the_same_comparison_gives_the_same_page(comparison, page):
     assert render(comparison) == page
 
@@ -196,6 +200,7 @@ def test_a_head_whose_doubt_was_not_judged_has_no_word_on_it(comparison):
         assert "times what was foreseen" not in render(comparison, summary)
 
 
+@pytest.mark.slow
 def test_little_data_leaves_sections_that_say_so():
     one = evaluate(
         world.batches(1, k=1),

@@ -113,6 +113,7 @@ def test_reported_load_lags_and_stays_in_range(world):
     assert (loads[0] == loads[2]).mean() < 0.7
 
 
+@pytest.mark.slow
 def test_telemetry_is_accepted_whole_by_the_demo_spec(demo):
     got = read_telemetry(demo, SPEC)
     assert got.rejected == {}

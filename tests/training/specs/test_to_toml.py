@@ -30,6 +30,7 @@ def test_a_comment_stands_first_and_changes_nothing():
     assert parse_spec(text) == spec
 
 
+@pytest.mark.slow
 @given(about=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_text_survives(about):
     spec = msgspec.structs.replace(find_spec("seattle"), about=about)

@@ -116,6 +116,7 @@ def test_decisions_are_among_the_cold_and_nobody_has_met_them(telemetry, side):
     assert cold["nodes"][nodes].all() == (side != "clients")
 
 
+@pytest.mark.slow
 def test_policies_learn_the_cold_from_their_picks(telemetry):
     known, among = cold_start(telemetry.where(telemetry.ok), MOST, "nodes", 10)
     batches = measured_requests(known, world.SPEC, start=10, requests=5, candidates=3, seed=0, among=among)

@@ -102,6 +102,7 @@ def impatient(model, tmp_path_factory):
     return served(model, tmp_path_factory.mktemp("impatient"), window="3s")
 
 
+@pytest.mark.slow
 def test_rows_are_what_was_told(world):
     _, told, folder, report = world
     rows = pl.read_parquet(folder / "out" / "telemetry.parquet")

@@ -179,6 +179,7 @@ def test_a_head_whose_judged_outcomes_are_alike_does_not_outweigh_the_others():
         prediction_loss({"failure": heads(none, none)["failure"]}, SPEC)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [0.7, 0.9])
 def test_a_small_rehearsal_stays_one_where_training_validates_on_much(rows, validation):
     spec = changed(rehearse=0.05, validation=validation)

@@ -31,6 +31,7 @@ def logs(draw):
     return [np.array(draw(st.lists(values, min_size=n, max_size=n))) for values in columns]
 
 
+@pytest.mark.slow
 @given(logs())
 def test_inverse_propensities_are_those_of_vw_estimators(log):
     cost, propensity, target, _, _ = log
@@ -46,6 +47,7 @@ def test_inverse_propensities_are_those_of_vw_estimators(log):
         assert np.isnan(snips(cost, weight).value)
 
 
+@pytest.mark.slow
 @given(logs(), st.floats(0.1, 100.0))
 def test_all_estimators_are_what_plain_loops_make_of_the_formulas(log, bound):
     cost, propensity, target, predicted, expected = log
@@ -65,6 +67,7 @@ def test_all_estimators_are_what_plain_loops_make_of_the_formulas(log, bound):
     assert found == pytest.approx([total / len(cost) for total in sums], rel=1e-9, abs=1e-6)
 
 
+@pytest.mark.slow
 @given(logs())
 def test_with_a_threshold_above_all_weights_switch_dr_is_dr_and_with_one_below_the_direct_method(log):
     cost, propensity, target, predicted, expected = log
@@ -74,6 +77,7 @@ def test_with_a_threshold_above_all_weights_switch_dr_is_dr_and_with_one_below_t
     assert switch_dr(cost, weight, predicted, expected, -1.0).value == direct_method(expected).value
 
 
+@pytest.mark.slow
 @given(logs())
 def test_doubly_robust_is_exact_with_a_right_model_and_is_ips_without_one(log):
     cost, propensity, target, _, expected = log
@@ -82,6 +86,7 @@ def test_doubly_robust_is_exact_with_a_right_model_and_is_ips_without_one(log):
     assert doubly_robust(cost, weight, nothing, nothing).value == ips(cost, weight).value
 
 
+@pytest.mark.slow
 @given(logs(), st.floats(-100.0, 100.0))
 def test_the_self_normalised_estimate_moves_along_with_all_costs_and_stays_in_their_range(log, step):
     cost, propensity, target, _, _ = log

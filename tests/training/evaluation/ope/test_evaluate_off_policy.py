@@ -34,6 +34,7 @@ def simulated(n=4_000, seed=0, epsilon=0.2):
     return log, float((target * (15.0 + 5.0 * away)).sum(axis=1).mean())
 
 
+@pytest.mark.slow
 def test_every_estimate_but_that_of_the_model_alone_holds_the_truth():
     log, truth = simulated()
     found = evaluate_off_policy(log)
@@ -48,6 +49,7 @@ def test_every_estimate_but_that_of_the_model_alone_holds_the_truth():
     assert found.support.calibration.wrong() == -1
 
 
+@pytest.mark.slow
 def test_a_model_of_the_cost_narrows_the_interval():
     found = evaluate_off_policy(simulated()[0])
     assert found.estimates["dr"].half < 0.9 * found.estimates["ips"].half
@@ -90,6 +92,7 @@ def test_wrong_propensities_of_candidates_are_refused():
     assert "the propensities are wrong" in found.refused
 
 
+@pytest.mark.slow
 def test_weights_are_cut_at_the_root_of_the_number_of_decisions_unless_said_otherwise():
     log, _ = simulated(2_500)
     assert evaluate_off_policy(log).clip == default_clip(2_500) == 50.0

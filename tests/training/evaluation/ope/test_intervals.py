@@ -101,6 +101,7 @@ def covered(interval, n_samples=400, groups=30):
     return hits / n_samples
 
 
+@pytest.mark.slow
 def test_intervals_over_clients_cover_where_those_over_rows_do_not():
     assert covered(lambda terms, client: around(estimate(terms), (client,))) == pytest.approx(0.95, abs=0.03)
     assert covered(lambda terms, _: around(estimate(terms))) < 0.6
