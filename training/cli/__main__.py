@@ -1,4 +1,4 @@
-"""``python -m training.cli.main`` is ``fogline``."""
+"""``python -m training.cli`` is ``fogline``."""
 
 import sys
 

@@ -53,10 +53,13 @@ def replay(
 ) -> None:
     """Decide every full record again and compare bit for bit; exit code 1 unless all are the same."""
     from scheduler.audit.replay import replay as replay_records
+    from scheduler.errors import RecordError
 
     loaded = [load_model(one, registry) for one in model]
     with progress_bar(json) as progress:
         report = replay_records(records, loaded, lambda done, of: progress("replay", done, of))
+    if not report.decided and not report.skipped:
+        raise RecordError(f"{records}: expected decisions that were recorded in full, found none")
     if json:
         print_json(_plain(report))
     else:

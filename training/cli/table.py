@@ -70,7 +70,8 @@ class FigureTable:
 
 def console(*, wide: bool = False) -> Console:
     """Return standard output: as wide as the terminal, or without a limit where it is none or ``wide`` is set."""
-    return Console(width=UNLIMITED) if wide or not sys.stdout.isatty() else Console()
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # None where standard output was closed
+    return Console() if on_terminal and not wide else Console(width=UNLIMITED)
 
 
 def print_text(text: str) -> None:

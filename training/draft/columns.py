@@ -130,7 +130,7 @@ def _range(known: pl.Series) -> tuple[float | None, float | None, float | None]:
 
 
 def _common(known: pl.Series) -> tuple[tuple[object, int], ...]:
-    counts = known.value_counts(sort=True).head(SHOWN)
+    counts = known.alias("value").value_counts(sort=True).head(SHOWN)  # a column may be called "count"
     return tuple((value, int(count)) for value, count in counts.iter_rows())
 
 

@@ -71,6 +71,12 @@ def test_what_cannot_be_answered_is_a_wrong_call_or_failed_work(recorded, tmp_pa
     assert "model: expected small-" in refused.json["error"]["message"]
 
 
+def test_a_replay_of_nothing_has_failed(recorded, tmp_path, capfd):
+    ran = fogline(capfd, "replay", tmp_path, *recorded.where[2:], "--json")
+    assert ran.code == 1
+    assert ran.json["error"]["message"].endswith("expected decisions that were recorded in full, found none")
+
+
 def test_changes_are_read_as_json_has_values():
     record = SimpleNamespace(nodes=[1, "a:b"])
     given = ["1:load=0.5", "1:same_isp=true", "a:b:node_isp=mobile", "a:b:km="]

@@ -422,3 +422,8 @@ def test_what_cannot_be_found_is_named():
     for option in ("client", "node", "time", "outcome", "success"):
         with pytest.raises(InputError, match=f"--{option}: expected one of the columns .*, found 'wings'"):
             draft(Frames(P), DraftOptions(**{option: "wings"}))
+
+
+def test_a_column_may_be_called_count():
+    frame = sensors().rename({"channel": "count"})
+    assert "#   count: a number that changes from row to row" in spec_text(draft(Frames(frame)), "mine")
