@@ -139,7 +139,8 @@ def _time(known: pl.Series) -> tuple[str | None, str | None] | None:
     if isinstance(known.dtype, pl.Datetime | pl.Date):
         return None, None
     if is_text(known.dtype):
-        texts = known.cast(pl.String).head(1_000).str.strip_chars()
+        # From first to last: in the first days of a month a day may be read as a month.
+        texts = known.gather_every(max(len(known) // 1_000, 1)).cast(pl.String).str.strip_chars()
         return next(((None, form) for form in FORMATS if _reads(texts, form)), None)
     if known.dtype == pl.Boolean or not known.dtype.is_numeric():
         return None

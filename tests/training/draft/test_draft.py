@@ -1,6 +1,7 @@
 """What `fogline init` finds in files of layouts that nobody foresaw."""
 
 import gzip
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from training.draft.spec_text import spec_text
 from training.telemetry import Frames, read_telemetry
 
 P = pings()
+START_OF_YEAR = datetime(2024, 1, 1)  # noqa: DTZ001 - a text has no zone
 
 
 def sensors():
@@ -427,3 +429,17 @@ def test_what_cannot_be_found_is_named():
 def test_a_column_may_be_called_count():
     frame = sensors().rename({"channel": "count"})
     assert "#   count: a number that changes from row to row" in spec_text(draft(Frames(frame)), "mine")
+
+
+def test_a_day_is_no_month_because_a_log_begins_early_in_one():
+    texts = pl.Series(pl.datetime_range(START_OF_YEAR, START_OF_YEAR.replace(day=20), "5m", eager=True))
+    frame = sensors().head(len(texts)).with_columns(t=texts.head(len(sensors())).dt.strftime("%m/%d/%Y %H:%M:%S"))
+    assert draft(Frames(frame)).slices.n > 0
+    assert "%m/%d/%Y" in spec_text(draft(Frames(frame)), "mine")
+
+
+def test_an_http_error_is_no_success_where_another_status_is_a_word():
+    status = pl.Series([("200", "404", "500", "timeout")[i % 4] for i in range(len(P))])
+    frame = sensors().drop("acked").with_columns(status=status)
+    spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
+    assert [column.good for column in spec.raw.values() if column.column == "status"] == [("200",)]
