@@ -230,9 +230,9 @@ def _by_words(sample: pl.DataFrame, name: str, values: Sequence[str], cost: Meas
 
 def _meaning(value: str) -> bool | None:
     text = value.strip().lower()
-    found = {text, *words(value)}
     if text.isdigit() and _HTTP[0] <= int(text) <= _HTTP[1]:
         return _ANSWERED[0] <= int(text) <= _ANSWERED[1]
+    found = {text, *words(value)}
     if found & BAD_VALUES or "not" in found:
         return False
     return True if found & GOOD_VALUES else None

@@ -13,6 +13,7 @@ from scheduler.errors import InputError
 from scheduler.spec import Spec
 from training.evaluation.nearest_rows import Options, RequestColumns, nearest_rows
 from training.telemetry import Categories, Columns, Telemetry, at_rows
+from training.telemetry.slice_starts import slice_length, slice_starts
 
 DRAWN = 1 << 22
 """Random numbers that stand side by side while candidates are drawn: 32 MB, however many clients ask and however many
@@ -137,7 +138,7 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
         raise InputError(f"expected 1 request and 2 candidates or more, found {requests} and {candidates}")
     state = _NodeState(telemetry, known)
     starts = slice_starts(telemetry, spec)
-    lasted = np.minimum(np.diff([*starts.values(), np.inf]), _slice_seconds(telemetry, spec)).tolist()
+    lasted = np.minimum(np.diff([*starts.values(), np.inf]), slice_length(telemetry, spec)).tolist()
     request = RequestColumns.of(telemetry)
     for (number, begin), seconds, of_slice in zip(starts.items(), lasted, _rows_by_slice(telemetry), strict=True):
         if number < start:
@@ -147,30 +148,6 @@ def measured_requests(  # noqa: PLR0913 - what to draw, keyword by keyword
             now = begin + r * seconds / requests
             drawn = _draw(pairs, candidates, np.random.default_rng([seed, number, r]), request)
             yield _batch(telemetry, spec, drawn, number, now, state.at(now))
-
-
-def slice_starts(telemetry: Telemetry, spec: Spec) -> dict[int, float]:
-    """Return when each slice with rows begins, in order.
-
-    That is its earliest row's time rounded down to a whole number of slice lengths. Where the slice before begins then
-    or later, it is one length after it, but never more than one length after that time, except that no slice
-    begins before an earlier one. So requests stay near the rows that answer them, however uneven slices are.
-    """
-    seconds = _slice_seconds(telemetry, spec)
-    numbers, at = np.unique(telemetry.slice, return_inverse=True)
-    first_times = np.full(len(numbers), np.inf)
-    np.minimum.at(first_times, at, telemetry.time)
-    starts: dict[int, float] = {}
-    begin = -np.inf
-    for number, first in zip(numbers.tolist(), first_times.tolist(), strict=True):
-        own = first // seconds * seconds
-        begin = max(own, begin, min(begin, own) + seconds)
-        starts[number] = begin
-    return starts
-
-
-def _slice_seconds(telemetry: Telemetry, spec: Spec) -> float:
-    return telemetry.slice_seconds or spec.telemetry.slice.seconds
 
 
 def _rows_by_slice(telemetry: Telemetry) -> list[NDArray[np.int64]]:

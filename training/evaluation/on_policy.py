@@ -24,7 +24,7 @@ from scheduler.errors import DataError
 from scheduler.history.outcomes import outcome_names
 from scheduler.model.model import Model
 from scheduler.spec import COST, FAILED, Spec
-from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state, slice_starts
+from training.evaluation.measured_requests import RequestBatch, measured_requests, node_state
 from training.evaluation.runner import PolicyRun, question_of
 from training.features.dataset import Dataset, assemble
 from training.features.split import first_served, fitted_slices, split_slices, without_embargo
@@ -32,6 +32,7 @@ from training.features.targets import RowOutcomes
 from training.policies import Learned, Question, Setting
 from training.progress import ProgressCallback, silent
 from training.telemetry import Columns, Entities, Telemetry
+from training.telemetry.slice_starts import slice_starts
 
 BLOCKS = 2
 """Models that serve in turn: with two, each is fitted on half of what is served and all that is not."""
@@ -121,10 +122,10 @@ class _Recorder(Learned):
 
 
 class Block(NamedTuple):
-    """Slices that one model serves: the first of them, all that are fitted, and those its fit leaves out.
+    """Slices that one model serves: the first of them, those held out for it, and all that its fit leaves out.
 
-    What is left out are the held out slices and the embargo on either side of them. The last model goes on through the
-    slices that no model is fitted on.
+    That are those held out and an embargo on either side of them. The last model goes on through the slices that no
+    model is fitted on.
     """
 
     start: int

@@ -26,6 +26,7 @@ from scheduler.spec import Spec
 from training.features.replay import Ahead, Events, Tables, add_outcome, events_of, lay, scratch, tables_of
 from training.features.split import first_served
 from training.telemetry import Telemetry
+from training.telemetry.slice_starts import slice_starts
 
 
 class Means(NamedTuple):
@@ -90,11 +91,8 @@ def as_of(model: Model, telemetry: Telemetry, start: int) -> Model:
     if not trained_keys(model.spec) or int(model.manifest.window["last_slice"]) < start:
         return model
     empty = with_keys([telemetry], model.spec, model.vocabulary)
-    later, seconds = (
-        telemetry.time[telemetry.slice >= start],
-        telemetry.slice_seconds or model.spec.telemetry.slice.seconds,
-    )
-    begin = later.min() // seconds * seconds if later.size else np.inf
+    starts = slice_starts(telemetry, model.spec)
+    begin = next((time for number, time in starts.items() if number >= start), np.inf)
     means = _means_before(start, begin, empty, [telemetry], model.spec)
     return replace(model, features=compile_features(model.spec, model.vocabulary, means))
 

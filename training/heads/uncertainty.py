@@ -218,9 +218,8 @@ def find_errors(calibration: Calibration, rows: Rows, level: float) -> Errors:
     """Return the errors of rows, a level taken off.
 
     The level is that of the rows that calibrated, for these rows and for later ones alike: one of the judged rows' own
-    would hide a drift of any size. All errors are over the
-    slope of the calibration. For failures they are the working residuals, (outcome - p) / (p (1 - p)), and rows weigh
-    p (1 - p).
+    would hide a drift of any size. All errors are over the slope of the calibration. For failures they are the working
+    residuals, (outcome - p) / (p (1 - p)), and rows weigh p (1 - p).
     """
     raw, outcomes = rows.raw, (rows.outcome, rows.again)
     if calibration.link == "logistic":

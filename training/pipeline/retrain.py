@@ -15,12 +15,12 @@ from scheduler.model.model import Model
 from scheduler.spec import Spec
 from training.artifacts.locate import artifact_folder
 from training.evaluation.evaluate import first_slice
-from training.evaluation.measured_requests import slice_starts
 from training.evaluation.metrics import LEARNED, RETRAINED, log_cost, regret
 from training.evaluation.results import Comparison
 from training.pipeline.train import train_model
 from training.policies import Learned, Policy, Question, Setting
 from training.telemetry import Data, Telemetry, read_telemetry
+from training.telemetry.slice_starts import slice_starts
 
 
 class Retrained(Learned):

@@ -434,8 +434,9 @@ def test_a_column_may_be_called_count():
 def test_a_day_is_no_month_because_a_log_begins_early_in_one():
     texts = pl.Series(pl.datetime_range(START_OF_YEAR, START_OF_YEAR.replace(day=20), "5m", eager=True))
     frame = sensors().head(len(texts)).with_columns(t=texts.head(len(sensors())).dt.strftime("%m/%d/%Y %H:%M:%S"))
-    assert draft(Frames(frame)).slices.n > 0
-    assert "%m/%d/%Y" in spec_text(draft(Frames(frame)), "mine")
+    made = draft(Frames(frame))
+    assert made.slices.n > 0
+    assert "%m/%d/%Y" in spec_text(made, "mine")
 
 
 def test_an_http_error_is_no_success_where_another_status_is_a_word():

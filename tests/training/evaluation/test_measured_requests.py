@@ -12,8 +12,9 @@ import pytest
 from scheduler.errors import InputError
 from scheduler.spec import parse_spec
 from training.evaluation import measured_requests as under_test
-from training.evaluation.measured_requests import measured_requests, node_state, slice_starts
+from training.evaluation.measured_requests import measured_requests, node_state
 from training.telemetry import Categories, Entities, read_telemetry
+from training.telemetry.slice_starts import slice_starts
 from training.telemetry.units import slice_seconds, slice_times
 
 SPEC = parse_spec("""
