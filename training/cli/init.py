@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,7 @@ def _ask(question: str, answers: Sequence[str], default: str) -> str:
     """Ask at the terminal; Enter takes what is likely."""
     from rich.prompt import Prompt
 
+    signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 - Polars has set that reading goes on after Ctrl-C
     return Prompt.ask(f"{question}?", choices=[*dict.fromkeys([*answers, default])], default=default)
 
 

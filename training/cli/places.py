@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from scheduler.errors import InputError, RegistryDownError
-from scheduler.model.mlflow_client import redact_password, registry_uri, sqlite_file
+from scheduler.model.mlflow_client import connect, redact_password, registry_uri, sqlite_file
 from scheduler.runtime.durable import check_writable
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "file", "databricks")
-"""What MLflow tracks runs with, besides a folder without a scheme and what plugins add; to ask it takes seconds."""
+"""What MLflow tracks runs with, besides what plugins add, and a folder where it still takes one."""
 
 _PATIENCE_S = 10.0
 """As long as MLflow's own client waits."""
@@ -33,7 +33,7 @@ def registry_of(option: str | None) -> str:
     uri = registry_uri(option, os.environ)
     scheme = uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
     if scheme and scheme not in SCHEMES and scheme not in entry_points(group="mlflow.tracking_store").names:
-        expected = f"expected a folder, or a URI that begins with {', '.join(SCHEMES)}"
+        expected = f"expected a URI that begins with {', '.join(SCHEMES)}"
         raise InputError(f"registry {redact_password(uri)}: {expected}, found {scheme!r}")
     return uri
 
@@ -47,6 +47,8 @@ def registry_to_write(option: str | None) -> str:
         As `registry_of`.
     RegistryDownError
         If it is a server that does not answer.
+    RegistryError
+        If it is a folder, which MLflow takes no more unless it is told to.
     OSError
         If it is a file that cannot be written.
     """
@@ -56,6 +58,8 @@ def registry_to_write(option: str | None) -> str:
         check_writable(file, "the registry")
     elif uri.startswith(("http:", "https:")):
         _check_answer(uri)
+    elif ":" not in uri or uri.startswith("file:"):
+        connect(uri)
     return uri
 
 

@@ -21,7 +21,7 @@ SHOWN = 6
 FORMATS = (
     "%+", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f",
     "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z",
+    "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d",
 )  # fmt: skip
 """How texts write times, ISO 8601 first."""
 
@@ -81,12 +81,23 @@ def sample_of(frame: pl.LazyFrame, n_rows: int) -> pl.DataFrame:
     return frame.filter(pl.int_range(pl.len()).hash(0) % step == 0).collect(engine="streaming")
 
 
-def facts_of(sample: pl.DataFrame) -> dict[str, RawFacts]:
-    """Return what a sample says of each column, in the order of columns."""
-    return {series.name: _facts(series) for series in sample.get_columns()}
+def facts_of(sample: pl.DataFrame, time: str | None = None, outcome: str | None = None) -> dict[str, RawFacts]:
+    """Return what a sample says of each column, in the order of columns.
+
+    Where one column has dates, numbers that a name such as ``time_ms`` would make seconds from a start are durations,
+    unless they were named as the time. So are those that were named as the outcome.
+    """
+    found = {series.name: _facts(series) for series in sample.get_columns()}
+    dated = any(one.dated for one in found.values() if one.name != outcome)
+    durations = {one.name for one in found.values() if one.kind == "time" and dated and not one.dated} - {time}
+    durations |= {outcome} if outcome is not None else set()
+    return {
+        name: _facts(sample[name], is_time=False) if name in durations and one.dtype.is_numeric() else one
+        for name, one in found.items()
+    }
 
 
-def _facts(series: pl.Series) -> RawFacts:
+def _facts(series: pl.Series, *, is_time: bool = True) -> RawFacts:
     name, dtype = series.name, series.dtype
     if dtype.is_float():
         series = series.fill_nan(None)
@@ -97,7 +108,7 @@ def _facts(series: pl.Series) -> RawFacts:
     if dtype.is_nested() or dtype == pl.Binary:
         return RawFacts(name, dtype, "other", nulls, 0)
     distinct = known.n_unique()
-    time = _time(known)
+    time = _time(known) if is_time else None
     if time is not None:
         return _time_facts(known, time, nulls, distinct)
     low, high, median = _range(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from scheduler.errors import DataError
+from scheduler.errors import DataError, InputError
 from scheduler.spec import RawColumn
 from training.draft.alternatives import Alternatives, alternatives_text, find_alternatives
 from training.draft.attributes import Attribute, find_attributes, of_table
@@ -148,14 +149,15 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
     DataError
         If the data cannot be read, or has no column for a role.
     InputError
-        If a column that was named is not there.
+        If a column that was named is not there or cannot be what it was named for, or an option is no number for it.
     """
+    _check(options)
     raw = open_raw(data)
     n_rows = int(raw.frame.select(pl.len()).collect(engine="streaming").item())
     if n_rows == 0:
         raise DataError(f"{data}: expected telemetry rows, found none")
     sample = sample_of(raw.frame, n_rows)
-    facts = facts_of(sample)
+    facts = facts_of(sample, time=options.time, outcome=options.outcome)
     pairs = ColumnPairs(sample)
     roles = _ask_roles(pairs, facts, options, ask)
     taken = {name for name in roles if name is not None}
@@ -202,6 +204,14 @@ def draft(data: Data, options: DraftOptions = NO_OPTIONS, ask: Ask = likely) -> 
         jumps=None if roles.client is None else find_jumps(rows, slices),
         alternatives=_alternatives(pairs, facts, roles, options),
     )
+
+
+def _check(options: DraftOptions) -> None:
+    seconds, cost = options.slice_seconds, options.failure_cost
+    if seconds is not None and not 0.0 < seconds < math.inf:
+        raise InputError(f"--slice-seconds: expected a number above 0, found {seconds}")
+    if cost is not None and not 0.0 <= cost < math.inf:
+        raise InputError(f"--failure-cost: expected a number from 0 on, found {cost}")
 
 
 def _ask_roles(pairs: ColumnPairs, facts: dict[str, RawFacts], options: DraftOptions, ask: Ask) -> Roles:

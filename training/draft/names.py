@@ -40,9 +40,9 @@ class Names:
         self._used: set[str] = set()
         self.raw: dict[str, RawColumn] = {}
         roles = made.roles
-        self.client = "client" if roles.client is None else self._as_is(roles.client)
-        if roles.client is None:
-            self.raw[self._own("client")] = RawColumn(value="all")
+        self._used |= {one.column for one in made.attributes if one.source != "telemetry"}
+        one_client = RawColumn(value="all")
+        self.client = self._make("client", one_client) if roles.client is None else self._as_is(roles.client)
         self.node = self._as_is(roles.node)
         self.time = None
         if roles.time is not None:

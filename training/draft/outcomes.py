@@ -155,7 +155,7 @@ def find_success(
     Raises
     ------
     InputError
-        If the column that was named is not there.
+        If the column that was named is not there, or tells no success.
     """
     if wanted and wanted not in facts:
         raise InputError(f"--success: expected one of the columns {', '.join(facts)}, found {wanted!r}")
@@ -164,6 +164,9 @@ def find_success(
         found = _success_of(sample, facts[name], cost)
         if found is not None:
             return found
+    if wanted and wanted != cost.column:
+        expected = "expected booleans, 0 and 1, HTTP or exit codes, or words such as ok and failed"
+        raise InputError(f"--success: {expected}, found {wanted!r} ({_values_of(facts[wanted])})")
     one = facts[cost.column]
     if cost.raw.inverse is not None and one.low is not None and one.low <= 0:
         raw = RawColumn(column=one.name, type="boolean", min=math.ulp(0.0) if one.nulls else 1e-9)
@@ -175,6 +178,11 @@ def find_success(
         raw = RawColumn(column=one.name, type="boolean")
         return Success(raw, one.name, f"a request failed if {one.name} is missing ({one.nulls:.1%})")
     return Success(None, None, "no column tells failures: every request counts as a success")
+
+
+def _values_of(one: RawFacts) -> str:
+    values = ", ".join(str(value) for value, _ in one.common[:3])
+    return f"{one.kind}: {values}, ..." if values else one.kind
 
 
 def _success_of(sample: pl.DataFrame, one: RawFacts, cost: Measured) -> Success | None:

@@ -79,13 +79,16 @@ def find_roles(pairs: ColumnPairs, facts: Mapping[str, RawFacts], wanted: Wanted
     Raises
     ------
     InputError
-        If a column that was named does not exist.
+        If a column that was named does not exist, or one that is to say when holds no times.
     DataError
         If no column can be the node, or there is neither a time nor a number of rounds.
     """
     for option, name in wanted._asdict().items():
         if name not in (None, "", *facts):
             raise InputError(f"--{option}: expected one of the columns {', '.join(facts)}, found {name!r}")
+    if wanted.time and not (facts[wanted.time].kind == "time" or facts[wanted.time].dtype.is_numeric()):
+        expected = "expected dates, numbers of seconds, or texts such as 2026-05-01T12:00:00Z"
+        raise InputError(f"--time: {expected}, found {wanted.time!r} ({facts[wanted.time].kind})")
     time = wanted.time or _time(facts)
     slices = None if time is not None else _slices(facts)
     if time is None and slices is None:
@@ -152,7 +155,7 @@ def _pair(pairs: ColumnPairs, facts: Mapping[str, RawFacts], taken: set[str], wa
         clients = [*clients, *(name for name in constant if says(name, CLIENT))]
     if not nodes:
         found = ", ".join(f"{one.name} ({one.kind})" for one in facts.values())
-        raise DataError(f"telemetry: expected a column of node ids (--node COLUMN), found {found}")
+        raise DataError(f"telemetry: expected a column of node ids that come again (--node COLUMN), found {found}")
     scored = {
         (client, node): _score(facts, pairs, client, node)
         - ATTRIBUTE * _n_attributes(facts, pairs, (clients, nodes), (client, node))

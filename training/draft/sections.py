@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeVar
 
 from training.draft.attributes import Attribute
 from training.draft.draft import Draft
@@ -36,6 +37,14 @@ ROUNDS = 300
 
 DAY = 86_400.0
 
+_HEADS = {"failure", "failed", "typical"}
+"""Names of other heads and latent factors."""
+
+T = TypeVar("T")
+
+Feature = tuple[str, dict[str, Any]]
+"""A feature's name, which another may have too, and its definition."""
+
 
 class Key(NamedTuple):
     """A history key: its parts, and what of it becomes features."""
@@ -61,29 +70,28 @@ class Sections:
 
     def keys(self) -> dict[str, Key]:
         """Return the history keys, from fine to coarse."""
-        found: dict[str, Key] = {}
+        return _named(self._keys(), set())
+
+    def _keys(self) -> list[tuple[str, Key]]:
+        found: list[tuple[str, Key]] = []
         request = [one for one in self._categories("request") if one.of == "row"]
         if not self.alone:
             for one in request[:1]:
-                name = self._name(one)
-                found[f"pair_{identifier(name)}"] = Key(["client", "node", f"request.{name}"], fine=True)
-            found["pair"] = Key(["client", "node"], variance=True, counted=True, fine=True)
-        for one in request[:2]:
-            name = self._name(one)
-            found[f"{identifier(name)}_node"] = Key([f"request.{name}", "node"], counted=True)
+                key = Key(["client", "node", f"request.{self._name(one)}"], fine=True)
+                found.append((f"pair_{self._identifier(one)}", key))
+            found.append(("pair", Key(["client", "node"], variance=True, counted=True, fine=True)))
         groups = [one for one in self._categories("request") if one.of == "client" and self._groups(one)]
         carriers = [one for one in self._categories("node") if self._groups(one)]
-        for one in groups[:2]:
-            found[f"{identifier(self._name(one))}_node"] = Key([f"request.{self._name(one)}", "node"], counted=True)
-        found["node"] = Key(["node"], variance=True, counted=True)
+        for one in (*request[:2], *groups[:2]):
+            key = Key([f"request.{self._name(one)}", "node"], counted=True)
+            found.append((f"{self._identifier(one)}_node", key))
+        found.append(("node", Key(["node"], variance=True, counted=True)))
         for one, other in [(a, b) for a in groups[:1] for b in carriers[:2]]:
             parts = [f"request.{self._name(one)}", f"node.{self._name(other)}"]
-            found[f"{identifier(self._name(one))}_{identifier(self._name(other))}"] = Key(parts)
+            found.append((f"{self._identifier(one)}_{self._identifier(other)}", Key(parts)))
         if not self.alone:
-            found["client"] = Key(["client"])
-        for one in carriers[:2]:
-            found[f"node_{identifier(self._name(one))}"] = Key([f"node.{self._name(one)}"])
-        return found
+            found.append(("client", Key(["client"])))
+        return found + [(f"node_{self._identifier(one)}", Key([f"node.{self._name(one)}"])) for one in carriers[:2]]
 
     def _categories(self, side: str) -> list[Attribute]:
         """Return the categories of a side; those of middling size first, which group most evenly."""
@@ -97,6 +105,9 @@ class Sections:
 
     def _name(self, one: Attribute) -> str:
         return self._names.attributes[(one.side, one.column)]
+
+    def _identifier(self, one: Attribute) -> str:
+        return identifier(self._name(one))
 
     def columns(self, side: str) -> dict[str, dict[str, Any]]:
         """Return ``[request]`` or ``[node]``."""
@@ -149,71 +160,72 @@ class Sections:
         if self.latent:
             groups["Who is slow whoever asks, and who is slower than usual now."] = self._latent_features()
         if self._made.jumps is not None:
-            groups["Whether what was measured still holds."] = {
-                "change_age": {"op": "change_point", "of": "client", "part": "age"},
-                "change_ended": {"op": "change_point", "of": "client", "part": "ended"},
-                "pair_fresh": {"op": "change_point", "of": "client", "part": "fresh"},
-            }
-        return groups
+            groups["Whether what was measured still holds."] = [
+                ("change_age", {"op": "change_point", "of": "client", "part": "age"}),
+                ("change_ended", {"op": "change_point", "of": "client", "part": "ended"}),
+                ("pair_fresh", {"op": "change_point", "of": "client", "part": "fresh"}),
+            ]
+        taken = set[str]()
+        return {title: _named(group, taken) for title, group in groups.items()}
 
-    def _plain_features(self) -> dict[str, dict[str, Any]]:
-        made, found = self._made, dict[str, dict[str, Any]]()
+    def _plain_features(self) -> list[Feature]:
+        made, found = self._made, list[Feature]()
         for side, op in (("request", "request"), ("node", "node")):
             if self._id_is_feature(side):
-                found["client" if side == "request" else "node"] = {"op": op, "column": "id"}
+                found.append(("client" if side == "request" else "node", {"op": op, "column": "id"}))
             for one in made.attributes:
                 if one.side == side:
-                    found[f"{op}_{identifier(self._name(one))}"] = {"op": op, "column": self._name(one)}
+                    found.append((f"{op}_{self._identifier(one)}", {"op": op, "column": self._name(one)}))
         span = made.slices.span
         if made.roles.time is not None and made.facts[made.roles.time].dated and span >= 2 * DAY:
-            found["hour"] = {"op": "clock", "period": "24h"}
-        return found | self._shared_features()
+            found.append(("hour", {"op": "clock", "period": "24h"}))
+        return found + self._shared_features()
 
-    def _shared_features(self) -> dict[str, dict[str, Any]]:
+    def _shared_features(self) -> list[Feature]:
         """Return features that compare what clients and nodes have alike: the same country, the distance."""
-        found: dict[str, dict[str, Any]] = {}
+        found = list[Feature]()
         for shared in self._made.shared:
             pair = {"request": self._name(shared.request), "node": self._name(shared.node)}
-            found[f"same_{identifier(shared.about)}"] = {"op": "equal", **pair}
+            found.append((f"same_{identifier(shared.about)}", {"op": "equal", **pair}))
         sides = {side: [one for one in self._made.attributes if one.side == side] for side in ("request", "node")}
         places = {side: [_axis(own, axis) for axis in (LATITUDE, LONGITUDE)] for side, own in sides.items()}
         if all(place is not None for both in places.values() for place in both):
             pair_of = {side: [self._name(one) for one in both if one] for side, both in places.items()}
-            found["distance"] = {"op": "distance", **pair_of}
+            found.append(("distance", {"op": "distance", **pair_of}))
         return found
 
-    def _history_features(self) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+    def _history_features(self) -> list[Feature]:
+        found = list[Feature]()
         for key, wanted in self.keys().items():
             if self.fails:
-                for life in self.lives:
-                    found[f"{key}_failed_{_id(life)}"] = _history(key, "mean", "failed", life)
+                found += [(f"{key}_failed_{_id(life)}", _history(key, "mean", "failed", life)) for life in self.lives]
             for life in self.lives:
-                found[f"{key}_{self.name}_{_id(life)}"] = _history(key, "mean", self.value, life)
+                found.append((f"{key}_{self.name}_{_id(life)}", _history(key, "mean", self.value, life)))
             if wanted.fine:
-                found[f"{key}_{self.name}_last"] = {"op": "history", "key": key, "stat": "last", "value": self.value}
-                found[f"{key}_age"] = {"op": "history", "key": key, "stat": "age"}
+                last = {"op": "history", "key": key, "stat": "last", "value": self.value}
+                found.append((f"{key}_{self.name}_last", last))
+                found.append((f"{key}_age", {"op": "history", "key": key, "stat": "age"}))
             if wanted.variance:
-                found[f"{key}_{self.name}_spread"] = _history(key, "variance", self.value, self.lives[-1])
+                found.append((f"{key}_{self.name}_spread", _history(key, "variance", self.value, self.lives[-1])))
             if wanted.counted:
                 value = "failed" if self.fails else self.value
-                found[f"{key}_count"] = _history(key, "count", value, self.lives[-1])
+                found.append((f"{key}_count", _history(key, "count", value, self.lives[-1])))
             if key in ("pair", "node"):
                 for name in self._names.further:
-                    found[f"{key}_{identifier(name)}"] = _history(key, "mean", f"log1p({name})", self.lives[-1])
+                    found.append((f"{key}_{identifier(name)}", _history(key, "mean", f"log1p({name})", self.lives[-1])))
         return found
 
-    def _latent_features(self) -> dict[str, dict[str, Any]]:
+    def _latent_features(self) -> list[Feature]:
         name = self.name
-        found: dict[str, dict[str, Any]] = {f"factors_{name}": {"op": "latent_factors", "of": name}}
-        for part in ("client", "node", "pair"):
-            found[f"factors_{name}_{part}"] = {"op": "latent_factors", "of": name, "part": part}
+        found: list[Feature] = [(f"factors_{name}", {"op": "latent_factors", "of": name})]
+        parts = ("client", "node", "pair")
+        found += [(f"factors_{name}_{part}", {"op": "latent_factors", "of": name, "part": part}) for part in parts]
         if self.fails:
-            found["factors_failed"] = {"op": "latent_factors", "of": "failed"}
-            found["factors_failed_node"] = {"op": "latent_factors", "of": "failed", "part": "node"}
+            found.append(("factors_failed", {"op": "latent_factors", "of": "failed"}))
+            found.append(("factors_failed_node", {"op": "latent_factors", "of": "failed", "part": "node"}))
         for key in ("node", "client", "pair"):
-            for life in self.lives[:2]:
-                found[f"{key}_residual_{_id(life)}"] = _history(key, "mean", f"residual({name})", life)
+            value = f"residual({name})"
+            found += [(f"{key}_residual_{_id(life)}", _history(key, "mean", value, life)) for life in self.lives[:2]]
         return found
 
     def heads(self) -> dict[str, dict[str, Any]]:
@@ -261,6 +273,17 @@ class Sections:
         return int(min(max(DECISIONS // max(n_slices * self._made.n_clients, 1), 1), MOST_REQUESTS))
 
 
+def _named(pairs: Iterable[tuple[str, T]], taken: set[str]) -> dict[str, T]:
+    """Return pairs by name; a name that is taken gets an underscore, as columns may differ by their case alone."""
+    found: dict[str, T] = {}
+    for name, value in pairs:
+        while name in taken:
+            name += "_"  # noqa: PLW2901 - until it is free
+        taken.add(name)
+        found[name] = value
+    return found
+
+
 def _axis(own: list[Attribute], axis: frozenset[str]) -> Attribute | None:
     return next((one for one in own if one.type == "number" and says(one.column, axis)), None)
 
@@ -275,7 +298,8 @@ def _id(life: str) -> str:
 
 def _short(name: str) -> str:
     """Return what a head is called: latency for durations in milliseconds, else the outcome's name."""
-    return "latency" if name.endswith("_ms") else name.lower()
+    short = "latency" if name.endswith("_ms") else name.lower()
+    return f"{short}_cost" if short in _HEADS else short
 
 
 def _round_up(value: float) -> float:

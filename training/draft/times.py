@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from scheduler.errors import DataError
+
 NICE = (
     0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200,
     86_400, 172_800, 604_800, 1_209_600, 2_592_000,
@@ -67,9 +69,18 @@ def find_slices(rows: pl.DataFrame, seconds: float | None = None) -> Slices:
         With ``@time`` in seconds, ``@client`` and ``@node``.
     seconds
         A length that somebody chose.
+
+    Raises
+    ------
+    DataError
+        If all rows are of one moment.
     """
     times = rows["@time"].drop_nulls()
     first, last = float(times.min()), float(times.max())  # type: ignore[arg-type]
+    if first == last:
+        raise DataError(
+            f"telemetry: expected rows of different times (--time COLUMN), found {first:g} s in all of them"
+        )
     if seconds is not None:
         return _slices(rows, seconds, first, last, "as was asked for")
     distinct = times.unique().sort()

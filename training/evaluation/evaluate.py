@@ -84,7 +84,7 @@ def run_evaluation(  # noqa: PLR0913 - what a command line may say
         feature row means, or the model was trained on slices it should decide, or did not hold out what
         should be cold.
     DataError, ArtifactError, RegistryError
-        If the data or the model cannot be read.
+        If the data or the model cannot be read, or there is nothing to decide.
     """
     folder = artifact_folder(model_source, registry)
     model = Model.load(folder)
@@ -214,8 +214,9 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
     Raises
     ------
     InputError
-        If ``random`` is missing, ``oracle`` is given, there is no batch, or a policy picks what is no
-        candidate.
+        If ``random`` is missing, ``oracle`` is given, or a policy picks what is no candidate.
+    DataError
+        If there is no batch.
     """
     if RANDOM not in policies or ORACLE in policies:
         found = ", ".join(policies) or "none"
@@ -247,11 +248,8 @@ def evaluate(  # noqa: PLR0913 - the last three have defaults that rarely change
 
 
 def first_batch(batches: Iterable[RequestBatch]) -> tuple[RequestBatch, Iterator[RequestBatch]]:
-    """Return the first batch and the following ones; raise `InputError` where there is none."""
+    """Return the first batch and the following ones; raise `DataError` where there is none."""
     following = iter(batches)
     for one in following:
         return one, following
-    raise InputError(
-        "requests: expected at least one batch, found none; "
-        "a measured request needs a client with outcomes of two nodes in a slice"
-    )
+    raise DataError("telemetry: expected a client with outcomes of two nodes in a slice, to choose from, found none")

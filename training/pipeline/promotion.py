@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scheduler.errors import RegistryDownError, RegistryError
+import re
+
+from scheduler.errors import InputError, RegistryDownError, RegistryError
 from scheduler.model.mlflow_client import connect, registry_call, resolve_uri, sqlite_file
 from training.evaluation.verdict import BETTER, UNTOLD, Verdict
 from training.tracking.mlflow_store import exclusive_registry
@@ -18,6 +20,9 @@ from training.tracking.versions import (
 )
 
 __all__ = ["CHAMPION", "Promotion", "champion", "champion_if_any", "decide", "promote", "set_alias"]
+
+_ALIAS = re.compile(r"(?!latest\Z|v\d+\Z)[\w-]+", re.IGNORECASE)
+"""What MLflow allows."""
 
 
 def champion(name: str, registry: str | None = None) -> str | None:
@@ -89,8 +94,13 @@ def set_alias(name: str, version: str, alias: str, registry: str | None = None) 
     Raises
     ------
     RegistryError
-        The registry cannot be reached, has no such version, or allows no such alias.
+        The registry cannot be reached, or has no such version.
+    InputError
+        MLflow allows no such alias.
     """
+    if not _ALIAS.fullmatch(alias):
+        expected = "letters, digits, _ and -, and neither latest nor a version such as v2"
+        raise InputError(f"models:/{name}@{alias}: expected an alias of {expected}, found {alias!r}")
     registry = resolve_uri(registry)
     with registry_call(registry, f"models:/{name}@{alias}"), exclusive_registry(registry):
         connect(registry).set_registered_model_alias(name, alias, version)

@@ -48,7 +48,9 @@ def evaluate_trainings(  # noqa: PLR0913 - what a command line may say
     Raises
     ------
     InputError
-        If no start is known, there is no slice before or from it on, or nothing to decide.
+        If no start is known, or there is no slice before or from it on.
+    DataError
+        If there is nothing to decide.
     """
     first = first_slice(spec, start)
     telemetry = read_telemetry(data, spec)

@@ -15,7 +15,15 @@ import polars as pl
 from scheduler.errors import DataError
 from scheduler.spec import RawColumn, Spec
 from training.telemetry.data import Data, Files, Frames
-from training.telemetry.files.kinds import NUMBER, SLICE_OF_TIME, is_text, refuse, telemetry_types
+from training.telemetry.files.kinds import (
+    NUMBER,
+    SLICE_OF_TIME,
+    UTC,
+    is_text,
+    refuse,
+    telemetry_types,
+    widened,
+)
 from training.telemetry.tables import naming
 
 TABLES = ("clients", "nodes")
@@ -27,6 +35,9 @@ SUFFIXES = (*PARQUET, *TEXTS)
 
 NULLS = ["", "NA", "N/A", "n/a", "null", "NULL", "None", "nan", "NaN", "-", "\\N", "*"]
 """What stands for a missing value in texts; ``ping`` and ``traceroute`` write ``*``."""
+
+_DATES, _NUMBERS, _TEXTS = "dates", "numbers", "texts"
+"""Kinds of columns: of several files those of one kind go together, and numbers with texts."""
 
 _SEPARATORS = ",;\t|"
 _COMMA = re.compile(r"(?:^|[;\t|])\s*-?\d+,\d+\s*(?:$|[;\t|])")
@@ -104,16 +115,50 @@ def open_raw(data: Data) -> RawFrame:
         schemas = [frame.collect_schema() for frame in frames]
         if all(schema == schemas[0] for schema in schemas):
             return RawFrame(pl.concat(frames), files, where)
-        return RawFrame(pl.concat(_alike(frames, schemas), how="diagonal_relaxed"), files, where)
+        together = pl.concat(_alike(files, frames, schemas), how="diagonal_relaxed")
+        together.collect_schema()
+        return RawFrame(together, files, where)
 
 
-def _alike(frames: Sequence[pl.LazyFrame], schemas: Sequence[pl.Schema]) -> list[pl.LazyFrame]:
-    """Return frames whose columns can be brought to one type: what is a text in one of them is a text in all."""
-    texts = {name for schema in schemas for name, dtype in schema.items() if is_text(dtype)}
+def _alike(files: Sequence[Path], frames: Sequence[pl.LazyFrame], schemas: Sequence[pl.Schema]) -> list[pl.LazyFrame]:
+    """Return frames whose columns Polars can bring to one type without changing what they say."""
+    targets = {name: _common_type(name, files, schemas) for schema in schemas for name in schema}
     return [
-        frame.with_columns(pl.col(name).cast(pl.String) for name in schema if name in texts)
+        frame.with_columns(widened(name, schema[name], target) for name in schema if (target := targets[name]))
         for frame, schema in zip(frames, schemas, strict=True)
     ]
+
+
+def _common_type(name: str, files: Sequence[Path], schemas: Sequence[pl.Schema]) -> pl.DataType | None:
+    """Return the type that a column needs where its files differ: text for what is one anywhere, UTC for dates.
+
+    None where Polars widens it.
+
+    Raises
+    ------
+    DataError
+        If the files hold different things, such as dates and seconds.
+    """
+    found = {file: schema[name] for file, schema in zip(files, schemas, strict=True) if name in schema}
+    found = {file: dtype for file, dtype in found.items() if dtype != pl.Null}
+    if len(set(found.values())) < 2:  # noqa: PLR2004 - one type
+        return None
+    kinds = {file: _kind(dtype) for file, dtype in found.items()}
+    if {*kinds.values()} <= {_NUMBERS, _TEXTS}:
+        return pl.String() if _TEXTS in kinds.values() else None
+    first = next(iter(found))
+    other = next((file for file in found if kinds[file] != kinds[first]), None)
+    if other is not None:
+        refuse(other, name, f"{kinds[first]}, as in {first}", f"{kinds[other]}: {found[other]}")
+    return UTC if kinds[first] == _DATES else None
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return _DATES
+    if is_text(dtype):
+        return _TEXTS
+    return _NUMBERS if dtype.is_numeric() or dtype == pl.Boolean else f"values of type {dtype.base_type()}"
 
 
 def open_file(file: Path) -> pl.LazyFrame:
@@ -154,7 +199,13 @@ def _read_text(file: Path) -> pl.DataFrame:
         encoding="utf8-lossy",
         truncate_ragged_lines=True,
     )
-    return frame.rename({name: name.strip().strip("\ufeff") for name in frame.columns})
+    frame = frame.rename({name: name.strip().strip("\ufeff") for name in frame.columns})
+    # Where a file has no value Polars says text, which would make texts of the numbers of other files.
+    return frame.with_columns(pl.lit(None).alias(name) for name, n in _n_values(frame).items() if n == 0)
+
+
+def _n_values(frame: pl.DataFrame) -> dict[str, int]:
+    return {series.name: len(series) - series.null_count() for series in frame.get_columns()}
 
 
 def telemetry_of(raw: RawFrame, spec: Spec) -> pl.LazyFrame:

@@ -247,8 +247,16 @@ def refused_early(capfd, command, folder, *words):
 def test_a_registry_of_an_unknown_kind_is_refused_before_the_work(command, unread, capfd):
     ran = refused_early(capfd, command, unread, *WORDS[command], "--registry", "nonsense://me:secret@x")
     assert ran.code == 2
-    expected = f"expected a folder, or a URI that begins with {SCHEMES}, found 'nonsense'"
+    expected = f"expected a URI that begins with {SCHEMES}, found 'nonsense'"
     assert ran.json["error"] == {"type": "InputError", "message": f"registry nonsense://***@x: {expected}"}
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "lifetime"])
+def test_a_folder_as_registry_is_refused_before_the_work_where_mlflow_takes_none(command, unread, capfd, monkeypatch):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    ran = refused_early(capfd, command, unread, *WORDS[command], "--registry", "mlruns")
+    assert ran.code == 1
+    assert ran.json["error"]["message"].startswith("registry mlruns: expected an MLflow registry, found ")
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "lifetime"])

@@ -1,6 +1,10 @@
 """`fogline init` on the command line: what it shows, asks, writes and refuses."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -174,3 +178,19 @@ def test_a_person_at_the_terminal_is_asked(file, monkeypatch, capfd):
 def test_enter_takes_what_is_likely(monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: "")
     assert command._ask("Which", ["a", "b"], "b") == "b"  # noqa: SLF001 - what stands at the terminal
+
+
+def test_an_interrupt_ends_a_question(file):
+    terminal, child = os.openpty()
+    words = [sys.executable, "-m", "training.cli", "init", file]
+    with subprocess.Popen(words, stdin=child, stdout=child, stderr=child) as ran:
+        shown = b""
+        while b"?" not in shown:
+            shown += os.read(terminal, 1_000)
+        ran.send_signal(signal.SIGINT)
+        try:
+            assert ran.wait(60) == 130
+        finally:
+            ran.kill()
+    os.close(child)
+    os.close(terminal)

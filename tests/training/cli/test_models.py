@@ -38,9 +38,10 @@ def test_another_alias_leaves_the_champion_as_it_is(registry, capfd):
 
 
 def test_an_alias_that_the_registry_does_not_allow_is_named(registry, capfd):
-    shown = fogline(capfd, "models", "promote", "tiny", "--alias", "latest", "--registry", registry)
-    assert shown.code == 1
-    assert "models:/tiny@latest" in shown.err
+    for alias in ("latest", "V2", "two words", ""):
+        shown = fogline(capfd, "models", "promote", "tiny", "--alias", alias, "--registry", registry)
+        assert shown.code == 2
+        assert f"models:/tiny@{alias}: expected an alias of letters" in " ".join(shown.err.split())
     assert fogline(capfd, "models", "promote", "nobody", "--registry", registry).code == 1
 
 

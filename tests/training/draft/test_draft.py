@@ -1,6 +1,7 @@
 """What `fogline init` finds in files of layouts that nobody foresaw."""
 
 import gzip
+import tomllib
 from datetime import datetime
 
 import numpy as np
@@ -417,10 +418,16 @@ def test_what_cannot_be_found_is_named():
         draft(Frames(P.clear()))
     with pytest.raises(DataError, match=r"expected a column of times, .*--time COLUMN.*found asker"):
         draft(Frames(P.select("asker", "answerer", "ms")))
-    with pytest.raises(DataError, match=r"expected a column of node ids \(--node COLUMN\), found seconds"):
+    with pytest.raises(
+        DataError, match=r"expected a column of node ids that come again \(--node COLUMN\), found seconds"
+    ):
         draft(Frames(P.select("seconds", "ms")))
     with pytest.raises(DataError, match=r"expected a column with a measured number \(--outcome COLUMN\)"):
         draft(Frames(P.select("seconds", "asker", "answerer")))
+    with pytest.raises(
+        DataError, match=r"expected rows of different times \(--time COLUMN\), found 5 s in all of them"
+    ):
+        draft(Frames(P.with_columns(seconds=pl.lit(5.0))))
     for option in ("client", "node", "time", "outcome", "success"):
         with pytest.raises(InputError, match=f"--{option}: expected one of the columns .*, found 'wings'"):
             draft(Frames(P), DraftOptions(**{option: "wings"}))
@@ -444,3 +451,58 @@ def test_an_http_error_is_no_success_where_another_status_is_a_word():
     frame = sensors().drop("acked").with_columns(status=status)
     spec = parse_spec(spec_text(draft(Frames(frame)), "mine"))
     assert [column.good for column in spec.raw.values() if column.column == "status"] == [("200",)]
+
+
+def test_a_column_that_tells_no_success_is_refused_where_it_was_named():
+    frame = sensors().with_columns(grade=pl.Series(["A", "B", "C"]).sample(len(P), with_replacement=True, seed=1))
+    with pytest.raises(InputError, match=r"--success: expected booleans, .*, found 'grade' \(category: [ABC], [ABC],"):
+        draft(Frames(frame), DraftOptions(success="grade"))
+    measured = draft(Frames(P.drop("ok")), DraftOptions(success="ms"))
+    assert measured.success.raw == RawColumn(column="ms", type="boolean")
+
+
+def test_columns_whose_names_differ_by_case_alone_are_features_of_their_own():
+    frame = deliveries().rename({"server_place": "Zone", "server_net": "zone"})
+    frame = frame.with_columns(Count=pl.Series(["few", "many"]).sample(len(frame), with_replacement=True, seed=1))
+    text = spec_text(draft(Frames(frame)), "mine")
+    spec = tomllib.loads(text)
+    plain = [one["column"] for one in spec["features"].values() if one["op"] in ("request", "node")]
+    assert {"Count", "Zone", "zone"} <= {*plain}
+    assert {"node_zone", "node_zone_"} <= {*spec["history"]["keys"]}
+    assert len(read_telemetry(Frames(frame), parse_spec(text))) == len(frame)
+
+
+@pytest.mark.parametrize("name", ["Failure", "typical", "Failed"])
+def test_an_outcome_may_be_called_as_a_head(name):
+    spec = parse_spec(spec_text(draft(Frames(P.rename({"ms": name})), DraftOptions(outcome=name)), "mine"))
+    assert len(spec.heads) == 3
+
+
+def test_all_rows_may_be_of_one_client_beside_a_column_called_client():
+    frame = lines().with_columns(client=pl.lit("k") + (pl.col("trace") % 3).cast(pl.String))
+    spec = parse_spec(spec_text(draft(Frames(frame), DraftOptions(client="")), "mine"))
+    assert len(read_telemetry(Frames(frame), spec).clients.ids) == 1
+
+
+@pytest.mark.parametrize("name", ["time", "time_ms"])
+def test_a_latency_may_be_called_time(name):
+    frame = P.rename({"ms": name})
+    assert draft(Frames(frame)).cost.column == name
+    frame = frame.with_columns(seconds=pl.col("seconds") - START)
+    assert draft(Frames(frame), DraftOptions(time="seconds", outcome=name)).cost.column == name
+
+
+def test_days_are_times_and_texts_that_are_none_are_not():
+    days = P.with_columns(day=pl.from_epoch((pl.col("seconds") - START) * 30 + START).dt.strftime("%Y-%m-%d"))
+    spec = parse_spec(spec_text(draft(Frames(days.drop("seconds"))), "mine"))
+    telemetry = read_telemetry(Frames(days.drop("seconds")), spec)
+    assert (np.unique(np.diff(np.unique(telemetry.time))) == 86_400.0).all()
+    with pytest.raises(InputError, match=r"--time: expected dates, .*, found 'kind' \(category\)"):
+        draft(Frames(P), DraftOptions(time="kind"))
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1.0])
+@pytest.mark.parametrize("option", ["slice_seconds", "failure_cost"])
+def test_options_are_numbers_that_make_sense(option, value):
+    with pytest.raises(InputError, match=f"--{option.replace('_', '-')}: expected a number .*, found {value}"):
+        draft(Frames(P), DraftOptions(**{option: value}))

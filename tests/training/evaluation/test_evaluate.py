@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scheduler.errors import InputError
+from scheduler.errors import DataError, InputError
 from tests import evaluation_world as world
 from training.evaluation import logged as under_test
 from training.evaluation.evaluate import evaluate, run_evaluation
@@ -291,7 +291,7 @@ def test_random_is_needed_and_the_oracle_is_not_a_policy():
 
 
 def test_no_batches_are_refused():
-    with pytest.raises(InputError, match="requests: expected at least one batch"):
+    with pytest.raises(DataError, match="expected a client with outcomes of two nodes in a slice"):
         compare([], random=0)
 
 

@@ -6,7 +6,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from scheduler.errors import InputError
+from scheduler.errors import DataError, InputError
 from tests.small_world import fogline
 from training.evaluation.evaluate import run_evaluation
 from training.pipeline import trainings
@@ -54,7 +54,7 @@ def test_where_each_client_has_one_node_a_slice_nothing_is_trained(small_world, 
     data = shutil.copytree(small_world.data, tmp_path / "data")
     rows.unique(["client_id", "slice"], maintain_order=True).write_parquet(data / "telemetry.parquet")
     monkeypatch.setattr(trainings, "train_model", never)
-    with pytest.raises(InputError, match="a measured request needs a client with outcomes of two nodes in a slice"):
+    with pytest.raises(DataError, match="expected a client with outcomes of two nodes in a slice"):
         evaluate_trainings(data, small_world.spec, 2, start=46)
 
 

@@ -1,5 +1,6 @@
 """Telemetry that is not laid out as a directory: one file, several, texts, frames, other names, no tables."""
 
+import datetime as dt
 import gzip
 
 import numpy as np
@@ -11,6 +12,7 @@ from scheduler.spec import parse_spec
 from tests.raw_specs import LATENCY_OF_NODES
 from tests.raw_world import iso, pings
 from training.telemetry import Files, Frames, check_telemetry, data_id, data_name, read_telemetry
+from training.telemetry.raw import open_raw
 
 P = pings(2_000)
 
@@ -253,3 +255,50 @@ def test_times_of_another_format_are_told_with_the_format_and_a_value():
     told = r"; \[raw\] makes 'at' \(type time in format '%d.%m.%Y'\) of column 'at', whose first value is '2"
     with pytest.raises(DataError, match=told):
         read_telemetry(Frames(frame), spec("at = { column = 'at', type = 'time', format = '%d.%m.%Y' }"))
+
+
+def test_dates_of_files_with_and_without_a_zone_are_one_time(tmp_path):
+    naive = P.with_columns(pl.from_epoch("seconds", "s").alias("when")).drop("seconds")
+    zoned = naive.with_columns(pl.col("when").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo"))
+    naive.write_parquet(tmp_path / "a.parquet")
+    zoned.with_columns(pl.col("when").dt.cast_time_unit("ns")).write_parquet(tmp_path / "b.parquet")
+    P.head(1).with_columns(pl.lit(dt.date(2026, 5, 1)).alias("when")).drop("seconds").write_parquet(
+        tmp_path / "c.parquet"
+    )
+    telemetry = read_telemetry(tmp_path, spec("at = { column = 'when', type = 'time' }"))
+    np.testing.assert_allclose(telemetry.time, np.sort([1_777_593_600, *P["seconds"], *P["seconds"]]), atol=1.1e-6)
+
+
+@pytest.mark.parametrize("kind", ["text", "datetime"])
+def test_a_column_with_dates_in_one_file_and_numbers_in_another_is_refused(kind, tmp_path):
+    P.write_parquet(tmp_path / "a.parquet")
+    dates = pl.from_epoch("seconds", "s")
+    if kind == "datetime":
+        P.with_columns(dates).write_parquet(tmp_path / "b.parquet")
+        found = r"b\.parquet: column 'seconds': expected numbers, as in .*a\.parquet, found dates: Datetime"
+    else:
+        P.with_columns(pl.lit("2026-05-01").alias("seconds")).write_parquet(tmp_path / "a.parquet")
+        P.with_columns(dates).write_parquet(tmp_path / "b.parquet")
+        found = r"b\.parquet: column 'seconds': expected texts, as in .*a\.parquet, found dates: Datetime"
+    with pytest.raises(DataError, match=found):
+        read_telemetry(tmp_path, spec())
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_text_file_without_values_of_a_column_changes_no_other_file(n, tmp_path):
+    P.write_csv(tmp_path / "a.csv")
+    P.head(n).with_columns(pl.lit(None).alias("ms")).write_csv(tmp_path / "b.csv")
+    assert open_raw(tmp_path).frame.collect_schema()["ms"] == P.schema["ms"]
+    together, alone = read_telemetry(tmp_path, spec()), read_telemetry(tmp_path / "a.csv", spec())
+    assert np.nansum(together.outcomes["ms"]) == np.nansum(alone.outcomes["ms"]) > 0.0
+
+
+def test_ids_beyond_64_bits_with_a_sign_are_refused():
+    huge = P.with_columns(answerer=pl.col("answerer").cast(pl.UInt64) + 2**63)
+    for whole in (huge, P.with_columns(answerer=pl.col("answerer").cast(pl.Int128) + 2**63)):
+        with pytest.raises(
+            DataError, match=r"'(answerer|id)': expected whole numbers of 64 bits, found 92233720368547758"
+        ):
+            read_telemetry(Frames(whole), spec())
+    small = P.with_columns(pl.col("answerer").cast(pl.UInt64))
+    np.testing.assert_array_equal(read_telemetry(Frames(small), spec()).nodes.ids, range(20))

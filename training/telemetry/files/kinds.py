@@ -39,7 +39,8 @@ _FIT = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 _EXACT = 2.0**53
 """Up to here float64 tells every integer from the next."""
 
-_UTC = pl.Datetime("us", "UTC")
+UTC = pl.Datetime("us", "UTC")
+"""What dates and times of files are brought to; those without a zone are UTC."""
 
 
 def slice_column(spec: Spec) -> str:
@@ -122,7 +123,7 @@ def widest(kind: str, dtypes: Collection[pl.DataType]) -> pl.DataType:
     """
     present = set(dtypes) - {pl.Null()}
     texts = any(map(is_text, present))
-    if len(set(dtypes)) == 1 and (kind not in (INTEGER, ID) or texts or all(d.is_integer() for d in present)):
+    if len(set(dtypes)) == 1 and (kind not in (INTEGER, ID) or texts or present <= {*_FIT}):
         return next(iter(dtypes))
     if not present:
         return pl.Null()
@@ -131,7 +132,7 @@ def widest(kind: str, dtypes: Collection[pl.DataType]) -> pl.DataType:
         INTEGER: pl.Int64(),
         NUMBER: pl.Float64(),
         ID: pl.String() if texts else pl.Int64(),
-        TIME: _UTC if dated else pl.Float64(),
+        TIME: UTC if dated else pl.Float64(),
         BOOLEAN: pl.Boolean(),
     }[kind]
 

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scheduler.errors import InputError
 from scheduler.spec import Slice
+
+_MOST = 2.0**31
+"""Slices are numbered with 32 bits."""
 
 
 def record_slices(decisions: dict[str, Any], rules: Slice, origin: float | None = None) -> NDArray[np.int64]:
@@ -22,8 +26,17 @@ def record_slices(decisions: dict[str, Any], rules: Slice, origin: float | None 
     origin
         When slice 0 begins where a column numbers slices; by default a whole number of slices, with the first decision
         in slice 0.
+
+    Raises
+    ------
+    InputError
+        If ``origin`` is no time before the first decision, or the spec says itself when slices begin.
     """
     time, seconds = np.asarray(decisions["time"]), rules.seconds
+    if origin is not None and rules.column is None:
+        raise InputError(f"origin: expected none, as the spec has telemetry.slice.origin, found {origin}")
+    if origin is not None and not (origin <= time.min() and time.max() - origin < _MOST * seconds):
+        raise InputError(f"origin: expected seconds up to the first decision, at {time.min():.0f}, found {origin}")
     if rules.column is None:
         begin = rules.origin
     else:
