@@ -69,8 +69,8 @@ class ReplayReport(NamedTuple):
 
     @property
     def is_identical(self) -> bool:
-        """Whether every record was replayed and came out the same."""
-        return self.decided == self.identical and not self.skipped
+        """Whether there is a record, and every one was replayed and came out the same."""
+        return self.decided == self.identical > 0 and not self.skipped
 
 
 def replay(folder: str | Path, models: Sequence[Model], progress: Progress | None = None) -> ReplayReport:

@@ -45,8 +45,9 @@ from training.progress import ProgressCallback, silent
 from training.telemetry import Categories
 from training.telemetry.history_size import Memory, needed, sized
 from training.telemetry.read import check_measured, slice_counts, slice_middles
+from training.telemetry.slice_starts import starts_of
 from training.telemetry.source import read_clients, read_nodes
-from training.telemetry.units import check_units
+from training.telemetry.units import check_units, slice_seconds
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -128,7 +129,7 @@ def cluster_dataset(  # noqa: PLR0913 - what a command line may say
             raise DataError(f"{data}: expected at least one good row, found {n_read} bad ones")
         known = _before(client, plan, ranges, split, middles, split_slices(slices, spec).judge)
         plan = plan._replace(spec=sized(spec, _count_keys(known)))
-        rows = _draw(plan, split, slices, seed, _vocabulary(plan, known))
+        rows = _draw(plan, split, middles, seed, _vocabulary(plan, known))
         replayed = _replay(client, plan, rows, progress)
     features = compile_features(spec, rows.vocabulary)
     x, measured = _joined(plan, rows, replayed)
@@ -234,12 +235,13 @@ def _replay(client: Client, plan: Plan, rows: Rows, progress: ProgressCallback) 
 def _draw(
     plan: Plan,
     split: Sequence[SplitRange],
-    slices: NDArray[np.int32],
+    middles: pl.DataFrame | None,
     seed: int,
     vocabulary: dict[str, tuple[Id, ...]],
 ) -> Rows:
     """Return all rows' numbers and their random draws, as `training.features.dataset.build_dataset` makes them."""
     spec = plan.spec
+    slices, first_times = (np.concatenate([getattr(one, name) for one in split]) for name in ("slices", "first_times"))
     lengths = np.concatenate([one.lengths for one in split])
     starts = np.cumsum(lengths) - lengths
     wanted = without_embargo(slices, slices, spec)
@@ -249,13 +251,14 @@ def _draw(
     chosen = np.arange(n) if n <= spec.training.rows else np.sort(rng.choice(n, spec.training.rows, replace=False))
     run = np.searchsorted(candidates, chosen, side="right")
     n_rows = np.array([one.n_rows for one in split])
-    first_times = np.array([*(one.first_time for one in split), np.inf])
+    begins = np.array([*(one.first_times.min(initial=np.inf) for one in split), np.inf])
     return Rows(
         offsets=np.cumsum(n_rows) - n_rows,
         n_rows=n_rows,
-        ends=np.minimum.accumulate(first_times[::-1])[::-1][1:],
+        ends=np.minimum.accumulate(begins[::-1])[::-1][1:],
         kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
         slices=np.unique(slices),
+        starts=starts_of(slices, first_times, slice_seconds(middles, spec)),
         bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,
         state=rng.bit_generator.state,

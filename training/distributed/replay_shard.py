@@ -41,6 +41,8 @@ class Rows(NamedTuple):
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
     slices
         All slices there are, each once, in order.
+    starts
+        When each of them begins, in seconds.
     bounds
         First slices that stop training, that calibrate, and that only judge.
     reveal, state
@@ -56,6 +58,7 @@ class Rows(NamedTuple):
     ends: NDArray[np.float64]
     kept: NDArray[np.int64]
     slices: NDArray[np.int32]
+    starts: dict[int, float]
     bounds: tuple[int, int, int]
     reveal: float
     state: Any
@@ -111,7 +114,7 @@ def replay_shard(plan: Plan, shard: Shard, rows: Rows) -> Replayed:
         outcomes=outcomes,
         counters=table_counters(history),
         peak_bytes=_peak_bytes(),
-        means=found_means(features, whole(), spec, rows.vocabulary, rows.slices),
+        means=found_means(features, whole(), spec, rows.vocabulary, rows.starts),
     )
 
 

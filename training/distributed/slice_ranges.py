@@ -91,10 +91,8 @@ class SplitRange(NamedTuple):
         Rows looked at, with the cost's outcome, and accepted.
     slices, lengths
         The accepted rows' slices as runs in the order of rows.
-    last_times
-        Of the latest row of each run.
-    first_time
-        Of the earliest row; infinite where there is none.
+    first_times, last_times
+        Of the earliest and the latest row of each run.
     met
         What the rows name.
     """
@@ -104,8 +102,8 @@ class SplitRange(NamedTuple):
     n_rows: int
     slices: NDArray[np.int32]
     lengths: NDArray[np.int64]
+    first_times: NDArray[np.float64]
     last_times: NDArray[np.float64]
-    first_time: float
     met: Met
 
 
@@ -140,8 +138,8 @@ def split_range(plan: Plan, one: SliceRange, middles: pl.DataFrame | None) -> Sp
         n_rows=len(rows),
         slices=rows.slice[changes],
         lengths=np.diff(np.append(changes, len(rows))),
+        first_times=np.minimum.reduceat(rows.time, changes) if len(rows) else rows.time,
         last_times=np.maximum.reduceat(rows.time, changes) if len(rows) else rows.time,
-        first_time=float(rows.time[0]) if len(rows) else np.inf,
         met=_met(rows, plan.spec),
     )
 

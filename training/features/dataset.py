@@ -20,6 +20,7 @@ from training.features.vocabulary import find_vocabulary
 from training.progress import ProgressCallback, silent
 from training.telemetry import Telemetry, count_keys
 from training.telemetry.history_size import Memory, sized
+from training.telemetry.slice_starts import slice_starts
 
 
 class Dataset(NamedTuple):
@@ -104,7 +105,7 @@ def build_dataset(telemetry: Telemetry, spec: Spec, *, seed: int, progress: Prog
     check_parts(made, bounds)
     return made._replace(
         memory=Memory.of(spec, count_keys(telemetry, spec), table_counters(history)),
-        means=found_means(features, [telemetry], spec, vocabulary, np.unique(telemetry.slice)),
+        means=found_means(features, [telemetry], spec, vocabulary, slice_starts(telemetry, spec)),
     )
 
 

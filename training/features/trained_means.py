@@ -7,7 +7,7 @@ neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from training.telemetry.slice_starts import slice_starts
 
 
 class Means(NamedTuple):
-    """What models of one dataset take along: means of all telemetry, or of what comes before a rehearsal, if any."""
+    """What models of one dataset take along: means of all telemetry, or of what is known before a rehearsal, if any."""
 
     all: MeansByKey
     before: MeansByKey
@@ -48,9 +48,9 @@ def with_keys(parts: Iterable[Telemetry], spec: Spec, vocabulary: Vocabulary) ->
 
 
 def found_means(
-    features: Features, parts: Iterable[Telemetry], spec: Spec, vocabulary: Vocabulary, slices: NDArray[np.int32]
+    features: Features, parts: Iterable[Telemetry], spec: Spec, vocabulary: Vocabulary, starts: Mapping[int, float]
 ) -> Means | None:
-    """Return the means that a replay left in features, and those of the slices before a rehearsal; None without any.
+    """Return the means that a replay left in features, and those known before a rehearsal; None without any.
 
     Parameters
     ----------
@@ -58,8 +58,8 @@ def found_means(
         Of `with_keys`, after the replay.
     parts
         All telemetry.
-    slices
-        All slices there are, each once, in order.
+    starts
+        When each slice that there is begins, in order.
     """
     if not trained_keys(spec):
         return None
@@ -67,7 +67,8 @@ def found_means(
     if spec.training.rehearse == 0.0:
         return Means(every, every)
     early = _empty(spec, vocabulary, every.keys)
-    return Means(every, _means_before(first_served(slices, spec), np.inf, early, parts, spec))
+    first = first_served(np.fromiter(starts, np.int32), spec)
+    return Means(every, _means_before(first, starts[first], early, parts, spec))
 
 
 def _means_before(start: int, begin: float, features: Features, parts: Iterable[Telemetry], spec: Spec) -> MeansByKey:

@@ -231,8 +231,7 @@ def _survey(folder: Data, raw: pl.LazyFrame, facts: Facts) -> _Survey:
         slices = slice_times(rows)
         check_units(folder, spec, slices)
         facts = facts._replace(middles=slices)
-    seconds = roles.slice.seconds if facts.middles is None else slice_seconds(facts.middles, spec)
-    return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured, seconds)
+    return _Survey(rows, schema.names(), rules(facts), spec, n_rows, measured, slice_seconds(facts.middles, spec))
 
 
 def _keys(table: Entities) -> pl.Series:

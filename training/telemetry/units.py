@@ -97,7 +97,7 @@ def slice_length(slices: pl.DataFrame) -> float:
     return float(np.median(np.diff(known["time"].to_numpy()) / (steps / np.gcd.reduce(steps))))
 
 
-def slice_seconds(slices: pl.DataFrame, spec: Spec) -> float:
+def slice_seconds(slices: pl.DataFrame | None, spec: Spec) -> float:
     """Return how long a slice lasts: as long as the spec says, or as the times say where they contradict it.
 
     They contradict a length that most slices outlast, and one too long for how soon half as many slices have passed as
@@ -107,10 +107,13 @@ def slice_seconds(slices: pl.DataFrame, spec: Spec) -> float:
     Parameters
     ----------
     slices
-        As `slice_times` returns it.
+        As `slice_times` returns it; None where telemetry has no times.
     """
-    seconds, known = spec.telemetry.slice.seconds, slices.drop_nulls("time")
-    if spec.telemetry.slice.column is None or known.is_empty():
+    seconds = spec.telemetry.slice.seconds
+    if slices is None or spec.telemetry.slice.column is None:
+        return seconds
+    known = slices.drop_nulls("time")
+    if known.is_empty():
         return seconds
     too_short, lag = float(np.median(known["span"])) > seconds, len(known) // 2
     too_long = lag > 1 and lag * _slope(known) < (lag - 1) * seconds

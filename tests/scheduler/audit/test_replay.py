@@ -107,6 +107,12 @@ def test_it_goes_on_over_changes_of_policy_and_model(model, tmp_path_factory, tm
     assert not alone.is_identical
 
 
+def test_a_replay_of_nothing_is_not_identical(model, tmp_path):
+    recorded(model, tmp_path, POLICIES["epsilon"]).recorder.stop()
+    report = replay(tmp_path, [model])
+    assert (report.decided, report.is_identical) == (0, False)
+
+
 def batch_of(model, tmp_path, policy="thompson"):
     sched = recorded(model, tmp_path, POLICIES[policy])
     serve(sched, 40)

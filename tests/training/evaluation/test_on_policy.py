@@ -22,6 +22,7 @@ from training.pipeline import train
 from training.pipeline.train import train_model
 from training.policies import Learned
 from training.telemetry import Entities, at_rows
+from training.telemetry.slice_starts import slice_starts
 
 FIT = {"rounds": 10, "lightgbm": {"num_leaves": 7, "min_data_in_leaf": 20}}
 
@@ -232,7 +233,9 @@ def test_models_that_serve_take_along_means_of_what_came_before_and_the_last_one
         threads=1,
     )
     last = train.write_model(made, heads, spec, tmp_path, train.read_window(rows)).model
-    before = build_dataset(rows.where(rows.slice < first_served(np.unique(rows.slice), spec)), spec, seed=0).means.all
+    first = first_served(np.unique(rows.slice), spec)
+    known = (rows.slice < first) & (rows.arrival < slice_starts(rows, spec)[first])
+    before = build_dataset(rows.where(known), spec, seed=0).means.all
     for model, means in ((served[0], before), (served[1], before), (last, dataset.means.all)):
         found = means_by_key(model.features.program.trained)
         np.testing.assert_array_equal(found.keys, means.keys)

@@ -310,7 +310,8 @@ def test_a_model_takes_along_the_means_of_all_rows_and_a_first_model_those_befor
     spec = msgspec.structs.replace(SPEC, training=msgspec.structs.replace(SPEC.training, rehearse=0.5))
     features = with_keys([data], spec, models.VOCABULARY)
     replay(data, spec, features, new_history(spec), revealed=np.zeros(N, bool), means=True)
-    found = found_means(features, [data], spec, models.VOCABULARY, np.unique(data.slice))
+    starts = dict.fromkeys(np.unique(data.slice).tolist(), np.inf)
+    found = found_means(features, [data], spec, models.VOCABULARY, starts)
     first = first_served(np.unique(data.slice), spec)
     for means, some in (
         (found.all, rows),
@@ -321,13 +322,18 @@ def test_a_model_takes_along_the_means_of_all_rows_and_a_first_model_those_befor
         np.testing.assert_allclose(means.rows, expected.rows, rtol=1e-5)
     assert 0 < found.before.keys.size < found.all.keys.size
     parts = [data.where(data.slice < 4), data.where(data.slice >= 4)]
-    in_parts = found_means(features, parts, spec, models.VOCABULARY, np.unique(data.slice))
+    in_parts = found_means(features, parts, spec, models.VOCABULARY, starts)
     np.testing.assert_array_equal(in_parts.before.rows, found.before.rows)
     late = dataclasses.replace(data, arrival=np.where(data.slice == 2, np.inf, data.arrival))
-    arrived = found_means(features, [late], spec, models.VOCABULARY, np.unique(data.slice))
-    without = found_means(features, [data.where(data.slice != 2)], spec, models.VOCABULARY, np.unique(data.slice))
+    arrived = found_means(features, [late], spec, models.VOCABULARY, starts)
+    without = found_means(features, [data.where(data.slice != 2)], spec, models.VOCABULARY, starts)
     np.testing.assert_array_equal(arrived.before.rows, without.before.rows)
     assert arrived.before.rows.sum() < found.before.rows.sum()
+    begin = float(np.median(data.arrival[data.slice < first]))
+    known = found_means(features, [data], spec, models.VOCABULARY, starts | {first: begin})
+    told = found_means(features, [data.where(data.arrival < begin)], spec, models.VOCABULARY, starts)
+    np.testing.assert_array_equal(known.before.rows, told.before.rows)
+    assert known.before.rows.sum() < found.before.rows.sum()
 
 
 def test_a_spec_without_means_of_training_takes_none_along():
