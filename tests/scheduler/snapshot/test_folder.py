@@ -156,7 +156,7 @@ def test_a_process_killed_at_any_moment_of_saving_leaves_a_whole_snapshot(tmp_pa
     """What was acknowledged, a save that returned, is there; what was not is whole or not there."""
     artifact = models.write_small(tmp_path / "model")
     model = Model.load(artifact)
-    kills = 50 if THOROUGH else 10
+    kills = 50 if THOROUGH else 6
     for n in range(kills):
         folder = tmp_path / f"snapshots{n % 2}"
         if n % 2 == 0:

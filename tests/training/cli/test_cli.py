@@ -291,6 +291,7 @@ def test_slices_numbered_by_the_hour_are_checked_trained_judged_and_tuned_in_lit
     hours = (2024010100 + pl.col("slice") // 4).cast(pl.Int32)
     rows.with_columns(slice=hours).write_parquet(world.data / "telemetry.parquet")
     text = spec_text().replace("seconds = 900", "seconds = 3600").replace(f"start = {UNTIL}", "start = 2024010110")
+    text = text.replace("\nlink = ", '\noffset = "none"\nlink = ')
     world.spec_file.write_text(text)
     spec = (world.data, "--spec", world.spec_file)
     registry = ("--registry", new_registry(tmp_path, tmp_path / "registry"))
