@@ -303,6 +303,7 @@ def _rows(raw: RawFrame, roles: Roles, time: RawColumn | None, cost: Measured, s
     if parts > 1:
         by = "@client" if roles.client is not None else "@node"
         frame = frame.filter(pl.col(by).hash(0) % parts == 0)
+    frame = frame.with_columns(pl.when(pl.col("@raw").is_finite()).then("@raw").alias("@raw"))  # reading rejects others
     known = pl.when(pl.col("@ok")).then((pl.col("@raw").clip(lower_bound=0.0) + 1.0).log())
     return frame.with_columns(known.alias("@cost")).collect(engine="streaming")
 

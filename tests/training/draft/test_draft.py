@@ -506,3 +506,13 @@ def test_days_are_times_and_texts_that_are_none_are_not():
 def test_options_are_numbers_that_make_sense(option, value):
     with pytest.raises(InputError, match=f"--{option.replace('_', '-')}: expected a number .*, found {value}"):
         draft(Frames(P), DraftOptions(**{option: value}))
+
+
+def test_measures_without_end_weigh_nothing():
+    endless = pl.int_range(pl.len()) % 20 == 7
+    frame = P.drop("ok").with_columns(ms=pl.when(endless).then(float("inf")).otherwise(pl.col("ms").fill_null(5.0)))
+    made = draft(Frames(frame))
+    finite = draft(Frames(frame.filter(~endless)))
+    assert made.costs == finite.costs._replace(failed=made.costs.failed)
+    telemetry = read_telemetry(Frames(frame), parse_spec(spec_text(made, "mine")))
+    assert len(telemetry) == frame.filter(~endless).height
