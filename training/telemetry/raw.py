@@ -122,7 +122,8 @@ def open_raw(data: Data) -> RawFrame:
 
 def _alike(files: Sequence[Path], frames: Sequence[pl.LazyFrame], schemas: Sequence[pl.Schema]) -> list[pl.LazyFrame]:
     """Return frames whose columns Polars can bring to one type without changing what they say."""
-    targets = {name: _common_type(name, files, schemas) for schema in schemas for name in schema}
+    names = dict.fromkeys(name for schema in schemas for name in schema)
+    targets = {name: _common_type(name, files, schemas) for name in names}
     return [
         frame.with_columns(widened(name, schema[name], target) for name in schema if (target := targets[name]))
         for frame, schema in zip(frames, schemas, strict=True)
