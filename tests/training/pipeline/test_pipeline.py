@@ -29,18 +29,15 @@ pytestmark = pytest.mark.slow
 CONTEST = ("requests = 1\n", "requests = 20\n")
 """A failure costs as much as a hundred successes: over 20 requests a client and slice the better model costs less."""
 
-STARTS = ("\nlink = ", '\noffset = "none"\nlink = ')
-"""Heads that start from nothing are fitted once; the session's `trained` compares starts."""
+
+def quick(fit=FIT):
+    """Return a spec whose models are fitted, and told apart, quickly."""
+    return parse_spec(spec_text(fit, compared="").replace(*CONTEST))
 
 
-def quick(text):
-    """Return a spec whose models are fitted and told apart quickly."""
-    return parse_spec((text if "offset" in text else text.replace(*STARTS)).replace(*CONTEST))
-
-
-GOOD_SPEC, POOR_SPEC = quick(spec_text(FIT)), quick(spec_text(POOR))
-LEAFY_SPEC = quick(spec_text().replace("num_leaves = 8", "num_leaves = 7"))
-WORSE_SPEC = quick(spec_text(POOR.replace("num_leaves = 2", "num_leaves = 3")))
+GOOD_SPEC, POOR_SPEC = quick(), quick(POOR)
+LEAFY_SPEC = quick(FIT.replace("num_leaves = 8", "num_leaves = 7"))
+WORSE_SPEC = quick(POOR.replace("num_leaves = 2", "num_leaves = 3"))
 OTHER_SPEC = parse_spec(spec_text().replace('hour = { op = "clock", period = "24h" }\n', ""))
 
 
