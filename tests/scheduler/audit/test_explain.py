@@ -209,6 +209,16 @@ def test_the_origin_has_its_reasons(model):
     assert (found.chosen, found.other, found.parts, found.slate) == (None, None, (), ())
 
 
+def test_a_recorded_decision_without_candidates_is_explained(model, tmp_path):
+    sched = new(model, ledger=LEDGER)
+    recorder = sched.record(tmp_path, full=1.0, every=60.0)
+    nobody, dropped = (sched.decide({"client_id": 17}, ids, now=0.0, exclude=IDS).id for ids in ([], IDS))
+    recorder.stop()
+    assert sched.explain(nobody).headline == "the origin serves: no node was found for the request"
+    assert sched.why_not(nobody, 1).headline.startswith("1: not among the 0 candidates, ")
+    assert sched.explain(dropped).headline == "the origin serves: all 5 candidates were dropped; 5 candidates blocked"
+
+
 def test_one_candidate_has_nobody_to_compare_with(model):
     sched = new(model, ledger=LEDGER)
     assert sched.explain({"client_id": 17}, [2], now=0.0).headline == "2: no other candidate was left"
