@@ -140,7 +140,7 @@ class Scheduler(AuditControl):
         one = None if exclude is None else [exclude]
         blocklist = engine.blocklist_of(self.state, one, None if block is None else column_of_one(block, "block"), 1)
         time = check_time(now)
-        self.state.keep_up(time)
+        self.state.keep_up(time, engine.check_call, arm, request, rows)
         return self.state.lock.read(engine.decide, self.state, arm, request, rows, blocklist, time)
 
     def decide_batch(
@@ -180,7 +180,7 @@ class Scheduler(AuditControl):
             As `decide`.
         """
         time = check_time(now)
-        self.state.keep_up(time)
+        self.state.keep_up(time, engine.check_batch, arm, requests, candidates, exclude, block)
         by, out, nodes = self.state.lock.read(
             engine.decide_batch, self.state, arm, requests, candidates, exclude, block, time
         )

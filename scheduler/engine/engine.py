@@ -50,6 +50,26 @@ def decide(
     return decide_over(state, arm, state.arrays, arm.arrays, request, candidates, blocklist, now)
 
 
+def check_call(
+    state: State, arm: Arm | None, request: Mapping[str, Any], candidates: Sequence[Sequence[Id]] | None
+) -> None:
+    """Raise what `decide` would raise of a call; the caller holds the lock as a reader."""
+    state.request_codec.write(request, state.clients, state.arm(arm).thread.request)
+    if candidates is not None:
+        candidate_slots(candidates, state.fleet.table, 1)
+
+
+def check_batch(
+    state: State, arm: Arm | None, requests: Mapping[str, Any], candidates: object, exclude: object, block: object
+) -> None:
+    """Raise what `decide_batch` would raise of a call; the caller holds the lock as a reader."""
+    state.arm(arm)
+    n = len(state.request_codec.rows(requests, state.clients).keys)
+    blocklist_of(state, exclude, block, n)
+    if candidates is not None:
+        candidate_slots(candidates, state.fleet.table, n)
+
+
 def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than the state's own
     state: State,
     arm: Arm,

@@ -99,8 +99,10 @@ class RolloutControl(SnapshotControl):
         return self._follower
 
     def autosave(self, folder: str | Path, *, every: float, keep: int = KEEP) -> Autosave:
-        """Save every so many seconds; see `SnapshotControl.autosave`."""
-        self._autosave = super().autosave(folder, every=every, keep=keep)
+        """Save every so many seconds, in place of an autosave that runs; see `SnapshotControl.autosave`."""
+        before, self._autosave = self._autosave, super().autosave(folder, every=every, keep=keep)
+        if before is not None:
+            before.stop(save=False)
         return self._autosave
 
     def status(self) -> Status:

@@ -130,3 +130,28 @@ def test_the_end_of_a_life_waits_for_others_and_the_end_of_a_quarantine_does_not
 def test_a_time_to_be_forgotten_after_is_checked(model, seconds):
     with pytest.raises(InputError, match="forget_after: expected seconds, more than 0"):
         Scheduler(model, forget_after=seconds)
+
+
+REFUSED = {
+    "a column that is none": lambda sched, now: sched.decide({"client_id": 17, "typo": 1}, now=now),
+    "a node that is unknown": lambda sched, now: sched.decide({"client_id": 17}, [99], now=now),
+    "a batch with a column that is none": lambda sched, now: sched.decide_batch(
+        {"client_id": [17], "typo": [1]}, now=now
+    ),
+    "a batch with a node that is unknown": lambda sched, now: sched.decide_batch({"client_id": [17]}, [[99]], now=now),
+    "a batch with too many blocklists": lambda sched, now: sched.decide_batch(
+        {"client_id": [17]}, exclude=[[], []], now=now
+    ),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+def test_a_call_that_is_refused_leaves_no_node_silent_and_forgets_none(model, call):
+    sched = Scheduler(model, seed=0, forget_after=86_400.0)
+    sched.fleet.upsert([1, 2, 3], alive_until=1_060.0)
+    sched.decide({"client_id": 17}, now=1_000.0)
+    for _ in range(2):
+        with pytest.raises(InputError):
+            call(sched, 1_000.0 + 2 * 86_400.0)
+    assert sched.fleet.n_by_presence()["live"] == len(sched.fleet) == 3
+    assert sched.decide({"client_id": 17}, now=1_001.0).reason == "best"

@@ -33,3 +33,14 @@ def test_what_goes_wrong_is_counted_told_and_tried_again(rich, tmp_path):
 def test_a_wrong_interval_is_refused(rich, tmp_path, every):
     with pytest.raises(InputError, match="every"):
         used(rich, n=1).autosave(tmp_path, every=every)
+
+
+def test_another_autosave_takes_the_place_of_one_that_runs(rich, tmp_path):
+    sched = used(rich, n=1)
+    first = sched.autosave(tmp_path / "first", every=0.02)
+    wait_for(lambda: first.status.saves)
+    second = sched.autosave(tmp_path / "second", every=0.02)
+    at_the_change = first.status.saves
+    wait_for(lambda: second.status.saves > 2)
+    sched.close()
+    assert first.status.saves == at_the_change
