@@ -180,7 +180,7 @@ class Scheduler(AuditControl):
             As `decide`.
         """
         time = check_time(now)
-        self.state.keep_up(time, engine.check_batch, arm, requests, candidates, exclude, block)
+        self.state.keep_up(time, engine.read_batch, arm, requests, candidates, exclude, block)
         by, out, nodes = self.state.lock.read(
             engine.decide_batch, self.state, arm, requests, candidates, exclude, block, time
         )

@@ -78,11 +78,11 @@ def fits(record: FullRecord, model: Model) -> bool:
     widths = (record.x_request.size, record.x_node.shape[1], record.x_pair.shape[1])
     if widths != (n_features.request.size, n_features.node.size, n_features.pair.size):
         return False
-    left = candidates_left(record)[:1]
-    if left.size == 0:
-        return True  # nothing was scored
     if record.raw.shape[1] not in (n_heads, 2 * n_heads) or record.values.shape[1] != n_heads:
         return False
+    left = candidates_left(record)[:1]
+    if left.size == 0:
+        return True
     expected = model.raw(whole_row(record, model, int(left[0]))[None])[0]
     found = record.raw[left[0], :n_heads]
     return bool(np.all(np.abs(found - expected) <= RAW_TOLERANCE * (1.0 + np.abs(expected))))

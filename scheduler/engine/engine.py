@@ -59,15 +59,14 @@ def check_call(
         candidate_slots(candidates, state.fleet.table, 1)
 
 
-def check_batch(
+def read_batch(
     state: State, arm: Arm | None, requests: Mapping[str, Any], candidates: object, exclude: object, block: object
-) -> None:
-    """Raise what `decide_batch` would raise of a call; the caller holds the lock as a reader."""
-    state.arm(arm)
-    n = len(state.request_codec.rows(requests, state.clients).keys)
-    blocklist_of(state, exclude, block, n)
-    if candidates is not None:
-        candidate_slots(candidates, state.fleet.table, n)
+) -> tuple[Arm, ColumnArrays, NDArray[np.uint64], NDArray[np.int32] | None]:
+    """Return the arm, requests, blocklist and slots of candidates of a call; the caller holds the lock as a reader."""
+    by, rows = state.arm(arm), state.request_codec.rows(requests, state.clients)
+    n = len(rows.keys)
+    blocklist = blocklist_of(state, exclude, block, n)
+    return by, rows, blocklist, None if candidates is None else candidate_slots(candidates, state.fleet.table, n)
 
 
 def decide_over(  # noqa: PLR0913, PLR0917 - a dry run passes other arrays than the state's own
@@ -116,19 +115,15 @@ def decide_batch(  # noqa: PLR0913, PLR0917 - what a caller may say of its reque
     now: float,
 ) -> tuple[Arm, DecisionArrays, NDArray[Any]]:
     """Decide many requests; the caller holds the lock as a reader. Returns by which arm, them, and their nodes' ids."""
-    arm = state.arm(arm)
     state.clock.check(now)
-    rows = state.request_codec.rows(requests, state.clients)
+    arm, rows, blocklist, slots = read_batch(state, arm, requests, candidates, exclude, block)
     n, thread = len(rows.keys), arm.thread
     if thread.recording is not state.recording:
         thread.record_for(state.recording)
     if state.recording is not None:
         state.recording.note_clients(rows.keys[:, 0], state.request_codec.client_of(requests))
-    out, blocklist = new_outputs(arm.model, n), blocklist_of(state, exclude, block, n)
-    given = candidates is not None
-    if given:
-        slots = candidate_slots(candidates, state.fleet.table, n)
-    else:
+    out, given = new_outputs(arm.model, n), slots is not None
+    if slots is None:
         slots = np.empty((n, state.index.arrays.limit), np.int32)
     workspace = thread.workspace_for(slots.shape[1])
     workspace.content.records.client[0] = NO_SLOT  # their ids were noted

@@ -303,7 +303,7 @@ class State(NotCopied):
         self.clients.told = None if recording is None else recording.keep_clients
         self.recording = recording
 
-    def keep_up(self, now: float, check: Callable[..., None] | None = None, *call: object) -> None:
+    def keep_up(self, now: float, check: Callable[..., object] | None = None, *call: object) -> None:
         """Let nodes that fell silent, or whose quarantine ended, by a call's time leave the index or enter it.
 
         First ``check`` looks at the state and the call as a reader: a call that it refuses moves no node.

@@ -257,7 +257,6 @@ def _draw(
         n_rows=n_rows,
         ends=np.minimum.accumulate(begins[::-1])[::-1][1:],
         kept=starts[wanted][run] + chosen - (candidates - lengths[wanted])[run],
-        slices=np.unique(slices),
         starts=starts_of(slices, first_times, slice_seconds(middles, spec)),
         bounds=split_slices(slices, spec).bounds,
         reveal=spec.training.reveal,

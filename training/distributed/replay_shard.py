@@ -39,10 +39,8 @@ class Rows(NamedTuple):
         (n_ranges,) float64 seconds: rows before are complete once the range was read.
     kept
         (n_kept,) int64 sorted numbers of the rows whose features are wanted.
-    slices
-        All slices there are, each once, in order.
     starts
-        When each of them begins, in seconds.
+        When each slice that there is begins, in order, in seconds.
     bounds
         First slices that stop training, that calibrate, and that only judge.
     reveal, state
@@ -57,7 +55,6 @@ class Rows(NamedTuple):
     n_rows: NDArray[np.int64]
     ends: NDArray[np.float64]
     kept: NDArray[np.int64]
-    slices: NDArray[np.int32]
     starts: dict[int, float]
     bounds: tuple[int, int, int]
     reveal: float
@@ -107,7 +104,9 @@ def replay_shard(plan: Plan, shard: Shard, rows: Rows) -> Replayed:
     if shard.sharding == plan.shardings[0]:
         frames = _backwards(plan, shard, rows, meaning)
         read = (Chunk(from_frame(frame, clients, nodes, meaning), frame) for frame in frames)
-        outcomes = known.join(next_outcomes(read, plan.spec, rows.slices), on="row", maintain_order="left")
+        outcomes = known.join(
+            next_outcomes(read, plan.spec, np.fromiter(rows.starts, np.int32)), on="row", maintain_order="left"
+        )
     return Replayed(
         rows=known["row"].to_numpy(),
         x=np.concatenate(found),

@@ -202,11 +202,9 @@ def _read_text(file: Path) -> pl.DataFrame:
     )
     frame = frame.rename({name: name.strip().strip("\ufeff") for name in frame.columns})
     # Where a file has no value Polars says text, which would make texts of the numbers of other files.
-    return frame.with_columns(pl.lit(None).alias(name) for name, n in _n_values(frame).items() if n == 0)
-
-
-def _n_values(frame: pl.DataFrame) -> dict[str, int]:
-    return {series.name: len(series) - series.null_count() for series in frame.get_columns()}
+    return frame.with_columns(
+        pl.lit(None).alias(one.name) for one in frame.iter_columns() if one.null_count() == len(one)
+    )
 
 
 def telemetry_of(raw: RawFrame, spec: Spec) -> pl.LazyFrame:

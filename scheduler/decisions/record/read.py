@@ -126,7 +126,7 @@ def full_record(columns: Columns, i: int, manifest: SegmentManifest) -> FullReco
     names, own = lists.pop("nodes"), keys[:, 0].tolist()
     numbers = {name: single.pop(name).item() for name in ("id", "time", "arm", "draw", "profile", "demand")}
     numbers |= {name: single.pop(name).item() for name in ("propensity", "reason")}
-    lists["raw"] = lists["raw"].reshape(m, -1) if m else lists["raw"].reshape(0, 0)
+    lists["raw"] = lists["raw"].reshape(m, -1 if m else lists["values"].shape[1])  # a score of each head
     lists["is_new"] = lists["is_new"].astype(np.bool_)
     for name in ("x_node", "x_pair"):  # a width of 0 is not written
         lists.setdefault(name, np.zeros((m, 0), np.float32))
